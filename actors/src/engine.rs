@@ -1,0 +1,380 @@
+//! The engine as its users hold it: a handle that any thread may clone and call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::boot::Boot;
+use crate::clock::{Clock, SystemClock};
+use crate::ids::{JobId, KindName, Lsn, QueueName, Timestamp};
+use crate::jobs::command::Enqueued;
+use crate::jobs::{Counts, JobSpec, JobView, Rejection};
+use crate::manager::JobManagerActor;
+use crate::messages::{Ask, Reply, StopEngine, Submit};
+use crate::metrics::Metrics;
+use crate::options::EngineOptions;
+use crate::storage::{DiskStorage, Storage};
+use crate::supervisor::SupervisorActor;
+use crate::worker::handler::Handlers;
+
+/// Where an engine is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Recovery runs: how far it is.
+    Recovering(Progress),
+    /// Requests are served.
+    Serving,
+    /// Running jobs are finished; no new ones are accepted or started.
+    Draining,
+    /// It has ended.
+    Stopped(Ending),
+}
+
+/// How far recovery is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Jobs read from the snapshot.
+    pub snapshot_jobs: u64,
+    /// Events replayed from the log.
+    pub events: u64,
+    /// Bytes of the log read so far.
+    pub log_bytes: u64,
+    /// Bytes of the log to read.
+    pub log_bytes_total: u64,
+}
+
+/// How an engine ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// It was asked to stop, and everything is on disk.
+    Clean,
+    /// It could not start, or had to stop at once.
+    Failed {
+        /// Which sort, for exit codes.
+        cause: FailCause,
+        /// What happened and what can be done, for people.
+        message: String,
+    },
+}
+
+/// What sort of trouble ended an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailCause {
+    /// Another process holds the data directory.
+    Locked,
+    /// Durable data is damaged, missing or not ours; nothing was changed.
+    Damaged,
+    /// The storage reported an error.
+    Storage,
+    /// An actor died that cannot be replaced, or one died too often.
+    Crashed,
+}
+
+/// Why the engine gave no answer, or not the one that was hoped for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The caller can act on this one. Nothing of the request was done.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// Job number `index` (from 0) of a batch was rejected. Nothing of the request was done.
+    #[error("job {index}: {rejection}")]
+    RejectedAt {
+        /// Which of the batch.
+        index: usize,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Too many requests wait already. Nothing was done; try again later.
+    #[error("busy: too many requests are waiting")]
+    Busy,
+    /// Recovery has not ended yet. Nothing was done; try again later.
+    #[error("the server is still recovering")]
+    Recovering,
+    /// The engine stopped before the log confirmed: it may be done or not. Ask again by id after a restart.
+    #[error("the outcome is unknown: the server stopped before the log confirmed it")]
+    Unknown,
+}
+
+/// The whole queue at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineStatus {
+    /// Jobs in each status.
+    pub jobs: Counts,
+    /// The same for each queue that has jobs.
+    pub queues: Vec<QueueStatus>,
+    /// Pending jobs that no worker here handles.
+    pub waiting_for_worker: Vec<WaitingKind>,
+    /// The pool.
+    pub workers: WorkersStatus,
+    /// The log.
+    pub log: LogStatus,
+    /// The newest snapshot, if there is one.
+    pub snapshot: Option<SnapshotStatus>,
+    /// What boot found and how long it took.
+    pub recovery: RecoveryStatus,
+}
+
+/// One queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueStatus {
+    /// Its name.
+    pub queue: QueueName,
+    /// Jobs in each status.
+    pub jobs: Counts,
+}
+
+/// A kind that no worker here handles.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaitingKind {
+    /// Its name.
+    pub kind: KindName,
+    /// How many jobs wait.
+    pub pending: u64,
+}
+
+/// The pool of workers.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkersStatus {
+    /// How many there should be.
+    pub count: usize,
+    /// How many are up and run a job.
+    pub busy: usize,
+    /// How many are up and wait for one.
+    pub idle: usize,
+    /// How often one was restarted since the server started.
+    pub restarts: u64,
+    /// Which kinds they handle.
+    pub kinds: Vec<KindName>,
+}
+
+/// The log.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LogStatus {
+    /// Position of the last event.
+    pub seq: Lsn,
+    /// Everything up to here is on disk.
+    pub durable_seq: Lsn,
+    /// False while new jobs are refused because the disk is full.
+    pub accepts_jobs: bool,
+}
+
+/// A snapshot.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SnapshotStatus {
+    /// Position up to which it holds everything.
+    pub seq: Lsn,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Its size.
+    pub bytes: u64,
+    /// Jobs in it.
+    pub jobs: u64,
+}
+
+/// What boot found.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RecoveryStatus {
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// Jobs that came from the snapshot.
+    pub snapshot_jobs: u64,
+    /// Events that were replayed from the log.
+    pub events: u64,
+    /// Jobs that were in flight when the process before ended.
+    pub interrupted: u64,
+    /// Bytes of an unfinished last write that were set aside.
+    pub torn_bytes: u64,
+}
+
+/// A running engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    phase: watch::Receiver<Phase>,
+    manager: watch::Receiver<Option<Addr<JobManagerActor>>>,
+    supervisor: Addr<SupervisorActor>,
+    metrics: Arc<Metrics>,
+    /// Places for requests that wait for an answer.
+    requests: Arc<Semaphore>,
+    /// Room for what they hold, in KiB.
+    kibibytes: Arc<Semaphore>,
+    kibibytes_max: u32,
+}
+
+/// What a job takes beside its payload while it waits in a request, roughly.
+const JOB_OVERHEAD_BYTES: usize = 256;
+
+impl Engine {
+    /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
+    /// background: watch [`Engine::phase`].
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn start(options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::start_on(
+            options,
+            handlers,
+            Arc::new(DiskStorage),
+            Arc::new(SystemClock::default()),
+            fastrand::Rng::new(),
+        )
+    }
+
+    /// Starts an engine on a disk, a clock and dice of the caller's choice.
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn start_on(
+        options: EngineOptions,
+        handlers: Handlers,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        dice: fastrand::Rng,
+    ) -> Engine {
+        let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
+        let (manager_sender, manager) = watch::channel(None);
+        let metrics = Arc::new(Metrics::default());
+        let kibibytes_max = u32::try_from(options.request_bytes_max >> 10).unwrap_or(u32::MAX).max(1);
+        let requests = Arc::new(Semaphore::new(options.requests_max.min(Semaphore::MAX_PERMITS)));
+        let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
+        let supervisor =
+            SupervisorActor::new(boot, handlers, metrics.clone(), phase_sender, manager_sender).start();
+        Engine {
+            phase,
+            manager,
+            supervisor,
+            metrics,
+            requests,
+            kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
+            kibibytes_max,
+        }
+    }
+
+    /// Where the engine is in its life.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.clone()
+    }
+
+    /// Waits until recovery is over.
+    ///
+    /// # Errors
+    /// The engine could not start, or has ended.
+    pub async fn ready(&self) -> Result<(), Ending> {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| !matches!(phase, Phase::Recovering(_))).await;
+        match reached.as_deref() {
+            Ok(Phase::Stopped(ending)) => Err(ending.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(vanished()),
+        }
+    }
+
+    /// Adds jobs: all of them or none. Returns when they are durable, one answer a job.
+    ///
+    /// Dropping the future does not take the jobs back.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
+    pub async fn enqueue(&self, jobs: Vec<JobSpec>) -> Result<Vec<Enqueued>, EngineError> {
+        let bytes = jobs.iter().map(|job| job.payload.as_str().len() + JOB_OVERHEAD_BYTES).sum();
+        self.ask(bytes, |reply| Submit::Enqueue { jobs, reply }).await
+    }
+
+    /// One job, as of everything that is durable.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`] among others.
+    pub async fn job(&self, job: JobId) -> Result<JobView, EngineError> {
+        self.ask(0, |reply| Ask::Job { job, reply }).await
+    }
+
+    /// Withdraws a job; if it runs, its handler is told to stop.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], [`Rejection::Finished`] among others.
+    pub async fn cancel(&self, job: JobId) -> Result<(), EngineError> {
+        self.ask(0, |reply| Submit::Cancel { job, reply }).await
+    }
+
+    /// The queue at a glance, as of everything that is durable.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub async fn status(&self) -> Result<EngineStatus, EngineError> {
+        self.ask(0, |reply| Ask::Status { reply }).await
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Drains and stops: no new jobs, running ones get `drain_timeout` (or `within`, if given), then the log is
+    /// closed and a last snapshot taken. Returns how it ended; calling it again waits for the same end.
+    pub async fn stop(&self, within: Option<Duration>) -> Ending {
+        self.supervisor.do_send(StopEngine { within });
+        self.stopped().await
+    }
+
+    /// Ends at once, without draining, closing the log or taking a snapshot: as a crash would. What was
+    /// acknowledged is on disk; the next start recovers.
+    pub async fn abort(&self) -> Ending {
+        self.supervisor.do_send(crate::messages::AbortEngine);
+        self.stopped().await
+    }
+
+    /// Waits until the engine has ended, for whatever reason.
+    pub async fn stopped(&self) -> Ending {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await;
+        match reached.as_deref() {
+            Ok(Phase::Stopped(ending)) => ending.clone(),
+            _ => vanished(),
+        }
+    }
+
+    /// Makes one of the actors panic, to test what follows.
+    #[cfg(feature = "testing")]
+    pub fn crash(&self, child: crate::supervisor::ChildId) {
+        self.supervisor.do_send(crate::messages::Crash(child));
+    }
+
+    /// Sends a message to the manager and waits for the answer in it.
+    ///
+    /// A place among the waiting requests is taken first: a mailbox has no bound of its own.
+    async fn ask<T, M>(&self, bytes: usize, message: impl FnOnce(Reply<T>) -> M) -> Result<T, EngineError>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        JobManagerActor: actix::Handler<M>,
+    {
+        let Some(manager) = self.manager.borrow().clone() else {
+            return Err(match *self.phase.borrow() {
+                Phase::Recovering(_) => EngineError::Recovering,
+                _ => Rejection::Stopping.into(),
+            });
+        };
+        let permits = self.take_place(bytes).inspect_err(|_| self.metrics.requests_busy.add(1))?;
+        let (to, answer) = oneshot::channel();
+        manager.do_send(message(Reply { to, _permits: permits }));
+        answer.await.unwrap_or(Err(EngineError::Unknown))
+    }
+
+    fn take_place(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), EngineError> {
+        // A request larger than the whole budget is let in when it is alone.
+        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kibibytes_max);
+        let request = self.requests.clone().try_acquire_owned().map_err(|_| EngineError::Busy)?;
+        let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes).map_err(|_| EngineError::Busy)?;
+        Ok((request, room))
+    }
+}
+
+fn vanished() -> Ending {
+    let message = "the supervisor died".to_owned();
+    Ending::Failed { cause: FailCause::Crashed, message }
+}

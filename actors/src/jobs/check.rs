@@ -1,0 +1,141 @@
+//! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests and at boot.
+
+use std::collections::HashSet;
+
+use super::job::{JobState, Status};
+use super::list::Slot;
+use super::ready::place;
+use super::table::{Counts, FINISHED, JobTable, finished_index};
+
+impl JobTable {
+    /// Every broken invariant in words; empty when the table is sound. Cost: a walk over every job.
+    #[must_use]
+    pub fn check(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.check_counts(&mut broken);
+        self.check_ids(&mut broken);
+        self.check_indexes(&mut broken);
+        self.check_order(&mut broken);
+        self.check_leases(&mut broken);
+        broken
+    }
+
+    fn check_counts(&self, broken: &mut Vec<String>) {
+        let mut counts = Counts::default();
+        let mut by_queue = vec![Counts::default(); self.counts_by_queue.len()];
+        for job in self.jobs.iter().flatten() {
+            *counts.of_mut(job.state.status()) += 1;
+            *by_queue[job.queue.0 as usize].of_mut(job.state.status()) += 1;
+        }
+        if counts != self.counts {
+            broken.push(format!("counters say {:?}, the jobs {counts:?}", self.counts));
+        }
+        if by_queue != self.counts_by_queue {
+            broken.push(format!("counters by queue say {:?}, the jobs {by_queue:?}", self.counts_by_queue));
+        }
+    }
+
+    fn check_ids(&self, broken: &mut Vec<String>) {
+        let occupied = self.jobs.iter().flatten().count();
+        if self.ids.len() != occupied {
+            broken.push(format!("the id index has {} entries for {occupied} jobs", self.ids.len()));
+        }
+        if occupied + self.free.len() != self.jobs.len() {
+            broken.push(format!(
+                "{} of {} slots are free, {occupied} taken",
+                self.free.len(),
+                self.jobs.len()
+            ));
+        }
+        for (slot, job) in self.each() {
+            if self.slot_of(&job.id) != Some(slot) {
+                broken.push(format!("job {} is not found by its id", job.id));
+            }
+        }
+    }
+
+    /// Every job is in exactly the index of its state.
+    fn check_indexes(&self, broken: &mut Vec<String>) {
+        let pending: Vec<Slot> = self.ready.iter(&self.links).map(|(_, slot)| slot).collect();
+        let waiting: Vec<Slot> = self.waiting.iter().map(|&(_, _, slot)| slot).collect();
+        let leases: Vec<Slot> = self.leases.iter().map(|&(_, _, slot)| slot).collect();
+        let mut seen = HashSet::new();
+        let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&JobState) -> bool| {
+            for slot in slots {
+                match self.jobs.get(slot as usize).and_then(Option::as_ref) {
+                    None => broken.push(format!("{what}: slot {slot} has no job")),
+                    Some(job) if !fits(&job.state) => {
+                        broken.push(format!("{what}: job {} is {}", job.id, job.state.status().as_str()));
+                    }
+                    Some(job) if !seen.insert(slot) => {
+                        broken.push(format!("{what}: job {} is in two indexes, or twice in one", job.id));
+                    }
+                    Some(_) => {}
+                }
+            }
+        };
+        expect("line", pending, &|state| *state == JobState::Pending);
+        expect("waiting", waiting, &|state| state.due().is_some());
+        expect("leases", leases, &|state| state.status() == Status::InFlight);
+        for status in FINISHED {
+            let list = self.finished[finished_index(status)].iter(&self.links).collect();
+            expect(status.as_str(), list, &|state| state.status() == status);
+        }
+        for (slot, job) in self.each() {
+            if !seen.contains(&slot) {
+                broken.push(format!("job {} ({}) is in no index", job.id, job.state.status().as_str()));
+            }
+        }
+        let keys_agree = self.waiting.iter().all(|&(due, number, slot)| {
+            self.jobs[slot as usize]
+                .as_ref()
+                .is_some_and(|job| job.state.due() == Some(due) && job.number == number)
+        });
+        if !keys_agree {
+            broken.push("waiting: a key differs from its job".to_owned());
+        }
+    }
+
+    fn check_order(&self, broken: &mut Vec<String>) {
+        let line: Vec<_> = self.ready.iter(&self.links).map(|(lane, slot)| (lane, self.job(slot))).collect();
+        for pair in line.windows(2) {
+            if pair[0].0 == pair[1].0 && place(pair[0].1) > place(pair[1].1) {
+                broken.push(format!("job {} stands before the older job {}", pair[0].1.id, pair[1].1.id));
+            }
+        }
+        if !self.ready.ranks_agree(|slot| self.job(slot)) {
+            broken.push("a lane is not ranked by its head".to_owned());
+        }
+        for status in FINISHED {
+            let list = &self.finished[finished_index(status)];
+            let ends: Vec<_> = list.iter(&self.links).map(|slot| self.finish_of(slot).lsn).collect();
+            if !ends.is_sorted() {
+                broken.push(format!("{} jobs are not in the order in which they ended", status.as_str()));
+            }
+        }
+    }
+
+    fn check_leases(&self, broken: &mut Vec<String>) {
+        let mut tokens = HashSet::new();
+        for (_, job) in self.each() {
+            if job.number > self.last || job.order > self.last {
+                broken.push(format!("job {} is from after the last event, {}", job.id, self.last));
+            }
+            if let JobState::InFlight(lease) = &job.state {
+                if !tokens.insert(lease.token) {
+                    broken.push(format!("token {} is held twice", lease.token));
+                }
+                if lease.token.0 > self.last.0 || lease.token.0 <= job.number.0 {
+                    broken.push(format!("job {} is held under the impossible token {}", job.id, lease.token));
+                }
+                if job.attempt.0 == 0 {
+                    broken.push(format!("job {} is in flight before its first attempt", job.id));
+                }
+            }
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Slot, &super::job::Job)> {
+        self.jobs.iter().enumerate().filter_map(|(slot, job)| Some((slot as Slot, job.as_ref()?)))
+    }
+}

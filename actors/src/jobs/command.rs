@@ -1,0 +1,183 @@
+//! What can be asked of the job table, and how it says no.
+
+use std::time::Duration;
+
+use super::job::Failure;
+use super::payload::Payload;
+use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+
+/// A job as its producer describes it.
+#[derive(Clone, Debug)]
+pub struct JobSpec {
+    /// Given by the producer to make the enqueue idempotent; generated when absent.
+    pub id: Option<JobId>,
+    /// The line it waits in.
+    pub queue: QueueName,
+    /// Which handler runs it.
+    pub kind: KindName,
+    /// What the handler gets.
+    pub payload: Payload,
+    /// 0 to 9, 9 first.
+    pub priority: Priority,
+    /// When it may run first.
+    pub start: Start,
+    /// Longest run of one attempt; the policy's when absent.
+    pub timeout: Option<Duration>,
+    /// How many more runs after a failed one; the policy's when absent.
+    pub max_retry: Option<u32>,
+}
+
+impl JobSpec {
+    /// A job that may run now, with the defaults for all the rest.
+    #[must_use]
+    pub fn new(queue: QueueName, kind: KindName, payload: Payload) -> JobSpec {
+        JobSpec {
+            id: None,
+            queue,
+            kind,
+            payload,
+            priority: Priority::default(),
+            start: Start::Now,
+            timeout: None,
+            max_retry: None,
+        }
+    }
+}
+
+/// When a job may run first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As soon as a worker is free.
+    Now,
+    /// So long after it was accepted.
+    After(Duration),
+    /// At a moment; one that has passed means now.
+    At(Timestamp),
+}
+
+/// What can be asked. `decide` turns each into at most one event.
+#[derive(Debug)]
+pub enum Command {
+    /// Producer adds a job.
+    Enqueue(Box<JobSpec>),
+    /// A free local worker takes the next job of a kind that it handles.
+    Dispatch {
+        /// Who takes it.
+        worker: WorkerId,
+    },
+    /// The holder of the lease reports success.
+    Ack {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What it leaves behind.
+        result: Option<Payload>,
+    },
+    /// The holder of the lease, or whoever watches over it, reports that the attempt failed.
+    Fail {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What went wrong.
+        failure: Failure,
+        /// What the attempt leaves behind all the same, such as its output.
+        result: Option<Payload>,
+    },
+    /// The lease ends without a verdict on the job (worker lost, server stopped): back to pending.
+    Requeue {
+        /// The job.
+        job: JobId,
+        /// The lease that ends.
+        token: Token,
+        /// Why, for the log and for the job's history.
+        failure: Failure,
+        /// Whether the attempt counts against `max_retry`: it does when the job itself may be the cause.
+        counts: bool,
+    },
+    /// Never run it (again).
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Waiting jobs (scheduled, retrying) whose moment has come become pending.
+    Promote,
+    /// Finished jobs beyond their retention are forgotten.
+    Forget,
+}
+
+/// The table says no. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No job has this id.
+    #[error("no job {job}")]
+    NotFound {
+        /// The id that was asked for.
+        job: JobId,
+    },
+    /// The lease is not (or no longer) the one that the job is held under.
+    #[error("stale token {token} for job {job}: its lease ended or was given to another worker")]
+    StaleToken {
+        /// The job.
+        job: JobId,
+        /// The token that was presented.
+        token: Token,
+    },
+    /// It has already ended.
+    #[error("job {job} is already {status}")]
+    Finished {
+        /// The job.
+        job: JobId,
+        /// How it ended.
+        status: &'static str,
+    },
+    /// The payload is larger than the policy allows.
+    #[error("payload has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)")]
+    PayloadTooLarge {
+        /// What was given.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// There are as many unfinished jobs as the policy allows.
+    #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
+    QueueFull {
+        /// What is allowed.
+        jobs_max: u64,
+    },
+    /// The log cannot grow. What was accepted still runs; new jobs must wait.
+    #[error("the disk of the log is full: free some space and try again")]
+    DiskFull,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl Rejection {
+    /// Stable name for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Rejection::NotFound { .. } => "not_found",
+            Rejection::StaleToken { .. } => "stale_token",
+            Rejection::Finished { .. } => "finished",
+            Rejection::PayloadTooLarge { .. } => "payload_too_large",
+            Rejection::QueueFull { .. } => "queue_full",
+            Rejection::DiskFull => "disk_full",
+            Rejection::Stopping => "stopping",
+        }
+    }
+}
+
+/// An answer to an enqueue.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Enqueued {
+    /// The job's id, as given or as generated.
+    pub id: JobId,
+    /// False when a job with this id existed already; then nothing was added.
+    pub created: bool,
+    /// Where the log stood: everything up to here was durable when this was answered.
+    #[serde(skip)]
+    pub seq: Lsn,
+}

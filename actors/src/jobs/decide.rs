@@ -1,0 +1,250 @@
+//! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
+
+use super::command::{Command, JobSpec, Rejection, Start};
+use super::event::{Change, Event, NewJob};
+use super::job::{Failure, FailureKind, Job, Status};
+use super::payload::Payload;
+use super::policy::{Retention, millis};
+use super::table::{FINISHED, JobTable, finished_index};
+use crate::ids::{Attempt, JobId, Lsn, Timestamp, Token, WorkerId};
+
+/// One `Promote` moves at most so many jobs, so that a million equal moments do not stop the queue.
+const PROMOTED_AT_ONCE_MAX: usize = 10_000;
+/// One `Forget` drops at most so many jobs of each status.
+const FORGOTTEN_AT_ONCE_MAX: u64 = 1_000;
+/// Jobs that are too old are looked for at most this often.
+const FORGET_PAUSE_MS: u64 = 1_000;
+
+impl JobTable {
+    /// What `command` leads to: an event to log and apply, nothing (`None`), or a rejection.
+    ///
+    /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`), nothing is due
+    /// (`Promote`, `Forget`).
+    ///
+    /// # Errors
+    /// A [`Rejection`] that the caller can act on.
+    pub fn decide(
+        &self,
+        command: Command,
+        now: Timestamp,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Option<Event>, Rejection> {
+        let now = now.max(self.last_at);
+        let change = match command {
+            Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice)?,
+            Command::Dispatch { worker } => self.decide_dispatch(worker, now),
+            Command::Ack { job, token, result } => {
+                self.held_under(&job, token)?;
+                Some(Change::Ack { job, token, result })
+            }
+            Command::Fail { job, token, failure, result } => {
+                Some(self.decide_fail(job, token, failure, result, now, dice)?)
+            }
+            Command::Requeue { job, token, failure, counts } => {
+                let held = self.held_under(&job, token)?;
+                Some(match counts && out_of_attempts(held) {
+                    true => Change::Dead { job, token, failure, result: None },
+                    false => Change::Requeue { job, token, failure },
+                })
+            }
+            Command::Cancel { job } => {
+                let status = self.find(&job)?.state.status();
+                if status.is_finished() {
+                    return Err(Rejection::Finished { job, status: status.as_str() });
+                }
+                Some(Change::Cancel { job })
+            }
+            Command::Promote => self.decide_promote(now),
+            Command::Forget => self.decide_forget(now),
+        };
+        Ok(change.map(|change| Event { at: now, change }))
+    }
+
+    /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.
+    ///
+    /// # Errors
+    /// [`Rejection::QueueFull`].
+    pub fn admit(&self, jobs: usize) -> Result<(), Rejection> {
+        let jobs_max = self.policy.jobs_max;
+        match self.counts.unfinished().saturating_add(jobs as u64) <= jobs_max {
+            true => Ok(()),
+            false => Err(Rejection::QueueFull { jobs_max }),
+        }
+    }
+
+    /// Whether this job may be accepted, whatever else is in its request.
+    ///
+    /// # Errors
+    /// [`Rejection::PayloadTooLarge`].
+    pub fn admit_job(&self, job: &JobSpec) -> Result<(), Rejection> {
+        let (bytes, bytes_max) = (job.payload.as_str().len(), self.policy.payload_bytes_max);
+        match bytes <= bytes_max {
+            true => Ok(()),
+            false => Err(Rejection::PayloadTooLarge { bytes, bytes_max }),
+        }
+    }
+
+    fn decide_enqueue(
+        &self,
+        spec: JobSpec,
+        now: Timestamp,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Option<Change>, Rejection> {
+        self.admit_job(&spec)?;
+        let id = match spec.id {
+            Some(id) => id,
+            None => self.generate_id(now, dice),
+        };
+        let existing = self.slot_of(&id).map(|slot| self.job(slot).state.status());
+        if existing.is_some_and(|status| !status.is_finished() || status == Status::Completed) {
+            return Ok(None);
+        }
+        let run_at = match spec.start {
+            Start::Now => None,
+            Start::After(delay) => Some(now.plus_ms(millis(delay))),
+            Start::At(moment) => Some(moment),
+        };
+        Ok(Some(Change::Enqueue(Box::new(NewJob {
+            id,
+            queue: spec.queue,
+            kind: spec.kind,
+            payload: spec.payload,
+            priority: spec.priority,
+            // Strictly in the future: every promotion so far ended at or before `now`.
+            run_at: run_at.filter(|run_at| *run_at > now),
+            timeout_ms: millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1),
+            max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
+        }))))
+    }
+
+    fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {
+        loop {
+            let id = JobId::generate(now, dice.u128(..));
+            if self.slot_of(&id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Change> {
+        let job = self.job(self.ready.first(&self.handled)?);
+        let lease_ms = job.timeout_ms.saturating_add(millis(self.policy.lease_margin));
+        Some(Change::Dispatch {
+            job: job.id.clone(),
+            worker,
+            attempt: Attempt(job.attempt.0.saturating_add(1)),
+            deadline: now.plus_ms(lease_ms),
+        })
+    }
+
+    fn decide_fail(
+        &self,
+        job: JobId,
+        token: Token,
+        failure: Failure,
+        result: Option<Payload>,
+        now: Timestamp,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Change, Rejection> {
+        let held = self.held_under(&job, token)?;
+        if out_of_attempts(held) {
+            return Ok(Change::Dead { job, token, failure, result });
+        }
+        let delay_ms = self.policy.retry_delay_ms(held.attempt.0, dice).max(1);
+        let retry_at = now.plus_ms(delay_ms);
+        Ok(match failure.kind {
+            FailureKind::Timeout => Change::Timeout { job, token, failure, retry_at, result },
+            _ => Change::Retry { job, token, failure, retry_at, result },
+        })
+    }
+
+    fn decide_promote(&self, now: Timestamp) -> Option<Change> {
+        let due = self.waiting.iter().take_while(|(due, ..)| *due <= now);
+        let (due, number, _) = *due.take(PROMOTED_AT_ONCE_MAX).last()?;
+        Some(Change::Promote { due, number })
+    }
+
+    fn decide_forget(&self, now: Timestamp) -> Option<Change> {
+        let [completed, dead, cancelled] = FINISHED.map(|status| self.forget_through(status, now));
+        let nothing = [completed, dead, cancelled] == [Lsn::ZERO; 3];
+        (!nothing).then_some(Change::Forget { completed, dead, cancelled })
+    }
+
+    /// Where the finished jobs end that `status` should no longer keep; zero when it may keep all.
+    fn forget_through(&self, status: Status, now: Timestamp) -> Lsn {
+        let retention = self.retention(status);
+        let list = &self.finished[finished_index(status)];
+        let surplus = match self.is_over_count(status) {
+            true => list.len() - retention.count,
+            false => 0,
+        };
+        let age_ms = millis(retention.age);
+        let mut through = Lsn::ZERO;
+        for (nth, slot) in (0..FORGOTTEN_AT_ONCE_MAX).zip(list.iter(&self.links)) {
+            let finish = self.finish_of(slot);
+            if nth >= surplus && finish.at.plus_ms(age_ms) > now {
+                break;
+            }
+            through = finish.lsn;
+        }
+        through
+    }
+
+    /// When the oldest finished job may be forgotten; now, if there are too many.
+    pub(super) fn next_forget(&self) -> Option<Timestamp> {
+        let of = |status| {
+            let slot = self.finished[finished_index(status)].head()?;
+            Some(match self.is_over_count(status) {
+                true => self.last_at,
+                // Rounded up, so that a stream of jobs is forgotten a second's worth at a time.
+                false => Timestamp(
+                    self.finish_of(slot)
+                        .at
+                        .plus_ms(millis(self.retention(status).age))
+                        .0
+                        .saturating_add(FORGET_PAUSE_MS - 1)
+                        / FORGET_PAUSE_MS
+                        * FORGET_PAUSE_MS,
+                ),
+            })
+        };
+        FINISHED.into_iter().filter_map(of).min()
+    }
+
+    /// A little over is allowed, so that not every finished job brings a `Forget` of its own.
+    fn is_over_count(&self, status: Status) -> bool {
+        let count = self.retention(status).count;
+        let slack = (count / 10).min(FORGOTTEN_AT_ONCE_MAX - 1);
+        self.finished[finished_index(status)].len() > count.saturating_add(slack)
+    }
+
+    fn retention(&self, status: Status) -> Retention {
+        match status {
+            Status::Dead => self.policy.dead,
+            Status::Cancelled => self.policy.cancelled,
+            _ => self.policy.completed,
+        }
+    }
+
+    fn find(&self, job: &JobId) -> Result<&Job, Rejection> {
+        match self.slot_of(job) {
+            Some(slot) => Ok(self.job(slot)),
+            None => Err(Rejection::NotFound { job: job.clone() }),
+        }
+    }
+
+    fn held_under(&self, id: &JobId, token: Token) -> Result<&Job, Rejection> {
+        let job = self.find(id)?;
+        match (&job.state, job.lease_under(token)) {
+            (_, Some(_)) => Ok(job),
+            (state, None) if state.status().is_finished() => {
+                Err(Rejection::Finished { job: id.clone(), status: state.status().as_str() })
+            }
+            (_, None) => Err(Rejection::StaleToken { job: id.clone(), token }),
+        }
+    }
+}
+
+fn out_of_attempts(job: &Job) -> bool {
+    job.attempt.0 > job.max_retry
+}

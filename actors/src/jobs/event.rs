@@ -1,0 +1,168 @@
+//! What can happen. An event is a fact: everything that was decided is in it, so that applying it needs
+//! no clock and no dice. How events look on disk is written in [`crate::wal::codec`].
+
+use super::job::Failure;
+use super::payload::Payload;
+use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+
+/// Something that happened, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When it was decided. Never earlier than the event before.
+    pub at: Timestamp,
+    /// What happened.
+    pub change: Change,
+}
+
+/// A job as it was accepted, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// Its name.
+    pub id: JobId,
+    /// The line it waits in.
+    pub queue: QueueName,
+    /// Which handler runs it.
+    pub kind: KindName,
+    /// What the handler gets.
+    pub payload: Payload,
+    /// 0 to 9, 9 first.
+    pub priority: Priority,
+    /// Not before this moment, if that was in the future.
+    pub run_at: Option<Timestamp>,
+    /// Longest run of one attempt, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many more runs after a failed one.
+    pub max_retry: u32,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A job was accepted.
+    Enqueue(Box<NewJob>),
+    /// A worker was given the lease; the event's position is the token.
+    Dispatch {
+        /// The job.
+        job: JobId,
+        /// Who runs it.
+        worker: WorkerId,
+        /// Which run this is.
+        attempt: Attempt,
+        /// When the lease expires.
+        deadline: Timestamp,
+    },
+    /// It succeeded.
+    Ack {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What it leaves behind.
+        result: Option<Payload>,
+    },
+    /// The attempt failed and another will follow.
+    Retry {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What went wrong.
+        failure: Failure,
+        /// What the attempt leaves behind all the same, such as its output.
+        result: Option<Payload>,
+        /// When it may run again.
+        retry_at: Timestamp,
+    },
+    /// The attempt took too long and another will follow.
+    Timeout {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What went wrong.
+        failure: Failure,
+        /// What the attempt leaves behind all the same, such as its output.
+        result: Option<Payload>,
+        /// When it may run again.
+        retry_at: Timestamp,
+    },
+    /// The lease ended without a verdict on the job; it is pending again, at its old place in line.
+    Requeue {
+        /// The job.
+        job: JobId,
+        /// The lease that ended.
+        token: Token,
+        /// Why it ended.
+        failure: Failure,
+    },
+    /// The attempt failed and was the last.
+    Dead {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What went wrong.
+        failure: Failure,
+        /// What the attempt leaves behind all the same, such as its output.
+        result: Option<Payload>,
+    },
+    /// It was withdrawn.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Every waiting job up to this one, in the order of (moment, number), became pending.
+    ///
+    /// One event for all that are due: a mark instead of a list keeps it small, and still tells for each job
+    /// alone whether it was meant, which folding a log into a snapshot job by job relies on.
+    Promote {
+        /// Moment that the last of them waited for.
+        due: Timestamp,
+        /// Number of the last of them.
+        number: Lsn,
+    },
+    /// Finished jobs were forgotten: of each status those that ended up to a position.
+    Forget {
+        /// Completed ones that ended at or before this.
+        completed: Lsn,
+        /// Dead ones that ended at or before this.
+        dead: Lsn,
+        /// Cancelled ones that ended at or before this.
+        cancelled: Lsn,
+    },
+}
+
+impl Change {
+    /// The type's name as people see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Enqueue(_) => "ENQUEUE",
+            Change::Dispatch { .. } => "DISPATCH",
+            Change::Ack { .. } => "ACK",
+            Change::Retry { .. } => "RETRY",
+            Change::Timeout { .. } => "TIMEOUT",
+            Change::Requeue { .. } => "REQUEUE",
+            Change::Dead { .. } => "DEAD",
+            Change::Cancel { .. } => "CANCEL",
+            Change::Promote { .. } => "PROMOTE",
+            Change::Forget { .. } => "FORGET",
+        }
+    }
+
+    /// The job it names, if it names one.
+    #[must_use]
+    pub fn job(&self) -> Option<&JobId> {
+        match self {
+            Change::Enqueue(new) => Some(&new.id),
+            Change::Dispatch { job, .. }
+            | Change::Ack { job, .. }
+            | Change::Retry { job, .. }
+            | Change::Timeout { job, .. }
+            | Change::Requeue { job, .. }
+            | Change::Dead { job, .. }
+            | Change::Cancel { job } => Some(job),
+            Change::Promote { .. } | Change::Forget { .. } => None,
+        }
+    }
+}

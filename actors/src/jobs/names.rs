@@ -1,0 +1,45 @@
+//! Queue and kind names as small numbers: a job holds eight bytes instead of two strings.
+//!
+//! The numbers mean something only inside one table; on disk there are names.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Number of a queue's name in one [`Interner`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct QueueKey(pub u32);
+
+/// Number of a kind's name in one [`Interner`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct KindKey(pub u32);
+
+/// Gives every name that it sees a number, in the order of their first appearance.
+#[derive(Clone, Debug)]
+pub(crate) struct Interner<N> {
+    names: Vec<N>,
+    numbers: HashMap<N, u32>,
+}
+
+impl<N: Clone + Eq + Hash> Interner<N> {
+    pub fn new() -> Interner<N> {
+        Interner { names: Vec::new(), numbers: HashMap::new() }
+    }
+
+    pub fn intern(&mut self, name: &N) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).expect("fewer than 2^32 names fit in memory");
+        self.names.push(name.clone());
+        self.numbers.insert(name.clone(), number);
+        number
+    }
+
+    pub fn name(&self, number: u32) -> &N {
+        &self.names[number as usize]
+    }
+
+    pub fn all(&self) -> &[N] {
+        &self.names
+    }
+}

@@ -1,0 +1,153 @@
+//! A payload: JSON text that was checked once, at the door, and is then passed through unparsed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Deepest nesting of arrays and objects that is accepted.
+pub const DEPTH_MAX: usize = 64;
+
+/// A JSON value as compact text (no white space between tokens). Cloning it shares the text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload(Arc<str>);
+
+/// Text was not acceptable as a payload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// Not JSON; the text says where.
+    #[error("payload is not JSON: {0}")]
+    NotJson(String),
+    /// Nested deeper than [`DEPTH_MAX`].
+    #[error("payload is nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+impl Payload {
+    /// The empty object, `{}`.
+    #[must_use]
+    pub fn empty() -> Payload {
+        Payload("{}".into())
+    }
+
+    /// Checks that `text` is one JSON value, not nested too deep, and keeps it without white space.
+    ///
+    /// # Errors
+    /// It is not JSON, or deeper than [`DEPTH_MAX`].
+    pub fn parse(text: &str) -> Result<Payload, PayloadError> {
+        // The depth first: a reader that recurses must never see ten thousand brackets.
+        let compact = compact(text)?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|error| PayloadError::NotJson(error.to_string()))?;
+        Ok(Payload(compact.into()))
+    }
+
+    /// As [`Payload::parse`], for text that a JSON reader has already found valid.
+    ///
+    /// # Errors
+    /// It is deeper than [`DEPTH_MAX`].
+    pub fn from_raw(raw: &RawValue) -> Result<Payload, PayloadError> {
+        Ok(Payload(compact(raw.get())?.into()))
+    }
+
+    /// Turns any serialisable value into a payload.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON, or is deeper than [`DEPTH_MAX`].
+    pub fn from_value<T: Serialize>(value: &T) -> Result<Payload, PayloadError> {
+        let text = serde_json::to_string(value).map_err(|error| PayloadError::NotJson(error.to_string()))?;
+        Ok(Payload(compact(&text)?.into()))
+    }
+
+    /// Text that was a payload when it was written to disk.
+    pub(crate) fn trusted(text: &str) -> Payload {
+        Payload(text.into())
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads the payload as a typed value.
+    ///
+    /// # Errors
+    /// It does not have that shape; the text says where.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Payload {
+    /// As JSON inside JSON; as a string in every binary format.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_str(&self.0);
+        }
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// Copies JSON text without the white space between tokens and refuses what is nested too deep.
+/// Text that is not JSON comes out as some other text that is not JSON.
+fn compact(text: &str) -> Result<String, PayloadError> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    for &byte in text.as_bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            out.push(byte);
+            continue;
+        }
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => continue,
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(PayloadError::TooDeep);
+        }
+        out.push(byte);
+    }
+    Ok(String::from_utf8(out).expect("only ASCII bytes were left out of valid UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_goes_only_between_tokens() {
+        let payload = Payload::parse(" { \"a b\" : [ 1 , \"c \\\" d\\\\\" ] }\n").unwrap();
+        assert_eq!(payload.as_str(), r#"{"a b":[1,"c \" d\\"]}"#);
+    }
+
+    #[test]
+    fn ten_thousand_brackets_are_refused_without_recursion() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        assert_eq!(Payload::parse(&deep), Err(PayloadError::TooDeep));
+        let fits = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
+        assert!(Payload::parse(&fits).is_ok());
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_refused() {
+        for text in ["", "{", "nul", "1 2", "{\"a\":}", "[1,]"] {
+            assert!(matches!(Payload::parse(text), Err(PayloadError::NotJson(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The pending jobs in line: first by priority, then first in, first out.
+//!
+//! A *lane* holds the pending jobs of one queue, kind and priority in the order in which they joined. The heads
+//! of a kind's lanes are sorted, so that the next job of a kind is found without looking at the others,
+//! however many jobs of kinds that nobody handles are waiting too.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use super::job::Job;
+use super::list::{Links, List, Slot};
+use super::names::{KindKey, QueueKey};
+use crate::ids::{Lsn, Priority};
+
+type LaneKey = (QueueKey, KindKey, Priority);
+type LaneNumber = u32;
+
+/// A job's place in line. Those that were promoted together stand in the order in which they were accepted.
+type Place = (Lsn, Lsn);
+
+/// Where a lane stands among the others of its kind: by priority, then by its head's place in line.
+type Rank = (Reverse<Priority>, Place, LaneNumber);
+
+/// The place in line of a pending job.
+pub(crate) fn place(job: &Job) -> Place {
+    (job.order, job.number)
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    lanes: Vec<Lane>,
+    numbers: HashMap<LaneKey, LaneNumber>,
+    kinds: Vec<Kind>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    key: LaneKey,
+    list: List,
+    /// The rank under which the lane is in its kind's `heads`; none while it is empty.
+    rank: Option<Rank>,
+}
+
+#[derive(Debug, Default)]
+struct Kind {
+    heads: BTreeSet<Rank>,
+    len: u64,
+}
+
+impl Ready {
+    /// Adds a job at its place in line: at the end, unless it was there before others came (a requeued job).
+    pub fn insert<'a>(&mut self, links: &mut [Links], job: impl Fn(Slot) -> &'a Job, slot: Slot) {
+        let this = job(slot);
+        let number = self.lane_of(this);
+        let lane = &mut self.lanes[number as usize];
+        let at_the_end = lane.list.tail().is_none_or(|tail| place(job(tail)) <= place(this));
+        if at_the_end {
+            lane.list.push_back(links, slot);
+        } else {
+            // Requeued jobs are old, so their place is near the head.
+            let before = lane.list.iter(links).take_while(|&other| place(job(other)) <= place(this)).last();
+            lane.list.insert_after(links, before, slot);
+        }
+        self.kinds[this.kind.0 as usize].len += 1;
+        self.rank_again(number, job);
+    }
+
+    /// Takes a job out, wherever in line it is.
+    pub fn remove<'a>(&mut self, links: &mut [Links], job: impl Fn(Slot) -> &'a Job, slot: Slot) {
+        let this = job(slot);
+        let number = self.lane_of(this);
+        self.lanes[number as usize].list.remove(links, slot);
+        self.kinds[this.kind.0 as usize].len -= 1;
+        self.rank_again(number, job);
+    }
+
+    /// The job that is first in line among those of `kinds`.
+    pub fn first(&self, kinds: &[KindKey]) -> Option<Slot> {
+        let best = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first()).min()?;
+        self.lanes[best.2 as usize].list.head()
+    }
+
+    /// How many jobs of `kind` are pending.
+    pub fn len_of(&self, kind: KindKey) -> u64 {
+        self.kinds.get(kind.0 as usize).map_or(0, |kind| kind.len)
+    }
+
+    /// The pending jobs, lane by lane, in line.
+    pub fn iter<'a>(&'a self, links: &'a [Links]) -> impl Iterator<Item = (usize, Slot)> + 'a {
+        self.lanes
+            .iter()
+            .enumerate()
+            .flat_map(move |(number, lane)| lane.list.iter(links).map(move |slot| (number, slot)))
+    }
+
+    /// Whether every lane is ranked by its head, for `check()`.
+    pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a Job) -> bool {
+        self.lanes.iter().enumerate().all(|(number, lane)| {
+            let heads = &self.kinds[lane.key.1.0 as usize].heads;
+            let rank =
+                lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head)), number as LaneNumber));
+            lane.rank == rank && rank.is_none_or(|rank| heads.contains(&rank))
+        }) && self.kinds.iter().map(|kind| kind.heads.len()).sum::<usize>()
+            == self.lanes.iter().filter(|lane| lane.rank.is_some()).count()
+    }
+
+    fn lane_of(&mut self, job: &Job) -> LaneNumber {
+        let key = (job.queue, job.kind, job.priority);
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");
+        self.lanes.push(Lane { key, list: List::EMPTY, rank: None });
+        self.numbers.insert(key, number);
+        if self.kinds.len() <= job.kind.0 as usize {
+            self.kinds.resize_with(job.kind.0 as usize + 1, Kind::default);
+        }
+        number
+    }
+
+    fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a Job) {
+        let lane = &mut self.lanes[number as usize];
+        let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head)), number));
+        if rank == lane.rank {
+            return;
+        }
+        let heads = &mut self.kinds[lane.key.1.0 as usize].heads;
+        if let Some(old) = std::mem::replace(&mut lane.rank, rank) {
+            heads.remove(&old);
+        }
+        if let Some(new) = rank {
+            heads.insert(new);
+        }
+    }
+}

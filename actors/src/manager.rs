@@ -1,0 +1,597 @@
+//! JobManagerActor: the only owner of the job table.
+//!
+//! Every turn is the same: decide, apply, encode the event for the log, and hold whatever follows from it (an
+//! answer, a job for a worker) until the log says that it is durable. Events that gather while the mailbox is
+//! worked through go to the log as one message.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::engine::{
+    EngineError, EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
+    WorkersStatus,
+};
+use crate::guard::ExitGuard;
+use crate::ids::{JobId, KindName, Lsn, Timestamp, Token, WorkerId};
+use crate::jobs::command::Enqueued;
+use crate::jobs::policy::millis;
+use crate::jobs::{
+    Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, JobView, Rejection, Status,
+};
+use crate::messages::{
+    Append, Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Outcome, Reply, Run, SnapshotTaken, Submit,
+    Subscribe, WorkerDown, WorkerUp,
+};
+use crate::metrics::Metrics;
+use crate::wal::writer::Room;
+use crate::wal::{Group, codec};
+use crate::worker::handler::StopReason;
+
+/// A timer is set no further ahead than this, so that a clock that was set forward is noticed.
+const NAP_MAX: Duration = Duration::from_secs(60);
+/// Leases that expire together are ended so many at a time.
+const EXPIRED_AT_ONCE_MAX: usize = 1_000;
+/// While the disk is full, jobs are only started as long as the log has this much room for each that runs:
+/// enough for its result.
+const ROOM_PER_JOB: u64 = 512 << 10;
+
+/// What a JobManagerActor is made of.
+pub struct ManagerSettings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The dice.
+    pub dice: fastrand::Rng,
+    /// Takes events.
+    pub wal: Recipient<Append>,
+    /// Tells it who hears what is durable.
+    pub subscribe: Recipient<Subscribe>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// How many workers there will be.
+    pub worker_count: usize,
+    /// Kinds that they handle.
+    pub kinds: Vec<KindName>,
+    /// What boot found.
+    pub recovery: RecoveryStatus,
+    /// The newest snapshot.
+    pub snapshot: Option<SnapshotStatus>,
+}
+
+/// The actor.
+pub struct JobManagerActor {
+    table: JobTable,
+    settings: ManagerSettings,
+    /// Events since the last [`Append`].
+    gathered: Group,
+    ship_is_due: bool,
+    /// What waits for the log, in the order of the positions that it waits for.
+    held: VecDeque<(Lsn, Effect)>,
+    confirmed: Lsn,
+    durable: Lsn,
+    room: Room,
+    workers: Vec<Option<Worker>>,
+    idle: VecDeque<WorkerId>,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    /// Set while draining: told when nothing runs and nothing is held any more.
+    draining: Option<Option<oneshot::Sender<()>>>,
+    _guard: ExitGuard,
+}
+
+struct Worker {
+    run: Recipient<Run>,
+    halt: Recipient<Halt>,
+    busy: Option<Token>,
+}
+
+/// What follows from an event, once that is durable.
+enum Effect {
+    Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
+    Cancelled(Reply<()>),
+    Viewed(Reply<JobView>, Box<JobView>),
+    Status(Reply<EngineStatus>, Box<EngineStatus>),
+    Rejected(Box<dyn FnOnce() + Send>),
+    Run(WorkerId, JobId, Token),
+    Halt(WorkerId, Halt),
+}
+
+impl JobManagerActor {
+    /// Around a recovered table whose every event is durable.
+    #[must_use]
+    pub fn new(table: JobTable, settings: ManagerSettings, guard: ExitGuard) -> JobManagerActor {
+        let last = table.last();
+        JobManagerActor {
+            gathered: Group { first: last.next(), ..Group::default() },
+            ship_is_due: false,
+            held: VecDeque::new(),
+            confirmed: last,
+            durable: last,
+            room: Room { bytes: 0, accepts_jobs: true },
+            workers: (0..settings.worker_count).map(|_| None).collect(),
+            idle: VecDeque::new(),
+            timer: None,
+            draining: None,
+            table,
+            settings,
+            _guard: guard,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.settings.clock.now()
+    }
+
+    /// Decides a command and records the event that follows, if one does.
+    fn execute(&mut self, command: Command, now: Timestamp) -> Result<Option<Lsn>, Rejection> {
+        let event = self.table.decide(command, now, &mut self.settings.dice)?;
+        Ok(event.map(|event| self.record(event)))
+    }
+
+    /// Encodes an event for the log and applies it. Nobody may hear of it before the log confirms it.
+    fn record(&mut self, event: Event) -> Lsn {
+        let lsn = self.table.last().next();
+        codec::encode(&event, &mut self.gathered.bytes);
+        self.gathered.count += 1;
+        self.count(&event);
+        // State and log would disagree: the engine ends here and recovers from disk.
+        self.table.apply(lsn, event).expect("an event that was decided on this table fits it");
+        debug_assert!(self.table.last() == lsn);
+        lsn
+    }
+
+    fn count(&self, event: &Event) {
+        let metrics = &self.settings.metrics;
+        match &event.change {
+            Change::Dispatch { .. } => metrics.jobs_dispatched.add(1),
+            Change::Ack { job, .. } => {
+                metrics.jobs_completed.add(1);
+                if let Some(created_at) = self.table.created_at(job) {
+                    metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
+                }
+            }
+            Change::Retry { .. } | Change::Timeout { .. } | Change::Requeue { .. } => {
+                metrics.jobs_failed.add(1)
+            }
+            Change::Dead { .. } => {
+                metrics.jobs_failed.add(1);
+                metrics.jobs_dead.add(1);
+            }
+            Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
+            Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } => {}
+        }
+    }
+
+    /// Holds an effect until everything so far is durable.
+    fn hold(&mut self, effect: Effect) {
+        self.held.push_back((self.table.last(), effect));
+    }
+
+    fn enqueue(&mut self, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
+        if self.draining.is_some() {
+            return Err(Rejection::Stopping.into());
+        }
+        if !self.room.accepts_jobs {
+            return Err(Rejection::DiskFull.into());
+        }
+        // All that could be rejected is rejected before the first job is added: all or nothing.
+        self.table.admit(jobs.len())?;
+        for (index, job) in jobs.iter().enumerate() {
+            let rejection = self.table.admit_job(job).err();
+            if let Some(rejection) = rejection {
+                return Err(EngineError::RejectedAt { index, rejection });
+            }
+        }
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let given = job.id.clone();
+            let event = self.table.decide(Command::Enqueue(Box::new(job)), now, &mut self.settings.dice)?;
+            let created = event.is_some();
+            let new = event.as_ref().and_then(|event| event.change.job().cloned());
+            let id = new.or(given).expect("a generated id is new, so an event follows that names it");
+            if let Some(event) = event {
+                self.record(event);
+            }
+            answers.push(Enqueued { id, created, seq: self.table.last() });
+        }
+        Ok(answers)
+    }
+
+    fn cancel(&mut self, job: JobId, now: Timestamp) -> Result<(), Rejection> {
+        let lease = self.table.lease(&job);
+        self.execute(Command::Cancel { job }, now)?;
+        if let Some(lease) = lease {
+            let halt = Halt { token: lease.token, reason: StopReason::Cancelled };
+            self.hold(Effect::Halt(lease.worker, halt));
+        }
+        Ok(())
+    }
+
+    /// What is due without anybody asking: promotions, expired leases, retention.
+    fn do_due(&mut self, now: Timestamp) {
+        if self.table.next_due().is_none_or(|due| due > now) {
+            return;
+        }
+        for (job, token) in self.table.expired(now, EXPIRED_AT_ONCE_MAX) {
+            let worker = self.table.lease(&job).map(|lease| lease.worker);
+            let message = "the lease expired: its worker did not report in time";
+            let failure = Failure::new(FailureKind::Timeout, message);
+            let _ = self.execute(Command::Fail { job, token, failure, result: None }, now);
+            if let Some(worker) = worker {
+                self.hold(Effect::Halt(worker, Halt { token, reason: StopReason::Cancelled }));
+            }
+        }
+        // These are never rejected; nothing follows when nothing is due.
+        let _ = self.execute(Command::Promote, now);
+        let _ = self.execute(Command::Forget, now);
+    }
+
+    /// Gives ready jobs to idle workers. They start once their dispatch is durable.
+    fn dispatch(&mut self, now: Timestamp) {
+        while self.draining.is_none() && self.table.has_ready() && self.has_room_to_start() {
+            let Some(worker) = self.idle.pop_front() else { return };
+            let Ok(Some(event)) =
+                self.table.decide(Command::Dispatch { worker }, now, &mut self.settings.dice)
+            else {
+                self.idle.push_front(worker);
+                return;
+            };
+            let Some(job) = event.change.job().cloned() else { return };
+            let token = Token(self.record(event).0);
+            if let Some(Some(worker)) = self.workers.get_mut(worker.0 as usize) {
+                worker.busy = Some(token);
+            }
+            self.hold(Effect::Run(worker, job, token));
+        }
+    }
+
+    fn has_room_to_start(&self) -> bool {
+        let running = self.table.counts().of(Status::InFlight);
+        self.room.accepts_jobs || self.room.bytes > (running + 1) * ROOM_PER_JOB
+    }
+
+    /// The end of every turn: start what can be started, send what has gathered, release what is confirmed.
+    fn end_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let now = self.now();
+        self.do_due(now);
+        self.dispatch(now);
+        if self.gathered.count > 0 && !self.ship_is_due {
+            self.ship_is_due = true;
+            // Behind what is in the mailbox already, so that its events go along.
+            ctx.notify(Ship);
+        }
+        self.release(ctx);
+        self.set_timer(ctx, now);
+        let counts = self.table.counts();
+        self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
+        self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
+        self.tell_if_drained();
+    }
+
+    fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let mut freed = false;
+        while let Some((after, _)) = self.held.front() {
+            if *after > self.confirmed {
+                break;
+            }
+            let Some((_, effect)) = self.held.pop_front() else { break };
+            freed |= self.perform(effect);
+        }
+        if freed {
+            // A worker whose job was cancelled before it began can take another.
+            ctx.notify(Look);
+        }
+    }
+
+    /// Lets an effect out. True if a worker has become free by it.
+    fn perform(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Enqueued(reply, answers) => {
+                let created = answers.iter().filter(|answer| answer.created).count();
+                self.settings.metrics.jobs_enqueued.add(created as u64);
+                reply.answer(Ok(answers));
+            }
+            Effect::Cancelled(reply) => reply.answer(Ok(())),
+            Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
+            Effect::Status(reply, status) => reply.answer(Ok(*status)),
+            Effect::Rejected(answer) => answer(),
+            Effect::Run(worker, job, token) => return self.start(worker, &job, token),
+            Effect::Halt(worker, halt) => {
+                if let Some(Some(worker)) = self.workers.get(worker.0 as usize) {
+                    worker.halt.do_send(halt);
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.
+    fn start(&mut self, id: WorkerId, job: &JobId, token: Token) -> bool {
+        let Some(Some(worker)) = self.workers.get_mut(id.0 as usize) else { return false };
+        if worker.busy != Some(token) {
+            return false;
+        }
+        match self.table.assignment(job) {
+            Some((_, assignment)) if assignment.token == token => {
+                worker.run.do_send(Run(assignment));
+                false
+            }
+            _ => {
+                worker.busy = None;
+                self.idle.push_back(id);
+                true
+            }
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<JobManagerActor>, now: Timestamp) {
+        let Some(due) = self.table.next_due() else { return };
+        let nap = Duration::from_millis(due.since_ms(now)).min(NAP_MAX);
+        let at = now.plus_ms(millis(nap));
+        // One that fires too early does no harm: it sets the next. Most leases end long before they expire.
+        if self.timer.is_some_and(|(earlier, _)| earlier <= at) {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(nap, |manager, ctx| {
+            manager.timer = None;
+            manager.end_turn(ctx);
+        });
+        self.timer = Some((at, timer));
+    }
+
+    fn tell_if_drained(&mut self) {
+        if self.draining.is_none() {
+            return;
+        }
+        let is_quiet = self.workers.iter().flatten().all(|worker| worker.busy.is_none())
+            && self.gathered.count == 0
+            && self.held.is_empty()
+            && self.confirmed == self.table.last();
+        if is_quiet {
+            if let Some(Some(done)) = self.draining.as_mut().map(Option::take) {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        let up = self.workers.iter().flatten().count();
+        let idle = self.workers.iter().flatten().filter(|worker| worker.busy.is_none()).count();
+        EngineStatus {
+            jobs: self.table.counts(),
+            queues: self
+                .table
+                .counts_by_queue()
+                .map(|(queue, jobs)| QueueStatus { queue: queue.clone(), jobs })
+                .collect(),
+            waiting_for_worker: self
+                .table
+                .pending_without_worker()
+                .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
+                .collect(),
+            workers: WorkersStatus {
+                count: self.settings.worker_count,
+                busy: up - idle,
+                idle,
+                restarts: self.settings.metrics.restarts_worker.get(),
+                kinds: self.settings.kinds.clone(),
+            },
+            log: LogStatus {
+                seq: self.table.last(),
+                durable_seq: self.durable,
+                accepts_jobs: self.room.accepts_jobs,
+            },
+            snapshot: self.settings.snapshot,
+            recovery: self.settings.recovery,
+        }
+    }
+}
+
+impl Actor for JobManagerActor {
+    type Context = Context<JobManagerActor>;
+
+    fn started(&mut self, ctx: &mut Context<JobManagerActor>) {
+        self.settings.subscribe.do_send(Subscribe(ctx.address().recipient()));
+        self.end_turn(ctx);
+    }
+}
+
+/// Send what has gathered to the log.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Ship;
+
+/// See whether there is something to do.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Look;
+
+impl Handler<Submit> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, ctx: &mut Context<JobManagerActor>) {
+        let now = self.now();
+        match submit {
+            Submit::Enqueue { jobs, reply } => match self.enqueue(jobs, now) {
+                Ok(answers) => self.hold(Effect::Enqueued(reply, answers)),
+                Err(error) => reply.answer(Err(error)),
+            },
+            Submit::Cancel { job, reply } => match self.cancel(job, now) {
+                Ok(()) => self.hold(Effect::Cancelled(reply)),
+                // What it was rejected for must be durable, too, before anybody hears of it.
+                Err(rejection) => {
+                    self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
+                }
+            },
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Ask> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
+        match ask {
+            Ask::Job { job, reply } => match self.table.view(&job) {
+                Some(view) => self.hold(Effect::Viewed(reply, Box::new(view))),
+                None => self.hold(Effect::Rejected(Box::new(move || {
+                    reply.answer(Err(Rejection::NotFound { job }.into()));
+                }))),
+            },
+            Ask::Status { reply } => {
+                let status = Box::new(self.status());
+                // While the log waits for space, an operator must still be able to see that it does.
+                match self.room.accepts_jobs {
+                    true => self.hold(Effect::Status(reply, status)),
+                    false => reply.answer(Ok(*status)),
+                }
+            }
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Ship> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ship, _: &mut Context<JobManagerActor>) {
+        self.ship_is_due = false;
+        let next = Group { first: self.table.last().next(), ..Group::default() };
+        let group = std::mem::replace(&mut self.gathered, next);
+        if group.count > 0 {
+            // A closed mailbox means that the log has died; the supervisor ends the engine for that.
+            self.settings.wal.do_send(Append(group));
+        }
+    }
+}
+
+impl Handler<Look> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Context<JobManagerActor>) {
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Confirmed> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, confirmed: Confirmed, ctx: &mut Context<JobManagerActor>) {
+        self.confirmed = self.confirmed.max(confirmed.through);
+        self.durable = self.durable.max(confirmed.durable);
+        self.room = confirmed.room;
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Finished> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, finished: Finished, ctx: &mut Context<JobManagerActor>) {
+        let Finished { worker, job, token, outcome } = finished;
+        let command = match outcome {
+            Outcome::Succeeded(result) => Some(Command::Ack { job, token, result }),
+            Outcome::Failed(failure, result) => Some(Command::Fail { job, token, failure, result }),
+            Outcome::Interrupted => {
+                let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
+                Some(Command::Requeue { job, token, failure, counts: false })
+            }
+            // The event that cancelled it has been logged already.
+            Outcome::Cancelled => None,
+        };
+        let now = self.now();
+        if let Some(Err(rejection)) = command.map(|command| self.execute(command, now)) {
+            tracing::debug!(%rejection, "a worker's report came too late and changed nothing");
+        }
+        if let Some(Some(slot)) = self.workers.get_mut(worker.0 as usize) {
+            if slot.busy == Some(token) {
+                slot.busy = None;
+                self.idle.push_back(worker);
+            }
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<WorkerUp> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, up: WorkerUp, ctx: &mut Context<JobManagerActor>) {
+        if let Some(slot) = self.workers.get_mut(up.worker.0 as usize) {
+            *slot = Some(Worker { run: up.run, halt: up.halt, busy: None });
+            self.idle.push_back(up.worker);
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<WorkerDown> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, down: WorkerDown, ctx: &mut Context<JobManagerActor>) {
+        if let Some(slot) = self.workers.get_mut(down.worker.0 as usize) {
+            *slot = None;
+            self.idle.retain(|idle| *idle != down.worker);
+        }
+        let now = self.now();
+        for (job, token) in self.table.in_flight(Some(down.worker)) {
+            let failure = Failure::new(FailureKind::Lost, format!("{} {}", down.worker, down.cause));
+            // Its lease is held, so this is not rejected. The job may be what killed the worker: it counts.
+            let _ = self.execute(Command::Requeue { job, token, failure, counts: true }, now);
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<SnapshotTaken> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, SnapshotTaken(info): SnapshotTaken, _: &mut Context<JobManagerActor>) {
+        self.settings.snapshot = Some(info.into());
+    }
+}
+
+impl Handler<Drain> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, drain: Drain, ctx: &mut Context<JobManagerActor>) {
+        self.draining = Some(Some(drain.done));
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<HaltAll> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: HaltAll, _: &mut Context<JobManagerActor>) {
+        for worker in self.workers.iter().flatten() {
+            if let Some(token) = worker.busy {
+                worker.halt.do_send(Halt { token, reason: StopReason::Shutdown });
+            }
+        }
+    }
+}
+
+impl Handler<End> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Context<JobManagerActor>) {
+        ctx.stop();
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::Crash> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<JobManagerActor>) {
+        panic!("a test asked {} to crash", crash.0);
+    }
+}

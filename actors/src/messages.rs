@@ -1,0 +1,274 @@
+//! Every message between actors.
+//!
+//! | message | from | to | says |
+//! |---|---|---|---|
+//! | [`Submit`] | engine handle | manager | decide these commands |
+//! | [`Ask`] | engine handle | manager | answer when what you say is durable |
+//! | [`Append`] | manager | wal | write these events |
+//! | [`Subscribe`] | manager | wal | tell me what is durable |
+//! | [`Confirmed`] | wal | manager | events up to here may be told |
+//! | [`LogFailed`] | wal | supervisor | the log takes no more writes |
+//! | [`Run`], [`Halt`] | manager | worker | run this job; end it |
+//! | [`Finished`] | worker | manager | how the attempt ended |
+//! | [`WorkerUp`], [`WorkerDown`] | supervisor | manager | there is a worker; it has died |
+//! | [`Drain`], [`HaltAll`] | supervisor | manager | start nothing more; end what runs |
+//! | [`TakeSnapshot`] | supervisor | snapshot | take one now |
+//! | [`Seal`], [`Prune`] | snapshot | wal | end this segment; delete those before |
+//! | [`SnapshotTaken`] | snapshot | manager | there is a new snapshot |
+//! | [`CloseLog`] | supervisor | wal | make all durable and end |
+//! | [`ChildExited`] | any child's guard | supervisor | it is gone, and why |
+//! | [`End`] | supervisor | any child | stop |
+//! | [`StopEngine`], [`AbortEngine`] | engine handle | supervisor | drain and stop; stop at once |
+//!
+//! What must happen once accepted travels with its own reply channel: actix skips a message whose sender has
+//! stopped waiting.
+
+use std::time::Duration;
+
+use actix::Message;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::engine::{EngineError, EngineStatus, FailCause};
+use crate::ids::{JobId, Lsn, Token, WorkerId};
+use crate::jobs::command::Enqueued;
+use crate::jobs::table::Assignment;
+use crate::jobs::{Failure, JobSpec, JobView, Payload};
+use crate::snapshot::store::SnapshotInfo;
+use crate::supervisor::ChildId;
+use crate::wal::Group;
+use crate::wal::writer::Room;
+use crate::worker::handler::StopReason;
+
+/// Where an answer goes, and the place in the queue of requests that it frees.
+#[derive(Debug)]
+pub struct Reply<T> {
+    pub(crate) to: oneshot::Sender<Result<T, EngineError>>,
+    /// Only held: dropping them frees the place.
+    pub(crate) _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl<T> Reply<T> {
+    /// Answers. The caller may have stopped waiting; then it knows only "unknown".
+    pub(crate) fn answer(self, answer: Result<T, EngineError>) {
+        let _ = self.to.send(answer);
+    }
+}
+
+/// Something that changes jobs.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Submit {
+    /// Add jobs, all or none.
+    Enqueue {
+        /// The jobs.
+        jobs: Vec<JobSpec>,
+        /// One answer a job.
+        reply: Reply<Vec<Enqueued>>,
+    },
+    /// Withdraw a job.
+    Cancel {
+        /// The job.
+        job: JobId,
+        /// When it is durable.
+        reply: Reply<()>,
+    },
+}
+
+/// Something that changes nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Ask {
+    /// About one job.
+    Job {
+        /// The job.
+        job: JobId,
+        /// As it stands.
+        reply: Reply<JobView>,
+    },
+    /// About all.
+    Status {
+        /// As it stands.
+        reply: Reply<EngineStatus>,
+    },
+}
+
+/// Write these events.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Append(pub Group);
+
+/// Tell this one what is durable.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Subscribe(pub actix::Recipient<Confirmed>);
+
+/// Events up to `through` may be told: they are as durable as the setting asks for.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Confirmed {
+    /// What may be told.
+    pub through: Lsn,
+    /// What is on disk.
+    pub durable: Lsn,
+    /// How much the log can still take.
+    pub room: Room,
+}
+
+/// The log takes no more writes; what was not confirmed is unknown.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LogFailed {
+    /// In words.
+    pub message: String,
+    /// For the exit code.
+    pub cause: FailCause,
+}
+
+/// Run this job.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Run(pub Assignment);
+
+/// End the attempt under this lease.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Halt {
+    /// The lease.
+    pub token: Token,
+    /// Why.
+    pub reason: StopReason,
+}
+
+/// An attempt has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Finished {
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// The job.
+    pub job: JobId,
+    /// The lease it was run under.
+    pub token: Token,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It succeeded, and left this behind.
+    Succeeded(Option<Payload>),
+    /// It failed, and left this behind.
+    Failed(Failure, Option<Payload>),
+    /// It was ended because the job was cancelled or the lease lost.
+    Cancelled,
+    /// It was ended because the server stops.
+    Interrupted,
+}
+
+/// There is a worker, new or restarted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WorkerUp {
+    /// Which.
+    pub worker: WorkerId,
+    /// Takes jobs.
+    pub run: actix::Recipient<Run>,
+    /// Ends them.
+    pub halt: actix::Recipient<Halt>,
+}
+
+/// A worker has died.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WorkerDown {
+    /// Which.
+    pub worker: WorkerId,
+    /// Why, in words.
+    pub cause: String,
+}
+
+/// Start nothing more, accept nothing more; say when nothing runs and all is confirmed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// Told when all is confirmed and no worker is busy.
+    pub done: oneshot::Sender<()>,
+}
+
+/// End whatever still runs.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct HaltAll;
+
+/// Take a snapshot now, if anything happened since the last.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TakeSnapshot {
+    /// Told when it is done, or has failed.
+    pub done: oneshot::Sender<()>,
+    /// Position up to which the log is sealed, if the caller has sealed it.
+    pub sealed: Option<Lsn>,
+}
+
+/// End the current segment, so that all before may be folded; answers the position up to which.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Lsn>")]
+pub struct Seal;
+
+/// Delete the segments that end at or before a position.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Prune {
+    /// The position.
+    pub through: Lsn,
+}
+
+/// There is a new snapshot.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotTaken(pub SnapshotInfo);
+
+/// Make everything durable, seal it, and end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseLog {
+    /// Told the position up to which it is sealed; dropped if that failed.
+    pub done: oneshot::Sender<Lsn>,
+}
+
+/// A child is gone.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChildExited {
+    /// Which.
+    pub child: ChildId,
+    /// Which life of it.
+    pub generation: u64,
+    /// Whether it panicked.
+    pub panicked: bool,
+}
+
+/// Stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct End;
+
+/// Drain and stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopEngine {
+    /// How long running jobs may take to end; the option's time if not given.
+    pub within: Option<Duration>,
+}
+
+/// Stop at once, as a crash would.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct AbortEngine;
+
+/// Panic, to test what the supervisor makes of it.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Crash(pub ChildId);

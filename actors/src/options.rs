@@ -1,0 +1,72 @@
+//! What an operator can set about the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::jobs::Policy;
+
+/// When the log calls fdatasync, and so what an answer promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Every answer comes after fdatasync: what was answered survives a power cut.
+    Always,
+    /// Answers come after the write; fdatasync follows within this time. A crash of the process loses nothing,
+    /// a power cut at most so much.
+    Interval(Duration),
+    /// The operating system decides. A crash of the process loses nothing, a power cut some seconds.
+    Never,
+}
+
+/// Options of one engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Holds the lock file, `quarantine/`, and unless said otherwise `wal/` and `snapshots/`.
+    pub data_dir: PathBuf,
+    /// Directory of the log's segments.
+    pub wal_dir: PathBuf,
+    /// Directory of the snapshots.
+    pub snapshot_dir: PathBuf,
+    /// When the log calls fdatasync.
+    pub durability: Durability,
+    /// Size of one segment of the log, in bytes.
+    pub segment_bytes: u64,
+    /// WorkerActors in the pool; each runs one job at a time. 0 accepts jobs without running any.
+    pub worker_count: usize,
+    /// A snapshot is taken so often, if anything happened.
+    pub snapshot_interval: Duration,
+    /// How many snapshots are kept, at least 2 (the newest and the one to fall back to).
+    pub snapshots_kept: usize,
+    /// Snapshots older than this are deleted, but never the two newest.
+    pub snapshot_age_max: Duration,
+    /// At shutdown, running jobs get this long to end by themselves.
+    pub drain_timeout: Duration,
+    /// Requests that may wait for an answer at the same time; more are answered "busy".
+    pub requests_max: usize,
+    /// Bytes that those requests may hold together.
+    pub request_bytes_max: usize,
+    /// Defaults, retries, retention, limits.
+    pub policy: Policy,
+}
+
+impl EngineOptions {
+    /// The defaults, with everything below `data_dir`.
+    #[must_use]
+    pub fn in_dir(data_dir: impl Into<PathBuf>) -> EngineOptions {
+        let data_dir = data_dir.into();
+        EngineOptions {
+            wal_dir: data_dir.join("wal"),
+            snapshot_dir: data_dir.join("snapshots"),
+            data_dir,
+            durability: Durability::Always,
+            segment_bytes: 64 << 20,
+            worker_count: 8,
+            snapshot_interval: Duration::from_secs(60),
+            snapshots_kept: 2,
+            snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
+            drain_timeout: Duration::from_secs(30),
+            requests_max: 10_000,
+            request_bytes_max: 256 << 20,
+            policy: Policy::default(),
+        }
+    }
+}

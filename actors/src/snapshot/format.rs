@@ -1,0 +1,486 @@
+//! A snapshot file: header, chunks of compressed jobs, trailer (little endian).
+//!
+//! ```text
+//! header, 64 bytes
+//!    0  8  magic "BVRSNAP\n"
+//!    8  4  schema version (1)
+//!   12 16  store id
+//!   28  8  position up to which it holds everything (last_seq)
+//!   36  8  moment of the event there, ms since 1970
+//!   44  8  taken at, ms since 1970
+//!   52  8  zeros
+//!   60  4  crc32 of the 60 bytes before
+//! chunk: header of 24 bytes, then its data
+//!    0  4  magic "BVC1"
+//!    4  4  number of jobs
+//!    8  4  length of the data when decompressed
+//!   12  4  length of the data
+//!   16  4  crc32 of the data
+//!   20  4  crc32 of the 20 bytes before
+//! trailer, 24 bytes: an image without it was not finished
+//!    0  4  magic "BVT1"
+//!    4  4  number of chunks
+//!    8  8  number of jobs
+//!   16  4  crc32 of every byte before the trailer
+//!   20  4  crc32 of the 20 bytes before
+//! ```
+//!
+//! A chunk's data is a zstd frame of jobs in the order of their numbers: each its length (4), then a MessagePack array.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::SnapshotError;
+use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use crate::jobs::Payload;
+use crate::jobs::job::{FailedAttempt, Failure, FailureKind, Finish, JobState, Lease};
+use crate::jobs::record::JobRecord;
+use crate::msgpack;
+use crate::storage::StoredFile;
+
+/// Version of the schema that this beaver writes and reads.
+pub const SCHEMA_VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"BVRSNAP\n";
+const HEADER_BYTES: usize = 64;
+const CHUNK_MAGIC: [u8; 4] = *b"BVC1";
+const CHUNK_HEADER_BYTES: usize = 24;
+const TRAILER_MAGIC: [u8; 4] = *b"BVT1";
+const TRAILER_BYTES: usize = 24;
+/// Jobs are gathered up to about this many bytes before they are compressed.
+const CHUNK_BYTES_TARGET: usize = 1 << 20;
+/// No chunk is larger, compressed or not: a length beyond it is damage, and is never allocated.
+const CHUNK_BYTES_MAX: usize = 1 << 30;
+/// Fast: level 1 compresses about as quickly as the disk writes.
+const ZSTD_LEVEL: i32 = 1;
+
+/// What an image is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// Whose it is.
+    pub store: [u8; 16],
+    /// Position up to which it holds everything.
+    pub last: Lsn,
+    /// Latest moment of an event up to there.
+    pub last_at: Timestamp,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+}
+
+/// A state as a number and up to four values; what a state does not have is 0.
+type StateFields = (u8, u64, u64, u64, u64);
+
+/// A job as it is written: an array of these, in this order. Fields may be appended, nothing else.
+#[derive(Serialize, Deserialize)]
+struct JobFields<'a> {
+    id: JobId,
+    number: Lsn,
+    order: Lsn,
+    queue: &'a str,
+    kind: &'a str,
+    priority: u8,
+    payload: &'a str,
+    timeout_ms: u64,
+    max_retry: u32,
+    attempt: Attempt,
+    created_at: Timestamp,
+    state: StateFields,
+    #[serde(borrow)]
+    failures: Vec<(Attempt, Timestamp, u8, &'a str)>,
+    #[serde(borrow)]
+    result: Option<&'a str>,
+}
+
+/// Writes an image from front to back.
+pub struct ImageWriter {
+    path: PathBuf,
+    file: Box<dyn StoredFile>,
+    offset: u64,
+    whole: crc32fast::Hasher,
+    raw: Vec<u8>,
+    in_chunk: u32,
+    chunks: u32,
+    jobs: u64,
+    last_number: Lsn,
+}
+
+impl ImageWriter {
+    /// Begins an image in an empty file.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub fn begin(
+        file: Box<dyn StoredFile>,
+        path: &Path,
+        header: &ImageHeader,
+    ) -> Result<ImageWriter, SnapshotError> {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&SCHEMA_VERSION.to_le_bytes());
+        bytes[12..28].copy_from_slice(&header.store);
+        bytes[28..36].copy_from_slice(&header.last.0.to_le_bytes());
+        bytes[36..44].copy_from_slice(&header.last_at.0.to_le_bytes());
+        bytes[44..52].copy_from_slice(&header.taken_at.0.to_le_bytes());
+        seal(&mut bytes);
+        let mut writer = ImageWriter {
+            path: path.to_owned(),
+            file,
+            offset: 0,
+            whole: crc32fast::Hasher::new(),
+            raw: Vec::with_capacity(CHUNK_BYTES_TARGET * 2),
+            in_chunk: 0,
+            chunks: 0,
+            jobs: 0,
+            last_number: Lsn::ZERO,
+        };
+        writer.write(&bytes)?;
+        Ok(writer)
+    }
+
+    /// Adds a job; its number is larger than that of the one before.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub fn add(&mut self, job: &JobRecord) -> Result<(), SnapshotError> {
+        assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
+        self.last_number = job.number;
+        let fields = JobFields {
+            id: job.id.clone(),
+            number: job.number,
+            order: job.order,
+            queue: job.queue.as_str(),
+            kind: job.kind.as_str(),
+            priority: job.priority.level(),
+            payload: job.payload.as_str(),
+            timeout_ms: job.timeout_ms,
+            max_retry: job.max_retry,
+            attempt: job.attempt,
+            created_at: job.created_at,
+            state: state_fields(&job.state),
+            failures: job.failures.iter().map(failure_fields).collect(),
+            result: job.result.as_ref().map(Payload::as_str),
+        };
+        let start = self.raw.len();
+        self.raw.extend_from_slice(&[0; 4]);
+        rmp_serde::encode::write(&mut self.raw, &fields).expect("writing plain data to memory cannot fail");
+        let len = len_u32(self.raw.len() - start - 4);
+        self.raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        self.in_chunk += 1;
+        self.jobs += 1;
+        if self.raw.len() >= CHUNK_BYTES_TARGET {
+            self.end_chunk()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the image and makes it durable. Returns its size in bytes and its number of jobs.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub fn finish(mut self) -> Result<(u64, u64), SnapshotError> {
+        self.end_chunk()?;
+        let mut bytes = [0; TRAILER_BYTES];
+        bytes[..4].copy_from_slice(&TRAILER_MAGIC);
+        bytes[4..8].copy_from_slice(&self.chunks.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.jobs.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.whole.clone().finalize().to_le_bytes());
+        seal(&mut bytes);
+        self.write(&bytes)?;
+        self.file.sync().map_err(SnapshotError::io(&self.path, "sync"))?;
+        Ok((self.offset, self.jobs))
+    }
+
+    fn end_chunk(&mut self) -> Result<(), SnapshotError> {
+        if self.in_chunk == 0 {
+            return Ok(());
+        }
+        let data =
+            zstd::bulk::compress(&self.raw, ZSTD_LEVEL).map_err(SnapshotError::io(&self.path, "compress"))?;
+        let mut bytes = [0; CHUNK_HEADER_BYTES];
+        bytes[..4].copy_from_slice(&CHUNK_MAGIC);
+        bytes[4..8].copy_from_slice(&self.in_chunk.to_le_bytes());
+        bytes[8..12].copy_from_slice(&len_u32(self.raw.len()).to_le_bytes());
+        bytes[12..16].copy_from_slice(&len_u32(data.len()).to_le_bytes());
+        bytes[16..20].copy_from_slice(&crc32fast::hash(&data).to_le_bytes());
+        seal(&mut bytes);
+        self.write(&bytes)?;
+        self.write(&data)?;
+        self.raw.clear();
+        self.in_chunk = 0;
+        self.chunks += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.file.write_at(self.offset, bytes).map_err(SnapshotError::io(&self.path, "write"))?;
+        self.whole.update(bytes);
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Reads an image from front to back, and believes nothing that its checksums do not confirm.
+pub struct ImageReader {
+    path: PathBuf,
+    file: Box<dyn StoredFile>,
+    /// What it is of.
+    pub header: ImageHeader,
+    offset: u64,
+    len: u64,
+    whole: crc32fast::Hasher,
+    chunks: u32,
+    jobs: u64,
+    queue: Option<QueueName>,
+    kind: Option<KindName>,
+}
+
+impl ImageReader {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn begin(file: Box<dyn StoredFile>, path: &Path) -> Result<ImageReader, SnapshotError> {
+        let len = file.len().map_err(SnapshotError::io(path, "measure"))?;
+        let mut reader = ImageReader {
+            path: path.to_owned(),
+            file,
+            header: ImageHeader {
+                store: [0; 16],
+                last: Lsn::ZERO,
+                last_at: Timestamp(0),
+                taken_at: Timestamp(0),
+            },
+            offset: 0,
+            len,
+            whole: crc32fast::Hasher::new(),
+            chunks: 0,
+            jobs: 0,
+            queue: None,
+            kind: None,
+        };
+        let bytes: [u8; HEADER_BYTES] = reader.read_sealed("header", MAGIC.as_slice())?;
+        let found = u32_at(&bytes, 8);
+        if found != SCHEMA_VERSION {
+            let path = path.to_owned();
+            return Err(SnapshotError::IncompatibleVersion { path, found, expected: SCHEMA_VERSION });
+        }
+        reader.header = ImageHeader {
+            store: bytes[12..28].try_into().expect("16 bytes"),
+            last: Lsn(u64_at(&bytes, 28)),
+            last_at: Timestamp(u64_at(&bytes, 36)),
+            taken_at: Timestamp(u64_at(&bytes, 44)),
+        };
+        reader.whole.update(&bytes);
+        Ok(reader)
+    }
+
+    /// The jobs of the next chunk; none after the last, when the trailer has been checked as well.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<JobRecord>>, SnapshotError> {
+        if self.next_magic()? == TRAILER_MAGIC {
+            self.check_trailer()?;
+            return Ok(None);
+        }
+        let bytes: [u8; CHUNK_HEADER_BYTES] = self.read_sealed("chunk", CHUNK_MAGIC.as_slice())?;
+        let (count, raw_len, len) =
+            (u32_at(&bytes, 4), u32_at(&bytes, 8) as usize, u32_at(&bytes, 12) as usize);
+        self.whole.update(&bytes);
+        if len > CHUNK_BYTES_MAX || raw_len > CHUNK_BYTES_MAX || self.offset + len as u64 > self.len {
+            return Err(self.corrupted(format!("a chunk of {len} bytes cannot be")));
+        }
+        let mut data = vec![0; len];
+        self.read_exact(&mut data)?;
+        let (expected, found) = (crc32fast::hash(&data), u32_at(&bytes, 16));
+        if expected != found {
+            return Err(
+                self.corrupted(format!("chunk checksum is {found:08x}, its bytes give {expected:08x}"))
+            );
+        }
+        self.whole.update(&data);
+        let raw =
+            zstd::bulk::decompress(&data, raw_len).map_err(|error| self.corrupted(error.to_string()))?;
+        let jobs = self.decode_jobs(&raw, count)?;
+        self.chunks += 1;
+        self.jobs += u64::from(count);
+        Ok(Some(jobs))
+    }
+
+    /// Jobs read so far.
+    #[must_use]
+    pub fn jobs(&self) -> u64 {
+        self.jobs
+    }
+
+    /// Size of the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.len
+    }
+
+    fn decode_jobs(&mut self, raw: &[u8], count: u32) -> Result<Vec<JobRecord>, SnapshotError> {
+        let mut jobs = Vec::with_capacity(count as usize);
+        let mut rest = raw;
+        for _ in 0..count {
+            let split = rest
+                .split_first_chunk::<4>()
+                .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize));
+            let Some((job, left)) = split else {
+                return Err(self.corrupted("a chunk ends within a job"));
+            };
+            rest = left;
+            let fields = msgpack::read(job).map_err(|problem| self.corrupted(problem))?;
+            jobs.push(self.record(fields)?);
+        }
+        match rest.len() {
+            0 => Ok(jobs),
+            left => Err(self.corrupted(format!("{left} bytes follow the jobs of a chunk"))),
+        }
+    }
+
+    fn record(&mut self, fields: JobFields<'_>) -> Result<JobRecord, SnapshotError> {
+        let invalid = |problem: String| SnapshotError::corrupted(&self.path, self.offset, problem);
+        // Neighbours mostly share their queue and kind: then they share the name, too.
+        let queue = match &self.queue {
+            Some(queue) if queue.as_str() == fields.queue => queue.clone(),
+            _ => QueueName::parse(fields.queue).map_err(|error| invalid(error.to_string()))?,
+        };
+        let kind = match &self.kind {
+            Some(kind) if kind.as_str() == fields.kind => kind.clone(),
+            _ => KindName::parse(fields.kind).map_err(|error| invalid(error.to_string()))?,
+        };
+        let failures = fields.failures.into_iter().map(|(attempt, at, kind, message)| {
+            let kind =
+                FailureKind::from_number(kind).ok_or_else(|| format!("unknown sort of failure {kind}"))?;
+            Ok(FailedAttempt { attempt, at, failure: Failure::new(kind, message) })
+        });
+        let record = JobRecord {
+            id: fields.id,
+            number: fields.number,
+            order: fields.order,
+            queue: queue.clone(),
+            kind: kind.clone(),
+            priority: Priority::new(fields.priority).map_err(|error| invalid(error.to_string()))?,
+            payload: Payload::trusted(fields.payload),
+            timeout_ms: fields.timeout_ms,
+            max_retry: fields.max_retry,
+            attempt: fields.attempt,
+            created_at: fields.created_at,
+            state: state_of(fields.state)
+                .ok_or_else(|| invalid(format!("unknown state {}", fields.state.0)))?,
+            failures: failures.collect::<Result<_, String>>().map_err(invalid)?,
+            result: fields.result.map(Payload::trusted),
+        };
+        (self.queue, self.kind) = (Some(queue), Some(kind));
+        Ok(record)
+    }
+
+    fn next_magic(&mut self) -> Result<[u8; 4], SnapshotError> {
+        let mut magic = [0; 4];
+        let read =
+            self.file.read_at(self.offset, &mut magic).map_err(SnapshotError::io(&self.path, "read"))?;
+        match read {
+            4 => Ok(magic),
+            _ => Err(self.corrupted("it ends without a trailer")),
+        }
+    }
+
+    fn check_trailer(&mut self) -> Result<(), SnapshotError> {
+        let bytes: [u8; TRAILER_BYTES] = self.read_sealed("trailer", TRAILER_MAGIC.as_slice())?;
+        let found = (u32_at(&bytes, 4), u64_at(&bytes, 8), u32_at(&bytes, 16));
+        let expected = (self.chunks, self.jobs, self.whole.clone().finalize());
+        if found != expected {
+            let problem =
+                format!("trailer says (chunks, jobs, checksum) {found:?}, the file has {expected:?}");
+            return Err(self.corrupted(problem));
+        }
+        match self.len - self.offset {
+            0 => Ok(()),
+            left => Err(self.corrupted(format!("{left} bytes follow the trailer"))),
+        }
+    }
+
+    /// Reads a block that begins with `magic` and ends with its own checksum.
+    fn read_sealed<const N: usize>(&mut self, what: &str, magic: &[u8]) -> Result<[u8; N], SnapshotError> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        if !bytes.starts_with(magic) {
+            return Err(self.corrupted(format!("expected a snapshot's {what}, found {:02x?}", &bytes[..4])));
+        }
+        let (expected, found) = (crc32fast::hash(&bytes[..N - 4]), u32_at(&bytes, N - 4));
+        if expected != found {
+            let problem = format!("{what} checksum is {found:08x}, its bytes give {expected:08x}");
+            return Err(self.corrupted(problem));
+        }
+        Ok(bytes)
+    }
+
+    fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+        let read = self.file.read_at(self.offset, bytes).map_err(SnapshotError::io(&self.path, "read"))?;
+        if read < bytes.len() {
+            return Err(self.corrupted(format!("it ends after {read} of {} bytes", bytes.len())));
+        }
+        self.offset += read as u64;
+        Ok(())
+    }
+
+    fn corrupted(&self, problem: impl Into<String>) -> SnapshotError {
+        SnapshotError::corrupted(&self.path, self.offset, problem)
+    }
+}
+
+fn failure_fields(failed: &FailedAttempt) -> (Attempt, Timestamp, u8, &str) {
+    (failed.attempt, failed.at, failed.failure.kind.number(), &failed.failure.message)
+}
+
+fn state_fields(state: &JobState) -> StateFields {
+    match *state {
+        JobState::Pending => (0, 0, 0, 0, 0),
+        JobState::Scheduled { run_at } => (1, run_at.0, 0, 0, 0),
+        JobState::InFlight(lease) => {
+            (2, u64::from(lease.worker.0), lease.token.0, lease.since.0, lease.deadline.0)
+        }
+        JobState::Retrying { retry_at } => (3, retry_at.0, 0, 0, 0),
+        JobState::Completed(finish) => (4, finish.at.0, finish.lsn.0, 0, 0),
+        JobState::Dead(finish) => (5, finish.at.0, finish.lsn.0, 0, 0),
+        JobState::Cancelled(finish) => (6, finish.at.0, finish.lsn.0, 0, 0),
+    }
+}
+
+fn state_of((number, a, b, c, d): StateFields) -> Option<JobState> {
+    let finish = Finish { at: Timestamp(a), lsn: Lsn(b) };
+    Some(match number {
+        0 => JobState::Pending,
+        1 => JobState::Scheduled { run_at: Timestamp(a) },
+        2 => JobState::InFlight(Lease {
+            worker: WorkerId(u32::try_from(a).ok()?),
+            token: Token(b),
+            since: Timestamp(c),
+            deadline: Timestamp(d),
+        }),
+        3 => JobState::Retrying { retry_at: Timestamp(a) },
+        4 => JobState::Completed(finish),
+        5 => JobState::Dead(finish),
+        6 => JobState::Cancelled(finish),
+        _ => return None,
+    })
+}
+
+/// Writes the checksum of a block into its last four bytes.
+fn seal(block: &mut [u8]) {
+    let (content, crc) = block.split_at_mut(block.len() - 4);
+    crc.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+}
+
+fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("a chunk is far smaller than 4 GiB: payloads are bounded")
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}

@@ -1,0 +1,242 @@
+//! The seam to the disk. Log and snapshots touch files through [`Storage`] only, so that a test can put a disk
+//! under them that loses power between any two calls.
+//!
+//! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
+//! removed) after [`Storage::sync_dir`] of their directory. Everything else may survive, in part, or not.
+
+use std::any::Any;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Files and directories, as far as the engine needs them.
+pub trait Storage: Send + Sync + 'static {
+    /// Creates a directory and its parents; one that exists is fine. Durable when it returns.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names of the files in a directory, sorted. A directory that does not exist has none.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates a file for reading and writing, or empties the one that is there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+
+    /// Opens a file that exists for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+
+    /// Opens a file that exists for reading.
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+
+    /// Gives a file another name, in place of whatever had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock that this file stands for, until the guard is dropped. `None`: somebody holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
+
+    /// Does some work that nobody waits for.
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// An open file.
+pub trait StoredFile: Send {
+    /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads up to `bytes.len()` bytes at `offset`; fewer only at the end of the file.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// The file's length.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no byte.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file, or lengthens it by zeros.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Reserves space up to `len`, which then reads as zeros: later writes there cannot run out of it.
+    fn allocate(&mut self, len: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes and length durable (fdatasync).
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The whole content of a file.
+pub(crate) fn read_all(file: &dyn StoredFile) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?).map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;
+    let mut bytes = vec![0; len];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Creates a file that appears whole or not at all: `.partial`, sync, rename, sync of the directory.
+pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = partial_of(path);
+    let mut file = storage.create(&partial)?;
+    file.write_at(0, bytes)?;
+    file.sync()?;
+    drop(file);
+    publish(storage, &partial, path)
+}
+
+/// Gives a synced file its final name, durably.
+pub(crate) fn publish(storage: &dyn Storage, partial: &Path, path: &Path) -> io::Result<()> {
+    storage.rename(partial, path)?;
+    // Without this, the file system may keep the file and lose its name.
+    storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The name of a file that is not finished. Files with such names are removed at boot.
+pub(crate) fn partial_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+/// The machine's disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskStorage;
+
+impl Storage for DiskStorage {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.create_dir(parent)?;
+        match std::fs::create_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => self.sync_dir(parent),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        Ok(Box::new(DiskFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        Ok(Box::new(DiskFile(File::open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
+        std::thread::spawn(work);
+    }
+}
+
+struct DiskFile(File);
+
+impl StoredFile for DiskFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.0.read_at(&mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&mut self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
+            // Not every file system can; then the space is taken as it is written.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
+            result => Ok(result?),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_by_one_at_a_time_and_free_after_its_guard_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let guard = DiskStorage.lock(&path).unwrap().expect("free");
+        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        drop(guard);
+        assert!(DiskStorage.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn directories_are_made_with_their_parents_and_listed_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        assert!(DiskStorage.list(&deep).unwrap().is_empty());
+        DiskStorage.create_dir(&deep).unwrap();
+        for name in ["2", "1", "3"] {
+            write_whole(&DiskStorage, &deep.join(name), name.as_bytes()).unwrap();
+        }
+        assert_eq!(DiskStorage.list(&deep).unwrap(), ["1", "2", "3"]);
+        let file = DiskStorage.open_to_read(&deep.join("2")).unwrap();
+        assert_eq!(read_all(&*file).unwrap(), b"2");
+    }
+}

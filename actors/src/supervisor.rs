@@ -1,0 +1,527 @@
+//! SupervisorActor: runs recovery, starts the others in order, restarts what may be restarted, ends them in order.
+//!
+//! ```text
+//! supervisor
+//! ├── wal          its own thread; its death ends the engine
+//! ├── manager      its own thread; its death ends the engine
+//! ├── snapshot     its own thread; restarted
+//! └── worker[0..n] share a thread (handlers run elsewhere); restarted one by one
+//! ```
+//!
+//! Every start, exit, restart and escalation is logged with the actor's path (`supervisor/worker[3]`), so the tree
+//! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
+//! disagree. The engine ends, and recovers from disk at its next start.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
+    WrapFuture,
+};
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
+
+use crate::boot::{Boot, BootError, Recovered};
+use crate::engine::{Ending, FailCause, Phase, Progress};
+use crate::guard::ExitGuard;
+use crate::ids::WorkerId;
+use crate::manager::{JobManagerActor, ManagerSettings};
+use crate::messages::{
+    AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
+    WorkerUp,
+};
+use crate::metrics::Metrics;
+use crate::snapshot::actor::{SnapshotActor, SnapshotSettings};
+use crate::wal::actor::{WalActor, WalSettings};
+use crate::wal::recovery::replay_sealed;
+use crate::worker::actor::{WorkerActor, WorkerSettings};
+use crate::worker::handler::Handlers;
+
+/// The first restart waits this long; each further one within [`INTENSITY_WINDOW`] twice as long.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// No restart waits longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// So many restarts of one child within [`INTENSITY_WINDOW`] are tolerated.
+const INTENSITY: usize = 5;
+/// See [`INTENSITY`].
+const INTENSITY_WINDOW: Duration = Duration::from_secs(10);
+/// How long jobs that were told to stop may take, beyond the drain time.
+const HALT_WAIT: Duration = Duration::from_secs(15);
+
+/// One of the supervisor's children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChildId {
+    /// The log.
+    Wal,
+    /// The job table.
+    Manager,
+    /// Snapshots.
+    Snapshot,
+    /// One of the pool.
+    Worker(WorkerId),
+}
+
+impl fmt::Display for ChildId {
+    /// As a path in the tree.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildId::Wal => f.write_str("supervisor/wal"),
+            ChildId::Manager => f.write_str("supervisor/manager"),
+            ChildId::Snapshot => f.write_str("supervisor/snapshot"),
+            ChildId::Worker(worker) => write!(f, "supervisor/{worker}"),
+        }
+    }
+}
+
+/// What the supervisor does about a child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    RestartAfter(Duration),
+    Escalate,
+    FailStop,
+}
+
+/// The restart policy: `crashes` counts this child's ends within the window, this one included.
+fn verdict(child: ChildId, crashes: usize) -> Verdict {
+    match child {
+        ChildId::Wal | ChildId::Manager => Verdict::FailStop,
+        ChildId::Worker(_) | ChildId::Snapshot if crashes > INTENSITY => Verdict::Escalate,
+        ChildId::Worker(_) | ChildId::Snapshot => {
+            let doublings = u32::try_from(crashes).unwrap_or(u32::MAX).saturating_sub(1).min(16);
+            Verdict::RestartAfter((BACKOFF * 2_u32.pow(doublings)).min(BACKOFF_MAX))
+        }
+    }
+}
+
+/// The actor.
+pub struct SupervisorActor {
+    boot: Option<Boot>,
+    handlers: Handlers,
+    metrics: Arc<Metrics>,
+    phase: watch::Sender<Phase>,
+    manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    dice: fastrand::Rng,
+    children: Option<Children>,
+    lives: HashMap<ChildId, Life>,
+    stopping: bool,
+}
+
+/// How often a child has been started, and when it ended lately.
+#[derive(Default)]
+struct Life {
+    generation: u64,
+    ends: VecDeque<Duration>,
+}
+
+/// Addresses of all children, and what it takes to build those that may be restarted.
+struct Children {
+    wal: Addr<WalActor>,
+    manager: Addr<JobManagerActor>,
+    snapshot: Addr<SnapshotActor>,
+    workers: Vec<Addr<WorkerActor>>,
+    snapshot_settings: SnapshotSettings,
+    runtime: runtime::Handle,
+    arbiters: Arbiters,
+    boot: Boot,
+    _lock: Box<dyn Any + Send>,
+}
+
+/// The threads that actors live on.
+struct Arbiters {
+    wal: Arbiter,
+    manager: Arbiter,
+    snapshot: Arbiter,
+    workers: Arbiter,
+}
+
+impl Arbiters {
+    fn start() -> Arbiters {
+        Arbiters {
+            wal: Arbiter::new(),
+            manager: Arbiter::new(),
+            snapshot: Arbiter::new(),
+            workers: Arbiter::new(),
+        }
+    }
+
+    fn stop(&self) {
+        for arbiter in [&self.wal, &self.manager, &self.snapshot, &self.workers] {
+            arbiter.stop();
+        }
+    }
+}
+
+/// Recovery has ended.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct BootEnded(Box<Result<Recovered, BootError>>);
+
+impl SupervisorActor {
+    /// One that begins with recovery as soon as it is started.
+    pub(crate) fn new(
+        boot: Boot,
+        handlers: Handlers,
+        metrics: Arc<Metrics>,
+        phase: watch::Sender<Phase>,
+        manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    ) -> SupervisorActor {
+        let dice = fastrand::Rng::with_seed(boot.dice.clone().u64(..));
+        SupervisorActor {
+            boot: Some(boot),
+            handlers,
+            metrics,
+            phase,
+            manager,
+            dice,
+            children: None,
+            lives: HashMap::new(),
+            stopping: false,
+        }
+    }
+
+    fn start_children(&mut self, boot: Boot, recovered: Recovered, ctx: &mut Context<SupervisorActor>) {
+        let Recovered { table, writer, store, snapshot, status, lock } = recovered;
+        let counts = table.counts();
+        tracing::info!(
+            actor = "supervisor",
+            milliseconds = status.duration_ms,
+            snapshot_jobs = status.snapshot_jobs,
+            events = status.events,
+            interrupted = status.interrupted,
+            unfinished = counts.unfinished(),
+            completed = counts.of(crate::jobs::Status::Completed),
+            "recovered"
+        );
+        self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
+        let arbiters = Arbiters::start();
+
+        let wal_settings = WalSettings {
+            durability: boot.options.durability,
+            clock: boot.clock.clone(),
+            metrics: self.metrics.clone(),
+            failed: ctx.address().recipient(),
+        };
+        let guard = self.guard(ChildId::Wal, ctx);
+        let wal = WalActor::start_in_arbiter(&arbiters.wal.handle(), |_| {
+            WalActor::new(writer, wal_settings, guard)
+        });
+        let manager_settings = ManagerSettings {
+            clock: boot.clock.clone(),
+            dice: boot.dice.clone(),
+            wal: wal.clone().recipient(),
+            subscribe: wal.clone().recipient(),
+            metrics: self.metrics.clone(),
+            worker_count: boot.options.worker_count,
+            kinds: boot.kinds.clone(),
+            recovery: status,
+            snapshot: snapshot.map(Into::into),
+        };
+        let guard = self.guard(ChildId::Manager, ctx);
+        let manager = JobManagerActor::start_in_arbiter(&arbiters.manager.handle(), |_| {
+            JobManagerActor::new(table, manager_settings, guard)
+        });
+
+        let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
+        let snapshot_settings = SnapshotSettings {
+            store: boot.snapshots(),
+            store_id: store.0,
+            interval: boot.options.snapshot_interval,
+            kept: boot.options.snapshots_kept,
+            age_max: boot.options.snapshot_age_max,
+            log: Arc::new(move |after, through, visit| {
+                let mut visit = |lsn, event, _: &_| visit(lsn, event);
+                replay_sealed(&*storage, &wal_dir, after, through, &mut visit)
+                    .map_err(|error| error.to_string())
+            }),
+            clock: boot.clock.clone(),
+            metrics: self.metrics.clone(),
+            seal: wal.clone().recipient(),
+            prune: wal.clone().recipient(),
+            taken: manager.clone().recipient(),
+        };
+        let snapshot = self.start_snapshot(&snapshot_settings, &arbiters.snapshot.handle(), ctx);
+        let mut children = Children {
+            wal,
+            manager: manager.clone(),
+            snapshot,
+            workers: Vec::new(),
+            snapshot_settings,
+            runtime: runtime::Handle::current(),
+            arbiters,
+            boot,
+            _lock: lock,
+        };
+        for number in 0..children.boot.options.worker_count {
+            let id = WorkerId(u32::try_from(number).unwrap_or(u32::MAX));
+            let worker = self.start_worker(id, &children, ctx);
+            children.workers.push(worker);
+        }
+        self.children = Some(children);
+        self.manager.send_replace(Some(manager));
+        self.phase.send_replace(Phase::Serving);
+    }
+
+    fn start_snapshot(
+        &mut self,
+        settings: &SnapshotSettings,
+        arbiter: &ArbiterHandle,
+        ctx: &mut Context<SupervisorActor>,
+    ) -> Addr<SnapshotActor> {
+        let (settings, guard) = (settings.clone(), self.guard(ChildId::Snapshot, ctx));
+        SnapshotActor::start_in_arbiter(arbiter, move |_| SnapshotActor::new(settings, guard))
+    }
+
+    fn start_worker(
+        &mut self,
+        id: WorkerId,
+        children: &Children,
+        ctx: &mut Context<SupervisorActor>,
+    ) -> Addr<WorkerActor> {
+        let guard = self.guard(ChildId::Worker(id), ctx);
+        let settings = WorkerSettings {
+            id,
+            handlers: self.handlers.clone(),
+            runtime: children.runtime.clone(),
+            finished: children.manager.clone().recipient(),
+        };
+        let arbiter = children.arbiters.workers.handle();
+        let worker = WorkerActor::start_in_arbiter(&arbiter, move |_| WorkerActor::new(settings, guard));
+        let (run, halt) = (worker.clone().recipient(), worker.clone().recipient());
+        children.manager.do_send(WorkerUp { worker: id, run, halt });
+        worker
+    }
+
+    /// Counts a new life of a child and logs it.
+    fn guard(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) -> ExitGuard {
+        let life = self.lives.entry(child).or_default();
+        life.generation += 1;
+        tracing::info!(actor = %child, generation = life.generation, "started");
+        ExitGuard::new(child, life.generation, ctx.address().recipient())
+    }
+
+    fn restart(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) {
+        let Some(mut children) = self.children.take() else { return };
+        match child {
+            ChildId::Worker(id) => {
+                self.metrics.restarts_worker.add(1);
+                let worker = self.start_worker(id, &children, ctx);
+                children.workers[id.0 as usize] = worker;
+            }
+            ChildId::Snapshot => {
+                self.metrics.restarts_snapshot.add(1);
+                let arbiter = children.arbiters.snapshot.handle();
+                children.snapshot = self.start_snapshot(&children.snapshot_settings, &arbiter, ctx);
+            }
+            // Never: the policy ends the engine for these.
+            ChildId::Wal | ChildId::Manager => {}
+        }
+        self.children = Some(children);
+    }
+
+    /// How often this child has ended within the window, this time included.
+    fn count_end(&mut self, child: ChildId) -> usize {
+        let Some(children) = &self.children else { return 0 };
+        let now = children.boot.clock.ticks();
+        let ends = &mut self.lives.entry(child).or_default().ends;
+        ends.push_back(now);
+        while ends.front().is_some_and(|end| now.saturating_sub(*end) > INTENSITY_WINDOW) {
+            ends.pop_front();
+        }
+        ends.len()
+    }
+
+    /// Ends everything at once. What was not confirmed is answered "unknown"; the next start recovers from disk.
+    fn fail_stop(&mut self, cause: FailCause, message: String, ctx: &mut Context<SupervisorActor>) {
+        if let Phase::Stopped(_) = *self.phase.borrow() {
+            return;
+        }
+        tracing::error!(actor = "supervisor", ?cause, message, "fail-stop");
+        self.end(Ending::Failed { cause, message }, ctx);
+    }
+
+    fn end(&mut self, ending: Ending, ctx: &mut Context<SupervisorActor>) {
+        self.stopping = true;
+        if let Some(children) = self.children.take() {
+            children.workers.iter().for_each(|worker| worker.do_send(End));
+            children.snapshot.do_send(End);
+            children.manager.do_send(End);
+            children.wal.do_send(End);
+            children.arbiters.stop();
+        }
+        self.manager.send_replace(None);
+        self.phase.send_replace(Phase::Stopped(ending));
+        ctx.stop();
+    }
+
+    /// Drains: nothing new, what runs may end; then it is told to; then the log is closed and a snapshot taken.
+    fn drain(&mut self, within: Option<Duration>, ctx: &mut Context<SupervisorActor>) {
+        self.stopping = true;
+        let Some(children) = &self.children else {
+            return self.end(Ending::Clean, ctx);
+        };
+        self.phase.send_replace(Phase::Draining);
+        let within = within.unwrap_or(children.boot.options.drain_timeout);
+        tracing::info!(actor = "supervisor", seconds = within.as_secs_f64(), "draining");
+        let (manager, wal, snapshot) =
+            (children.manager.clone(), children.wal.clone(), children.snapshot.clone());
+        let steps = async move {
+            let (done, mut drained) = oneshot::channel();
+            manager.do_send(Drain { done });
+            if tokio::time::timeout(within, &mut drained).await.is_err() {
+                tracing::warn!(
+                    actor = "supervisor",
+                    "jobs still run: they are stopped and will be run again"
+                );
+                manager.do_send(HaltAll);
+                // Whatever does not even stop is settled by the next boot, like after a crash.
+                let _ = tokio::time::timeout(HALT_WAIT, drained).await;
+            }
+            let (done, closed) = oneshot::channel();
+            wal.do_send(CloseLog { done });
+            // Dropped unanswered if the log fails now; then the fail-stop is on its way.
+            let sealed = closed.await.ok()?;
+            let (done, taken) = oneshot::channel();
+            snapshot.do_send(TakeSnapshot { done, sealed: Some(sealed) });
+            let _ = taken.await;
+            Some(())
+        };
+        ctx.spawn(steps.into_actor(self).map(|closed, supervisor, ctx| {
+            if closed.is_some() {
+                tracing::info!(actor = "supervisor", "stopped");
+                supervisor.end(Ending::Clean, ctx);
+            }
+        }));
+    }
+}
+
+impl Actor for SupervisorActor {
+    type Context = Context<SupervisorActor>;
+
+    fn started(&mut self, ctx: &mut Context<SupervisorActor>) {
+        let Some(boot) = self.boot.clone() else { return };
+        tracing::info!(actor = "supervisor", data_dir = %boot.options.data_dir.display(), "recovering");
+        let (address, phase) = (ctx.address(), self.phase.clone());
+        let mut progress = move |progress: Progress| {
+            phase.send_replace(Phase::Recovering(progress));
+        };
+        let storage = boot.storage.clone();
+        // Reading gigabytes must not stop this Arbiter, which others share.
+        storage.in_background(Box::new(move || {
+            address.do_send(BootEnded(Box::new(boot.run(&mut progress))));
+        }));
+    }
+}
+
+impl Handler<BootEnded> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, BootEnded(result): BootEnded, ctx: &mut Context<SupervisorActor>) {
+        let Some(boot) = self.boot.take() else { return };
+        match *result {
+            // Asked to stop in the meantime.
+            Ok(_) if self.stopping => self.end(Ending::Clean, ctx),
+            Ok(recovered) => self.start_children(boot, recovered, ctx),
+            Err(error) => self.fail_stop(error.cause, error.message, ctx),
+        }
+    }
+}
+
+impl Handler<ChildExited> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, exited: ChildExited, ctx: &mut Context<SupervisorActor>) {
+        let ChildExited { child, generation, panicked } = exited;
+        if self.stopping && !panicked {
+            tracing::debug!(actor = %child, generation, "ended");
+            return;
+        }
+        let cause = if panicked { "panicked" } else { "ended by itself" };
+        tracing::error!(actor = %child, generation, cause, "exited");
+        if let (ChildId::Worker(worker), Some(children)) = (child, &self.children) {
+            children.manager.do_send(WorkerDown { worker, cause: cause.to_owned() });
+        }
+        let crashes = self.count_end(child);
+        match verdict(child, crashes) {
+            Verdict::FailStop => self.fail_stop(FailCause::Crashed, format!("{child} {cause}"), ctx),
+            Verdict::Escalate => {
+                let seconds = INTENSITY_WINDOW.as_secs();
+                let message = format!("{child} {cause} {crashes} times within {seconds} s");
+                tracing::error!(actor = %child, crashes, "escalated");
+                self.fail_stop(FailCause::Crashed, message, ctx);
+            }
+            // What is not needed for stopping is not restarted any more.
+            Verdict::RestartAfter(_) if self.stopping => {}
+            Verdict::RestartAfter(backoff) => {
+                let backoff = backoff.mul_f64(1.0 + self.dice.f64() / 4.0);
+                tracing::warn!(actor = %child, milliseconds = backoff.as_millis(), "restarting");
+                ctx.run_later(backoff, move |supervisor, ctx| supervisor.restart(child, ctx));
+            }
+        }
+    }
+}
+
+impl Handler<LogFailed> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, failed: LogFailed, ctx: &mut Context<SupervisorActor>) {
+        self.fail_stop(failed.cause, failed.message, ctx);
+    }
+}
+
+impl Handler<AbortEngine> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AbortEngine, ctx: &mut Context<SupervisorActor>) {
+        self.end(Ending::Clean, ctx);
+    }
+}
+
+impl Handler<StopEngine> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: StopEngine, ctx: &mut Context<SupervisorActor>) {
+        match (self.stopping, &self.boot) {
+            (true, _) => {}
+            // Recovery is running: its end looks at this.
+            (false, Some(_)) => self.stopping = true,
+            (false, None) => self.drain(stop.within, ctx),
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::Crash> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<SupervisorActor>) {
+        let Some(children) = &self.children else { return };
+        match crash.0 {
+            ChildId::Wal => children.wal.do_send(crash),
+            ChildId::Manager => children.manager.do_send(crash),
+            ChildId::Snapshot => children.snapshot.do_send(crash),
+            ChildId::Worker(worker) => children.workers[worker.0 as usize].do_send(crash),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_workers_and_snapshots_are_restarted_with_growing_pauses_until_it_is_too_often() {
+        let worker = ChildId::Worker(WorkerId(3));
+        let pauses: Vec<_> = (1..=INTENSITY).map(|crashes| verdict(worker, crashes)).collect();
+        let expected = [50, 100, 200, 400, 800].map(|ms| Verdict::RestartAfter(Duration::from_millis(ms)));
+        assert_eq!(pauses, expected);
+        assert_eq!(verdict(worker, INTENSITY + 1), Verdict::Escalate);
+        assert_eq!(verdict(ChildId::Snapshot, 1), expected[0]);
+        assert_eq!(verdict(ChildId::Wal, 1), Verdict::FailStop);
+        assert_eq!(verdict(ChildId::Manager, 1), Verdict::FailStop);
+        assert_eq!(worker.to_string(), "supervisor/worker[3]");
+    }
+}

@@ -1,0 +1,44 @@
+//! Time that is moved by hand.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::ids::Timestamp;
+
+/// A clock that stands still until it is told otherwise. Starts at 2026-01-01T00:00:00Z.
+#[derive(Debug)]
+pub struct ManualClock {
+    now_ms: AtomicU64,
+    ticks_ms: AtomicU64,
+}
+
+impl Default for ManualClock {
+    fn default() -> ManualClock {
+        ManualClock { now_ms: AtomicU64::new(1_767_225_600_000), ticks_ms: AtomicU64::new(0) }
+    }
+}
+
+impl ManualClock {
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.fetch_add(ms, SeqCst);
+        self.ticks_ms.fetch_add(ms, SeqCst);
+    }
+
+    /// Sets the wall clock, as an operator or a time server might; no time passes by it.
+    pub fn set_wall(&self, now: Timestamp) {
+        self.now_ms.store(now.0, SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now_ms.load(SeqCst))
+    }
+
+    fn ticks(&self) -> Duration {
+        Duration::from_millis(self.ticks_ms.load(SeqCst))
+    }
+}

@@ -1,0 +1,311 @@
+//! The engine without its actors: the same table, log, snapshots and boot, one step at a time, on one thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ManualClock, SimStorage};
+use crate::boot::{Boot, BootError, Recovered};
+use crate::clock::Clock;
+use crate::engine::RecoveryStatus;
+use crate::ids::{JobId, KindName, Lsn, QueueName, Token, WorkerId};
+use crate::jobs::record::JobRecord;
+use crate::jobs::{
+    Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
+};
+use crate::options::EngineOptions;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::fold::Delta;
+use crate::snapshot::store::SnapshotInfo;
+use crate::wal::recovery::replay_sealed;
+use crate::wal::writer::LogWriter;
+use crate::wal::{Group, WalError, codec};
+
+/// An engine that does nothing by itself.
+pub struct StepEngine {
+    /// The disk under it.
+    pub storage: SimStorage,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// Its options; changes count from the next boot.
+    pub options: EngineOptions,
+    /// Its dice.
+    pub dice: fastrand::Rng,
+    /// What the last boot found.
+    pub recovery: RecoveryStatus,
+    /// Every event that was decided since this value was created, with its position.
+    pub history: Vec<(Lsn, Event)>,
+    running: Option<Recovered>,
+}
+
+impl StepEngine {
+    /// One on this disk, booted, with segments of 64 KiB and the seed 1.
+    ///
+    /// # Panics
+    /// It does not boot.
+    #[must_use]
+    pub fn on(storage: SimStorage) -> StepEngine {
+        let mut options = EngineOptions::in_dir("/data");
+        options.segment_bytes = 64 << 10;
+        options.policy.jobs_max = 1_000_000;
+        StepEngine::with(storage, options, 1).expect("it boots")
+    }
+
+    /// One with options and a seed.
+    ///
+    /// # Errors
+    /// It does not boot.
+    pub fn with(storage: SimStorage, options: EngineOptions, seed: u64) -> Result<StepEngine, BootError> {
+        let mut engine = StepEngine {
+            storage,
+            clock: Arc::default(),
+            options,
+            dice: fastrand::Rng::with_seed(seed),
+            recovery: RecoveryStatus::default(),
+            history: Vec::new(),
+            running: None,
+        };
+        engine.boot()?;
+        Ok(engine)
+    }
+
+    /// The kinds that this engine's workers would handle.
+    #[must_use]
+    pub fn kinds() -> Vec<KindName> {
+        ["mail", "noop"].iter().map(|kind| KindName::parse(kind).expect("a good name")).collect()
+    }
+
+    /// Boots on whatever the disk holds now.
+    ///
+    /// # Errors
+    /// As the real one.
+    pub fn boot(&mut self) -> Result<(), BootError> {
+        self.running = None;
+        let boot = Boot {
+            options: self.options.clone(),
+            storage: Arc::new(self.storage.clone()),
+            clock: self.clock.clone(),
+            kinds: StepEngine::kinds(),
+            dice: self.dice.fork(),
+        };
+        let recovered = boot.run(&mut |_| {})?;
+        self.recovery = recovered.status;
+        self.running = Some(recovered);
+        Ok(())
+    }
+
+    fn running(&mut self) -> &mut Recovered {
+        self.running.as_mut().expect("the engine has booted")
+    }
+
+    /// Its table.
+    ///
+    /// # Panics
+    /// It is not running.
+    #[must_use]
+    pub fn table(&self) -> &JobTable {
+        &self.running.as_ref().expect("the engine has booted").table
+    }
+
+    /// Its log.
+    pub fn log(&mut self) -> &mut LogWriter {
+        &mut self.running().writer
+    }
+
+    /// Every job as an image would hold it: two engines in the same state give the same.
+    #[must_use]
+    pub fn image(&self) -> Vec<JobRecord> {
+        self.table().records()
+    }
+
+    /// Decides a command; applies and writes the event that follows, without a sync. Checks all invariants.
+    ///
+    /// # Errors
+    /// A rejection, or what the log says.
+    ///
+    /// # Panics
+    /// An invariant is broken.
+    pub fn execute(&mut self, command: Command) -> Result<Option<Lsn>, StepError> {
+        let (now, mut dice) = (self.clock.now(), self.dice.fork());
+        let running = self.running.as_mut().expect("the engine has booted");
+        let Some(event) = running.table.decide(command, now, &mut dice)? else { return Ok(None) };
+        let lsn = running.table.last().next();
+        let mut group = Group { first: lsn, count: 1, bytes: Vec::new() };
+        codec::encode(&event, &mut group.bytes);
+        self.history.push((lsn, event.clone()));
+        running.table.apply(lsn, event).expect("an event that was decided on this table fits it");
+        running.writer.append(&[group], now).1?;
+        let broken = running.table.check();
+        assert!(broken.is_empty(), "after event {lsn}: {broken:#?}");
+        Ok(Some(lsn))
+    }
+
+    /// Adds a job of a kind and returns its id.
+    ///
+    /// # Panics
+    /// It is rejected.
+    pub fn enqueue(&mut self, kind: &str) -> JobId {
+        let spec = StepEngine::spec(kind);
+        self.execute(Command::Enqueue(Box::new(spec))).expect("accepted").expect("a new job");
+        match &self.history.last().expect("just recorded").1.change {
+            Change::Enqueue(new) => new.id.clone(),
+            other => panic!("expected ENQUEUE, found {}", other.name()),
+        }
+    }
+
+    /// A job of a kind, with a small payload.
+    ///
+    /// # Panics
+    /// The kind is not a good name.
+    #[must_use]
+    pub fn spec(kind: &str) -> JobSpec {
+        let payload = Payload::parse(r#"{"to":"ada@example.org"}"#).expect("JSON");
+        JobSpec::new(
+            QueueName::parse("default").expect("a good name"),
+            KindName::parse(kind).expect("a good name"),
+            payload,
+        )
+    }
+
+    /// Gives the next ready job to a worker.
+    ///
+    /// # Panics
+    /// It is rejected.
+    pub fn dispatch(&mut self, worker: u32) -> Option<(JobId, Token)> {
+        let lsn = self.execute(Command::Dispatch { worker: WorkerId(worker) }).expect("never rejected")?;
+        let (_, event) = self.history.last().expect("just recorded");
+        Some((event.change.job().expect("DISPATCH names its job").clone(), Token(lsn.0)))
+    }
+
+    /// Reports success.
+    ///
+    /// # Errors
+    /// A stale token, among others.
+    pub fn ack(&mut self, job: &JobId, token: Token) -> Result<(), StepError> {
+        self.execute(Command::Ack { job: job.clone(), token, result: None }).map(|_| ())
+    }
+
+    /// Reports failure.
+    ///
+    /// # Errors
+    /// A stale token, among others.
+    pub fn fail(&mut self, job: &JobId, token: Token) -> Result<(), StepError> {
+        let failure = Failure::new(FailureKind::Error, "no");
+        self.execute(Command::Fail { job: job.clone(), token, failure, result: None }).map(|_| ())
+    }
+
+    /// Dispatches the next job, which must be `job`, and acknowledges it.
+    ///
+    /// # Panics
+    /// Another job is next.
+    pub fn dispatch_and_ack(&mut self, job: &JobId) {
+        let (next, token) = self.dispatch(0).expect("a job is ready");
+        assert_eq!(next, *job, "another job is next");
+        self.ack(job, token).expect("the lease is held");
+    }
+
+    /// Lets time pass and does what is due then.
+    ///
+    /// # Panics
+    /// The log fails.
+    pub fn advance(&mut self, time: Duration) {
+        self.clock.advance(time);
+        for (job, token) in self.table().expired(self.clock.now(), usize::MAX) {
+            let failure = Failure::new(FailureKind::Timeout, "expired");
+            self.execute(Command::Fail { job, token, failure, result: None }).expect("the lease is held");
+        }
+        while self.execute(Command::Promote).expect("never rejected").is_some() {}
+        while self.execute(Command::Forget).expect("never rejected").is_some() {}
+    }
+
+    /// Makes everything durable; returns up to where.
+    ///
+    /// # Panics
+    /// The sync fails.
+    pub fn sync(&mut self) -> Lsn {
+        self.log().sync().expect("the disk works")
+    }
+
+    /// Seals the log and folds it into a snapshot.
+    ///
+    /// # Errors
+    /// As the real one. The log stays as it is then.
+    ///
+    /// # Panics
+    /// The log cannot be sealed.
+    pub fn snapshot(&mut self) -> Result<SnapshotInfo, SnapshotError> {
+        let now = self.clock.now();
+        let sealed = self.log().rotate(now).expect("the disk works");
+        let boot_parts = (self.storage.clone(), self.options.wal_dir.clone(), self.options.clone());
+        let (storage, wal_dir, options) = boot_parts;
+        let store_id = self.running().store.0;
+        let store = self.snapshots();
+        let base = store.list()?.first().copied();
+        let base_at = base.map(|last| store.open(last)).transpose()?.map(|image| image.header.last_at);
+        let mut delta = Delta::after(base.unwrap_or_default(), base_at.unwrap_or_default());
+        let after = delta.last();
+        let mut take = |lsn, event, _: &_| delta.take(lsn, event).map_err(|misfit| misfit.to_string());
+        replay_sealed(&storage, &wal_dir, after, sealed, &mut take)
+            .map_err(|error| SnapshotError::Log(error.to_string()))?;
+        let info = store.write(base, delta, store_id, now)?;
+        if let Some(through) = store.retain(options.snapshots_kept, options.snapshot_age_max, now)? {
+            self.log().delete_through(through).map_err(|error| SnapshotError::Log(error.to_string()))?;
+        }
+        Ok(info)
+    }
+
+    /// Its snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> crate::snapshot::store::SnapshotStore {
+        let quarantine: PathBuf = self.options.data_dir.join("quarantine");
+        let storage = Arc::new(self.storage.clone());
+        crate::snapshot::store::SnapshotStore::new(storage, &self.options.snapshot_dir, &quarantine)
+    }
+
+    /// Closes the log in good order, and ends.
+    ///
+    /// # Panics
+    /// The disk fails.
+    pub fn close(&mut self) {
+        let now = self.clock.now();
+        let running = self.running.take().expect("the engine has booted");
+        running.writer.close(now).expect("the disk works");
+    }
+
+    /// Cuts the power and boots again.
+    ///
+    /// # Panics
+    /// It does not boot.
+    pub fn crash_keeping_only_synced_bytes(&mut self) {
+        self.running = None;
+        self.storage.cut_power();
+        self.boot().expect("it boots");
+    }
+
+    /// Kills the process and boots again: what was written is there, synced or not.
+    ///
+    /// # Panics
+    /// It does not boot.
+    pub fn crash_keeping_everything(&mut self) {
+        self.running = None;
+        self.storage.kill_process();
+        self.boot().expect("it boots");
+    }
+
+    /// Where a job is in its life.
+    #[must_use]
+    pub fn status_of(&self, job: &JobId) -> Option<Status> {
+        self.table().view(job).map(|view| view.status)
+    }
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The table said no.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The log said no.
+    #[error(transparent)]
+    Log(#[from] WalError),
+}

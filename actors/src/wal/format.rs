@@ -1,0 +1,277 @@
+//! The two headers of the log as bytes. The layout is drawn in [`crate::wal`].
+
+use crate::ids::{Lsn, Timestamp};
+
+/// First bytes of every segment.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRWAL\r\n";
+/// Version of the layout.
+pub const FORMAT_VERSION: u32 = 1;
+/// Length of a segment's header.
+pub const SEGMENT_HEADER_BYTES: usize = 128;
+/// First bytes of every batch.
+pub const BATCH_MAGIC: [u8; 4] = *b"BVB1";
+/// Length of a batch's header.
+pub const BATCH_HEADER_BYTES: usize = 52;
+/// The number of events in a seal: it says that a successor was published, so that a successor which is gone is missed.
+pub const SEAL_COUNT: u32 = u32::MAX;
+/// No batch has a longer payload: a length beyond it is damage, and is never allocated.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+
+/// Identity of a data directory; every file in it carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreId(pub [u8; 16]);
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How a segment ended: what its successor says about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentEnd {
+    /// Its number, 0 for "there is no predecessor".
+    pub number: u64,
+    /// Bytes of it that count.
+    pub len: u64,
+    /// Position of the last event up to there.
+    pub last: Lsn,
+    /// The chain value there.
+    pub chain: u32,
+}
+
+/// What a segment says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Seeds its checksums.
+    pub salt: u32,
+    /// Whose it is.
+    pub store: StoreId,
+    /// Its number.
+    pub number: u64,
+    /// Position of its first event.
+    pub first: Lsn,
+    /// How the segment before it ended.
+    pub predecessor: SegmentEnd,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// Why bytes are not a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadHeader {
+    /// Not the start of what it should be.
+    Invalid(String),
+    /// A later version of the layout.
+    Newer(u32),
+}
+
+impl SegmentHeader {
+    /// The header as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.store.0);
+        bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.predecessor.number.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.predecessor.len.to_le_bytes());
+        bytes[64..72].copy_from_slice(&self.predecessor.last.0.to_le_bytes());
+        bytes[72..76].copy_from_slice(&self.predecessor.chain.to_le_bytes());
+        bytes[76..84].copy_from_slice(&self.created_at.0.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..124]);
+        bytes[124..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header from the start of a segment.
+    ///
+    /// # Errors
+    /// It is too short, has another magic or version, or its checksum does not match.
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, BadHeader> {
+        let Some(bytes) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>() else {
+            return Err(BadHeader::Invalid(format!(
+                "the file has {} bytes, less than a segment's header",
+                bytes.len()
+            )));
+        };
+        if bytes[..8] != SEGMENT_MAGIC {
+            return Err(BadHeader::Invalid("it does not begin like a segment of beaver's log".to_owned()));
+        }
+        let (expected, found) = (crc32fast::hash(&bytes[..124]), u32_at(bytes, 124));
+        if expected != found {
+            return Err(BadHeader::Invalid(format!(
+                "segment header checksum is {found:08x}, its bytes give {expected:08x}"
+            )));
+        }
+        let version = u32_at(bytes, 8);
+        if version != FORMAT_VERSION {
+            return Err(BadHeader::Newer(version));
+        }
+        Ok(SegmentHeader {
+            salt: u32_at(bytes, 12),
+            store: StoreId(bytes[16..32].try_into().expect("16 bytes")),
+            number: u64_at(bytes, 32),
+            first: Lsn(u64_at(bytes, 40)),
+            predecessor: SegmentEnd {
+                number: u64_at(bytes, 48),
+                len: u64_at(bytes, 56),
+                last: Lsn(u64_at(bytes, 64)),
+                chain: u32_at(bytes, 72),
+            },
+            created_at: Timestamp(u64_at(bytes, 76)),
+        })
+    }
+
+    /// What the first batch of the segment is chained to.
+    #[must_use]
+    pub fn chain(&self) -> u32 {
+        u32_at(&self.encode(), 124)
+    }
+}
+
+/// What a batch says about its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Bytes of payload that follow.
+    pub payload_len: u32,
+    /// Position of the first event; of the next one, for a mark.
+    pub first: Lsn,
+    /// Everything up to here was durable when this was written.
+    pub durable: Lsn,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// Number of events; 0 for a mark.
+    pub count: u32,
+    /// The chain value before it.
+    pub chain: u32,
+    /// Checksum of the payload.
+    pub payload_crc: u32,
+}
+
+impl BatchHeader {
+    /// The header as bytes, and the chain value after this batch.
+    #[must_use]
+    pub fn encode(&self, salt: u32) -> ([u8; BATCH_HEADER_BYTES], u32) {
+        let mut bytes = [0; BATCH_HEADER_BYTES];
+        bytes[..4].copy_from_slice(&BATCH_MAGIC);
+        bytes[4..8].copy_from_slice(&self.payload_len.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.durable.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.written_at.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.count.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.chain.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.payload_crc.to_le_bytes());
+        let crc = checksum(salt, &bytes[..48]);
+        bytes[48..].copy_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    /// Reads a header and the chain value after its batch; says in words why it is none.
+    ///
+    /// # Errors
+    /// Too few bytes, another magic, or a checksum that does not match.
+    pub fn decode(bytes: &[u8], salt: u32) -> Result<(BatchHeader, u32), String> {
+        let Some(bytes) = bytes.first_chunk::<BATCH_HEADER_BYTES>() else {
+            return Err(format!("{} bytes are left, less than a batch header", bytes.len()));
+        };
+        if bytes[..4] != BATCH_MAGIC {
+            return Err(format!("expected a batch, found {:02x?}", &bytes[..4]));
+        }
+        let (expected, found) = (checksum(salt, &bytes[..48]), u32_at(bytes, 48));
+        if expected != found {
+            return Err(format!("batch header checksum is {found:08x}, its bytes give {expected:08x}"));
+        }
+        let header = BatchHeader {
+            payload_len: u32_at(bytes, 4),
+            first: Lsn(u64_at(bytes, 8)),
+            durable: Lsn(u64_at(bytes, 16)),
+            written_at: Timestamp(u64_at(bytes, 24)),
+            count: u32_at(bytes, 32),
+            chain: u32_at(bytes, 36),
+            payload_crc: u32_at(bytes, 40),
+        };
+        Ok((header, found))
+    }
+}
+
+/// crc32 seeded with a segment's salt.
+#[must_use]
+pub fn checksum(salt: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(salt);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// The name of segment `number`.
+#[must_use]
+pub fn segment_name(number: u64) -> String {
+    format!("{number:010}.wal")
+}
+
+/// The number in a segment's name; none if it is not one.
+#[must_use]
+pub fn segment_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".wal")?.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_read_back_as_written_and_no_flipped_bit_passes() {
+        let segment = SegmentHeader {
+            salt: 7,
+            store: StoreId([3; 16]),
+            number: 9,
+            first: Lsn(100),
+            predecessor: SegmentEnd { number: 8, len: 4_000, last: Lsn(99), chain: 5 },
+            created_at: Timestamp(1),
+        };
+        let bytes = segment.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(segment));
+        let batch = BatchHeader {
+            payload_len: 10,
+            first: Lsn(100),
+            durable: Lsn(99),
+            written_at: Timestamp(2),
+            count: 3,
+            chain: segment.chain(),
+            payload_crc: 77,
+        };
+        let (batch_bytes, chain) = batch.encode(7);
+        assert_eq!(BatchHeader::decode(&batch_bytes, 7), Ok((batch, chain)));
+        assert!(BatchHeader::decode(&batch_bytes, 8).is_err(), "the salt of another segment");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
+        }
+        for bit in 0..batch_bytes.len() * 8 {
+            let mut flipped = batch_bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(BatchHeader::decode(&flipped, 7).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_segments_have_a_number() {
+        assert_eq!(segment_number(&segment_name(17)), Some(17));
+        for name in ["17.wal", "0000000017.wal.partial", "x.wal", "0000000017", "+000000017.wal"] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

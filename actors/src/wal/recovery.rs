@@ -1,0 +1,313 @@
+//! The whole log at boot: what is there, what of it counts, and where appending goes on.
+//!
+//! The rules are the table in [`crate::wal`]. Reading changes nothing on disk; only [`settle`] does, and
+//! each of its steps may be cut off by a crash and is done again by the next boot.
+
+use std::path::{Path, PathBuf};
+
+use super::format::{BatchHeader, SegmentEnd, StoreId, segment_number};
+use super::reader::{SegmentReader, Stop, events, read_header};
+use super::{Group, WalError};
+use crate::ids::Lsn;
+use crate::jobs::Event;
+use crate::storage::{Storage, partial_of, publish};
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Found {
+    /// Whose log it is.
+    pub store: StoreId,
+    /// Where the part of the last segment that is proven durable ends.
+    pub end: SegmentEnd,
+    /// Valid batches behind that: appended again before serving.
+    pub unproven: Vec<Group>,
+    /// An unfinished last write.
+    pub torn: Option<TornTail>,
+    /// Events visited.
+    pub events: u64,
+}
+
+/// An unfinished last write: expected after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it begins.
+    pub offset: u64,
+    /// What is there, without the zeros at the end.
+    pub bytes: Vec<u8>,
+    /// Why it is not a batch.
+    pub problem: String,
+}
+
+/// What is known before the log is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// The snapshot's position: events up to it are not visited, and it was durable. Zero without a snapshot.
+    pub covered: Lsn,
+    /// Whose snapshot it is.
+    pub store: Option<StoreId>,
+}
+
+/// Gets every event with its position and the header of its batch; says in words what is wrong with it.
+pub type Visit<'a> = &'a mut dyn FnMut(Lsn, Event, &BatchHeader) -> Result<(), String>;
+
+/// The segments of a log in order, with their headers.
+///
+/// # Errors
+/// One cannot be read, is misnamed, or is missing between two others.
+pub fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentFile>, WalError> {
+    let names = storage.list(dir).map_err(WalError::io(dir, "list"))?;
+    let mut found: Vec<SegmentFile> = Vec::new();
+    for (name, number) in names.iter().filter_map(|name| Some((name, segment_number(name)?))) {
+        let path = dir.join(name);
+        let header = read_header(storage, &path)?;
+        if header.number != number {
+            let problem = format!("it says that it is segment {}: was it renamed or copied?", header.number);
+            return Err(WalError::Misplaced { path, problem });
+        }
+        if let Some(previous) = found.last() {
+            if header.store != previous.header.store {
+                let problem = format!(
+                    "it belongs to store {}, the segment before it to {}",
+                    header.store, previous.header.store
+                );
+                return Err(WalError::Misplaced { path, problem });
+            }
+            if number != previous.header.number + 1 || header.predecessor.number != previous.header.number {
+                let problem = format!("segment {} is missing before it", number - 1);
+                return Err(WalError::Misplaced { path, problem });
+            }
+        }
+        found.push(SegmentFile { path, header });
+    }
+    Ok(found)
+}
+
+/// A segment on disk.
+#[derive(Clone, Debug)]
+pub struct SegmentFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says about itself.
+    pub header: super::format::SegmentHeader,
+}
+
+/// Reads the log behind `known.covered` and calls `visit` with every event, in order.
+///
+/// `progress` is told the bytes read so far and in all. Returns `None` if there is no log.
+///
+/// # Errors
+/// Damage, a gap, a foreign or newer file, or an error of `visit`. Nothing on disk was changed.
+pub fn recover(
+    storage: &dyn Storage,
+    dir: &Path,
+    known: Known,
+    visit: Visit<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Found>, WalError> {
+    let segments = segments(storage, dir)?;
+    let Some(first) = segments.first() else {
+        return Ok(None);
+    };
+    if let Some(store) = known.store.filter(|store| *store != first.header.store) {
+        let problem = format!("it belongs to store {}, the snapshot to {store}", first.header.store);
+        return Err(WalError::Misplaced { path: first.path.clone(), problem });
+    }
+    let needed = known.covered.next();
+    if first.header.first > needed {
+        let problem =
+            format!("the log begins with event {}, but event {needed} is needed", first.header.first);
+        return Err(WalError::Misplaced { path: first.path.clone(), problem });
+    }
+    // Segments that end before the snapshot's position need not be read.
+    let start = segments.iter().rposition(|segment| segment.header.first <= needed).unwrap_or(0);
+    let total: u64 = segments[start..].iter().map(|segment| file_len(storage, &segment.path)).sum();
+    let mut read = 0;
+    let mut events_visited = 0;
+    let mut counted = |lsn: Lsn, event: Event, batch: &BatchHeader| {
+        events_visited += 1;
+        visit(lsn, event, batch)
+    };
+    for pair in segments[start..].windows(2) {
+        let mut reader = SegmentReader::open(storage, &pair[0].path)?;
+        read += reader.len();
+        read_sealed(&mut reader, pair[1].header.predecessor, known.covered, &mut counted)?;
+        progress(read, total);
+    }
+    let last = segments.last().expect("there is a first one");
+    let mut reader = SegmentReader::open(storage, &last.path)?;
+    let tail = read_last(&mut reader, known.covered, &mut counted)?;
+    progress(total, total);
+    Ok(Some(Found {
+        store: first.header.store,
+        end: tail.end,
+        unproven: tail.unproven,
+        torn: tail.torn,
+        events: events_visited,
+    }))
+}
+
+/// Reads the sealed segments behind `after` up to `through`, for folding them into a snapshot.
+///
+/// # Errors
+/// As [`recover`].
+pub fn replay_sealed(
+    storage: &dyn Storage,
+    dir: &Path,
+    after: Lsn,
+    through: Lsn,
+    visit: Visit<'_>,
+) -> Result<(), WalError> {
+    let segments = segments(storage, dir)?;
+    let begins = segments.first().map_or(Lsn(u64::MAX), |segment| segment.header.first);
+    if begins > after.next() {
+        let problem = format!("the log begins with event {begins}, but event {} is needed", after.next());
+        return Err(WalError::Misplaced { path: dir.to_owned(), problem });
+    }
+    for pair in segments.windows(2) {
+        let end = pair[1].header.predecessor;
+        if end.last <= after || pair[0].header.first > through {
+            continue;
+        }
+        let mut reader = SegmentReader::open(storage, &pair[0].path)?;
+        read_sealed(&mut reader, end, after, visit)?;
+    }
+    Ok(())
+}
+
+/// Reads a segment that has a successor: up to exactly where the successor says that it ended.
+fn read_sealed(
+    reader: &mut SegmentReader,
+    end: SegmentEnd,
+    covered: Lsn,
+    visit: Visit<'_>,
+) -> Result<(), WalError> {
+    let path = reader.path().to_owned();
+    while reader.end().len < end.len {
+        match reader.next_batch() {
+            Ok(batch) => visit_batch(&path, batch, covered, visit)?,
+            Err(Stop::End) => return Err(reader.damaged("a batch is missing: only zeros follow")),
+            Err(Stop::Sealed) => return Err(reader.damaged("it is sealed here, before its end")),
+            Err(Stop::Invalid(problem)) => return Err(reader.damaged(problem)),
+        }
+    }
+    if reader.end() != end {
+        let problem = format!("it ends as {:?}, but its successor expects {end:?}", reader.end());
+        return Err(reader.damaged(problem));
+    }
+    Ok(())
+}
+
+struct Tail {
+    end: SegmentEnd,
+    unproven: Vec<Group>,
+    torn: Option<TornTail>,
+}
+
+/// Reads the segment without a successor: up to its last valid batch, and decides what the rest is.
+fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Result<Tail, WalError> {
+    let path = reader.path().to_owned();
+    // Its existence proves what its predecessor held; the snapshot proves what it covers.
+    let mut proven = covered.max(reader.header.predecessor.last);
+    let mut ends = vec![reader.end()];
+    let mut batches: Vec<Group> = Vec::new();
+    let stop = loop {
+        let batch = match reader.next_batch() {
+            Ok(batch) => batch,
+            Err(stop) => break stop,
+        };
+        proven = proven.max(batch.header.durable);
+        if batch.header.count > 0 {
+            let (first, count) = (batch.header.first, batch.header.count);
+            batches.push(Group { first, count, bytes: batch.payload.to_vec() });
+        }
+        visit_batch(&path, batch, covered, visit)?;
+        let end = reader.end();
+        // Only the place behind the last proven batch is of interest, and what follows it.
+        if end.last <= proven {
+            ends.clear();
+            batches.clear();
+        }
+        ends.push(end);
+        batches.retain(|group| group.last() > proven);
+    };
+    if stop == Stop::Sealed {
+        let problem = format!("segment {} is missing: this one was sealed", reader.header.number + 1);
+        return Err(WalError::Misplaced { path, problem });
+    }
+    let next = reader.end().last.next();
+    if let Stop::Invalid(_) = stop {
+        proven = proven.max(reader.durable_beyond());
+    }
+    if proven >= next {
+        let found = match &stop {
+            Stop::Invalid(problem) => problem.as_str(),
+            Stop::End | Stop::Sealed => "only zeros follow",
+        };
+        let problem = format!("event {next} was durable and cannot be read: {found}");
+        return Err(reader.damaged(problem));
+    }
+    let torn = match stop {
+        Stop::End | Stop::Sealed => None,
+        Stop::Invalid(problem) => {
+            Some(TornTail { path, offset: reader.end().len, bytes: reader.rest().to_vec(), problem })
+        }
+    };
+    batches.retain(|group| group.last() > proven);
+    let end = ends.into_iter().rfind(|end| end.last <= proven).expect("the oldest end kept is proven");
+    Ok(Tail { end, unproven: batches, torn })
+}
+
+fn visit_batch(
+    path: &Path,
+    batch: super::reader::Batch<'_>,
+    covered: Lsn,
+    visit: Visit<'_>,
+) -> Result<(), WalError> {
+    if Lsn(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
+        return Ok(());
+    }
+    for event in events(path, batch) {
+        let (lsn, event) = event?;
+        if lsn > covered {
+            visit(lsn, event, &batch.header)
+                .map_err(|problem| WalError::Misfit { path: path.to_owned(), problem })?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the torn tail aside and removes what a crash left unfinished, before a new segment is begun.
+///
+/// # Errors
+/// The storage reported an error. It may be done again.
+pub fn settle(
+    storage: &dyn Storage,
+    dir: &Path,
+    quarantine: &Path,
+    torn: Option<&TornTail>,
+) -> Result<(), WalError> {
+    if let Some(torn) = torn {
+        storage.create_dir(quarantine).map_err(WalError::io(quarantine, "create"))?;
+        let segment = torn.path.file_name().unwrap_or_default().to_string_lossy();
+        let path = quarantine.join(format!("{segment}-at-{}.torn", torn.offset));
+        let partial = partial_of(&path);
+        let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
+        file.write_at(0, &torn.bytes).map_err(WalError::io(&partial, "write"))?;
+        file.sync().map_err(WalError::io(&partial, "sync"))?;
+        publish(storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
+    }
+    for name in storage.list(dir).map_err(WalError::io(dir, "list"))? {
+        if name.ends_with(".partial") {
+            let path = dir.join(name);
+            storage.remove(&path).map_err(WalError::io(&path, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+fn file_len(storage: &dyn Storage, path: &Path) -> u64 {
+    // Only for showing progress.
+    storage.open_to_read(path).and_then(|file| file.len()).unwrap_or(0)
+}

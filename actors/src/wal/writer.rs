@@ -1,0 +1,464 @@
+//! Appending to the log: one write a batch, one fdatasync for all that gathered, a new segment when one is full.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use super::format::{
+    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd,
+    SegmentHeader, StoreId, checksum, segment_name,
+};
+use super::{Group, WalError};
+use crate::ids::{Lsn, Timestamp};
+use crate::storage::{Storage, StoredFile, partial_of, publish};
+
+/// Groups are written together up to about this many bytes; a larger one is written alone.
+const BATCH_BYTES_TARGET: usize = 8 << 20;
+/// Zeros are written this many at a time when the next segment is prepared.
+const ZEROS_AT_ONCE: usize = 1 << 20;
+
+/// The end of the log that grows. One owner, one thread.
+pub struct LogWriter {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    dice: fastrand::Rng,
+    header: SegmentHeader,
+    file: Box<dyn StoredFile>,
+    path: PathBuf,
+    offset: u64,
+    /// Bytes of the current segment that are allocated.
+    capacity: u64,
+    next: Lsn,
+    chain: u32,
+    durable: Lsn,
+    /// What the last mark or batch said to be durable.
+    marked: Lsn,
+    poisoned: bool,
+    spare: Spare,
+    buffer: Vec<u8>,
+}
+
+/// The next segment's file, prepared in the background so that rotation does not wait for the disk.
+enum Spare {
+    /// Being filled with zeros.
+    Coming(Receiver<io::Result<()>>),
+    /// Waits under its `.partial` name.
+    Ready,
+    /// There was no space for it, or something else went wrong.
+    Failed(String),
+}
+
+/// How much the log can still take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that can be written without asking the file system for space.
+    pub bytes: u64,
+    /// False when the next segment could not be allocated: what is left is for jobs accepted before.
+    pub accepts_jobs: bool,
+}
+
+impl LogWriter {
+    /// Begins the log's next segment behind `end` (`SegmentEnd::default()` for a new log), with `unproven`
+    /// appended again. Everything is durable when it returns.
+    ///
+    /// # Errors
+    /// The storage reported an error. What was there before is untouched, so it may be tried again.
+    pub fn begin(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        segment_bytes: u64,
+        store: StoreId,
+        end: SegmentEnd,
+        unproven: &[Group],
+        now: Timestamp,
+        mut dice: fastrand::Rng,
+    ) -> Result<LogWriter, WalError> {
+        storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
+        let header = SegmentHeader {
+            salt: dice.u32(..),
+            store,
+            number: end.number + 1,
+            first: end.last.next(),
+            predecessor: end,
+            created_at: now,
+        };
+        let path = dir.join(segment_name(header.number));
+        let partial = partial_of(&path);
+        let needed: usize = unproven.iter().map(|group| group.bytes.len() + BATCH_HEADER_BYTES).sum();
+        let capacity = segment_bytes.max((SEGMENT_HEADER_BYTES + needed) as u64);
+        let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
+        file.allocate(capacity).map_err(WalError::io(&partial, "allocate"))?;
+        file.write_at(0, &header.encode()).map_err(WalError::io(&partial, "write"))?;
+        let mut writer = LogWriter {
+            dir: dir.to_owned(),
+            segment_bytes,
+            file,
+            path: path.clone(),
+            offset: SEGMENT_HEADER_BYTES as u64,
+            capacity,
+            next: header.first,
+            chain: header.chain(),
+            durable: end.last,
+            marked: end.last,
+            poisoned: false,
+            spare: Spare::Failed(String::new()),
+            buffer: Vec::new(),
+            storage,
+            dice,
+            header,
+        };
+        for group in unproven {
+            writer.write_batch(std::slice::from_ref(group), now)?;
+        }
+        writer.sync()?;
+        publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
+        writer.seal(end, None, now);
+        writer.prepare_spare();
+        Ok(writer)
+    }
+
+    /// Writes `groups`, which must follow the last one, as few batches. They are in the kernel, not yet on the
+    /// disk: call [`LogWriter::sync`] before telling anyone. Cost: one write a batch.
+    ///
+    /// Returns how many of the groups were written: all, unless there is an error.
+    ///
+    /// # Errors
+    /// [`WalError::Full`]: the first group not written may be tried again when there is space. Any other error
+    /// is final: nothing more may be appended.
+    pub fn append(&mut self, groups: &[Group], now: Timestamp) -> (usize, Result<(), WalError>) {
+        let mut written = 0;
+        let mut together = usize::MAX;
+        while written < groups.len() {
+            let mut bytes = 0;
+            let fits = |group: &&Group| {
+                let first = bytes == 0;
+                bytes += group.bytes.len();
+                first || bytes <= BATCH_BYTES_TARGET
+            };
+            let count = groups[written..].iter().take(together).take_while(fits).count();
+            match self.append_batch(&groups[written..written + count], now) {
+                Ok(()) => written += count,
+                // What does not fit together may still fit one by one.
+                Err(WalError::Full { .. }) if count > 1 => together = 1,
+                Err(error) => return (written, Err(error)),
+            }
+        }
+        (written, Ok(()))
+    }
+
+    fn append_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
+        if self.poisoned {
+            return Err(WalError::Poisoned);
+        }
+        let payload: usize = groups.iter().map(|group| group.bytes.len()).sum();
+        let needed = (BATCH_HEADER_BYTES + payload) as u64;
+        let has_events = self.next > self.header.first;
+        // Room for the closing mark is kept free.
+        if self.offset + needed + BATCH_HEADER_BYTES as u64 > self.capacity && has_events {
+            self.rotate(now)?;
+        }
+        if self.offset + needed > self.capacity {
+            // One batch larger than a segment: the segment grows for it.
+            let capacity = self.offset + needed + BATCH_HEADER_BYTES as u64;
+            self.file.allocate(capacity).map_err(WalError::io(&self.path, "allocate"))?;
+            self.capacity = capacity;
+        }
+        let result = self.write_batch(groups, now);
+        if let Err(error) = &result {
+            // What a failed write left behind is unknown. Without space, the same place is written again later.
+            self.poisoned = !matches!(error, WalError::Full { .. });
+        }
+        result
+    }
+
+    fn write_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize(BATCH_HEADER_BYTES, 0);
+        let mut count = 0;
+        for group in groups {
+            let expected = self.next.plus(u64::from(count));
+            assert!(group.first == expected, "group begins with {}, expected {expected}", group.first);
+            buffer.extend_from_slice(&group.bytes);
+            count += group.count;
+        }
+        let result = self.write_frame(&mut buffer, count, now);
+        self.buffer = buffer;
+        result
+    }
+
+    /// Fills in the header at the front of `frame` and writes it at the end of the log.
+    fn write_frame(&mut self, frame: &mut [u8], count: u32, now: Timestamp) -> Result<(), WalError> {
+        let payload = &frame[BATCH_HEADER_BYTES..];
+        assert!(
+            payload.len() <= PAYLOAD_BYTES_MAX,
+            "requests are bounded far below {PAYLOAD_BYTES_MAX} bytes"
+        );
+        let header = BatchHeader {
+            payload_len: payload.len() as u32,
+            first: self.next,
+            durable: self.durable,
+            written_at: now,
+            count,
+            chain: self.chain,
+            payload_crc: checksum(self.header.salt, payload),
+        };
+        let (bytes, chain) = header.encode(self.header.salt);
+        frame[..BATCH_HEADER_BYTES].copy_from_slice(&bytes);
+        self.file.write_at(self.offset, frame).map_err(WalError::io(&self.path, "write"))?;
+        self.offset += frame.len() as u64;
+        self.chain = chain;
+        self.marked = self.durable;
+        self.next = self.next.plus(u64::from(count));
+        Ok(())
+    }
+
+    /// Makes everything appended durable and returns the position up to which it is.
+    ///
+    /// # Errors
+    /// Any error poisons the log for good: a second fdatasync would report success for pages that the kernel
+    /// has dropped. The way on is recovery from disk.
+    pub fn sync(&mut self) -> Result<Lsn, WalError> {
+        if self.poisoned {
+            return Err(WalError::Poisoned);
+        }
+        if let Err(source) = self.file.sync() {
+            self.poisoned = true;
+            return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
+        }
+        self.durable = Lsn(self.next.0 - 1);
+        Ok(self.durable)
+    }
+
+    /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
+    /// pass for a torn tail. Not synced: it is evidence, not data.
+    pub fn mark(&mut self, now: Timestamp) {
+        let has_room = self.offset + (BATCH_HEADER_BYTES as u64) <= self.capacity;
+        if self.poisoned || self.marked == self.durable || !has_room {
+            return;
+        }
+        let mut frame = [0; BATCH_HEADER_BYTES];
+        if let Err(error) = self.write_frame(&mut frame, 0, now) {
+            tracing::warn!(%error, "the log's mark was not written");
+        }
+    }
+
+    /// Ends the current segment and begins the next. The old one is durable when it returns.
+    ///
+    /// Returns the position up to which segments are sealed.
+    ///
+    /// # Errors
+    /// [`WalError::Full`] when there is no space for a segment: the current one goes on. Others are final.
+    pub fn rotate(&mut self, now: Timestamp) -> Result<Lsn, WalError> {
+        if self.next == self.header.first {
+            return Ok(self.header.predecessor.last);
+        }
+        self.sync()?;
+        let end = self.end();
+        let header = SegmentHeader {
+            salt: self.dice.u32(..),
+            number: end.number + 1,
+            first: end.last.next(),
+            predecessor: end,
+            created_at: now,
+            ..self.header
+        };
+        let path = self.dir.join(segment_name(header.number));
+        let partial = partial_of(&path);
+        let (mut file, capacity) = self.take_spare(&partial)?;
+        let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
+        if let Err(source) = result {
+            self.poisoned = true;
+            return Err(WalError::Io { path: partial, action: "write", source });
+        }
+        if let Err(source) = publish(&*self.storage, &partial, &path) {
+            self.poisoned = true;
+            return Err(WalError::Io { path, action: "publish", source });
+        }
+        let old = std::mem::replace(&mut self.file, file);
+        self.seal(end, Some(old), now);
+        self.path = path;
+        self.offset = SEGMENT_HEADER_BYTES as u64;
+        self.capacity = capacity;
+        self.chain = header.chain();
+        self.header = header;
+        self.prepare_spare();
+        Ok(end.last)
+    }
+
+    /// How much the log can still take. Asks again for the next segment if there was no space for it.
+    pub fn room(&mut self) -> Room {
+        if let Spare::Coming(result) = &self.spare {
+            self.spare = match result.try_recv() {
+                Ok(Ok(())) => Spare::Ready,
+                Ok(Err(error)) => Spare::Failed(error.to_string()),
+                Err(TryRecvError::Disconnected) => Spare::Failed("it was given up".to_owned()),
+                Err(TryRecvError::Empty) => return Room { bytes: self.left(), accepts_jobs: true },
+            };
+            if let Spare::Failed(error) = &self.spare {
+                tracing::warn!(%error, "no space for the log's next segment: new jobs are refused until there is");
+            }
+        }
+        match self.spare {
+            Spare::Ready => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
+            _ => Room { bytes: self.left(), accepts_jobs: false },
+        }
+    }
+
+    /// Tries again to allocate the next segment, if that has failed.
+    pub fn retry_spare(&mut self) {
+        if matches!(self.spare, Spare::Failed(_)) {
+            self.prepare_spare();
+        }
+    }
+
+    /// Deletes the sealed segments whose events all lie at or before `through`; returns how many.
+    ///
+    /// # Errors
+    /// The storage reported an error; the rest goes another time.
+    pub fn delete_through(&mut self, through: Lsn) -> Result<usize, WalError> {
+        let segments = super::recovery::segments(&*self.storage, &self.dir)?;
+        let mut deleted = 0;
+        // Oldest first, so that a crash in between leaves no gap.
+        for pair in segments.windows(2) {
+            if pair[1].header.predecessor.last > through {
+                break;
+            }
+            self.storage.remove(&pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
+            self.storage.sync_dir(&self.dir).map_err(WalError::io(&self.dir, "sync"))?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    /// Closes the log: everything durable, and a mark that says so.
+    ///
+    /// # Errors
+    /// As [`LogWriter::sync`].
+    pub fn close(mut self, now: Timestamp) -> Result<Lsn, WalError> {
+        let durable = self.sync()?;
+        self.mark(now);
+        self.sync()?;
+        let partial = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
+        let made = match &self.spare {
+            Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),
+            Spare::Ready => true,
+            Spare::Failed(_) => false,
+        };
+        if made {
+            // Boot removes it, too; this only gives its space back sooner.
+            let _ = self.storage.remove(&partial);
+        }
+        Ok(durable)
+    }
+
+    /// Position of the last event that was appended.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        Lsn(self.next.0 - 1)
+    }
+
+    /// Everything up to here is on disk.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    fn left(&self) -> u64 {
+        self.capacity.saturating_sub(self.offset)
+    }
+
+    fn end(&self) -> SegmentEnd {
+        SegmentEnd { number: self.header.number, len: self.offset, last: self.last(), chain: self.chain }
+    }
+
+    /// The file for the next segment: the spare one, or one made on the spot.
+    fn take_spare(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64), WalError> {
+        let coming = std::mem::replace(&mut self.spare, Spare::Failed(String::new()));
+        let prepared = match coming {
+            Spare::Ready => true,
+            Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),
+            Spare::Failed(_) => false,
+        };
+        if prepared {
+            let file = self.storage.open(path).map_err(WalError::io(path, "open"))?;
+            return Ok((file, self.segment_bytes));
+        }
+        let mut file = self.storage.create(path).map_err(WalError::io(path, "create"))?;
+        if let Err(error) = file.allocate(self.segment_bytes) {
+            drop(file);
+            self.spare = Spare::Failed(error.to_string());
+            // What could not be allocated must not hold what little space there is.
+            let _ = self.storage.remove(path);
+            return Err(WalError::io(path, "allocate")(error));
+        }
+        Ok((file, self.segment_bytes))
+    }
+
+    /// Fills the next segment with zeros in the background: fdatasync of a file whose blocks were written before
+    /// takes about two thirds of the time, as no metadata changes (measured on ext4: 150 µs instead of 200 µs).
+    fn prepare_spare(&mut self) {
+        let (sender, receiver) = channel();
+        let (storage, len) = (self.storage.clone(), self.segment_bytes);
+        // As much as the segment before used: a quiet server must not write 64 MiB of zeros at every snapshot.
+        let used = self.header.predecessor.len.next_multiple_of(ZEROS_AT_ONCE as u64);
+        let zeroed = used.clamp(ZEROS_AT_ONCE as u64, len.max(ZEROS_AT_ONCE as u64)).min(len);
+        let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
+        self.storage.clone().in_background(Box::new(move || {
+            let result = prepare(&*storage, &path, len, zeroed);
+            if result.is_err() {
+                let _ = storage.remove(&path);
+            }
+            let _ = sender.send(result);
+        }));
+        self.spare = Spare::Coming(receiver);
+    }
+
+    /// Notes in a segment whose successor is published that it has one, and gives back its unused space.
+    /// The log is complete without it, so trouble here is only reported.
+    fn seal(&mut self, end: SegmentEnd, file: Option<Box<dyn StoredFile>>, now: Timestamp) {
+        if end.number == 0 {
+            return;
+        }
+        let path = self.dir.join(segment_name(end.number));
+        let result = (|| {
+            let mut file = match file {
+                Some(file) => file,
+                None => self.storage.open(&path)?,
+            };
+            let mut header = [0; SEGMENT_HEADER_BYTES];
+            file.read_at(0, &mut header)?;
+            let salt =
+                SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?.salt;
+            let seal = BatchHeader {
+                payload_len: 0,
+                first: end.last.next(),
+                durable: end.last,
+                written_at: now,
+                count: SEAL_COUNT,
+                chain: end.chain,
+                payload_crc: 0,
+            };
+            let (bytes, _) = seal.encode(salt);
+            file.write_at(end.len, &bytes)?;
+            file.set_len(end.len + bytes.len() as u64)?;
+            file.sync()
+        })();
+        if let Err(error) = result {
+            tracing::warn!(segment = %path.display(), %error, "the segment was not sealed");
+        }
+    }
+}
+
+fn prepare(storage: &dyn Storage, path: &Path, len: u64, zeroed: u64) -> io::Result<()> {
+    let mut file = storage.create(path)?;
+    file.allocate(len)?;
+    let zeros = vec![0; ZEROS_AT_ONCE];
+    for offset in (0..zeroed).step_by(ZEROS_AT_ONCE) {
+        let count = zeros.len().min(usize::try_from(zeroed - offset).unwrap_or(usize::MAX));
+        file.write_at(offset, &zeros[..count])?;
+    }
+    file.sync()
+}

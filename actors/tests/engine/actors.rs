@@ -1,0 +1,604 @@
+//! The real actors: duties, supervision, fail-stop. On the simulated disk unless a test is about the real one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use beaver_actors::clock::SystemClock;
+use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
+use beaver_actors::ids::{JobId, KindName, QueueName, WorkerId};
+use beaver_actors::jobs::job::FailureKind;
+use beaver_actors::jobs::{JobSpec, JobView, Payload, Rejection, Start, Status};
+use beaver_actors::options::EngineOptions;
+use beaver_actors::supervisor::ChildId;
+use beaver_actors::testing::SimStorage;
+use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
+use tokio::sync::{Notify, mpsc};
+
+/// A handler made of a function.
+struct Does<F>(F, Option<Duration>);
+
+impl<F, R> JobHandler for Does<F>
+where
+    F: Fn(JobRun) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Option<Payload>, JobError>> + Send + 'static,
+{
+    fn run(&self, job: JobRun) -> HandlerFuture {
+        Box::pin((self.0)(job))
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        self.1
+    }
+}
+
+fn kind(name: &str) -> KindName {
+    KindName::parse(name).unwrap()
+}
+
+fn job(name: &str) -> JobSpec {
+    JobSpec::new(QueueName::parse("default").unwrap(), kind(name), Payload::empty())
+}
+
+fn options() -> EngineOptions {
+    let mut options = EngineOptions::in_dir("/data");
+    options.segment_bytes = 256 << 10;
+    options.worker_count = 4;
+    options.drain_timeout = Duration::from_secs(5);
+    options.policy.retry_backoff = Duration::from_millis(1);
+    options
+}
+
+/// Runs a test on an actix system, with a limit that only a hang can reach.
+fn on_system<F: Future<Output = ()> + 'static>(test: impl FnOnce() -> F) {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    actix_rt::System::with_tokio_rt(runtime).block_on(async move {
+        tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends within a minute");
+    });
+}
+
+fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
+    let dice = fastrand::Rng::with_seed(1);
+    Engine::start_on(options, handlers, Arc::new(disk.clone()), Arc::new(SystemClock::default()), dice)
+}
+
+async fn ready(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
+    let engine = start(disk, options, handlers);
+    engine.ready().await.unwrap();
+    engine
+}
+
+async fn enqueue(engine: &Engine, spec: JobSpec) -> JobId {
+    engine.enqueue(vec![spec]).await.unwrap().remove(0).id
+}
+
+/// The job as soon as it is in this status.
+async fn when(engine: &Engine, id: &JobId, status: Status) -> JobView {
+    loop {
+        let view = engine.job(id.clone()).await.unwrap();
+        if view.status == status {
+            return view;
+        }
+        assert!(!view.status.is_finished(), "{view:?} will never be {status:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn jobs_run_and_leave_their_results() {
+    on_system(|| async {
+        let double = |job: JobRun| async move {
+            let number: u64 = job.payload.read()?;
+            Ok(Some(Payload::from_value(&(number * 2)).map_err(JobError::from)?))
+        };
+        let engine =
+            ready(&SimStorage::new(), options(), Handlers::new().with(kind("double"), Does(double, None)))
+                .await;
+        let specs = (0..100).map(|number| {
+            let mut spec = job("double");
+            spec.payload = Payload::from_value(&number).unwrap();
+            spec
+        });
+        let accepted = engine.enqueue(specs.collect()).await.unwrap();
+        for (number, answer) in accepted.iter().enumerate() {
+            assert!(answer.created);
+            let view = when(&engine, &answer.id, Status::Completed).await;
+            assert_eq!(view.result.unwrap().as_str(), (number * 2).to_string());
+            assert_eq!((view.attempt.0, view.errors.len()), (1, 0));
+        }
+        assert_eq!(engine.metrics().jobs_completed.get(), 100);
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
+#[test]
+fn a_failing_and_a_panicking_job_are_retried_and_then_dead_with_their_errors() {
+    on_system(|| async {
+        let fails = |job: JobRun| async move {
+            match job.attempt.0 {
+                1 => Err(JobError::new("no luck")),
+                _ => panic!("attempt {} goes wrong", job.attempt),
+            }
+        };
+        let engine =
+            ready(&SimStorage::new(), options(), Handlers::new().with(kind("fails"), Does(fails, None)))
+                .await;
+        let mut spec = job("fails");
+        spec.max_retry = Some(1);
+        let id = enqueue(&engine, spec).await;
+        let view = when(&engine, &id, Status::Dead).await;
+        let errors: Vec<_> = view
+            .errors
+            .iter()
+            .map(|error| (error.attempt.0, error.failure.kind, &*error.failure.message))
+            .collect();
+        assert_eq!(
+            errors,
+            [(1, FailureKind::Error, "no luck"), (2, FailureKind::Panic, "panicked: attempt 2 goes wrong")]
+        );
+        let status = engine.status().await.unwrap();
+        assert_eq!((status.workers.restarts, status.workers.idle), (0, 4), "no worker died of it");
+    });
+}
+
+#[test]
+fn a_job_over_its_timeout_is_stopped_and_counts_as_failed() {
+    on_system(|| async {
+        let (told, mut reasons) = mpsc::unbounded_channel();
+        let sleeps = move |mut job: JobRun| {
+            let told = told.clone();
+            async move {
+                let reason = job.stop.stopped().await;
+                told.send(reason).unwrap();
+                Err(JobError { message: "stopped".to_owned(), result: Some(Payload::parse("[1]").unwrap()) })
+            }
+        };
+        let handlers = Handlers::new().with(kind("sleeps"), Does(sleeps, Some(Duration::from_secs(5))));
+        let engine = ready(&SimStorage::new(), options(), handlers).await;
+        let mut spec = job("sleeps");
+        (spec.timeout, spec.max_retry) = (Some(Duration::from_millis(20)), Some(0));
+        let id = enqueue(&engine, spec).await;
+        let view = when(&engine, &id, Status::Dead).await;
+        assert_eq!(reasons.recv().await, Some(StopReason::Timeout));
+        assert_eq!(view.errors[0].failure.kind, FailureKind::Timeout);
+        assert!(view.errors[0].failure.message.contains("20 ms"), "{view:?}");
+        assert_eq!(view.result.unwrap().as_str(), "[1]", "what it left behind is kept");
+    });
+}
+
+#[test]
+fn a_handler_that_blocks_its_thread_does_not_keep_its_worker() {
+    on_system(|| async {
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocked = std::sync::Mutex::new(blocked);
+        let blocks = move |_: JobRun| {
+            let _ = blocked.lock().unwrap().recv_timeout(Duration::from_secs(30));
+            async { Ok(None) }
+        };
+        let handlers = Handlers::new()
+            .with(kind("blocks"), Does(blocks, None))
+            .with(kind("noop"), Does(|_| async { Ok(None) }, None));
+        let mut options = options();
+        options.worker_count = 1;
+        let engine = ready(&SimStorage::new(), options, handlers).await;
+        let mut spec = job("blocks");
+        (spec.timeout, spec.max_retry) = (Some(Duration::from_millis(20)), Some(0));
+        let stuck = enqueue(&engine, spec).await;
+        let other = enqueue(&engine, job("noop")).await;
+        when(&engine, &stuck, Status::Dead).await;
+        when(&engine, &other, Status::Completed).await;
+        release.send(()).unwrap();
+    });
+}
+
+/// Row 38.
+#[test]
+fn a_crashed_worker_is_restarted_and_its_job_runs_again() {
+    on_system(|| async {
+        let started = Arc::new(Notify::new());
+        let runs = Arc::new(AtomicU32::new(0));
+        let handler = {
+            let (started, runs) = (started.clone(), runs.clone());
+            move |_: JobRun| {
+                let (started, run) = (started.clone(), runs.fetch_add(1, SeqCst));
+                async move {
+                    started.notify_one();
+                    if run == 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(None)
+                }
+            }
+        };
+        let mut options = options();
+        options.worker_count = 1;
+        let engine =
+            ready(&SimStorage::new(), options, Handlers::new().with(kind("slow"), Does(handler, None))).await;
+        let id = enqueue(&engine, job("slow")).await;
+        started.notified().await;
+        engine.crash(ChildId::Worker(WorkerId(0)));
+        let view = when(&engine, &id, Status::Completed).await;
+        assert_eq!(view.attempt.0, 2);
+        assert_eq!(view.errors[0].failure.kind, FailureKind::Lost);
+        assert!(view.errors[0].failure.message.contains("worker[0] panicked"), "{view:?}");
+        let status = engine.status().await.unwrap();
+        assert_eq!((status.workers.restarts, status.workers.idle), (1, 1));
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
+/// Row 42.
+#[test]
+fn a_worker_that_crashes_again_and_again_ends_the_engine() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        let mut restarts = 0;
+        loop {
+            engine.crash(ChildId::Worker(WorkerId(2)));
+            // Wait for the restart, or for the end.
+            loop {
+                if let Phase::Stopped(Ending::Failed { cause, message }) = &*engine.phase().borrow() {
+                    assert_eq!(*cause, FailCause::Crashed);
+                    assert!(
+                        message.contains("supervisor/worker[2]") && message.contains("6 times"),
+                        "{message}"
+                    );
+                    assert_eq!(restarts, 5);
+                    return;
+                }
+                let now = engine.metrics().restarts_worker.get();
+                if now > restarts {
+                    restarts = now;
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+/// Rows 39 and 40.
+#[test]
+fn the_death_of_the_log_or_of_the_manager_ends_the_engine_and_nothing_acknowledged_is_lost() {
+    for child in [ChildId::Wal, ChildId::Manager] {
+        on_system(move || async move {
+            let disk = SimStorage::new();
+            let engine = ready(&disk, options(), Handlers::new()).await;
+            let id = enqueue(&engine, job("later")).await;
+            engine.crash(child);
+            let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+            assert_eq!(cause, FailCause::Crashed);
+            assert!(message.contains(&format!("{child} panicked")), "{message}");
+            let answer = engine.enqueue(vec![job("later")]).await;
+            assert!(
+                matches!(answer, Err(EngineError::Unknown | EngineError::Rejected(Rejection::Stopping))),
+                "{answer:?}"
+            );
+            disk.cut_power();
+            let engine = ready(&disk, options(), Handlers::new()).await;
+            assert_eq!(engine.job(id).await.unwrap().status, Status::Pending);
+        });
+    }
+}
+
+#[test]
+fn a_crashed_snapshot_actor_is_restarted_and_the_queue_goes_on() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        engine.crash(ChildId::Snapshot);
+        while engine.metrics().restarts_snapshot.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        enqueue(&engine, job("later")).await;
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+        assert_eq!(engine.metrics().snapshots.get(), 1, "the new one took the last snapshot");
+    });
+}
+
+/// Row 11, through the actors.
+#[test]
+fn a_failed_sync_is_answered_unknown_and_ends_the_engine_as_a_storage_failure() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let kept = enqueue(&engine, job("later")).await;
+        disk.fail_syncs(1);
+        assert_eq!(engine.enqueue(vec![job("later")]).await, Err(EngineError::Unknown));
+        let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+        assert_eq!(cause, FailCause::Storage);
+        assert!(message.contains("cannot sync"), "{message}");
+        disk.cut_power();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let status = engine.status().await.unwrap();
+        assert_eq!(status.jobs.total(), 1);
+        assert_eq!(engine.job(kept).await.unwrap().status, Status::Pending);
+    });
+}
+
+/// Row 17, through the actors.
+#[test]
+fn on_a_full_disk_new_jobs_are_refused_running_ones_finish_and_service_resumes() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let finish = Arc::new(Notify::new());
+        let handler = {
+            let finish = finish.clone();
+            move |_: JobRun| {
+                let finish = finish.clone();
+                async move {
+                    finish.notified().await;
+                    Ok(None)
+                }
+            }
+        };
+        let mut options = options();
+        options.segment_bytes = 1 << 20;
+        let engine = ready(&disk, options, Handlers::new().with(kind("waits"), Does(handler, None))).await;
+        let running = enqueue(&engine, job("waits")).await;
+        when(&engine, &running, Status::InFlight).await;
+        disk.set_capacity(Some(disk.used()));
+        let mut filler = job("later");
+        filler.payload = Payload::from_value(&"x".repeat(100 << 10)).unwrap();
+        let mut accepted = 1;
+        loop {
+            match engine.enqueue(vec![filler.clone()]).await {
+                Ok(_) => accepted += 1,
+                Err(error) => break assert_eq!(error, EngineError::Rejected(Rejection::DiskFull)),
+            }
+            assert!(accepted < 100, "the disk never fills");
+        }
+        assert!(!engine.status().await.unwrap().log.accepts_jobs);
+        finish.notify_one();
+        when(&engine, &running, Status::Completed).await;
+        disk.set_capacity(None);
+        while engine.enqueue(vec![filler.clone()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(engine.status().await.unwrap().jobs.total(), accepted + 1);
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
+#[test]
+fn a_scheduled_job_waits_for_its_moment_and_a_cancelled_one_never_runs() {
+    on_system(|| async {
+        let (told, mut ran) = mpsc::unbounded_channel();
+        let handler = move |job: JobRun| {
+            told.send(job.id.clone()).unwrap();
+            async { Ok(None) }
+        };
+        let engine =
+            ready(&SimStorage::new(), options(), Handlers::new().with(kind("notes"), Does(handler, None)))
+                .await;
+        let mut spec = job("notes");
+        spec.start = Start::After(Duration::from_millis(200));
+        let cancelled = enqueue(&engine, spec.clone()).await;
+        let later = enqueue(&engine, spec).await;
+        assert_eq!(engine.job(later.clone()).await.unwrap().status, Status::Scheduled);
+        engine.cancel(cancelled.clone()).await.unwrap();
+        let now = enqueue(&engine, job("notes")).await;
+        assert_eq!(ran.recv().await, Some(now));
+        assert_eq!(ran.recv().await, Some(later.clone()));
+        when(&engine, &later, Status::Completed).await;
+        assert_eq!(engine.job(cancelled.clone()).await.unwrap().status, Status::Cancelled);
+        let again = engine.cancel(cancelled.clone()).await;
+        assert_eq!(again, Err(Rejection::Finished { job: cancelled, status: "cancelled" }.into()));
+        assert!(ran.try_recv().is_err());
+    });
+}
+
+#[test]
+fn cancelling_a_running_job_reaches_its_handler_at_once() {
+    on_system(|| async {
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let handler = move |mut job: JobRun| {
+            let told = told.clone();
+            async move {
+                told.send(None).unwrap();
+                told.send(Some(job.stop.stopped().await)).unwrap();
+                Err(JobError::new("stopped"))
+            }
+        };
+        let handlers = Handlers::new().with(kind("long"), Does(handler, Some(Duration::from_secs(5))));
+        let engine = ready(&SimStorage::new(), options(), handlers).await;
+        let id = enqueue(&engine, job("long")).await;
+        assert_eq!(heard.recv().await, Some(None), "it runs");
+        engine.cancel(id.clone()).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Some(StopReason::Cancelled)));
+        assert_eq!(engine.job(id).await.unwrap().status, Status::Cancelled);
+        while engine.status().await.unwrap().workers.idle < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let handler = |mut job: JobRun| async move {
+            match job.payload.as_str() {
+                "\"short\"" => tokio::time::sleep(Duration::from_millis(50)).await,
+                _ => drop(job.stop.stopped().await),
+            }
+            match job.payload.as_str() {
+                "\"short\"" => Ok(None),
+                _ => Err(JobError::new("interrupted")),
+            }
+        };
+        let handlers = Handlers::new().with(kind("work"), Does(handler, Some(Duration::from_secs(5))));
+        let engine = ready(&disk, options(), handlers).await;
+        let mut ids = Vec::new();
+        for payload in ["short", "long"] {
+            let mut spec = job("work");
+            spec.payload = Payload::from_value(&payload).unwrap();
+            spec.max_retry = Some(0);
+            let id = enqueue(&engine, spec).await;
+            when(&engine, &id, Status::InFlight).await;
+            ids.push(id);
+        }
+        assert_eq!(engine.stop(Some(Duration::from_millis(300))).await, Ending::Clean);
+        assert_eq!(engine.enqueue(vec![job("work")]).await, Err(Rejection::Stopping.into()));
+        disk.cut_power();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        assert_eq!(engine.job(ids[0].clone()).await.unwrap().status, Status::Completed);
+        let long = engine.job(ids[1].clone()).await.unwrap();
+        assert_eq!((long.status, long.attempt.0), (Status::Pending, 1), "it does not die of our stopping");
+        let recovery = engine.status().await.unwrap().recovery;
+        assert_eq!((recovery.interrupted, recovery.events), (0, 0), "the last snapshot holds everything");
+    });
+}
+
+#[test]
+fn the_same_id_is_one_job_from_many_clients_at_once() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        let tries: Vec<_> = (0..50)
+            .map(|_| {
+                let (engine, mut spec) = (engine.clone(), job("later"));
+                spec.id = Some("order-1".parse().unwrap());
+                tokio::spawn(async move { engine.enqueue(vec![spec.clone(), spec]).await.unwrap() })
+            })
+            .collect();
+        let mut created = 0;
+        for answers in tries {
+            created += answers.await.unwrap().iter().filter(|answer| answer.created).count();
+        }
+        assert_eq!(created, 1);
+        assert_eq!(engine.status().await.unwrap().jobs.total(), 1);
+    });
+}
+
+#[test]
+fn a_batch_with_one_bad_job_adds_none_of_them_and_names_it() {
+    on_system(|| async {
+        let mut options = options();
+        options.policy.payload_bytes_max = 10;
+        let engine = ready(&SimStorage::new(), options, Handlers::new()).await;
+        let mut large = job("later");
+        large.payload = Payload::from_value(&"x".repeat(20)).unwrap();
+        let answer = engine.enqueue(vec![job("later"), large]).await;
+        let rejection = Rejection::PayloadTooLarge { bytes: 22, bytes_max: 10 };
+        assert_eq!(answer, Err(EngineError::RejectedAt { index: 1, rejection }));
+        assert_eq!(engine.status().await.unwrap().jobs.total(), 0);
+    });
+}
+
+#[test]
+fn a_full_queue_and_too_many_requests_are_told_apart() {
+    on_system(|| async {
+        let mut options = options();
+        options.policy.jobs_max = 3;
+        options.requests_max = 2;
+        let engine = ready(&SimStorage::new(), options, Handlers::new()).await;
+        let four = vec![job("later"); 4];
+        assert_eq!(engine.enqueue(four).await, Err(Rejection::QueueFull { jobs_max: 3 }.into()));
+        let many: Vec<_> = (0..50)
+            .map(|_| {
+                let engine = engine.clone();
+                tokio::spawn(async move { engine.enqueue(vec![job("later")]).await })
+            })
+            .collect();
+        let (mut accepted, mut busy) = (0, 0);
+        for answer in many {
+            match answer.await.unwrap() {
+                Ok(_) => accepted += 1,
+                Err(EngineError::Busy) => busy += 1,
+                Err(other) => assert_eq!(other, Rejection::QueueFull { jobs_max: 3 }.into()),
+            }
+        }
+        assert!(accepted <= 3);
+        assert_eq!(engine.metrics().requests_busy.get(), busy);
+        assert_eq!(engine.status().await.unwrap().jobs.total(), accepted);
+    });
+}
+
+#[test]
+fn a_kind_nobody_handles_waits_and_the_status_says_so() {
+    on_system(|| async {
+        let noop = Does(|_| async { Ok(None) }, None);
+        let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("noop"), noop)).await;
+        engine.enqueue(vec![job("mail"), job("mail"), job("noop")]).await.unwrap();
+        let status = loop {
+            let status = engine.status().await.unwrap();
+            if status.jobs.of(Status::Completed) == 1 {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(status.jobs.of(Status::Pending), 2);
+        let waiting: Vec<_> = status
+            .waiting_for_worker
+            .iter()
+            .map(|waiting| (waiting.kind.as_str(), waiting.pending))
+            .collect();
+        assert_eq!(waiting, [("mail", 2)]);
+    });
+}
+
+#[test]
+fn snapshots_are_taken_by_themselves_and_a_quiet_engine_takes_none() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let mut options = options();
+        options.snapshot_interval = Duration::from_millis(20);
+        let engine = ready(&disk, options.clone(), Handlers::new()).await;
+        for _ in 0..3 {
+            let before = engine.metrics().snapshots.get();
+            enqueue(&engine, job("later")).await;
+            while engine.metrics().snapshots.get() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let taken = engine.metrics().snapshots.get();
+        let status = loop {
+            let status = engine.status().await.unwrap();
+            if status.snapshot.is_some_and(|snapshot| snapshot.jobs == 3) {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(status.snapshot.unwrap().seq, status.log.seq);
+        // Many intervals later there is nothing new to hold.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(engine.metrics().snapshots.get(), taken);
+        disk.cut_power();
+        let engine = ready(&disk, options, Handlers::new()).await;
+        let recovery = engine.status().await.unwrap().recovery;
+        assert_eq!((recovery.snapshot_jobs, recovery.events), (3, 0));
+    });
+}
+
+#[test]
+fn an_engine_that_cannot_start_says_why_and_answers_nobody() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let first = ready(&disk, options(), Handlers::new()).await;
+        let second = start(&disk, options(), Handlers::new());
+        let Err(Ending::Failed { cause, message }) = second.ready().await else { panic!("it is refused") };
+        assert_eq!(cause, FailCause::Locked);
+        assert!(message.contains("/data"), "{message}");
+        assert!(second.enqueue(vec![job("later")]).await.is_err());
+        assert_eq!(first.stop(None).await, Ending::Clean);
+        let third = ready(&disk, options(), Handlers::new()).await;
+        enqueue(&third, job("later")).await;
+    });
+}
+
+#[test]
+fn on_the_real_disk_a_stopped_engine_comes_back_with_everything() {
+    on_system(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = EngineOptions::in_dir(dir.path());
+        options.segment_bytes = 1 << 20;
+        for round in 1..=3_u64 {
+            let engine = Engine::start(options.clone(), Handlers::new());
+            engine.ready().await.unwrap();
+            engine.enqueue(vec![job("later"); 5_000]).await.unwrap();
+            assert_eq!(engine.status().await.unwrap().jobs.total(), round * 5_000);
+            assert_eq!(engine.stop(None).await, Ending::Clean);
+        }
+    });
+}

@@ -1,0 +1,69 @@
+//! `http.addr`: the address at which a running server is reached, left in its data directory.
+//!
+//! With `metrics_port: 0` nobody else knows it. The file appears whole, once the server holds the directory's
+//! lock, and goes at a clean end; after a crash an old one stays, so whoever reads it must see who answers.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "http.addr";
+
+/// Where the address of the server on `data_dir` is.
+#[must_use]
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// The address that the last server on `data_dir` left there, if it did.
+#[must_use]
+pub fn read(data_dir: &Path) -> Option<SocketAddr> {
+    std::fs::read_to_string(path(data_dir)).ok()?.trim().parse().ok()
+}
+
+/// The file while the server runs; dropping it removes the file.
+#[derive(Debug)]
+pub struct AddressFile {
+    path: PathBuf,
+}
+
+impl AddressFile {
+    /// Leaves `address` in `data_dir`, in place of an older one. Only for who holds the directory's lock.
+    ///
+    /// It is a help for the moment and needs no sync: after a power cut nobody listens there anyway.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn write(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
+        let mut file = tempfile::Builder::new().prefix(FILE).suffix(".partial").tempfile_in(data_dir)?;
+        writeln!(file, "{address}")?;
+        let path = path(data_dir);
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(AddressFile { path })
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        // One that stays behind is what a crash leaves too: readers are ready for it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_there_while_the_server_runs_and_gone_after() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()), None);
+        std::fs::write(path(dir.path()), "what a crash left").unwrap();
+        assert_eq!(read(dir.path()), None);
+        let address = "127.0.0.1:4100".parse().unwrap();
+        let file = AddressFile::write(dir.path(), address).unwrap();
+        assert_eq!(read(dir.path()), Some(address));
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

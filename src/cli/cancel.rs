@@ -1,0 +1,49 @@
+//! `beaver cancel`: withdraws a job; if it runs, its handler is told to stop.
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::output::Output;
+use super::system;
+use super::target::{Absent, TargetArgs};
+
+/// Examples below `beaver cancel --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver cancel order-17
+
+A job that has already ended stays as it is: exit code 5. One that does not exist: exit code 3.";
+
+/// Flags of `beaver cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The job
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Print {"id","status"} instead of a sentence
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Runs `beaver cancel`.
+///
+/// # Errors
+/// The job is not there, has ended, or nobody answers.
+pub fn run(args: &CancelArgs) -> Result<(), Failure> {
+    let id = super::parse_id(&args.id)?;
+    let loaded = args.target.load()?;
+    system::block_on(async {
+        let target = args.target.open(&loaded, Absent::Refuse).await?;
+        let cancelled = target.cancel(&id).await;
+        let closed = target.close().await;
+        cancelled.and(closed)
+    })?;
+    let mut output = Output::stdout();
+    match args.json {
+        true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,
+        false => output.line(format_args!("cancelled {id}"))?,
+    }
+    output.finish()
+}

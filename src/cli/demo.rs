@@ -1,0 +1,261 @@
+//! `beaver demo`: a real server is killed with jobs in its hands, and every job is accounted for afterwards.
+//!
+//! The server is a child process of this same program, with its data in a temporary directory. What the demo
+//! says it has read through the API, job by job: a count could hide a lost job behind one that ran twice.
+
+mod account;
+mod server;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use beaver_actors::jobs::Status;
+use clap::{Args, value_parser};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use self::account::{Account, Glance, Sighting};
+use self::server::Server;
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use crate::client::{Client, ClientError};
+use crate::logging;
+
+/// All jobs together are made to take about this long, whatever their number.
+const WORK: Duration = Duration::from_secs(5);
+/// Something is wrong if a half of them takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// For so long the completed jobs are looked at one by one before the kill; the others run on meanwhile.
+const LOOK_CLOSELY_FOR: Duration = Duration::from_millis(300);
+/// Jobs that are asked for at the same time.
+const ASK_AT_ONCE: usize = 8;
+const FAIL_RATE: f64 = 0.05;
+/// With this many further runs at that rate, a dead job is a one-in-10^14 matter.
+const MAX_RETRY: u32 = 10;
+
+/// Examples below `beaver demo --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver demo
+  beaver demo --jobs 2000 --workers 32 --keep
+
+Exit code 1 if a job was lost, or one ran again after its completion had been seen.";
+
+/// Flags of `beaver demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many jobs
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(value_parser = value_parser!(u32).range(20..=10_000))]
+    jobs: u32,
+    /// How many workers
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = value_parser!(u32).range(1..=256))]
+    workers: u32,
+    /// Keep the data directory and the server's log, and say where they are
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs `beaver demo`.
+///
+/// # Errors
+/// A job was lost or ran again after its completion, or the demo could not be carried through.
+pub fn run(args: &DemoArgs) -> Result<(), Failure> {
+    let dir = tempfile::Builder::new()
+        .prefix("beaver-demo-")
+        .tempdir()
+        .map_err(|error| failed(format!("cannot create a temporary directory: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = play(args, dir.path()) => outcome.inspect_err(|failure| {
+                if failure.exit != Exit::Ok {
+                    server::show_log_tail(dir.path());
+                }
+            }),
+            _ = tokio::signal::ctrl_c() => Err(failed("interrupted")),
+        }
+    });
+    // A server that is left over was killed with the end of `play`; its directory goes after it.
+    drop(runtime);
+    clean_up(dir, args.keep);
+    outcome
+}
+
+fn clean_up(dir: TempDir, keep: bool) {
+    if keep {
+        super::note(format_args!("kept {}", dir.keep().display()));
+    } else if let Err(error) = dir.close() {
+        super::note(format_args!("the temporary directory was not removed: {error}"));
+    }
+}
+
+async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
+    let ids: Vec<String> = (1..=args.jobs).map(|number| format!("demo-{number:05}")).collect();
+    say(format_args!("{} jobs, {} workers, everything in {}", args.jobs, args.workers, dir.display()))?;
+
+    let first = Server::start(dir, args.workers).await?;
+    say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.url()))?;
+    let enqueued = first.client.enqueue(jobs(args, &ids), |_| {}).await.map_err(unanswered)?;
+    say(format_args!("enqueued   {} jobs: all of them are on disk", enqueued.len()))?;
+
+    let bar = completed_bar(args.jobs);
+    let half = u64::from(args.jobs / 2);
+    let before = until(&first, &bar, |glance| glance.completed >= half).await?;
+    let seen_completed = completed_ones(&first.client, &ids).await?;
+    let killed = first.pid;
+    first.kill_9().await?;
+    say(format_args!("kill -9    process {killed}, with {} jobs completed", before.completed))?;
+
+    let second = Server::start(dir, args.workers).await?;
+    let restarted = Glance::read(&second.client.status().await.map_err(unanswered)?)?;
+    say(format_args!(
+        "started    again as process {}: recovered {} jobs in {:.1} ms",
+        second.pid, restarted.known, restarted.recovery_ms
+    ))?;
+    until(&second, &bar, |glance| glance.unfinished == 0).await?;
+    bar.finish_and_clear();
+    let after = sightings(&second.client, &ids).await?;
+    second.drain().await?;
+    say(format_args!("stopped    with SIGTERM, exit code 0"))?;
+
+    let account = Account {
+        enqueued: enqueued.iter().filter(|one| one.created).count(),
+        before,
+        seen_completed,
+        restarted,
+        after,
+    };
+    show(&account)
+}
+
+/// The jobs as NDJSON: short sleeps, some failures.
+fn jobs(args: &DemoArgs, ids: &[String]) -> Vec<u8> {
+    let mean = (WORK * args.workers / args.jobs).clamp(Duration::from_millis(2), Duration::from_millis(500));
+    let mean_ms = u64::try_from(mean.as_millis()).unwrap_or(u64::MAX);
+    let mut lines = String::new();
+    for (number, id) in ids.iter().enumerate() {
+        // From half of it to one and a half, so that they do not all end at once.
+        let sleep_ms = mean_ms / 2 + mean_ms * (number as u64 % 11) / 10;
+        let payload = json!({ "sleep_ms": sleep_ms, "fail_rate": FAIL_RATE });
+        let job = json!({ "id": id, "kind": "simulate", "payload": payload, "max_retry": MAX_RETRY });
+        lines += &format!("{job}\n");
+    }
+    lines.into_bytes()
+}
+
+/// Looks at the server again and again until what it says is what is waited for.
+async fn until(
+    server: &Server,
+    bar: &ProgressBar,
+    done: impl Fn(&Glance) -> bool,
+) -> Result<Glance, Failure> {
+    let started = Instant::now();
+    loop {
+        let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+        bar.set_position(glance.completed);
+        if done(&glance) {
+            return Ok(glance);
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(failed(format!(
+                "after {PATIENCE:?} the server still has {} jobs to do",
+                glance.unfinished
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The jobs that are seen completed, looked at one by one in the order in which they were enqueued.
+async fn completed_ones(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Sighting>, Failure> {
+    let started = Instant::now();
+    let mut completed = BTreeMap::new();
+    for some in ids.chunks(ASK_AT_ONCE) {
+        let sighted = sightings(client, some).await?;
+        let done = sighted.into_iter().filter_map(|(id, job)| Some((id, job?)));
+        completed.extend(done.filter(|(_, job)| job.status == Status::Completed));
+        if started.elapsed() > LOOK_CLOSELY_FOR {
+            break;
+        }
+    }
+    Ok(completed)
+}
+
+/// Asks for each job; `None` is one that the server does not know.
+async fn sightings(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Option<Sighting>>, Failure> {
+    let mut sighted = BTreeMap::new();
+    let mut asked = JoinSet::new();
+    let mut left = ids.iter();
+    loop {
+        while asked.len() < ASK_AT_ONCE
+            && let Some(id) = left.next()
+        {
+            let (client, id) = (client.clone(), id.clone());
+            asked.spawn(async move { (client.job(&id).await, id) });
+        }
+        let Some(answered) = asked.join_next().await else { return Ok(sighted) };
+        let (answer, id) = answered.map_err(|error| failed(error.to_string()))?;
+        let job = match answer {
+            Ok(job) => Some(Sighting::read(job)?),
+            Err(ClientError::Refused { status: 404, .. }) => None,
+            Err(error) => return Err(unanswered(error)),
+        };
+        sighted.insert(id, job);
+    }
+}
+
+fn show(account: &Account) -> Result<(), Failure> {
+    let verdict = account.verdict();
+    let mut output = Output::stdout();
+    output.line(account.table(&verdict).trim_fmt())?;
+    match verdict.complaint() {
+        None => output.line("Every job is accounted for.")?,
+        Some(complaint) => {
+            output.finish()?;
+            return Err(failed(complaint));
+        }
+    }
+    output.finish()
+}
+
+fn say(text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    logging::beside_bars(|| {
+        let mut output = Output::stdout();
+        output.line(text)?;
+        output.finish()
+    })
+}
+
+fn completed_bar(jobs: u32) -> ProgressBar {
+    let style = ProgressStyle::with_template("           {bar:40} {pos}/{len} completed")
+        .expect("the template is valid");
+    logging::show(ProgressBar::new(jobs.into()).with_style(style))
+}
+
+fn failed(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Failure, message)
+}
+
+/// The server that the demo itself started does not do what it was asked.
+fn unanswered(error: ClientError) -> Failure {
+    failed(format!("the server of the demo: {error}"))
+}
+
+/// What the API answered does not have the shape that it should have.
+fn unreadable(what: &str, answer: &Value) -> Failure {
+    failed(format!("the server's {what} cannot be understood: {answer}"))
+}
+
+/// Where a server of the demo keeps its data.
+fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("data")
+}

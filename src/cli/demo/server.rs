@@ -1,0 +1,121 @@
+//! The demo's server: a child process that runs `beaver run`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::{data_dir, failed, unanswered};
+use crate::cli::address;
+use crate::cli::exit::Failure;
+use crate::cli::target::url_of;
+use crate::client::Client;
+
+const READY_WITHIN: Duration = Duration::from_secs(15);
+const DRAINED_WITHIN: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Lines of the server's log that are shown after a failure.
+const TAIL_LINES: usize = 30;
+
+/// A running `beaver run`. Dropping it kills the process.
+pub struct Server {
+    pub pid: u32,
+    pub client: Client,
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server on the demo's data directory and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start, ends, or is not ready in time.
+    pub async fn start(dir: &Path, workers: u32) -> Result<Server, Failure> {
+        // What a killed server left there would name a port that is not ours any more.
+        let _ = fs::remove_file(address::path(&data_dir(dir)));
+        let mut child = command(dir, workers)
+            .and_then(|mut command| command.spawn())
+            .map_err(|error| failed(format!("cannot start the server: {error}")))?;
+        let pid = child.id().ok_or_else(|| failed("the server ended at once"))?;
+        let started = Instant::now();
+        loop {
+            if let Some(address) = address::read(&data_dir(dir)) {
+                let client = Client::new(&url_of(address)).map_err(unanswered)?;
+                if client.is_ready().await {
+                    return Ok(Server { pid, client, child });
+                }
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(failed(format!("the server ended before it was ready ({status})")));
+            }
+            if started.elapsed() > READY_WITHIN {
+                return Err(failed(format!("the server is not ready after {READY_WITHIN:?}")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends it as a crash would: SIGKILL, no chance to write anything.
+    ///
+    /// # Errors
+    /// It had ended already.
+    pub async fn kill_9(mut self) -> Result<(), Failure> {
+        self.child.kill().await.map_err(|error| failed(format!("cannot kill the server: {error}")))
+    }
+
+    /// Ends it as an operator would, and waits for it.
+    ///
+    /// # Errors
+    /// It does not end, or not with exit code 0.
+    pub async fn drain(mut self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| failed("the server has no process id"))?;
+        kill_process(pid, Signal::TERM)
+            .map_err(|error| failed(format!("cannot stop the server: {error}")))?;
+        let status = tokio::time::timeout(DRAINED_WITHIN, self.child.wait())
+            .await
+            .map_err(|_| failed(format!("the server has not stopped {DRAINED_WITHIN:?} after SIGTERM")))?
+            .map_err(|error| failed(format!("cannot wait for the server: {error}")))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(failed(format!("the server did not stop cleanly ({status})"))),
+        }
+    }
+}
+
+/// Shows the end of the server's log on stderr.
+pub fn show_log_tail(dir: &Path) {
+    let log = fs::read(log_path(dir)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<_> = log.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "the end of the server's log:");
+    for line in tail {
+        let _ = writeln!(stderr, "  {line}");
+    }
+}
+
+fn command(dir: &Path, workers: u32) -> io::Result<Command> {
+    let log = File::options().create(true).append(true).open(log_path(dir))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--metrics-port", "0", "--log-format", "json"]);
+    // Failed jobs come back soon, so that the demo ends soon.
+    command.args(["--retry-backoff", "20ms", "--retry-backoff-max", "200ms"]);
+    command.arg("--workers").arg(workers.to_string());
+    command.arg("--data-dir").arg(data_dir(dir));
+    // Nobody's configuration but the demo's: no beaver.yaml of this directory, no variables.
+    command.current_dir(dir);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEAVER_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+    Ok(command)
+}
+
+fn log_path(dir: &Path) -> PathBuf {
+    dir.join("server.log")
+}

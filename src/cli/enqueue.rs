@@ -1,0 +1,337 @@
+//! `beaver enqueue`: adds jobs, and returns when they are durable.
+//!
+//! The whole input is read and checked before anything is sent, and it travels as one request that is done
+//! entirely or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use beaver_actors::jobs::{JobSpec, Payload};
+use clap::Args;
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::send::{self, Receipt, Request};
+use super::system;
+use super::target::{Absent, Target, TargetArgs, enqueue_directly};
+use crate::config::{Loaded, Settings};
+use crate::job_json::{self, JobDefaults};
+
+/// Examples below `beaver enqueue --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver enqueue --kind simulate --payload '{\"sleep_ms\": 200}'
+  beaver enqueue --kind mail --id order-17 --delay 5m --payload '{\"to\": \"ann\"}'
+  beaver enqueue --timeout 1h -- rsync -a /srv /backup   # with run --allow-exec
+  beaver enqueue --file jobs.json          # an array, one object, or one a line
+  produce-jobs | beaver enqueue --file - --json
+
+A job in a file: {\"kind\": \"mail\", \"payload\": {...}}; if wanted, with id, queue,
+priority (0-9), delay (\"5m\") or run_at (RFC 3339), timeout (\"30s\"), max_retry.
+Nothing of a file with a bad job is enqueued.";
+
+/// Flags of `beaver enqueue`.
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = true, args = ["file", "kind", "payload", "program"])]
+pub struct EnqueueArgs {
+    /// Read jobs from this file (- is stdin): a JSON array, one object, or one object a line
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = [
+        "kind", "payload", "id", "queue", "priority", "delay", "run_at", "max_retry", "timeout", "env",
+        "cwd", "program",
+    ])]
+    file: Option<PathBuf>,
+    /// Which handler runs the job [default: default_kind of the configuration]
+    #[arg(short, long, value_name = "KIND", conflicts_with = "program")]
+    kind: Option<String>,
+    /// What the handler gets: any JSON value [default: {}]
+    #[arg(short, long, value_name = "JSON", conflicts_with = "program")]
+    payload: Option<String>,
+    /// The job's id; an id that exists already adds nothing [default: generated]
+    #[arg(short, long, value_name = "ID")]
+    id: Option<String>,
+    /// The line in which it waits [default: default_queue of the configuration]
+    #[arg(short, long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// 0 to 9, 9 first [default: 5]
+    #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// Not before this time has passed, such as 90s or 1h30m
+    #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
+    delay: Option<String>,
+    /// Not before this moment, such as 2030-01-31T09:30:00Z
+    #[arg(long, value_name = "TIME")]
+    run_at: Option<String>,
+    /// How many more runs it gets after a failed one [default: max_retry of the server's configuration]
+    #[arg(long, value_name = "N")]
+    max_retry: Option<u32>,
+    /// Longest run of one attempt, such as 30s [default: task_timeout of the server's configuration]
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    /// Set a variable for PROGRAM, which starts with a clean environment; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    #[arg(requires = "program", conflicts_with_all = ["kind", "payload"])]
+    env: Vec<(String, String)>,
+    /// Run PROGRAM in this directory
+    #[arg(long, value_name = "DIR")]
+    #[arg(requires = "program", conflicts_with_all = ["kind", "payload"])]
+    cwd: Option<PathBuf>,
+    /// Print {"id","created"} for each job instead of its id alone
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Run this program as a job of kind exec, without a shell
+    #[arg(last = true, value_name = "PROGRAM [ARGS]")]
+    program: Vec<String>,
+}
+
+/// Runs `beaver enqueue`.
+///
+/// # Errors
+/// Nothing was enqueued; or, as the message then says, the outcome is unknown.
+pub fn run(args: &EnqueueArgs) -> Result<(), Failure> {
+    let loaded = args.target.load()?;
+    let request = Request::identified(args.jobs(&loaded.settings)?);
+    let receipts = system::block_on(enqueue(args, &loaded, request))?;
+    let mut output = Output::stdout();
+    for receipt in receipts {
+        match args.json {
+            true => output.json(&receipt)?,
+            false => output.line(receipt.id)?,
+        }
+    }
+    output.finish()
+}
+
+async fn enqueue(args: &EnqueueArgs, loaded: &Loaded, request: Request) -> Result<Vec<Receipt>, Failure> {
+    let target = args.target.open(loaded, Absent::Create).await?;
+    let receipts = match &target {
+        Target::Server(client) => send::to_server(client, &request).await,
+        Target::Directory(engine) => enqueue_directly(engine, request.jobs).await,
+    };
+    let closed = target.close().await;
+    let receipts = receipts?;
+    closed?;
+    Ok(receipts)
+}
+
+impl EnqueueArgs {
+    /// The jobs that the command line describes, checked.
+    fn jobs(&self, settings: &Settings) -> Result<Vec<JobSpec>, Failure> {
+        let defaults = JobDefaults {
+            kind: settings.default_kind.clone(),
+            queue: settings.default_queue.clone(),
+            // The limit is the server's own; the one configured here may be another.
+            payload_bytes_max: usize::MAX,
+        };
+        if let Some(path) = &self.file {
+            let text = read_text(path)?;
+            let jobs = job_json::parse_jobs(&text, &defaults).map_err(|bad| {
+                Failure::new(Exit::Rejected, format!("{}: {bad}", shown(path)))
+                    .hint("nothing was enqueued; correct it and run the command again")
+            })?;
+            return Ok(jobs.specs);
+        }
+        let text = self.described()?;
+        let jobs = job_json::parse_jobs(&text, &defaults)
+            .map_err(|bad| Failure::new(Exit::Usage, bad.message).hint("see `beaver enqueue --help`"))?;
+        Ok(jobs.specs)
+    }
+
+    /// The flags as the JSON object that a file would have: one reader, one set of rules.
+    fn described(&self) -> Result<String, Failure> {
+        #[derive(Serialize)]
+        struct Described<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            queue: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            kind: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            payload: Option<Payload>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            priority: Option<u8>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            delay: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            run_at: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            timeout: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            max_retry: Option<u32>,
+        }
+        let is_exec = !self.program.is_empty();
+        let described = Described {
+            id: self.id.as_deref(),
+            queue: self.queue.as_deref(),
+            kind: if is_exec { Some("exec") } else { self.kind.as_deref() },
+            payload: if is_exec { Some(self.exec_payload()?) } else { self.given_payload()? },
+            priority: self.priority,
+            delay: self.delay.as_deref(),
+            run_at: self.run_at.as_deref(),
+            timeout: self.timeout.as_deref(),
+            max_retry: self.max_retry,
+        };
+        Ok(serde_json::to_string(&described).expect("text, numbers and valid JSON are always written"))
+    }
+
+    fn given_payload(&self) -> Result<Option<Payload>, Failure> {
+        let payload = self.payload.as_deref().map(Payload::parse).transpose();
+        payload.map_err(|error| Failure::new(Exit::Usage, format!("--payload: {error}")))
+    }
+
+    fn exec_payload(&self) -> Result<Payload, Failure> {
+        #[derive(Serialize)]
+        struct Exec<'a> {
+            command: &'a [String],
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            env: BTreeMap<&'a str, &'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cwd: Option<PathBuf>,
+        }
+        let cwd = self.cwd.as_deref().map(absolute).transpose()?;
+        let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let exec = Exec { command: &self.program, env, cwd };
+        Payload::from_value(&exec).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().read_to_end(&mut bytes),
+        false => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| Failure::new(Exit::Failure, format!("cannot read {}: {error}", shown(path))))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        Failure::new(Exit::Rejected, format!("{}: line {line}: not UTF-8 text", shown(path)))
+            .hint("nothing was enqueued")
+    })
+}
+
+fn shown(path: &Path) -> String {
+    match path.as_os_str() == "-" {
+        true => "stdin".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
+/// A relative directory means one here, not one where the server happens to run.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(Exit::Usage, format!("--cwd {}: {error}", path.display())))
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must look like NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::{self, ConfigFlags};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: EnqueueArgs,
+    }
+
+    fn jobs(line: &[&str]) -> Result<Vec<JobSpec>, Failure> {
+        let args = Line::try_parse_from([&["enqueue"], line].concat()).unwrap().args;
+        args.jobs(&Settings::default())
+    }
+
+    fn only(line: &[&str]) -> JobSpec {
+        let mut jobs = jobs(line).unwrap();
+        assert_eq!(jobs.len(), 1);
+        jobs.remove(0)
+    }
+
+    #[test]
+    fn flags_describe_a_job_as_a_file_would() {
+        let line = [
+            "--kind",
+            "mail",
+            "--payload",
+            "{\"to\": 1}",
+            "--id",
+            "a",
+            "--queue",
+            "q",
+            "--priority",
+            "9",
+            "--delay",
+            "5m",
+            "--max-retry",
+            "7",
+            "--timeout",
+            "30s",
+        ];
+        let mut as_line = Vec::new();
+        job_json::write_line(&only(&line), &mut as_line);
+        let job: serde_json::Value = serde_json::from_slice(&as_line).unwrap();
+        assert_eq!(job["id"], "a");
+        assert_eq!(job["kind"], "mail");
+        assert_eq!(job["queue"], "q");
+        assert_eq!(job["payload"], serde_json::json!({"to": 1}));
+        assert_eq!(job["priority"], 9);
+        assert_eq!(job["max_retry"], 7);
+    }
+
+    #[test]
+    fn what_the_flags_leave_out_comes_from_the_configuration() {
+        let job = only(&["--payload", "[1, 2]"]);
+        let settings = config::load(&ConfigFlags::default()).unwrap().settings;
+        assert_eq!((job.kind, job.queue), (settings.default_kind, settings.default_queue));
+        assert_eq!(job.payload.as_str(), "[1,2]");
+        assert_eq!((job.timeout, job.max_retry), (None, None));
+    }
+
+    #[test]
+    fn a_program_becomes_an_exec_job_with_its_arguments_untouched() {
+        let job = only(&["--env", "A=b=c", "--cwd", "/srv", "--", "ls", "--file", "$HOME"]);
+        assert_eq!(job.kind.as_str(), "exec");
+        let expected = r#"{"command":["ls","--file","$HOME"],"env":{"A":"b=c"},"cwd":"/srv"}"#;
+        assert_eq!(job.payload.as_str(), expected);
+    }
+
+    #[test]
+    fn a_relative_directory_is_one_of_the_caller() {
+        let job = only(&["--cwd", "x", "--", "ls"]);
+        let here = std::env::current_dir().unwrap().join("x");
+        assert!(job.payload.as_str().contains(here.to_str().unwrap()), "{}", job.payload.as_str());
+    }
+
+    #[test]
+    fn a_bad_flag_is_a_usage_error_and_a_bad_file_is_rejected_with_its_line() {
+        for line in [["--payload", "{"], ["--kind", ""]] {
+            assert_eq!(jobs(&line).unwrap_err().exit, Exit::Usage, "{line:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("jobs");
+        for (content, told) in [
+            (&b"{\"kind\":\"a\"}\n\n{\"kind\":1}\n"[..], "jobs: line 3: "),
+            (b"{\"kind\":\"a\"}\n\xff\n", "jobs: line 2: not UTF-8"),
+            (b"", "jobs: no jobs"),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            let failure = jobs(&["--file", file.to_str().unwrap()]).unwrap_err();
+            assert_eq!(failure.exit, Exit::Rejected);
+            assert!(failure.to_string().contains(told), "{failure}");
+        }
+        let missing = jobs(&["--file", dir.path().join("none").to_str().unwrap()]).unwrap_err();
+        assert_eq!(missing.exit, Exit::Failure);
+    }
+}

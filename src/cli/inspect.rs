@@ -1,0 +1,80 @@
+//! `beaver inspect`: the log or the snapshot as JSON lines, of a stopped or a running server.
+//!
+//! It only reads. The last line is a summary that tells a torn tail, which any crash may leave, from damage.
+
+use std::io;
+
+use beaver_actors::inspect::{self, InspectError, Verdict};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use crate::config::DataFlags;
+
+/// Examples below `beaver inspect --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver inspect wal | jq -c 'select(.job_id == \"order-17\")'
+  beaver inspect snapshot | tail -n 1
+
+Exit code 65 if something is damaged; 0 for a torn tail, the unfinished last write of a crash, which was never
+acknowledged.";
+
+/// Flags of `beaver inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// What to print
+    #[arg(value_enum)]
+    what: What,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Every event of the log
+    Wal,
+    /// Every job of the newest snapshot
+    Snapshot,
+}
+
+/// Runs `beaver inspect`.
+///
+/// # Errors
+/// Nothing can be read there, or it is damaged.
+pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let engine = super::load(&args.data.clone().into())?.settings.engine;
+    let mut output = Output::stdout();
+    let mut stdout_error = None;
+    let mut print = |row: Value| {
+        output.json_row(&row).map_err(|error| {
+            let kind = error.kind();
+            stdout_error = Some(error);
+            io::Error::from(kind)
+        })
+    };
+    let inspected = match args.what {
+        What::Wal => inspect::log(&engine.wal_dir, &mut print),
+        What::Snapshot => inspect::snapshot(&engine.snapshot_dir, &mut print),
+    };
+    if let Some(error) = stdout_error {
+        return Err(Failure::of_stdout(&error));
+    }
+    let summary = inspected.map_err(unreadable)?;
+    output.finish()?;
+    match &summary.verdict {
+        Verdict::Damaged { .. } => Err(Failure::new(Exit::Damaged, summary.verdict.to_string())),
+        Verdict::Whole | Verdict::TornTail { .. } => Ok(()),
+    }
+}
+
+fn unreadable(error: InspectError) -> Failure {
+    let message = error.to_string();
+    match error {
+        InspectError::NotFound { .. } => Failure::new(Exit::NotFound, message)
+            .hint("--data-dir names the data directory; a snapshot is there after some time or a clean stop"),
+        InspectError::Storage(_) => Failure::new(Exit::Storage, message),
+        InspectError::Write(error) => Failure::of_stdout(&error),
+    }
+}

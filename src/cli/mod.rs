@@ -1,0 +1,156 @@
+//! The command line: one file a command, one table of exit codes.
+//!
+//! Results go to stdout, everything said about them to stderr. A command that fails prints `error: ...`, and
+//! `hint: ...` where there is a way out, and ends with a code of [`exit::Exit`].
+
+pub mod exit;
+
+mod run;
+
+mod cancel;
+mod enqueue;
+mod status;
+
+mod config;
+mod demo;
+mod inspect;
+
+mod address;
+mod output;
+mod progress;
+mod send;
+mod system;
+mod table;
+mod target;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use beaver_actors::ids::JobId;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::config::{ConfigFlags, Loaded};
+use crate::handlers::exec::watcher;
+use crate::logging::{self, LogFormat};
+use exit::{Exit, Failure};
+
+/// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.
+const WATCHER: &str = "exec-watcher";
+
+const EXAMPLES: &str = "\
+Examples:
+  beaver demo                      # jobs, kill -9, recovery: nothing is lost
+  beaver run                       # a server on 127.0.0.1:9090, data in ./beaver-data
+  beaver enqueue --kind simulate   # a job for it
+  beaver status
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 no server, 5 rejected,
+            65 damaged data, 74 storage failure
+BEAVER_LOG filters the log, such as BEAVER_LOG=debug.";
+
+/// A crash-safe job queue in one binary: accepted means on disk.
+#[derive(Debug, Parser)]
+#[command(name = "beaver", bin_name = "beaver", version, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until SIGINT or SIGTERM
+    #[command(after_help = run::EXAMPLES)]
+    Run(Box<run::RunArgs>),
+    /// Add jobs; returns when they are durable, and prints their ids
+    #[command(after_help = enqueue::EXAMPLES)]
+    Enqueue(Box<enqueue::EnqueueArgs>),
+    /// Show the queue at a glance, or one job
+    #[command(after_help = status::EXAMPLES)]
+    Status(Box<status::StatusArgs>),
+    /// Withdraw a job; if it runs, it is told to stop
+    #[command(after_help = cancel::EXAMPLES)]
+    Cancel(Box<cancel::CancelArgs>),
+    /// Print the log or the newest snapshot as JSON lines
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::InspectArgs),
+    /// Print the configuration in force and where each value came from
+    #[command(after_help = config::EXAMPLES)]
+    Config(Box<config::ConfigArgs>),
+    /// Watch a server work, be killed and recover, with every job accounted for
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
+}
+
+/// Reads the command line of this process and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // It must be up before the first program runs, and holds nothing but its pipe: nothing comes before it.
+    if std::env::args_os().nth(1).is_some_and(|first| first == WATCHER) {
+        return watcher::run();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return tell(&told),
+    };
+    match cli.command.carry_out() {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            failure.report();
+            failure.exit.into()
+        }
+    }
+}
+
+impl Command {
+    fn carry_out(&self) -> Result<(), Failure> {
+        // The server says what it does; the others only what is odd.
+        if !matches!(self, Command::Run(_)) {
+            start_logging(LogFormat::Human, LevelFilter::WARN)?;
+        }
+        match self {
+            Command::Run(args) => run::run(args),
+            Command::Enqueue(args) => enqueue::run(args),
+            Command::Status(args) => status::run(args),
+            Command::Cancel(args) => cancel::run(args),
+            Command::Inspect(args) => inspect::run(args),
+            Command::Config(args) => config::run(args),
+            Command::Demo(args) => demo::run(args),
+        }
+    }
+}
+
+/// Help, the version, or what is wrong with the command line. A reader that left is no trouble.
+fn tell(told: &clap::Error) -> ExitCode {
+    let _ = told.print();
+    match told.use_stderr() {
+        true => Exit::Usage.into(),
+        false => Exit::Ok.into(),
+    }
+}
+
+fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
+    logging::init(format, level).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
+    })
+}
+
+fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
+    crate::config::load(flags).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+    })
+}
+
+fn parse_id(text: &str) -> Result<JobId, Failure> {
+    JobId::parse(text).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+/// Says something on stderr that is neither result nor trouble.
+fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! `beaver status`: the queue at a glance, or one job with its attempts and errors.
+
+use std::collections::BTreeMap;
+
+use beaver_actors::ids::{JobId, Timestamp};
+use beaver_actors::jobs::Status;
+use beaver_actors::jobs::job::FailedAttempt;
+use clap::Args;
+use comfy_table::Table;
+use indicatif::{BinaryBytes, HumanCount};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::table::{count, of_facts, of_numbers, plain};
+use super::target::{Absent, TargetArgs};
+use super::{parse_id, system};
+
+/// Examples below `beaver status --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver status
+  beaver status order-17
+  beaver status --json | jq .jobs.pending
+
+A job that is not known (any more): exit code 3. No server and no data: exit code 4.";
+
+/// Flags of `beaver status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show this job instead of the whole queue
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// Print one line of JSON, as the server gives it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The parts of a queue's status that people are shown.
+#[derive(Debug, Deserialize)]
+struct QueueAnswer {
+    phase: Value,
+    version: String,
+    jobs: Counts,
+    queues: Vec<QueueRow>,
+    waiting_for_worker: Vec<WaitingRow>,
+    workers: Workers,
+    log: Log,
+    snapshot: Option<Snapshot>,
+    recovery: Recovery,
+}
+
+/// Jobs by status, as it is written.
+type Counts = BTreeMap<String, u64>;
+
+#[derive(Debug, Deserialize)]
+struct QueueRow {
+    queue: String,
+    jobs: Counts,
+}
+
+#[derive(Debug, Deserialize)]
+struct WaitingRow {
+    kind: String,
+    pending: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Workers {
+    count: u64,
+    busy: u64,
+    idle: u64,
+    restarts: u64,
+    kinds: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Log {
+    seq: u64,
+    durable_seq: u64,
+    accepts_jobs: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    seq: u64,
+    taken_at: Timestamp,
+    bytes: u64,
+    jobs: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Recovery {
+    duration_ms: f64,
+    snapshot_jobs: u64,
+    events: u64,
+    interrupted: u64,
+    torn_bytes: u64,
+}
+
+/// Runs `beaver status`.
+///
+/// # Errors
+/// The job is not there, or nobody answers.
+pub fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let id = args.id.as_deref().map(parse_id).transpose()?;
+    let answer = system::block_on(ask(args, id.as_ref()))?;
+    let mut output = Output::stdout();
+    if args.json {
+        output.json(&answer)?;
+        return output.finish();
+    }
+    match id {
+        Some(_) => show_job(&read(answer)?, &mut output)?,
+        None => show_queue(&read(answer)?, &mut output)?,
+    }
+    output.finish()
+}
+
+async fn ask(args: &StatusArgs, id: Option<&JobId>) -> Result<Value, Failure> {
+    let target = args.target.open(&args.target.load()?, Absent::Refuse).await?;
+    let answer = match id {
+        Some(id) => target.job(id).await,
+        None => target.status().await,
+    };
+    let closed = target.close().await;
+    let answer = answer?;
+    closed?;
+    Ok(answer)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))
+            .hint("--json prints it as it is")
+    })
+}
+
+fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> {
+    output.line(counts_table(answer).trim_fmt())?;
+    output.line("")?;
+    let mut facts = of_facts();
+    let phase = answer.phase.as_str().map_or_else(|| answer.phase.to_string(), ToOwned::to_owned);
+    facts.add_row(["server", &format!("{phase}, version {}", answer.version)]);
+    facts.add_row(["workers", &told_workers(&answer.workers)]);
+    facts.add_row([
+        "snapshot",
+        &answer.snapshot.as_ref().map_or_else(|| "none yet".to_owned(), told_snapshot),
+    ]);
+    facts.add_row(["log", &told_log(&answer.log)]);
+    facts.add_row(["recovery", &told_recovery(&answer.recovery)]);
+    output.line(facts.trim_fmt())?;
+    for waiting in told_waiting(answer) {
+        output.line(waiting)?;
+    }
+    Ok(())
+}
+
+fn counts_table(answer: &QueueAnswer) -> Table {
+    let mut table = of_numbers(["queue"].into_iter().chain(Status::ALL.map(Status::as_str)));
+    let row = |name: &str, jobs: &Counts| {
+        let counts = Status::ALL
+            .map(|status| HumanCount(jobs.get(status.as_str()).copied().unwrap_or_default()).to_string());
+        [name.to_owned()].into_iter().chain(counts).collect::<Vec<_>>()
+    };
+    for queue in &answer.queues {
+        table.add_row(row(&queue.queue, &queue.jobs));
+    }
+    table.add_row(row("(all)", &answer.jobs));
+    table
+}
+
+fn told_workers(workers: &Workers) -> String {
+    if workers.count == 0 {
+        return "none".to_owned();
+    }
+    let kinds: Vec<_> = workers.kinds.iter().map(|kind| plain(kind)).collect();
+    format!(
+        "{}: {} busy, {} idle; {}; kinds: {}",
+        workers.count,
+        workers.busy,
+        workers.idle,
+        count(workers.restarts, "restart"),
+        kinds.join(", ")
+    )
+}
+
+fn told_snapshot(snapshot: &Snapshot) -> String {
+    format!(
+        "at position {}, taken {}, {}, {}",
+        snapshot.seq,
+        snapshot.taken_at,
+        count(snapshot.jobs, "job"),
+        BinaryBytes(snapshot.bytes)
+    )
+}
+
+fn told_log(log: &Log) -> String {
+    let position = format!("at position {}, durable up to {}", log.seq, log.durable_seq);
+    match log.accepts_jobs {
+        true => position,
+        false => format!("{position}; THE DISK IS FULL: new jobs are refused, accepted ones still run"),
+    }
+}
+
+fn told_recovery(recovery: &Recovery) -> String {
+    let mut told = format!(
+        "took {:.1} ms: {} from the snapshot, {} from the log",
+        recovery.duration_ms,
+        count(recovery.snapshot_jobs, "job"),
+        count(recovery.events, "event")
+    );
+    if recovery.interrupted > 0 {
+        told += &format!("; {} had been interrupted", count(recovery.interrupted, "job"));
+    }
+    if recovery.torn_bytes > 0 {
+        told += &format!("; {} of an unfinished last write were set aside", BinaryBytes(recovery.torn_bytes));
+    }
+    told
+}
+
+/// Jobs that no worker takes. Nobody needs to hear it of a directory that no server works on.
+fn told_waiting(answer: &QueueAnswer) -> Vec<String> {
+    if answer.workers.count == 0 {
+        return Vec::new();
+    }
+    let told = |waiting: &WaitingRow| {
+        let (verb, them) = if waiting.pending == 1 { ("waits", "it") } else { ("wait", "them") };
+        format!(
+            "{} of kind \"{}\" {verb} for a worker that handles {them}",
+            count(waiting.pending, "job"),
+            plain(&waiting.kind)
+        )
+    };
+    answer.waiting_for_worker.iter().map(told).collect()
+}
+
+/// The parts of a job that people are shown.
+#[derive(Debug, Deserialize)]
+struct JobAnswer {
+    id: String,
+    status: String,
+    queue: String,
+    kind: String,
+    priority: u8,
+    attempt: u64,
+    max_retry: u64,
+    timeout_ms: u64,
+    created_at: Timestamp,
+    run_at: Option<Timestamp>,
+    worker: Option<u32>,
+    started_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    errors: Vec<FailedAttempt>,
+    result: Option<Value>,
+    payload: Value,
+}
+
+fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
+    let mut facts = of_facts();
+    let mut fact = |name: &str, value: String| {
+        facts.add_row([name, &value]);
+    };
+    fact("id", plain(&job.id));
+    fact("status", plain(&job.status));
+    fact("queue", plain(&job.queue));
+    fact("kind", plain(&job.kind));
+    fact("priority", job.priority.to_string());
+    let runs_max = job.max_retry.saturating_add(1);
+    fact("attempt", format!("{} (up to {} if they fail)", job.attempt, count(runs_max, "run")));
+    fact("timeout", format!("{:?}", std::time::Duration::from_millis(job.timeout_ms)));
+    fact("created", job.created_at.to_string());
+    let moments = [
+        ("not before", job.run_at),
+        ("started", job.started_at),
+        ("lease until", job.deadline),
+        ("finished", job.finished_at),
+    ];
+    for (name, moment) in moments {
+        if let Some(moment) = moment {
+            fact(name, moment.to_string());
+        }
+    }
+    if let Some(worker) = job.worker {
+        fact("worker", worker.to_string());
+    }
+    fact("payload", job.payload.to_string());
+    if let Some(result) = &job.result {
+        fact("result", result.to_string());
+    }
+    for failed in &job.errors {
+        let kind = serde_json::to_value(failed.failure.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or("failed");
+        let message = plain(&failed.failure.message);
+        fact(&format!("attempt {}", failed.attempt), format!("{kind} at {}: {message}", failed.at));
+    }
+    output.line(facts.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(workers: u64, waiting: u64) -> QueueAnswer {
+        read(json!({
+            "phase": "serving", "version": "0.1.0",
+            "jobs": {"pending": 12_000, "scheduled": 0, "in_flight": 1, "retrying": 0, "completed": 0,
+                     "dead": 0, "cancelled": 0},
+            "queues": [{"queue": "mail.out", "jobs": {"pending": 12_000}}],
+            "waiting_for_worker": [{"kind": "mail", "pending": waiting}],
+            "workers": {"count": workers, "busy": 1, "idle": 0, "restarts": 1, "kinds": ["noop"]},
+            "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false},
+            "snapshot": null,
+            "recovery": {"duration_ms": 1.25, "snapshot_jobs": 1, "events": 2, "interrupted": 0,
+                         "torn_bytes": 7},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_table_counts_every_queue_and_all_together() {
+        let table = counts_table(&answer(1, 0)).to_string();
+        let row_of = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(row_of("mail.out").contains("12,000"), "{table}");
+        assert!(row_of("(all)").contains("12,000"), "{table}");
+        assert!(row_of("queue").contains("in_flight"), "{table}");
+    }
+
+    #[test]
+    fn jobs_that_nobody_here_handles_are_told_unless_there_are_no_workers_at_all() {
+        assert_eq!(
+            told_waiting(&answer(1, 12)),
+            ["12 jobs of kind \"mail\" wait for a worker that handles them"]
+        );
+        assert_eq!(
+            told_waiting(&answer(1, 1)),
+            ["1 job of kind \"mail\" waits for a worker that handles it"]
+        );
+        assert!(told_waiting(&answer(0, 12)).is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_torn_tail_are_not_kept_quiet() {
+        assert!(told_log(&answer(1, 0).log).contains("DISK IS FULL"));
+        assert!(
+            told_recovery(&answer(1, 0).recovery).ends_with("7 B of an unfinished last write were set aside")
+        );
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_told_as_such() {
+        assert_eq!(read::<QueueAnswer>(json!({"jobs": 1})).unwrap_err().exit, Exit::Failure);
+    }
+}

@@ -1,0 +1,377 @@
+//! Which server a command talks to, or which data directory it works on itself.
+//!
+//! | given | then |
+//! |---|---|
+//! | `--url`, else `BEAVER_URL` | that server and nothing else; if it does not answer, nothing is written |
+//! | `--offline` | the data directory, under its lock |
+//! | neither | the first server that answers, else the data directory |
+//!
+//! Servers are looked for at the address that one left in the data directory, then at `bind:metrics_port`.
+//! But a data directory that the command line names (`--data-dir`) is meant: what answers at
+//! `bind:metrics_port` serves another one, or its address would be in that directory.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
+use beaver_actors::ids::JobId;
+use beaver_actors::jobs::{JobSpec, Rejection};
+use beaver_actors::worker::handler::Handlers;
+use clap::Args;
+use serde_json::Value;
+
+use super::address;
+use super::exit::{Exit, Failure, from_ending};
+use super::send::Receipt;
+use crate::client::{Client, ClientError};
+use crate::config::{DataFlags, Loaded, Origin, Settings};
+
+/// The environment variable that names a server.
+const URL_VARIABLE: &str = "BEAVER_URL";
+
+/// Flags of every command that asks something of a queue.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Talk to the server at this address and to no other [env: BEAVER_URL]
+    #[arg(long, value_name = "URL", help_heading = "Which queue")]
+    url: Option<String>,
+    /// Work on the data directory itself; no server may be running on it
+    #[arg(long, conflicts_with = "url", help_heading = "Which queue")]
+    offline: bool,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+/// What a command needs of a data directory that no server holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It may be created: there is something to put into it.
+    Create,
+    /// Without it there is nothing to ask.
+    Refuse,
+}
+
+/// A queue that can be asked.
+pub enum Target {
+    /// Through a server.
+    Server(Client),
+    /// In this process, which holds the directory's lock.
+    Directory(Engine),
+}
+
+/// Where to look for a queue, in this order.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// Only there.
+    Server(String),
+    /// The first server that answers, else the directory.
+    Either(Vec<String>),
+}
+
+impl TargetArgs {
+    /// Reads the configuration that these flags name.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        super::load(&self.data.clone().into())
+    }
+
+    /// Finds the queue. On an actix system only.
+    ///
+    /// # Errors
+    /// No server answers where one was named; the directory is locked, damaged, or absent.
+    pub async fn open(&self, loaded: &Loaded, absent: Absent) -> Result<Target, Failure> {
+        let settings = &loaded.settings;
+        let variable = std::env::var(URL_VARIABLE).ok();
+        let defaults = default_urls(
+            SocketAddr::new(settings.bind, settings.metrics_port),
+            address::read(&settings.engine.data_dir),
+            names_directory(loaded),
+        );
+        let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {
+            Plan::Server(url) => return Ok(Target::Server(client(&url)?)),
+            Plan::Either(urls) => urls,
+        };
+        for url in &urls {
+            let client = client(url)?;
+            if client.is_live().await {
+                return Ok(Target::Server(client));
+            }
+        }
+        open_directory(settings, &urls, absent).await
+    }
+}
+
+impl Target {
+    /// One job as JSON.
+    ///
+    /// # Errors
+    /// There is no such job, or no answer.
+    pub async fn job(&self, id: &JobId) -> Result<Value, Failure> {
+        match self {
+            Target::Server(client) => client.job(&id.to_string()).await.map_err(refused),
+            Target::Directory(engine) => {
+                let view = engine.job(id.clone()).await.map_err(|error| declined(engine, &error))?;
+                json(&view)
+            }
+        }
+    }
+
+    /// The queue at a glance as JSON. Its `phase` is `offline` when no server answered.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn status(&self) -> Result<Value, Failure> {
+        match self {
+            Target::Server(client) => client.status().await.map_err(refused),
+            Target::Directory(engine) => {
+                let status = engine.status().await.map_err(|error| declined(engine, &error))?;
+                let mut status = json(&status)?;
+                status["phase"] = "offline".into();
+                status["version"] = env!("CARGO_PKG_VERSION").into();
+                Ok(status)
+            }
+        }
+    }
+
+    /// Withdraws a job.
+    ///
+    /// # Errors
+    /// There is no such job, it has ended, or no answer.
+    pub async fn cancel(&self, id: &JobId) -> Result<(), Failure> {
+        match self {
+            Target::Server(client) => client.cancel(&id.to_string()).await.map_err(refused),
+            Target::Directory(engine) => {
+                engine.cancel(id.clone()).await.map_err(|error| declined(engine, &error))
+            }
+        }
+    }
+
+    /// Lets go of the queue: an engine of our own is stopped and everything is on disk.
+    ///
+    /// # Errors
+    /// The engine could not end cleanly.
+    pub async fn close(self) -> Result<(), Failure> {
+        match self {
+            Target::Server(_) => Ok(()),
+            Target::Directory(engine) => from_ending(engine.stop(None).await),
+        }
+    }
+}
+
+/// Adds jobs through an engine of this process; what goes to a server is sent by [`send`](super::send).
+///
+/// # Errors
+/// A job was rejected, and nothing was added; or no answer.
+pub async fn enqueue_directly(engine: &Engine, jobs: Vec<JobSpec>) -> Result<Vec<Receipt>, Failure> {
+    let enqueued = engine.enqueue(jobs).await.map_err(|error| declined(engine, &error))?;
+    Ok(enqueued.into_iter().map(|one| Receipt { id: one.id.to_string(), created: one.created }).collect())
+}
+
+fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Plan {
+    if let Some(url) = flag {
+        return Plan::Server(url.to_owned());
+    }
+    // What was typed goes before what was exported some day.
+    if offline {
+        return Plan::Either(Vec::new());
+    }
+    match variable.filter(|url| !url.is_empty()) {
+        Some(url) => Plan::Server(url.to_owned()),
+        None => Plan::Either(defaults),
+    }
+}
+
+/// Whether the data directory was named on this very command line.
+fn names_directory(loaded: &Loaded) -> bool {
+    loaded.values.iter().any(|value| value.key == "data_dir" && matches!(value.origin, Origin::Flag(_)))
+}
+
+fn default_urls(
+    configured: SocketAddr,
+    written: Option<SocketAddr>,
+    directory_is_meant: bool,
+) -> Vec<String> {
+    let mut urls: Vec<String> = written.map(url_of).into_iter().collect();
+    let findable = configured.port() != 0;
+    if findable && !directory_is_meant && !urls.contains(&url_of(configured)) {
+        urls.push(url_of(configured));
+    }
+    urls
+}
+
+/// The URL at which a server that listens on `address` is reached from this machine.
+pub fn url_of(address: SocketAddr) -> String {
+    // "Any address" is one to listen on, not one to connect to.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+fn client(url: &str) -> Result<Client, Failure> {
+    Client::new(url).map_err(refused)
+}
+
+async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -> Result<Target, Failure> {
+    let dir = settings.engine.data_dir.clone();
+    if absent == Absent::Refuse && !dir.exists() {
+        return Err(nothing_there(tried, &dir));
+    }
+    // No workers: this process stays only as long as its answer takes.
+    let mut options = settings.engine.clone();
+    options.worker_count = 0;
+    let engine = Engine::start(options, Handlers::new());
+    match engine.ready().await {
+        Ok(()) => {
+            super::note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
+            Ok(Target::Directory(engine))
+        }
+        Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
+        Err(ending) => Err(from_ending(ending).err().unwrap_or_else(|| {
+            Failure::new(
+                Exit::Failure,
+                format!("the engine on {} stopped before it was ready", dir.display()),
+            )
+        })),
+    }
+}
+
+fn nobody_answers(tried: &[String]) -> String {
+    match tried {
+        [] => "no server was asked".to_owned(),
+        urls => format!("no server answers at {}", urls.join(" or ")),
+    }
+}
+
+fn nothing_there(tried: &[String], dir: &Path) -> Failure {
+    let message = format!("{} and there is no data in {}", nobody_answers(tried), dir.display());
+    Failure::new(Exit::NoServer, message)
+        .hint("start a server with `beaver run`, or name one with --url or a directory with --data-dir")
+}
+
+fn locked(tried: &[String], dir: &Path) -> Failure {
+    let message = format!("{}, but a process holds the lock of {}", nobody_answers(tried), dir.display());
+    Failure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
+}
+
+/// What an answer that is not the hoped-for one means for a command.
+pub fn refused(error: ClientError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ClientError::BadUrl(_) => Failure::new(Exit::Usage, message)
+            .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
+        ClientError::Unreachable { .. } => {
+            Failure::new(Exit::NoServer, message).hint("start a server with `beaver run`; nothing was sent")
+        }
+        ClientError::Lost { .. } => Failure::new(Exit::NoServer, message),
+        ClientError::Refused { status: 404, .. } => Failure::new(Exit::NotFound, message),
+        ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
+            Failure::new(Exit::Failure, message)
+        }
+        ClientError::Refused { .. } => Failure::new(Exit::Rejected, message),
+    }
+}
+
+fn declined(engine: &Engine, error: &EngineError) -> Failure {
+    match error {
+        EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
+            Failure::new(Exit::NotFound, rejection.to_string())
+        }
+        // People count from 1.
+        EngineError::RejectedAt { index, rejection } => {
+            Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
+        }
+        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
+            Failure::new(Exit::Rejected, error.to_string())
+        }
+        EngineError::Unknown => unknown(engine, error),
+    }
+}
+
+/// The engine died under the request: its end says more than the request's.
+fn unknown(engine: &Engine, error: &EngineError) -> Failure {
+    match &*engine.phase().borrow() {
+        Phase::Stopped(Ending::Failed { cause, message }) => {
+            Failure::new((*cause).into(), format!("{error}: {message}"))
+        }
+        _ => Failure::new(Exit::Storage, error.to_string()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(Exit::Failure, format!("cannot write the answer as JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: &str = "http://127.0.0.1:9090";
+
+    fn planned(flag: Option<&str>, variable: Option<&str>, offline: bool) -> Plan {
+        plan(flag, variable, offline, vec![DEFAULT.to_owned()])
+    }
+
+    #[test]
+    fn a_url_that_was_given_is_the_only_place_to_look() {
+        let only = |url: &str| Plan::Server(url.to_owned());
+        assert_eq!(planned(Some("http://a:1"), Some("http://b:2"), false), only("http://a:1"));
+        assert_eq!(planned(None, Some("http://b:2"), false), only("http://b:2"));
+    }
+
+    #[test]
+    fn without_a_url_the_default_one_is_tried_before_the_directory() {
+        let default = Plan::Either(vec![DEFAULT.to_owned()]);
+        assert_eq!(planned(None, None, false), default);
+        assert_eq!(planned(None, Some(""), false), default);
+    }
+
+    #[test]
+    fn offline_asks_no_server_even_if_the_environment_names_one() {
+        assert_eq!(planned(None, Some("http://b:2"), true), Plan::Either(Vec::new()));
+    }
+
+    #[test]
+    fn the_address_that_a_server_left_in_the_directory_is_tried_first() {
+        let (configured, written) = ("127.0.0.1:9090".parse().unwrap(), "127.0.0.1:4100".parse().unwrap());
+        let there = "http://127.0.0.1:4100";
+        assert_eq!(default_urls(configured, Some(written), false), [there, DEFAULT]);
+        assert_eq!(default_urls(configured, Some(configured), false), [DEFAULT]);
+        assert_eq!(default_urls(configured, Some(written), true), [there]);
+    }
+
+    #[test]
+    fn a_directory_that_was_named_is_not_mistaken_for_the_one_of_another_server() {
+        assert!(default_urls("127.0.0.1:9090".parse().unwrap(), None, true).is_empty());
+    }
+
+    #[test]
+    fn any_free_port_is_not_a_port_to_connect_to() {
+        assert!(default_urls("127.0.0.1:0".parse().unwrap(), None, false).is_empty());
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_on_loopback() {
+        assert_eq!(url_of("0.0.0.0:9090".parse().unwrap()), DEFAULT);
+        assert_eq!(url_of("[::]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(url_of("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
+    }
+
+    #[test]
+    fn what_a_server_answers_has_its_exit_code() {
+        let answered = |status| {
+            refused(ClientError::Refused { status, code: "code".into(), message: "why".into() }).exit
+        };
+        assert_eq!(answered(404), Exit::NotFound);
+        for status in [400, 409, 413, 429, 503, 507] {
+            assert_eq!(answered(status), Exit::Rejected, "{status}");
+        }
+        assert_eq!(answered(500), Exit::Failure);
+        assert_eq!(refused(ClientError::BadUrl("ftp://x".into())).exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,89 @@
+//! What can be wrong with a configuration, said so that somebody can put it right.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::keys::{KEYS, nearest_key};
+use super::{ConfigValue, Origin};
+
+/// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
+/// allowed; nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file was asked for, or is there, and cannot be read.
+    #[error("configuration file {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file is not a flat mapping in YAML.
+    #[error("{origin}: {problem}")]
+    Malformed {
+        /// File and line.
+        origin: Origin,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// There is no such key.
+    #[error("{origin}: unknown key {}; {}", brief(key), instead_of(key))]
+    UnknownKey {
+        /// File and line.
+        origin: Origin,
+        /// As it was given.
+        key: String,
+    },
+    /// A file says the same thing twice, and it is not clear which one is meant.
+    #[error("{origin}: {key} was given before, in line {first_line}; remove one of the two")]
+    GivenTwice {
+        /// File and line of the second one.
+        origin: Origin,
+        /// Which key.
+        key: String,
+        /// Line of the first one.
+        first_line: u64,
+    },
+    /// The value does not fit its key.
+    #[error("{origin}: {key}: {} {problem}; allowed: {allowed}", brief(given))]
+    BadValue {
+        /// Where the value was given.
+        origin: Origin,
+        /// Which key.
+        key: &'static str,
+        /// As it was given.
+        given: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What would be right.
+        allowed: String,
+    },
+    /// Each value is fine for itself, but not the two together.
+    #[error("{} and {} do not go together: {why}", both[0], both[1])]
+    Conflict {
+        /// The two.
+        both: Box<[ConfigValue; 2]>,
+        /// The rule that they break.
+        why: &'static str,
+    },
+}
+
+/// Somebody's text in quotes; a value of megabytes must not become a message of megabytes.
+fn brief(text: &str) -> String {
+    const CHARS_SHOWN: usize = 60;
+    match text.char_indices().nth(CHARS_SHOWN) {
+        Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
+        None => format!("{text:?}"),
+    }
+}
+
+/// What to write instead of an unknown key.
+pub(super) fn instead_of(key: &str) -> String {
+    match nearest_key(key) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => {
+            let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+            format!("the known keys are {}", names.join(", "))
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! The table of keys: the one home of their names, defaults, limits and meaning.
+//!
+//! The flags, their help, the `BEAVER_*` variables, the keys of a YAML file and what `beaver config` prints
+//! all follow from [`KEYS`]. A new key is one entry here and its paragraph in `configs/default.yaml`, which a
+//! test asks for.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use beaver_actors::ids::{KindName, QueueName};
+use beaver_actors::options::Durability;
+
+use super::Settings;
+use super::nearest::nearest;
+use super::units::{days, read_duration, read_size, show_duration, show_size};
+
+/// One thing that an operator can set.
+pub(super) struct Key {
+    /// As in a YAML file.
+    pub(super) name: &'static str,
+    /// Under which heading `--help` lists its flag; the everyday ones have none.
+    pub(super) heading: Option<&'static str>,
+    /// As somebody would write it in a file.
+    pub(super) default: &'static str,
+    /// What values there are, and where one goes.
+    pub(super) form: Form,
+    /// One line for `--help`.
+    pub(super) help: &'static str,
+}
+
+/// What a key's text is read as, within which limits, and the field that it sets.
+pub(super) enum Form {
+    Count(RangeInclusive<u64>, fn(&mut Settings, u64)),
+    Size(RangeInclusive<u64>, fn(&mut Settings, u64)),
+    Time(RangeInclusive<Duration>, fn(&mut Settings, Duration)),
+    Switch(fn(&mut Settings, bool)),
+    /// A directory; `{data_dir}` in it stands for that of `data_dir`.
+    DirBelow(fn(&mut Settings, PathBuf)),
+    /// Anything else: its name in `--help`, what is allowed, and a setter that says what is wrong.
+    Text(&'static str, &'static str, fn(&mut Settings, &str) -> Result<(), String>),
+}
+
+use Form::{Count, DirBelow, Size, Switch, Text, Time};
+
+const EVERYDAY: Option<&str> = None;
+const JOBS: Option<&str> = Some("Jobs");
+const STORAGE: Option<&str> = Some("Storage");
+const SNAPSHOTS: Option<&str> = Some("Snapshots");
+const RETENTION: Option<&str> = Some("Retention");
+const HTTP: Option<&str> = Some("HTTP");
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// The job table's index has entries of four bytes, so nothing counts more jobs than this.
+const JOBS_MOST: u64 = u32::MAX as u64;
+const NO_TIME: Duration = Duration::ZERO;
+/// The engine counts time in whole milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Ten years: far more than anybody wants, and no sum of such times overflows.
+const LONGEST: Duration = days(3650);
+
+/// All keys, in the order in which they are applied and shown.
+pub(super) static KEYS: &[Key] = &[
+    // First, because the paths further down are made from it.
+    Key {
+        name: "data_dir",
+        heading: EVERYDAY,
+        default: "beaver-data",
+        form: Text("DIR", "a path", |s, text| path(text).map(|dir| s.engine.data_dir = dir)),
+        help: "Directory of everything that beaver keeps",
+    },
+    Key {
+        name: "worker_count",
+        heading: EVERYDAY,
+        default: "8",
+        form: Count(0..=4096, |s, count| s.engine.worker_count = fit(count)),
+        help: "Jobs that run at the same time; with 0 jobs are accepted and none is run",
+    },
+    Key {
+        name: "bind",
+        heading: EVERYDAY,
+        default: "127.0.0.1",
+        form: Text("ADDRESS", "an IPv4 or IPv6 address such as 127.0.0.1, 0.0.0.0 or ::1", |s, text| {
+            s.bind = text.parse().map_err(|_| "is not an IP address".to_owned())?;
+            Ok(())
+        }),
+        help: "Address that the HTTP server listens on",
+    },
+    Key {
+        name: "metrics_port",
+        heading: EVERYDAY,
+        default: "9090",
+        form: Count(0..=65535, |s, port| s.metrics_port = fit(port)),
+        help: "Port of the HTTP server (API and metrics); 0 takes any free one",
+    },
+    Key {
+        name: "allow_exec",
+        heading: EVERYDAY,
+        default: "false",
+        form: Switch(|s, allowed| s.allow_exec = allowed),
+        help: "Let jobs of kind exec run programs as the user of this server",
+    },
+    Key {
+        name: "default_kind",
+        heading: JOBS,
+        default: "simulate",
+        form: Text("KIND", "1 to 128 bytes without control characters", |s, text| {
+            s.default_kind = KindName::parse(text).map_err(|_| "is no name for a kind".to_owned())?;
+            Ok(())
+        }),
+        help: "Kind of a job that names none",
+    },
+    Key {
+        name: "default_queue",
+        heading: JOBS,
+        default: "default",
+        form: Text("QUEUE", "1 to 128 characters of a-z A-Z 0-9 . _ -", |s, text| {
+            s.default_queue = QueueName::parse(text).map_err(|_| "is no name for a queue".to_owned())?;
+            Ok(())
+        }),
+        help: "Queue of a job that names none",
+    },
+    Key {
+        name: "task_timeout",
+        heading: JOBS,
+        default: "30s",
+        form: Time(SHORTEST..=LONGEST, |s, timeout| s.engine.policy.timeout = timeout),
+        help: "Longest run of a job that does not say; then it is stopped and counts as failed",
+    },
+    Key {
+        name: "max_retry",
+        heading: JOBS,
+        default: "3",
+        form: Count(0..=1_000_000, |s, count| s.engine.policy.max_retry = fit(count)),
+        help: "How many more runs a failed job gets that does not say",
+    },
+    Key {
+        name: "retry_backoff",
+        heading: JOBS,
+        default: "1s",
+        form: Time(NO_TIME..=LONGEST, |s, delay| s.engine.policy.retry_backoff = delay),
+        help: "Delay before the first retry; doubles with every further one",
+    },
+    Key {
+        name: "retry_backoff_max",
+        heading: JOBS,
+        default: "10m",
+        form: Time(NO_TIME..=LONGEST, |s, delay| s.engine.policy.retry_backoff_max = delay),
+        help: "The delay before a retry never exceeds this",
+    },
+    Key {
+        name: "stop_grace",
+        heading: JOBS,
+        default: "5s",
+        form: Time(NO_TIME..=LONGEST, |s, grace| s.stop_grace = grace),
+        help: "How long a program that has to end may clean up between SIGTERM and SIGKILL",
+    },
+    Key {
+        name: "drain_timeout",
+        heading: JOBS,
+        default: "30s",
+        form: Time(NO_TIME..=LONGEST, |s, timeout| s.engine.drain_timeout = timeout),
+        help: "How long running jobs may take to end by themselves when the server stops",
+    },
+    Key {
+        name: "payload_bytes_max",
+        heading: JOBS,
+        default: "1MiB",
+        form: Size(1..=64 * MIB, |s, bytes| s.engine.policy.payload_bytes_max = fit(bytes)),
+        help: "Largest payload of one job, as compact JSON",
+    },
+    Key {
+        name: "jobs_max",
+        heading: JOBS,
+        default: "50000000",
+        form: Count(1..=JOBS_MOST, |s, count| s.engine.policy.jobs_max = count),
+        help: "How many unfinished jobs there may be; more are refused",
+    },
+    Key {
+        name: "durability",
+        heading: EVERYDAY,
+        default: "always",
+        form: Text("always|interval|never", "always, interval or never", |s, text| {
+            s.engine.durability = match text {
+                "always" => Durability::Always,
+                // `sync_interval`, the next key to be applied, fills in the time.
+                "interval" => Durability::Interval(Duration::ZERO),
+                "never" => Durability::Never,
+                _ => return Err("is unknown".to_owned()),
+            };
+            Ok(())
+        }),
+        help: "When the log is forced to the disk, and so what an answer promises",
+    },
+    Key {
+        name: "sync_interval",
+        heading: STORAGE,
+        default: "100ms",
+        form: Time(SHORTEST..=LONGEST, |s, every| {
+            if let Durability::Interval(interval) = &mut s.engine.durability {
+                *interval = every;
+            }
+        }),
+        help: "How long a written job may wait for the disk; counts with durability: interval only",
+    },
+    Key {
+        name: "wal_path",
+        heading: STORAGE,
+        default: "{data_dir}/wal",
+        form: DirBelow(|s, dir| s.engine.wal_dir = dir),
+        help: "Directory of the log",
+    },
+    Key {
+        name: "segment_bytes",
+        heading: STORAGE,
+        default: "64MiB",
+        form: Size(64 * KIB..=GIB, |s, bytes| s.engine.segment_bytes = bytes),
+        help: "Size of one file of the log",
+    },
+    Key {
+        name: "requests_max",
+        heading: STORAGE,
+        default: "10000",
+        form: Count(1..=1_000_000, |s, count| s.engine.requests_max = fit(count)),
+        help: "Requests that may wait for the log at the same time; more are answered \"busy\"",
+    },
+    Key {
+        name: "request_bytes_max",
+        heading: STORAGE,
+        default: "256MiB",
+        form: Size(1..=1024 * GIB, |s, bytes| s.engine.request_bytes_max = fit(bytes)),
+        help: "Memory that waiting requests may hold together; more are answered \"busy\"",
+    },
+    Key {
+        name: "snapshot_path",
+        heading: SNAPSHOTS,
+        default: "{data_dir}/snapshots",
+        form: DirBelow(|s, dir| s.engine.snapshot_dir = dir),
+        help: "Directory of the snapshots",
+    },
+    Key {
+        name: "snapshot_interval",
+        heading: SNAPSHOTS,
+        default: "1m",
+        form: Time(SHORTEST..=LONGEST, |s, interval| s.engine.snapshot_interval = interval),
+        help: "How often a snapshot is taken, if anything happened",
+    },
+    Key {
+        name: "snapshots_kept",
+        heading: SNAPSHOTS,
+        default: "2",
+        form: Count(2..=1000, |s, count| s.engine.snapshots_kept = fit(count)),
+        help: "How many snapshots are kept: the newest, and at least one to fall back to",
+    },
+    Key {
+        name: "snapshot_age_max",
+        heading: SNAPSHOTS,
+        default: "7d",
+        form: Time(NO_TIME..=LONGEST, |s, age| s.engine.snapshot_age_max = age),
+        help: "Older snapshots are deleted, but never the two newest",
+    },
+    Key {
+        name: "completed_retention_count",
+        heading: RETENTION,
+        default: "100000",
+        form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.completed.count = count),
+        help: "How many completed jobs are remembered",
+    },
+    Key {
+        name: "completed_retention_age",
+        heading: RETENTION,
+        default: "1d",
+        form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.completed.age = age),
+        help: "How long completed jobs are remembered",
+    },
+    Key {
+        name: "dead_retention_count",
+        heading: RETENTION,
+        default: "1000000",
+        form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.dead.count = count),
+        help: "How many dead jobs are kept",
+    },
+    Key {
+        name: "dead_retention_age",
+        heading: RETENTION,
+        default: "180d",
+        form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.dead.age = age),
+        help: "How long dead jobs are kept",
+    },
+    Key {
+        name: "cancelled_retention_count",
+        heading: RETENTION,
+        default: "100000",
+        form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.cancelled.count = count),
+        help: "How many cancelled jobs are kept",
+    },
+    Key {
+        name: "cancelled_retention_age",
+        heading: RETENTION,
+        default: "1d",
+        form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.cancelled.age = age),
+        help: "How long cancelled jobs are kept",
+    },
+    Key {
+        name: "body_bytes_max",
+        heading: HTTP,
+        default: "64MiB",
+        form: Size(1..=GIB, |s, bytes| s.http.body_bytes_max = fit(bytes)),
+        help: "Largest body of a request",
+    },
+    Key {
+        name: "connections_max",
+        heading: HTTP,
+        default: "1024",
+        form: Count(1..=1_000_000, |s, count| s.http.connections_max = fit(count)),
+        help: "Connections at the same time; more are answered 503",
+    },
+    Key {
+        name: "header_timeout",
+        heading: HTTP,
+        default: "10s",
+        form: Time(SHORTEST..=LONGEST, |s, timeout| s.http.header_timeout = timeout),
+        help: "How long a client may take to send a request's head",
+    },
+    Key {
+        name: "request_timeout",
+        heading: HTTP,
+        default: "1m",
+        form: Time(SHORTEST..=LONGEST, |s, timeout| s.http.request_timeout = timeout),
+        help: "How long a request may take: reading its body and waiting for the answer",
+    },
+];
+
+impl Key {
+    /// Its flag without the two dashes.
+    pub(super) fn flag(&self) -> &'static str {
+        // The command line's parser wants names that live as long as the program.
+        static FLAGS: LazyLock<BTreeMap<&str, String>> =
+            LazyLock::new(|| KEYS.iter().map(|key| (key.name, key.name.replace('_', "-"))).collect());
+        match self.name {
+            "worker_count" => "workers",
+            name => &FLAGS[name],
+        }
+    }
+
+    /// Its environment variable.
+    pub(super) fn variable(&self) -> String {
+        format!("BEAVER_{}", self.name.to_uppercase())
+    }
+
+    /// Reads `text` and puts it into `settings`. Returns the value as one would write it in a file; the error
+    /// is what is wrong, as the end of a sentence that starts with the value.
+    pub(super) fn apply(&self, settings: &mut Settings, text: &str) -> Result<String, String> {
+        let text = text.trim();
+        match &self.form {
+            Count(limits, set) => {
+                let count = within(limits, read_count(text)?)?;
+                set(settings, count);
+                Ok(count.to_string())
+            }
+            Size(limits, set) => {
+                let bytes = within(limits, read_size(text)?)?;
+                set(settings, bytes);
+                Ok(show_size(bytes))
+            }
+            Time(limits, set) => {
+                let duration = within(limits, read_duration(text)?)?;
+                set(settings, duration);
+                Ok(show_duration(duration))
+            }
+            Switch(set) => {
+                let on = text.parse().map_err(|_| "is neither true nor false".to_owned())?;
+                set(settings, on);
+                Ok(text.to_owned())
+            }
+            DirBelow(set) => {
+                let shown = text.replace("{data_dir}", &settings.engine.data_dir.to_string_lossy());
+                set(settings, path(&shown)?);
+                Ok(shown)
+            }
+            Text(_, _, set) => {
+                set(settings, text)?;
+                Ok(text.to_owned())
+            }
+        }
+    }
+
+    /// The values that it takes, for errors and for `configs/default.yaml`.
+    pub(super) fn allowed(&self) -> String {
+        match &self.form {
+            Count(limits, _) => format!("{} to {}", limits.start(), limits.end()),
+            Size(limits, _) => format!("{} to {}", show_size(*limits.start()), show_size(*limits.end())),
+            Time(limits, _) => {
+                format!("{} to {}", show_duration(*limits.start()), show_duration(*limits.end()))
+            }
+            Switch(_) => "true or false".to_owned(),
+            DirBelow(_) => "a path, in which {data_dir} stands for that of data_dir".to_owned(),
+            Text(_, allowed, _) => (*allowed).to_owned(),
+        }
+    }
+}
+
+/// The key that somebody who wrote `given` probably meant.
+pub(super) fn nearest_key(given: &str) -> Option<&'static str> {
+    // A flag's name, written in a file or a variable, is a mistake of its own.
+    let flag_of = |key: &&Key| key.flag().eq_ignore_ascii_case(given);
+    match KEYS.iter().find(flag_of) {
+        Some(key) => Some(key.name),
+        None => nearest(given, KEYS.iter().map(|key| key.name)),
+    }
+}
+
+/// Narrows a number that the key's limits keep within the field's type.
+fn fit<T: TryFrom<u64>>(number: u64) -> T {
+    T::try_from(number).ok().expect("the limits of every key lie within the type of its field")
+}
+
+fn within<T: PartialOrd>(limits: &RangeInclusive<T>, value: T) -> Result<T, String> {
+    if value < *limits.start() {
+        return Err("is too small".to_owned());
+    }
+    if value > *limits.end() {
+        return Err("is too large".to_owned());
+    }
+    Ok(value)
+}
+
+fn read_count(text: &str) -> Result<u64, String> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("is not a whole number".to_owned());
+    }
+    // Only an overflow is left to go wrong, and then the largest number says "too large" further on.
+    Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text == "~" || text.starts_with("~/") {
+        return Err("starts with ~, which only a shell understands (write the whole path)".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}

@@ -1,0 +1,145 @@
+//! The configuration in force: for the program, and as `beaver config` shows it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::keys::{Form, KEYS};
+use super::{ConfigError, Settings};
+
+/// The settings in force, and where each came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// For the program.
+    pub settings: Settings,
+    /// For people: every key once, in the order of `configs/default.yaml`.
+    pub values: Vec<ConfigValue>,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+}
+
+/// One key, its value as one would write it in a file, and where that came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigValue {
+    /// As in a YAML file.
+    pub key: &'static str,
+    /// In one spelling, whatever was given: `90s` shows as `1m30s`, and `{data_dir}` is filled in.
+    pub value: String,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+impl fmt::Display for ConfigValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.key, self.value, self.origin)
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// A configuration file.
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+    },
+    /// The environment variable of this name.
+    Env(String),
+    /// The flag of this name, without its dashes.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Origin::Env(name) => write!(f, "env {name}"),
+            Origin::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+impl Loaded {
+    /// A line for each key: its name, its value and where that came from, in columns.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let width = |text: fn(&ConfigValue) -> &str| {
+            self.values.iter().map(|value| text(value).chars().count()).max().unwrap_or(0)
+        };
+        let (key_width, value_width) = (width(|value| value.key), width(|value| &value.value));
+        self.values
+            .iter()
+            .map(|ConfigValue { key, value, origin }| {
+                format!("{key:key_width$}  {value:value_width$}  {origin}\n")
+            })
+            .collect()
+    }
+
+    /// The same for programs, with the file that was read:
+    /// `{"file": null, "values": {"worker_count": {"value": 8, "origin": "default"}, ...}}`.
+    ///
+    /// Counts are numbers and switches booleans; durations and sizes are text as in a file.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let value_of = |value: &ConfigValue| {
+            let form = KEYS.iter().find(|key| key.name == value.key).map(|key| &key.form);
+            // Both spell these values as JSON does.
+            let is_literal = matches!(form, Some(Form::Count(..) | Form::Switch(_)));
+            let literal = is_literal.then(|| serde_json::from_str(&value.value).ok()).flatten();
+            literal.unwrap_or_else(|| json!(value.value))
+        };
+        let values: serde_json::Map<String, serde_json::Value> = self
+            .values
+            .iter()
+            .map(|value| {
+                let entry = json!({"value": value_of(value), "origin": value.origin.to_string()});
+                (value.key.to_owned(), entry)
+            })
+            .collect();
+        json!({"file": self.file.as_ref().map(|path| path.to_string_lossy()), "values": values})
+    }
+
+    /// Refuses values that are fine one by one and make no sense together.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let Settings { engine, http, .. } = &self.settings;
+        let rules = [
+            (
+                engine.policy.payload_bytes_max <= http.body_bytes_max,
+                ["payload_bytes_max", "body_bytes_max"],
+                "the largest payload has to fit into the body of a request",
+            ),
+            (
+                http.body_bytes_max <= engine.request_bytes_max,
+                ["body_bytes_max", "request_bytes_max"],
+                "the largest request has to fit into the memory for requests, or it would always be \"busy\"",
+            ),
+            (
+                engine.policy.retry_backoff <= engine.policy.retry_backoff_max,
+                ["retry_backoff", "retry_backoff_max"],
+                "the first delay cannot be longer than the longest one",
+            ),
+            (
+                engine.wal_dir != engine.snapshot_dir,
+                ["wal_path", "snapshot_path"],
+                "the log and the snapshots need a directory each",
+            ),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            None => Ok(()),
+            Some((_, keys, why)) => {
+                let both = Box::new(keys.map(|key| self.value(key).clone()));
+                Err(ConfigError::Conflict { both, why })
+            }
+        }
+    }
+
+    fn value(&self, key: &str) -> &ConfigValue {
+        self.values.iter().find(|value| value.key == key).expect("every key has a value")
+    }
+}

@@ -1,0 +1,90 @@
+//! The configuration: a flag wins over the environment, that over the file, that over the default.
+//!
+//! [`load`] reads all four and either returns settings that fit together, each with the place it came from,
+//! or an error that says what to change and where. The keys are in `keys.rs`, and for people in
+//! `configs/default.yaml`.
+
+mod error;
+mod file;
+mod flags;
+mod keys;
+mod load;
+mod loaded;
+pub(crate) mod nearest;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use beaver_actors::ids::{KindName, QueueName};
+use beaver_actors::options::EngineOptions;
+
+pub use error::ConfigError;
+pub use flags::{ConfigFlags, DataFlags};
+pub use load::load;
+pub use loaded::{ConfigValue, Loaded, Origin};
+
+use keys::KEYS;
+
+/// Everything that an operator can set, read and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Handed to the engine.
+    pub engine: EngineOptions,
+    /// Address of the HTTP server.
+    pub bind: IpAddr,
+    /// Port of the HTTP server, for the API and the metrics; 0 means any free one.
+    pub metrics_port: u16,
+    /// Kind of a job that names none.
+    pub default_kind: KindName,
+    /// Queue of a job that names none.
+    pub default_queue: QueueName,
+    /// Whether jobs may run programs.
+    pub allow_exec: bool,
+    /// Time between SIGTERM and SIGKILL for such a program.
+    pub stop_grace: Duration,
+    /// What the HTTP server puts up with.
+    pub http: HttpLimits,
+}
+
+/// What the HTTP server puts up with.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Largest body of a request, in bytes.
+    pub body_bytes_max: usize,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// For the head of a request, from its first byte to its last.
+    pub header_timeout: Duration,
+    /// For reading the body and waiting for the answer, together.
+    pub request_timeout: Duration,
+}
+
+impl Default for Settings {
+    /// What is in force when nobody says anything: the default of every key.
+    fn default() -> Settings {
+        let mut settings = Settings {
+            engine: EngineOptions::in_dir(""),
+            bind: Ipv4Addr::UNSPECIFIED.into(),
+            metrics_port: 0,
+            default_kind: KindName::parse("unset").expect("a word is a name"),
+            default_queue: QueueName::parse("unset").expect("a word is a name"),
+            allow_exec: false,
+            stop_grace: Duration::ZERO,
+            http: HttpLimits {
+                body_bytes_max: 0,
+                connections_max: 0,
+                header_timeout: Duration::ZERO,
+                request_timeout: Duration::ZERO,
+            },
+        };
+        // The table is the only home of the defaults; it overwrites every field above.
+        for key in KEYS {
+            key.apply(&mut settings, key.default).expect("the default of a key is within its limits");
+        }
+        settings
+    }
+}

@@ -1,0 +1,182 @@
+//! The mark that every program of an `exec` job carries in its environment, as `BEAVER_STORE`.
+//!
+//! It says which data directory the job belongs to and which server process started it:
+//! `UUID.DEVICE.INODE@PID.START`. Both halves are needed to find leftovers without ever touching a stranger:
+//! the first keeps servers of other data directories apart (device and inode too: a *copy* of a data
+//! directory is another one), the second tells the children of a server that is gone from those of one that
+//! works.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::Pid;
+
+use super::process;
+
+/// Name of the variable.
+pub(super) const VARIABLE: &str = "BEAVER_STORE";
+/// File in the data directory that holds its random id.
+const FILE: &str = "exec-id";
+/// The kernel makes a new random id at every read.
+const RANDOM_ID: &str = "/proc/sys/kernel/random/uuid";
+/// Such an id has 36 characters, hexadecimal digits and hyphens.
+const ID_LENGTH: usize = 36;
+
+/// Which data directory, and which server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub store: Store,
+    pub server: Server,
+}
+
+/// Identity of a data directory on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Store(String);
+
+/// A server process: its process id, told from later owners of the same id by its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    pub pid: Pid,
+    pub start_ticks: u64,
+}
+
+impl Mark {
+    /// The mark of what this process starts for that data directory.
+    pub fn of_this_server(data_dir: &Path) -> io::Result<Mark> {
+        Ok(Mark { store: Store::open_or_create(data_dir)?, server: Server::this()? })
+    }
+
+    /// Reads a mark; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Mark> {
+        let (store, server) = text.rsplit_once('@')?;
+        let (pid, start_ticks) = server.split_once('.')?;
+        let server = Server { pid: process::parse_pid(pid)?, start_ticks: start_ticks.parse().ok()? };
+        Some(Mark { store: Store(store.to_owned()), server })
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}.{}", self.store.0, self.server.pid, self.server.start_ticks)
+    }
+}
+
+impl Store {
+    /// The identity of a data directory, `None` if it never got one.
+    pub fn open(data_dir: &Path) -> io::Result<Option<Store>> {
+        let path = data_dir.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let id = text.trim_end();
+        if id.len() != ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            let message = format!("{}: not an id; delete the file if no job of it runs", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let metadata = fs::metadata(&path)?;
+        Ok(Some(Store(format!("{id}.{}.{}", metadata.dev(), metadata.ino()))))
+    }
+
+    /// As [`Store::open`]; creates the directory and its identity if missing, durably.
+    fn open_or_create(data_dir: &Path) -> io::Result<Store> {
+        fs::create_dir_all(data_dir)?;
+        if let Some(store) = Store::open(data_dir)? {
+            return Ok(store);
+        }
+        let mut file =
+            tempfile::Builder::new().prefix("exec-id.").suffix(".partial").tempfile_in(data_dir)?;
+        file.write_all(fs::read_to_string(RANDOM_ID)?.as_bytes())?;
+        file.as_file().sync_all()?;
+        // Whoever comes first wins: two servers that race must not end up with two identities.
+        match file.persist_noclobber(data_dir.join(FILE)) {
+            Ok(_) => File::open(data_dir)?.sync_all()?,
+            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(failed) => return Err(failed.error),
+        }
+        Store::open(data_dir)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Server {
+    fn this() -> io::Result<Server> {
+        let pid = rustix::process::getpid();
+        Ok(Server { pid, start_ticks: process::stat(pid)?.start_ticks })
+    }
+
+    /// False once the server has let go of its files, so surely by the time that another one holds its data
+    /// directory.
+    pub fn is_alive(self) -> bool {
+        let pid = self.pid;
+        if process::stat(pid).ok().is_none_or(|stat| stat.start_ticks != self.start_ticks) {
+            return false;
+        }
+        // A killed process stays in the list until its parent has reaped it, but has no program any more. The
+        // kernel takes the program away before the files and so before the lock on the data directory.
+        match fs::read_link(format!("/proc/{pid}/exe")) {
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            Ok(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_keeps_its_identity_and_a_copy_of_it_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
+        assert_eq!(Store::open(&original).unwrap(), None);
+        let store = Store::open_or_create(&original).unwrap();
+        assert_eq!(Store::open_or_create(&original).unwrap(), store);
+        assert_eq!(fs::read_dir(&original).unwrap().count(), 1, "the partial file is gone");
+
+        fs::create_dir(&copy).unwrap();
+        fs::copy(original.join(FILE), copy.join(FILE)).unwrap();
+        assert_ne!(Store::open_or_create(&copy).unwrap(), store);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_id_is_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "short", &"x".repeat(ID_LENGTH)] {
+            fs::write(dir.path().join(FILE), text).unwrap();
+            let error = Store::open_or_create(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("exec-id: not an id"), "{error}");
+            assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_mark_reads_back_as_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = Mark::of_this_server(dir.path()).unwrap();
+        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        for text in ["", "somebody's own value", "store@", "store@-5.7", "store@0.7", "store@5.x"] {
+            assert_eq!(Mark::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_alive_until_it_is_killed_even_if_nobody_has_reaped_it() {
+        assert!(Server::this().unwrap().is_alive());
+        let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let start_ticks = process::stat(pid).unwrap().start_ticks;
+        let server = Server { pid, start_ticks };
+        assert!(server.is_alive());
+        assert!(!Server { start_ticks: start_ticks + 1, ..server }.is_alive(), "a later owner of the id");
+
+        let process = process::Process::open(pid).unwrap();
+        child.kill().unwrap();
+        assert!(process.ends_by(std::time::Instant::now() + std::time::Duration::from_secs(10)));
+        assert!(!server.is_alive());
+        child.wait().unwrap();
+        assert!(!server.is_alive());
+    }
+}

@@ -1,0 +1,281 @@
+//! The handler as the engine sees it, with real programs.
+
+use std::time::{Duration, Instant};
+
+use beaver_actors::jobs::Payload;
+use beaver_actors::worker::handler::{JobError, JobHandler, StopReason, StopSender};
+use rustix::process::Pid;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::ExecHandler;
+use super::capture::KEPT_BYTES;
+use super::process::parse_pid;
+use super::testing::{Notes, SURELY, any_mark, assert_ends};
+use super::watcher_link::WatcherProgram;
+use crate::handlers::testing::run_of;
+
+/// Longer than any test: a program that needs it all is a failed test.
+const LONG: Duration = Duration::from_secs(300);
+
+type Outcome = Result<Option<Payload>, JobError>;
+
+/// A handler with a watcher that listens and does nothing.
+fn handler(stop_grace: Duration) -> ExecHandler {
+    let program =
+        WatcherProgram { path: "/bin/cat".into(), arguments: Vec::new(), restart_pause: Duration::ZERO };
+    ExecHandler::with_watcher(program, any_mark(), stop_grace)
+}
+
+fn start(stop_grace: Duration, payload: &Value) -> (StopSender, JoinHandle<Outcome>) {
+    let (sender, job) = run_of(&payload.to_string());
+    (sender, tokio::spawn(handler(stop_grace).run(job)))
+}
+
+async fn end_of(run: JoinHandle<Outcome>) -> Outcome {
+    tokio::time::timeout(SURELY, run).await.expect("the run does not end").unwrap()
+}
+
+async fn outcome(payload: Value) -> Outcome {
+    let (_sender, run) = start(LONG, &payload);
+    end_of(run).await
+}
+
+/// The result of a job that succeeds.
+async fn result(payload: Value) -> Value {
+    outcome(payload).await.unwrap().unwrap().read().unwrap()
+}
+
+/// Message and result of a job that fails.
+fn failure(outcome: Outcome) -> (String, Value) {
+    let error = outcome.expect_err("this job must fail");
+    let result = error.result.map_or(Value::Null, |result| result.read().unwrap());
+    (error.message, result)
+}
+
+fn shell(script: &str) -> Value {
+    json!({"command": ["sh", "-c", script]})
+}
+
+/// A script that can call `note TEXT`. One that has set a trap spins after its note instead of sleeping: a
+/// shell that is just starting a program, or about to wait for one, may swallow a signal.
+fn shell_with_notes(notes: &Notes, script: &str) -> Value {
+    shell(&format!("note() {{ echo $1 > {}; }}; {script}", notes.path().display()))
+}
+
+fn pid_in(text: &Value) -> Pid {
+    parse_pid(text.as_str().unwrap().trim()).unwrap()
+}
+
+#[tokio::test]
+async fn exit_code_0_is_success_and_the_output_is_kept() {
+    let result = result(shell("echo out; echo err >&2")).await;
+    assert_eq!(result["exit_code"], 0);
+    assert_eq!(result["stdout"], "out\n");
+    assert_eq!(result["stderr"], "err\n");
+    assert_eq!((&result["stdout_bytes"], &result["stderr_bytes"]), (&json!(4), &json!(4)));
+    assert!(result["duration_ms"].is_u64());
+    assert_eq!(result.get("signal"), None);
+}
+
+#[tokio::test]
+async fn another_exit_code_is_a_failure_that_quotes_stderr_and_keeps_the_output() {
+    let (message, result) = failure(outcome(shell("echo out; echo first >&2; echo why >&2; exit 3")).await);
+    assert_eq!(message, "exit code 3: why");
+    assert_eq!((&result["exit_code"], &result["stdout"]), (&json!(3), &json!("out\n")));
+    let (message, _) = failure(outcome(shell("exit 4")).await);
+    assert_eq!(message, "exit code 4");
+}
+
+#[tokio::test]
+async fn death_by_a_signal_is_a_failure_that_names_it() {
+    let (message, result) = failure(outcome(shell("kill -KILL $$")).await);
+    assert_eq!(message, "signal: 9 (SIGKILL)");
+    assert_eq!((&result["signal"], result.get("exit_code")), (&json!(9), None));
+}
+
+#[tokio::test]
+async fn a_program_that_must_stop_may_tidy_up_after_sigterm() {
+    let mut notes = Notes::new();
+    let script = "trap 'echo tidied; exit 0' TERM; note up; while :; do :; done";
+    let (sender, run) = start(LONG, &shell_with_notes(&notes, script));
+    notes.next().await;
+    sender.stop(StopReason::Timeout);
+    let (message, result) = failure(end_of(run).await);
+    assert_eq!(message, "stopped (timeout): exit code 0");
+    assert_eq!(result["stdout"], "tidied\n");
+}
+
+#[tokio::test]
+async fn the_grace_is_for_the_whole_group_and_not_only_for_its_leader() {
+    let mut notes = Notes::new();
+    // The leader dies of SIGTERM at once; what it started needs longer than a drain to tidy up.
+    let script = "(trap 'sleep 1; echo tidied; exit' TERM; note up; while :; do :; done) & wait";
+    let (sender, run) = start(LONG, &shell_with_notes(&notes, script));
+    notes.next().await;
+    sender.stop(StopReason::Cancelled);
+    let (message, result) = failure(end_of(run).await);
+    assert_eq!(message, "stopped (cancelled): signal: 15 (SIGTERM)");
+    assert_eq!(result["stdout"], "tidied\n");
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_sigterm_is_killed_with_its_group_after_the_grace() {
+    let mut notes = Notes::new();
+    let grace = Duration::from_millis(200);
+    let script = "trap '' TERM; sleep 300 & note $!; note $$; wait; sleep 300";
+    let (sender, run) = start(grace, &shell_with_notes(&notes, script));
+    let (grandchild, leader) = (notes.next_pid().await, notes.next_pid().await);
+    let stopped_at = Instant::now();
+    sender.stop(StopReason::Timeout);
+    let (message, _) = failure(end_of(run).await);
+    assert_eq!(message, "stopped (timeout): signal: 9 (SIGKILL)");
+    assert!(stopped_at.elapsed() >= grace);
+    assert_ends(grandchild);
+    assert_ends(leader);
+}
+
+#[tokio::test]
+async fn a_stopped_program_can_be_ended() {
+    let mut notes = Notes::new();
+    let (sender, run) = start(LONG, &shell_with_notes(&notes, "note $$; kill -STOP $$"));
+    notes.next().await;
+    sender.stop(StopReason::Shutdown);
+    assert!(failure(end_of(run).await).0.starts_with("stopped (shutdown)"));
+}
+
+#[tokio::test]
+async fn a_job_that_must_stop_before_its_program_is_up_stops_too() {
+    let (sender, run) = start(LONG, &json!({"command": ["sleep", "300"]}));
+    sender.stop(StopReason::Cancelled);
+    assert_eq!(failure(end_of(run).await).0, "stopped (cancelled): signal: 15 (SIGTERM)");
+}
+
+#[tokio::test]
+async fn a_background_program_that_holds_the_output_does_not_hold_the_worker_and_ends_with_the_job() {
+    let begin = Instant::now();
+    let result = result(shell("sleep 300 & echo $!")).await;
+    assert!(begin.elapsed() >= super::run::DRAIN, "its output might still have come");
+    assert_ends(pid_in(&result["stdout"]));
+}
+
+#[tokio::test]
+async fn a_background_program_that_let_go_of_the_output_ends_with_the_job_too() {
+    let result = result(shell("sleep 300 >/dev/null 2>&1 & echo $!")).await;
+    assert_ends(pid_in(&result["stdout"]));
+}
+
+#[tokio::test]
+async fn a_program_that_closes_its_output_and_works_on_is_waited_for() {
+    let (message, result) = failure(outcome(shell("exec >&- 2>&-; sleep 0.1; exit 7")).await);
+    assert_eq!((message.as_str(), &result["stdout_bytes"]), ("exit code 7", &json!(0)));
+}
+
+#[tokio::test]
+async fn endless_output_is_kept_in_part_and_ended_by_a_stop() {
+    let mut notes = Notes::new();
+    let script = "yes | head -c 10000000; note up; exec yes";
+    let (sender, run) = start(LONG, &shell_with_notes(&notes, script));
+    notes.next().await;
+    sender.stop(StopReason::Timeout);
+    let (_, result) = failure(end_of(run).await);
+    let bytes = result["stdout_bytes"].as_u64().unwrap();
+    assert!(bytes >= 10_000_000);
+    let stdout = result["stdout"].as_str().unwrap();
+    let left_out = format!("\n[... {} bytes left out ...]\n", bytes - 2 * KEPT_BYTES as u64);
+    assert_eq!(stdout.len(), 2 * KEPT_BYTES + left_out.len());
+    assert!(stdout.starts_with("y\ny\n") && stdout.contains(&left_out));
+}
+
+#[tokio::test]
+async fn the_environment_is_that_of_the_job_and_nothing_else() {
+    let result = result(json!({"command": ["env"], "env": {"COLOUR": "brown"}})).await;
+    let mut lines: Vec<&str> = result["stdout"].as_str().unwrap().lines().collect();
+    lines.sort_unstable();
+    let (store, others): (Vec<&str>, Vec<&str>) =
+        lines.into_iter().partition(|line| line.starts_with("BEAVER_STORE="));
+    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", "BEAVER_TOKEN=42", "COLOUR=brown"]);
+    assert_eq!(store.len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_runs_where_and_along_the_path_that_the_job_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    std::os::unix::fs::symlink("/bin/pwd", dir.join("where")).unwrap();
+    let result = result(json!({"command": ["where"], "cwd": dir, "env": {"PATH": dir}})).await;
+    assert_eq!(result["stdout"], format!("{}\n", dir.display()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_named() {
+    for (payload, named) in [
+        (json!({"command": ["no-such-program"]}), "program no-such-program: not found in "),
+        (json!({"command": ["/etc/passwd"]}), "program /etc/passwd: Permission denied"),
+        (json!({"command": ["true"], "cwd": "/nowhere"}), "cwd /nowhere: No such file"),
+        (json!({"command": ["true"], "cmd": 1}), "payload: unknown field `cmd`"),
+        (json!({"command": ["true", "x".repeat(1 << 20)]}), "true: Argument list too long"),
+    ] {
+        let (message, result) = failure(outcome(payload).await);
+        assert!(message.contains(named), "{message}");
+        assert_eq!(result, Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn stdin_arrives_whole_and_ends() {
+    let text = "é".repeat(KEPT_BYTES);
+    let result = result(json!({"command": ["cat"], "stdin": text})).await;
+    assert_eq!(result["stdout"], text);
+    let without = super::tests::result(json!({"command": ["cat"]})).await;
+    assert_eq!(without["stdout_bytes"], 0);
+}
+
+#[tokio::test]
+async fn a_program_need_not_read_its_stdin() {
+    let text = "x".repeat(8 << 20);
+    assert_eq!(result(json!({"command": ["true"], "stdin": text})).await["exit_code"], 0);
+
+    let (sender, run) = start(LONG, &json!({"command": ["sleep", "300"], "stdin": text}));
+    sender.stop(StopReason::Timeout);
+    assert_eq!(failure(end_of(run).await).0, "stopped (timeout): signal: 15 (SIGTERM)");
+}
+
+#[tokio::test]
+async fn unread_stdin_in_the_hands_of_a_background_program_delays_nothing() {
+    let script = "exec 3<&0; sleep 300 <&3 >/dev/null 2>&1 & echo $!";
+    let mut payload = shell(script);
+    payload["stdin"] = json!("x".repeat(8 << 20));
+    assert_ends(pid_in(&result(payload).await["stdout"]));
+}
+
+#[tokio::test]
+async fn dropping_the_run_kills_the_group() {
+    let mut notes = Notes::new();
+    let script = "trap '' TERM; sleep 300 & note $!; note $$; wait";
+    let (_sender, run) = start(LONG, &shell_with_notes(&notes, script));
+    let (grandchild, leader) = (notes.next_pid().await, notes.next_pid().await);
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
+    assert_ends(grandchild);
+    assert_ends(leader);
+}
+
+#[tokio::test]
+async fn the_watcher_hears_of_every_group_and_of_its_end() {
+    let mut notes = Notes::new();
+    let mark = any_mark();
+    let script = format!("exec cat > {}", notes.path().display());
+    let program = WatcherProgram {
+        path: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into()],
+        restart_pause: Duration::ZERO,
+    };
+    let handler = ExecHandler::with_watcher(program, mark.clone(), LONG);
+    let (_sender, job) = run_of(&shell("echo $$").to_string());
+    let result: Value = end_of(tokio::spawn(handler.run(job))).await.unwrap().unwrap().read().unwrap();
+    let group = pid_in(&result["stdout"]);
+    assert_eq!(notes.next().await, format!("={mark}"));
+    assert_eq!(notes.next().await, format!("+{group}"));
+    assert_eq!(notes.next().await, format!("-{group}"));
+}

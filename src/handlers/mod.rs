@@ -1,0 +1,103 @@
+//! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`.
+
+pub mod simulate;
+
+pub mod noop;
+
+pub mod exec;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use beaver_actors::ids::KindName;
+use beaver_actors::jobs::Payload;
+use beaver_actors::worker::handler::{Handlers, JobError};
+use serde::Deserialize;
+
+use exec::ExecHandler;
+use noop::Noop;
+use simulate::Simulate;
+
+/// What an operator can set about the built-in handlers.
+#[derive(Clone, Debug)]
+pub struct HandlerOptions {
+    /// Registers `exec`: whoever may enqueue may then run programs as this user.
+    pub allow_exec: bool,
+    /// How long a program of an `exec` job may take between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Its identity marks the programs of `exec` jobs, so that leftovers are recognised at the next boot.
+    pub data_dir: PathBuf,
+}
+
+/// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait.
+///
+/// # Errors
+/// `exec` is allowed and the data directory's identity cannot be read or created, or `/proc` is missing.
+pub fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
+    let handlers = Handlers::new().with(kind("simulate"), Simulate).with(kind("noop"), Noop);
+    if !options.allow_exec {
+        return Ok(handlers);
+    }
+    let exec = ExecHandler::new(&options.data_dir, options.stop_grace)
+        .with_context(|| format!("cannot prepare exec jobs in {}", options.data_dir.display()))?;
+    Ok(handlers.with(kind("exec"), exec))
+}
+
+fn kind(name: &str) -> KindName {
+    KindName::parse(name).expect("the kinds in this file are short words")
+}
+
+/// Reads a payload's fields. serde alone would take an array for them too, by position.
+fn read_object<'a, T: Deserialize<'a>>(payload: &'a Payload) -> Result<T, JobError> {
+    if !payload.as_str().starts_with('{') {
+        return Err(JobError::new("payload: not an object"));
+    }
+    payload.read().map_err(|error| JobError::new(format!("payload: {error}")))
+}
+
+#[cfg(test)]
+mod testing {
+    use std::time::Duration;
+
+    use beaver_actors::ids::{Attempt, JobId, QueueName, Token};
+    use beaver_actors::jobs::Payload;
+    use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
+
+    /// A first attempt with this payload; it is cancelled when the sender is dropped.
+    pub fn run_of(payload: &str) -> (StopSender, JobRun) {
+        let (sender, stop) = StopSignal::new();
+        let run = JobRun {
+            id: JobId::parse("order-17").unwrap(),
+            queue: QueueName::parse("default").unwrap(),
+            kind: super::kind("test"),
+            payload: Payload::parse(payload).unwrap(),
+            attempt: Attempt(1),
+            token: Token(42),
+            timeout: Duration::from_secs(60),
+            stop,
+        };
+        (sender, run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(allow_exec: bool) -> Vec<String> {
+        let data_dir = tempfile::tempdir().unwrap();
+        let options = HandlerOptions {
+            allow_exec,
+            stop_grace: Duration::from_secs(5),
+            data_dir: data_dir.path().join("not-there-yet"),
+        };
+        built_in(&options).unwrap().kinds().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn exec_is_there_only_when_it_is_allowed() {
+        assert_eq!(kinds(false), ["noop", "simulate"]);
+        assert_eq!(kinds(true), ["exec", "noop", "simulate"]);
+    }
+}

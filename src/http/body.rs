@@ -1,0 +1,185 @@
+//! Reading request bodies: never more than allowed, neither of one request nor of all together, nor too slowly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::header::EXPECT;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::ApiError;
+use crate::config::HttpLimits;
+
+/// What all bodies that are being read or parsed may hold together, unless one alone is allowed more.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+/// Memory that is set aside for a body before any of it has come; the rest grows with what comes.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
+/// How long the rest of a refused body is taken, and thrown away, before the connection is closed.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// By when a request must be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub at: Instant,
+    pub timeout: Duration,
+}
+
+impl Deadline {
+    pub fn after(timeout: Duration) -> Deadline {
+        Deadline { at: Instant::now() + timeout, timeout }
+    }
+}
+
+/// Reads bodies within the limits.
+pub(super) struct Bodies {
+    bytes_max: usize,
+    budget: Arc<Semaphore>,
+}
+
+/// A complete body. Its share of the budget is free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct HeldBody {
+    bytes: Vec<u8>,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+impl HeldBody {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn text(&self) -> Result<&str, ApiError> {
+        std::str::from_utf8(&self.bytes).map_err(|error| ApiError::not_utf8(error.valid_up_to()))
+    }
+}
+
+impl Bodies {
+    pub fn new(limits: &HttpLimits) -> Bodies {
+        let budget = BODIES_BYTES_MAX.max(limits.body_bytes_max).min(Semaphore::MAX_PERMITS);
+        Bodies { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+    }
+
+    /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
+    pub async fn read(&self, mut request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+        match self.collect(&mut request, deadline).await {
+            Err(refusal) if refusal.leaves_a_body() => {
+                discard(request).await;
+                Err(refusal)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn collect(&self, request: &mut Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+        let announced = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > self.bytes_max {
+            return Err(ApiError::body_too_large(self.bytes_max));
+        }
+        let mut body = HeldBody { bytes: Vec::with_capacity(announced.min(RESERVED_BYTES_MAX)), share: None };
+        loop {
+            let frame = timeout_at(deadline.at, request.body_mut().frame())
+                .await
+                .map_err(|_| ApiError::body_too_slow(deadline.timeout))?;
+            let Some(frame) = frame else { return Ok(body) };
+            let frame = frame.map_err(|error| ApiError::body_broke_off(&error.to_string()))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if body.bytes.len() + data.len() > self.bytes_max {
+                return Err(ApiError::body_too_large(self.bytes_max));
+            }
+            self.enlarge(&mut body, data.len())?;
+            body.bytes.extend_from_slice(data);
+        }
+    }
+
+    /// Takes more of the budget. Never waits: two bodies that wait for each other's share would wait for ever.
+    fn enlarge(&self, body: &mut HeldBody, bytes: usize) -> Result<(), ApiError> {
+        let busy = || ApiError::busy("busy: too many large requests are being read");
+        let more = u32::try_from(bytes).map_err(|_| busy())?;
+        let more = Arc::clone(&self.budget).try_acquire_many_owned(more).map_err(|_| busy())?;
+        match &mut body.share {
+            Some(share) => share.merge(more),
+            None => body.share = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// Takes the rest of a body and throws it away.
+///
+/// A client that is still sending when the connection is closed gets a reset, which may overtake and destroy
+/// the answer. One that asks first (`Expect: 100-continue`) is not sending yet and needs no such care.
+async fn discard(mut request: Request) {
+    if request.headers().contains_key(EXPECT) {
+        return;
+    }
+    let rest = async { while let Some(Ok(_)) = request.body_mut().frame().await {} };
+    // A client that goes on for longer has had its chance.
+    let _ = timeout(DISCARD_TIMEOUT, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::response::IntoResponse;
+    use hyper::body::Bytes;
+
+    use super::*;
+
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    fn bodies(bytes_max: usize, budget: usize) -> Bodies {
+        Bodies { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+    }
+
+    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
+        bodies.read(Request::new(body.into()), Deadline::after(PATIENT)).await
+    }
+
+    #[tokio::test]
+    async fn a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_refused() {
+        let bodies = bodies(1_000, 10_000);
+        assert_eq!(read(&bodies, vec![b'x'; 1_000]).await.unwrap().text(), Ok("x".repeat(1_000).as_str()));
+        assert_eq!(read(&bodies, vec![b'x'; 1_001]).await.unwrap_err(), ApiError::body_too_large(1_000));
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_stay_within_the_budget_and_give_it_back() {
+        let bodies = bodies(1_000, 1_500);
+        let held = read(&bodies, vec![b'x'; 1_000]).await.unwrap();
+        assert!(read(&bodies, vec![b'x'; 501]).await.unwrap_err().is_busy());
+        assert!(read(&bodies, vec![b'x'; 500]).await.is_ok());
+        drop(held);
+        assert!(read(&bodies, vec![b'x'; 1_000]).await.is_ok());
+        assert_eq!(bodies.budget.available_permits(), 1_500);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_in_time_is_refused() {
+        struct Endless;
+        impl hyper::body::Body for Endless {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+        }
+        let timeout = Duration::from_millis(1);
+        let request = Request::new(Body::new(Endless));
+        let error = bodies(10, 10).read(request, Deadline::after(timeout)).await.unwrap_err();
+        assert_eq!(error, ApiError::body_too_slow(timeout));
+        assert_eq!(error.into_response().status().as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_text_are_named_by_their_place() {
+        let body = read(&bodies(10, 10), &b"{}\xff"[..]).await.unwrap();
+        assert_eq!(body.text(), Err(ApiError::not_utf8(2)));
+    }
+}

@@ -1,0 +1,39 @@
+//! HTTP on one port: the API, the metrics and the probes.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /api/v1/jobs` | adds jobs, all or none, and answers when they are durable |
+//! | `GET /api/v1/jobs/{id}` | one job |
+//! | `DELETE /api/v1/jobs/{id}` | withdraws it |
+//! | `GET /api/v1/status` | the queue at a glance |
+//! | `GET /metrics` | OpenMetrics text, which Prometheus reads |
+//! | `GET /livez` | 200 while the process serves |
+//! | `GET /readyz` | 200 while jobs are taken, else 503 with the phase and how far recovery is |
+//!
+//! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. Whatever a client does (sends too
+//! much, too slowly, or never reads), it holds one of a limited number of connections for a limited time.
+
+mod api;
+mod body;
+mod error;
+mod metrics;
+mod server;
+mod stall;
+
+use beaver_actors::engine::Engine;
+
+pub use server::{HttpHandle, HttpServer};
+
+use crate::config::HttpLimits;
+use crate::job_json::JobDefaults;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct HttpState {
+    /// Answers everything about jobs.
+    pub engine: Engine,
+    /// For jobs that leave something out.
+    pub defaults: JobDefaults,
+    /// For bodies and for patience.
+    pub limits: HttpLimits,
+}

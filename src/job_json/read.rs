@@ -1,0 +1,396 @@
+//! Reading jobs out of text, one object at a time, with the place of the first mistake.
+//!
+//! The reader of `serde_json` drives; it skips over each field's value without recursion and hands it out as a
+//! slice of the text, which is then looked at by one function a field. So every mistake has a field's name
+//! and a place, and a refused payload was never copied.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use beaver_actors::ids::{JobId, KindName, Priority, QueueName, Timestamp};
+use beaver_actors::jobs::{JobSpec, Payload, Rejection, Start};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::duration::{BadDuration, from_millis, parse_duration};
+use super::{BadJob, BadJobKind, JobDefaults};
+use crate::config::nearest::nearest;
+
+const FIELDS: &[&str] =
+    &["id", "queue", "kind", "payload", "priority", "run_at", "delay", "timeout", "max_retry"];
+/// How much of a wrong value an error repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// Reads the jobs of one text.
+pub(super) struct Reader<'t> {
+    text: &'t str,
+    defaults: &'t JobDefaults,
+    // Most jobs of a text share these; a clone of the last one costs no allocation.
+    last_queue: QueueName,
+    last_kind: KindName,
+    in_job: bool,
+    refusal: Option<Refusal>,
+}
+
+/// A value that is JSON but not what its field allows. Kept beside the reader, because an error of `serde_json`
+/// carries only text and the place where reading stopped, which may be lines further down.
+struct Refusal {
+    kind: BadJobKind,
+    /// Where the value begins in the whole text.
+    offset: usize,
+    message: String,
+}
+
+/// Why a value is refused, before its place is known.
+enum Problem {
+    NotAllowed(String),
+    TooLarge(Rejection),
+}
+
+impl<'t> Reader<'t> {
+    pub fn new(text: &'t str, defaults: &'t JobDefaults) -> Reader<'t> {
+        Reader {
+            text,
+            defaults,
+            last_queue: defaults.queue.clone(),
+            last_kind: defaults.kind.clone(),
+            in_job: false,
+            refusal: None,
+        }
+    }
+
+    /// The job that the text begins with, and what follows it.
+    pub fn first(&mut self) -> Result<(JobSpec, &'t str), BadJob> {
+        let mut jobs = serde_json::Deserializer::from_str(self.text).into_iter::<&RawValue>();
+        if let Some(Err(error)) = jobs.next() {
+            return Err(self.bad_job(&error, None, None));
+        }
+        let (object, rest) = self.text.split_at(jobs.byte_offset());
+        Ok((self.job(object, None)?, rest))
+    }
+
+    /// All jobs of a text that is one array.
+    pub fn array(&mut self) -> Result<Vec<JobSpec>, BadJob> {
+        let mut specs = Vec::new();
+        let mut deserializer = serde_json::Deserializer::from_str(self.text);
+        let read = ArrayVisitor { reader: self, specs: &mut specs };
+        let outcome = deserializer.deserialize_seq(read).and_then(|()| deserializer.end());
+        let index = self.in_job.then_some(specs.len() + 1);
+        outcome.map_err(|error| self.bad_job(&error, None, index))?;
+        Ok(specs)
+    }
+
+    /// All jobs of a text with one object a line.
+    pub fn lines(&mut self) -> Result<Vec<JobSpec>, BadJob> {
+        let mut specs = Vec::new();
+        for (index, line) in self.text.lines().enumerate() {
+            if !line.trim_ascii().is_empty() {
+                specs.push(self.job(line, Some(index + 1))?);
+            }
+        }
+        Ok(specs)
+    }
+
+    /// The job that `text`, a part of the whole text, consists of.
+    fn job(&mut self, text: &'t str, line: Option<usize>) -> Result<JobSpec, BadJob> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let spec = JobSeed { reader: self }
+            .deserialize(&mut deserializer)
+            .and_then(|spec| deserializer.end().map(|()| spec));
+        spec.map_err(|error| self.bad_job(&error, line, None))
+    }
+
+    fn bad_job(&mut self, error: &serde_json::Error, line: Option<usize>, index: Option<usize>) -> BadJob {
+        if let Some(Refusal { kind, offset, message }) = self.refusal.take() {
+            let line = 1 + self.text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count();
+            return BadJob { kind, line: Some(line), column: None, index, message };
+        }
+        let line = line.unwrap_or(error.line());
+        let message = without_place(error);
+        match error.classify() {
+            Category::Data => {
+                BadJob { kind: BadJobKind::NotAJob, line: Some(line), column: None, index, message }
+            }
+            Category::Syntax | Category::Eof | Category::Io => BadJob {
+                kind: BadJobKind::NotJson,
+                line: Some(line),
+                column: Some(error.column()),
+                index,
+                message,
+            },
+        }
+    }
+
+    fn refuse(&mut self, value: &str, problem: Problem) {
+        let (kind, message) = match problem {
+            Problem::NotAllowed(message) => (BadJobKind::NotAJob, message),
+            Problem::TooLarge(rejection) => (BadJobKind::PayloadTooLarge, rejection.to_string()),
+        };
+        // Every value is a slice of the text, so the distance between the two is its place.
+        let offset = value.as_ptr().addr() - self.text.as_ptr().addr();
+        self.refusal = Some(Refusal { kind, offset, message });
+    }
+
+    fn queue(&mut self, name: &str) -> Result<QueueName, String> {
+        if self.last_queue.as_str() != name {
+            self.last_queue = QueueName::parse(name).map_err(|error| error.to_string())?;
+        }
+        Ok(self.last_queue.clone())
+    }
+
+    fn kind(&mut self, name: &str) -> Result<KindName, String> {
+        if self.last_kind.as_str() != name {
+            self.last_kind = KindName::parse(name).map_err(|error| error.to_string())?;
+        }
+        Ok(self.last_kind.clone())
+    }
+}
+
+/// The error's text without its "at line .. column ..": the place is told apart, counted in the whole text.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
+struct ArrayVisitor<'r, 't> {
+    reader: &'r mut Reader<'t>,
+    specs: &'r mut Vec<JobSpec>,
+}
+
+impl<'t> Visitor<'t> for ArrayVisitor<'_, 't> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of jobs")
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(spec) = elements.next_element_seed(JobSeed { reader: self.reader })? {
+            self.specs.push(spec);
+        }
+        Ok(())
+    }
+}
+
+struct JobSeed<'r, 't> {
+    reader: &'r mut Reader<'t>,
+}
+
+impl<'t> DeserializeSeed<'t> for JobSeed<'_, 't> {
+    type Value = JobSpec;
+
+    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<JobSpec, D::Error> {
+        self.reader.in_job = true;
+        let spec = deserializer.deserialize_map(JobVisitor { reader: self.reader })?;
+        self.reader.in_job = false;
+        Ok(spec)
+    }
+}
+
+struct JobVisitor<'r, 't> {
+    reader: &'r mut Reader<'t>,
+}
+
+impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
+    type Value = JobSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job, which is a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<JobSpec, A::Error> {
+        let mut draft = Draft::default();
+        while let Some((Name(name), value)) = fields.next_entry::<Name<'t>, &'t RawValue>()? {
+            if let Err(problem) = draft.set(&name, value, self.reader) {
+                self.reader.refuse(value.get(), problem);
+                return Err(A::Error::custom("refused"));
+            }
+        }
+        Ok(draft.finish(self.reader.defaults))
+    }
+}
+
+/// A field's name; borrowed unless it was written with escapes.
+struct Name<'t>(Cow<'t, str>);
+
+impl<'t> serde::Deserialize<'t> for Name<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Name<'t>, D::Error> {
+        struct NameVisitor;
+        impl<'t> Visitor<'t> for NameVisitor {
+            type Value = Name<'t>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_borrowed_str<E: serde::de::Error>(self, name: &'t str) -> Result<Name<'t>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name<'t>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// The fields of one job that were seen so far.
+#[derive(Default)]
+struct Draft {
+    /// One bit for each of [`FIELDS`].
+    seen: u16,
+    id: Option<JobId>,
+    queue: Option<QueueName>,
+    kind: Option<KindName>,
+    payload: Option<Payload>,
+    priority: Option<Priority>,
+    start: Option<Start>,
+    timeout: Option<Duration>,
+    max_retry: Option<u32>,
+}
+
+impl Draft {
+    fn set(&mut self, name: &str, value: &RawValue, reader: &mut Reader<'_>) -> Result<(), Problem> {
+        let field = FIELDS.iter().position(|field| *field == name).ok_or_else(|| unknown_field(name))?;
+        if self.seen & (1 << field) != 0 {
+            return Err(Problem::NotAllowed(format!("field {name:?} is given twice")));
+        }
+        self.seen |= 1 << field;
+        if name == "payload" {
+            self.payload = Some(read_payload(value, reader.defaults.payload_bytes_max)?);
+            return Ok(());
+        }
+        // Many programs write what they do not know as null.
+        if value.get() == "null" {
+            return Ok(());
+        }
+        self.set_small(name, value, reader)
+            .map_err(|message| Problem::NotAllowed(format!("field {name:?}: {message}")))
+    }
+
+    fn set_small(&mut self, name: &str, value: &RawValue, reader: &mut Reader<'_>) -> Result<(), String> {
+        match name {
+            "id" => self.id = Some(JobId::parse(&text_of(value)?).map_err(|error| error.to_string())?),
+            "queue" => self.queue = Some(reader.queue(&text_of(value)?)?),
+            "kind" => self.kind = Some(reader.kind(&text_of(value)?)?),
+            "priority" => self.priority = Some(read_priority(value)?),
+            "run_at" => self.set_start(Start::At(read_moment(value)?))?,
+            "delay" => self.set_start(Start::After(read_duration(value)?))?,
+            "timeout" => self.timeout = Some(read_timeout(value)?),
+            "max_retry" => self.max_retry = Some(read_max_retry(value)?),
+            _ => unreachable!("{name} is one of FIELDS, which has an arm here for each"),
+        }
+        Ok(())
+    }
+
+    fn set_start(&mut self, start: Start) -> Result<(), String> {
+        match self.start.replace(start) {
+            None => Ok(()),
+            Some(_) => Err("a job has either run_at or delay, not both".into()),
+        }
+    }
+
+    fn finish(self, defaults: &JobDefaults) -> JobSpec {
+        JobSpec {
+            id: self.id,
+            queue: self.queue.unwrap_or_else(|| defaults.queue.clone()),
+            kind: self.kind.unwrap_or_else(|| defaults.kind.clone()),
+            payload: self.payload.unwrap_or_else(Payload::empty),
+            priority: self.priority.unwrap_or_default(),
+            start: self.start.unwrap_or(Start::Now),
+            timeout: self.timeout,
+            max_retry: self.max_retry,
+        }
+    }
+}
+
+fn unknown_field(name: &str) -> Problem {
+    let hint = match nearest(name, FIELDS.iter().copied()) {
+        Some(field) => format!("did you mean {field:?}?"),
+        None => format!("a job has {}", FIELDS.join(", ")),
+    };
+    Problem::NotAllowed(format!("unknown field {:?}: {hint}", shortened(name)))
+}
+
+fn text_of(value: &RawValue) -> Result<Cow<'_, str>, String> {
+    let json = value.get();
+    let quoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    match quoted {
+        Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
+        Some(_) => serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| format!("{} has an escape that stands for no character", shortened(json))),
+        None => Err(format!("{} is not a string", shortened(json))),
+    }
+}
+
+fn read_priority(value: &RawValue) -> Result<Priority, String> {
+    let level = value.get().parse().ok().and_then(|level| Priority::new(level).ok());
+    level.ok_or_else(|| format!("{} is not 0 to {}", shortened(value.get()), Priority::MAX.level()))
+}
+
+fn read_moment(value: &RawValue) -> Result<Timestamp, String> {
+    text_of(value)?.parse().map_err(|error: beaver_actors::ids::InvalidName| error.to_string())
+}
+
+fn read_duration(value: &RawValue) -> Result<Duration, String> {
+    let duration = match value.get().parse::<u64>() {
+        Ok(ms) => from_millis(ms),
+        Err(_) => text_of(value).map_err(|_| BadDuration::Unreadable).and_then(|text| parse_duration(&text)),
+    };
+    duration.map_err(|error| format!("{} {error}", shortened(value.get())))
+}
+
+fn read_timeout(value: &RawValue) -> Result<Duration, String> {
+    match read_duration(value)? {
+        Duration::ZERO => Err(format!("{} leaves no time to run", shortened(value.get()))),
+        timeout => Ok(timeout),
+    }
+}
+
+fn read_max_retry(value: &RawValue) -> Result<u32, String> {
+    let max_retry = value.get().parse();
+    max_retry.map_err(|_| format!("{} is not a whole number from 0 to {}", shortened(value.get()), u32::MAX))
+}
+
+fn read_payload(value: &RawValue, bytes_max: usize) -> Result<Payload, Problem> {
+    let json = value.get();
+    if json.len() > bytes_max {
+        let bytes = compact_bytes(json);
+        if bytes > bytes_max {
+            return Err(Problem::TooLarge(Rejection::PayloadTooLarge { bytes, bytes_max }));
+        }
+    }
+    Payload::from_raw(value).map_err(|error| Problem::NotAllowed(error.to_string()))
+}
+
+/// How long valid JSON is without the white space between its tokens, which is how a payload is measured.
+fn compact_bytes(json: &str) -> usize {
+    let mut bytes = 0;
+    let mut in_string = false;
+    let mut escaped = false;
+    for &byte in json.as_bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            continue;
+        } else {
+            in_string = byte == b'"';
+        }
+        bytes += 1;
+    }
+    bytes
+}
+
+/// A value as an error repeats it.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}

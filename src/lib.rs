@@ -1,0 +1,11 @@
+//! The product around the engine: command line, configuration, HTTP, built-in handlers.
+//!
+//! It knows no byte of the log; everything durable is asked of `beaver_actors`.
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod handlers;
+pub mod http;
+pub mod job_json;
+pub mod logging;
