@@ -19,7 +19,7 @@ use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{BatchHeader, SegmentEnd, StoreId};
 use crate::wal::recovery::{Known, recover, settle};
-use crate::wal::writer::LogWriter;
+use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError, codec};
 
 /// The lock that keeps a second process out.
@@ -155,16 +155,14 @@ impl Boot {
             Some(found) => (found.store, found.end, found.unproven),
             None => (StoreId(self.dice.u128(..).to_le_bytes()), SegmentEnd::default(), Vec::new()),
         };
-        let mut writer = LogWriter::begin(
-            self.storage.clone(),
-            &wal_dir,
-            self.options.segment_bytes,
+        let place = LogPlace {
+            storage: self.storage.clone(),
+            dir: wal_dir,
+            segment_bytes: self.options.segment_bytes,
             store,
-            end,
-            &unproven,
-            now,
-            self.dice.fork(),
-        )?;
+            dice: self.dice.fork(),
+        };
+        let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
         let interrupted = self.settle_leases(&mut table, &mut writer, now)?;
         let duration = self.clock.ticks().saturating_sub(started);

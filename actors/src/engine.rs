@@ -203,8 +203,8 @@ pub struct Engine {
     kibibytes_max: u32,
 }
 
-/// What a job takes beside its payload while it waits in a request, roughly.
-const JOB_OVERHEAD_BYTES: usize = 256;
+/// No request may be larger: it becomes one batch of the log.
+const REQUEST_BYTES_MAX: usize = 512 << 20;
 
 impl Engine {
     /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
@@ -281,7 +281,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
     pub async fn enqueue(&self, jobs: Vec<JobSpec>) -> Result<Vec<Enqueued>, EngineError> {
-        let bytes = jobs.iter().map(|job| job.payload.as_str().len() + JOB_OVERHEAD_BYTES).sum();
+        let bytes = jobs.iter().map(JobSpec::weight).sum();
         self.ask(bytes, |reply| Submit::Enqueue { jobs, reply }).await
     }
 
@@ -359,18 +359,27 @@ impl Engine {
                 _ => Rejection::Stopping.into(),
             });
         };
-        let permits = self.take_place(bytes).inspect_err(|_| self.metrics.requests_busy.add(1))?;
+        let permits = self.take_place(bytes)?;
         let (to, answer) = oneshot::channel();
         manager.do_send(message(Reply { to, _permits: permits }));
         answer.await.unwrap_or(Err(EngineError::Unknown))
     }
 
     fn take_place(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), EngineError> {
-        // A request larger than the whole budget is let in when it is alone.
-        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kibibytes_max);
-        let request = self.requests.clone().try_acquire_owned().map_err(|_| EngineError::Busy)?;
-        let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes).map_err(|_| EngineError::Busy)?;
-        Ok((request, room))
+        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let bytes_max = (self.kibibytes_max as usize * 1024).min(REQUEST_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(Rejection::RequestTooLarge { bytes, bytes_max }.into());
+        }
+        let request = self.requests.clone().try_acquire_owned();
+        let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
+        match (request, room) {
+            (Ok(request), Ok(room)) => Ok((request, room)),
+            _ => {
+                self.metrics.requests_busy.add(1);
+                Err(EngineError::Busy)
+            }
+        }
     }
 }
 

@@ -187,8 +187,17 @@ impl JobId {
         Ok(JobId::from_valid(text))
     }
 
+    /// Length of the id as text, in bytes.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        match &self.0 {
+            Repr::Ulid(_) => ulid::ULID_LEN,
+            Repr::Text(text) => text.len(),
+        }
+    }
+
     fn from_valid(text: &str) -> JobId {
-        let canonical = (text.len() == 26).then(|| ulid::Ulid::from_string(text).ok()).flatten();
+        let canonical = (text.len() == ulid::ULID_LEN).then(|| ulid::Ulid::from_string(text).ok()).flatten();
         match canonical {
             Some(ulid) if ulid.to_string() == text => JobId(Repr::Ulid(ulid.to_bytes())),
             _ => JobId(Repr::Text(text.into())),

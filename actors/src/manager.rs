@@ -353,10 +353,8 @@ impl JobManagerActor {
             && self.gathered.count == 0
             && self.held.is_empty()
             && self.confirmed == self.table.last();
-        if is_quiet {
-            if let Some(Some(done)) = self.draining.as_mut().map(Option::take) {
-                let _ = done.send(());
-            }
+        if is_quiet && let Some(Some(done)) = self.draining.as_mut().map(Option::take) {
+            let _ = done.send(());
         }
     }
 
@@ -510,11 +508,11 @@ impl Handler<Finished> for JobManagerActor {
         if let Some(Err(rejection)) = command.map(|command| self.execute(command, now)) {
             tracing::debug!(%rejection, "a worker's report came too late and changed nothing");
         }
-        if let Some(Some(slot)) = self.workers.get_mut(worker.0 as usize) {
-            if slot.busy == Some(token) {
-                slot.busy = None;
-                self.idle.push_back(worker);
-            }
+        if let Some(Some(slot)) = self.workers.get_mut(worker.0 as usize)
+            && slot.busy == Some(token)
+        {
+            slot.busy = None;
+            self.idle.push_back(worker);
         }
         self.end_turn(ctx);
     }

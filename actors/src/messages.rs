@@ -207,8 +207,6 @@ pub struct HaltAll;
 pub struct TakeSnapshot {
     /// Told when it is done, or has failed.
     pub done: oneshot::Sender<()>,
-    /// Position up to which the log is sealed, if the caller has sealed it.
-    pub sealed: Option<Lsn>,
 }
 
 /// End the current segment, so that all before may be folded; answers the position up to which.
@@ -229,12 +227,12 @@ pub struct Prune {
 #[rtype(result = "()")]
 pub struct SnapshotTaken(pub SnapshotInfo);
 
-/// Make everything durable, seal it, and end.
+/// Make everything durable, say so in the log, and end.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct CloseLog {
-    /// Told the position up to which it is sealed; dropped if that failed.
-    pub done: oneshot::Sender<Lsn>,
+    /// Told when that is done; dropped if it failed.
+    pub done: oneshot::Sender<()>,
 }
 
 /// A child is gone.

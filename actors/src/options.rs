@@ -34,6 +34,8 @@ pub struct EngineOptions {
     pub worker_count: usize,
     /// A snapshot is taken so often, if anything happened.
     pub snapshot_interval: Duration,
+    /// Whether one is taken when the engine is stopped, too.
+    pub snapshot_at_stop: bool,
     /// How many snapshots are kept, at least 2 (the newest and the one to fall back to).
     pub snapshots_kept: usize,
     /// Snapshots older than this are deleted, but never the two newest.
@@ -42,7 +44,8 @@ pub struct EngineOptions {
     pub drain_timeout: Duration,
     /// Requests that may wait for an answer at the same time; more are answered "busy".
     pub requests_max: usize,
-    /// Bytes that those requests may hold together.
+    /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
+    /// by itself, or larger than 512 MiB, is rejected.
     pub request_bytes_max: usize,
     /// Defaults, retries, retention, limits.
     pub policy: Policy,
@@ -61,6 +64,7 @@ impl EngineOptions {
             segment_bytes: 64 << 20,
             worker_count: 8,
             snapshot_interval: Duration::from_secs(60),
+            snapshot_at_stop: true,
             snapshots_kept: 2,
             snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
             drain_timeout: Duration::from_secs(30),

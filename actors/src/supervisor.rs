@@ -357,7 +357,7 @@ impl SupervisorActor {
         ctx.stop();
     }
 
-    /// Drains: nothing new, what runs may end; then it is told to; then the log is closed and a snapshot taken.
+    /// Drains: nothing new, what runs may end; then it is told to; then a snapshot is taken and the log closed.
     fn drain(&mut self, within: Option<Duration>, ctx: &mut Context<SupervisorActor>) {
         self.stopping = true;
         let Some(children) = &self.children else {
@@ -365,6 +365,7 @@ impl SupervisorActor {
         };
         self.phase.send_replace(Phase::Draining);
         let within = within.unwrap_or(children.boot.options.drain_timeout);
+        let takes_snapshot = children.boot.options.snapshot_at_stop;
         tracing::info!(actor = "supervisor", seconds = within.as_secs_f64(), "draining");
         let (manager, wal, snapshot) =
             (children.manager.clone(), children.wal.clone(), children.snapshot.clone());
@@ -380,13 +381,15 @@ impl SupervisorActor {
                 // Whatever does not even stop is settled by the next boot, like after a crash.
                 let _ = tokio::time::timeout(HALT_WAIT, drained).await;
             }
+            if takes_snapshot {
+                let (done, taken) = oneshot::channel();
+                snapshot.do_send(TakeSnapshot { done });
+                let _ = taken.await;
+            }
             let (done, closed) = oneshot::channel();
             wal.do_send(CloseLog { done });
             // Dropped unanswered if the log fails now; then the fail-stop is on its way.
-            let sealed = closed.await.ok()?;
-            let (done, taken) = oneshot::channel();
-            snapshot.do_send(TakeSnapshot { done, sealed: Some(sealed) });
-            let _ = taken.await;
+            closed.await.ok()?;
             Some(())
         };
         ctx.spawn(steps.into_actor(self).map(|closed, supervisor, ctx| {
@@ -425,7 +428,8 @@ impl Handler<BootEnded> for SupervisorActor {
             // Asked to stop in the meantime.
             Ok(_) if self.stopping => self.end(Ending::Clean, ctx),
             Ok(recovered) => self.start_children(boot, recovered, ctx),
-            Err(error) => self.fail_stop(error.cause, error.message, ctx),
+            // Whoever started the engine says so; nothing was running that could be stopped.
+            Err(BootError { cause, message }) => self.end(Ending::Failed { cause, message }, ctx),
         }
     }
 }

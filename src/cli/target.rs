@@ -224,6 +224,8 @@ async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -
     // No workers: this process stays only as long as its answer takes.
     let mut options = settings.engine.clone();
     options.worker_count = 0;
+    // Rewriting the state of a large queue for the sake of one job would be out of proportion; the log has it.
+    options.snapshot_at_stop = false;
     let engine = Engine::start(options, Handlers::new());
     match engine.ready().await {
         Ok(()) => {

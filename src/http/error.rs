@@ -133,7 +133,9 @@ impl From<Rejection> for ApiError {
         let status = match rejection {
             Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
             Rejection::StaleToken { .. } | Rejection::Finished { .. } => StatusCode::CONFLICT,
-            Rejection::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Rejection::PayloadTooLarge { .. } | Rejection::RequestTooLarge { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Rejection::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,

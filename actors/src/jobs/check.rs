@@ -48,7 +48,7 @@ impl JobTable {
             ));
         }
         for (slot, job) in self.each() {
-            if self.slot_of(&job.id) != Some(slot) {
+            if self.ids.find(&job.id, |found| found == slot).is_none() {
                 broken.push(format!("job {} is not found by its id", job.id));
             }
         }
@@ -59,7 +59,7 @@ impl JobTable {
         let pending: Vec<Slot> = self.ready.iter(&self.links).map(|(_, slot)| slot).collect();
         let waiting: Vec<Slot> = self.waiting.iter().map(|&(_, _, slot)| slot).collect();
         let leases: Vec<Slot> = self.leases.iter().map(|&(_, _, slot)| slot).collect();
-        let mut seen = HashSet::new();
+        let mut seen = vec![false; self.jobs.len()];
         let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&JobState) -> bool| {
             for slot in slots {
                 match self.jobs.get(slot as usize).and_then(Option::as_ref) {
@@ -67,7 +67,7 @@ impl JobTable {
                     Some(job) if !fits(&job.state) => {
                         broken.push(format!("{what}: job {} is {}", job.id, job.state.status().as_str()));
                     }
-                    Some(job) if !seen.insert(slot) => {
+                    Some(job) if std::mem::replace(&mut seen[slot as usize], true) => {
                         broken.push(format!("{what}: job {} is in two indexes, or twice in one", job.id));
                     }
                     Some(_) => {}
@@ -82,7 +82,7 @@ impl JobTable {
             expect(status.as_str(), list, &|state| state.status() == status);
         }
         for (slot, job) in self.each() {
-            if !seen.contains(&slot) {
+            if !seen[slot as usize] {
                 broken.push(format!("job {} ({}) is in no index", job.id, job.state.status().as_str()));
             }
         }
@@ -97,11 +97,16 @@ impl JobTable {
     }
 
     fn check_order(&self, broken: &mut Vec<String>) {
-        let line: Vec<_> = self.ready.iter(&self.links).map(|(lane, slot)| (lane, self.job(slot))).collect();
-        for pair in line.windows(2) {
-            if pair[0].0 == pair[1].0 && place(pair[0].1) > place(pair[1].1) {
-                broken.push(format!("job {} stands before the older job {}", pair[0].1.id, pair[1].1.id));
+        let mut before = None;
+        for (lane, slot) in self.ready.iter(&self.links) {
+            let job = self.job(slot);
+            if let Some((other_lane, other)) = before
+                && other_lane == lane
+                && place(other) > place(job)
+            {
+                broken.push(format!("job {} stands before the older job {}", other.id, job.id));
             }
+            before = Some((lane, job));
         }
         if !self.ready.ranks_agree(|slot| self.job(slot)) {
             broken.push("a lane is not ranked by its head".to_owned());

@@ -44,6 +44,18 @@ impl JobSpec {
     }
 }
 
+/// What a job takes beside its texts while it waits in a request, roughly; more than its event takes in the log.
+const OVERHEAD_BYTES: usize = 128;
+
+impl JobSpec {
+    /// Bytes that this job counts for in the limits on requests: its texts, and 128 for the rest.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let names = self.queue.as_str().len() + self.kind.as_str().len();
+        self.payload.as_str().len() + names + self.id.as_ref().map_or(0, JobId::text_len) + OVERHEAD_BYTES
+    }
+}
+
 /// When a job may run first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -140,6 +152,16 @@ pub enum Rejection {
         /// What is allowed.
         bytes_max: usize,
     },
+    /// All jobs of a request together are larger than the server takes at once.
+    #[error(
+        "the request holds {bytes} bytes of jobs, and at most {bytes_max} are allowed (request_bytes_max): send fewer at once"
+    )]
+    RequestTooLarge {
+        /// What was given: see [`JobSpec::weight`].
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
     /// There are as many unfinished jobs as the policy allows.
     #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
     QueueFull {
@@ -163,6 +185,7 @@ impl Rejection {
             Rejection::StaleToken { .. } => "stale_token",
             Rejection::Finished { .. } => "finished",
             Rejection::PayloadTooLarge { .. } => "payload_too_large",
+            Rejection::RequestTooLarge { .. } => "request_too_large",
             Rejection::QueueFull { .. } => "queue_full",
             Rejection::DiskFull => "disk_full",
             Rejection::Stopping => "stopping",

@@ -15,6 +15,7 @@ pub mod policy;
 
 mod check;
 mod decide;
+mod id_index;
 mod list;
 mod names;
 mod ready;

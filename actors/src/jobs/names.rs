@@ -18,15 +18,21 @@ pub(crate) struct KindKey(pub u32);
 pub(crate) struct Interner<N> {
     names: Vec<N>,
     numbers: HashMap<N, u32>,
+    /// Most names are the same as the one before; comparing is cheaper than hashing.
+    last: u32,
 }
 
 impl<N: Clone + Eq + Hash> Interner<N> {
     pub fn new() -> Interner<N> {
-        Interner { names: Vec::new(), numbers: HashMap::new() }
+        Interner { names: Vec::new(), numbers: HashMap::new(), last: 0 }
     }
 
     pub fn intern(&mut self, name: &N) -> u32 {
+        if self.names.get(self.last as usize) == Some(name) {
+            return self.last;
+        }
         if let Some(number) = self.numbers.get(name) {
+            self.last = *number;
             return *number;
         }
         let number = u32::try_from(self.names.len()).expect("fewer than 2^32 names fit in memory");

@@ -31,6 +31,8 @@ pub(crate) struct Ready {
     lanes: Vec<Lane>,
     numbers: HashMap<LaneKey, LaneNumber>,
     kinds: Vec<Kind>,
+    /// Most jobs go to the lane of the one before.
+    last: LaneNumber,
 }
 
 #[derive(Debug)]
@@ -106,7 +108,11 @@ impl Ready {
 
     fn lane_of(&mut self, job: &Job) -> LaneNumber {
         let key = (job.queue, job.kind, job.priority);
+        if self.lanes.get(self.last as usize).is_some_and(|lane| lane.key == key) {
+            return self.last;
+        }
         if let Some(number) = self.numbers.get(&key) {
+            self.last = *number;
             return *number;
         }
         let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");

@@ -3,16 +3,11 @@
 //! `apply` is deterministic: the same events in the same order give the same table on every machine and in every
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
 //! counters) follow from the jobs alone and are rebuilt by [`JobTable::restore`].
-//!
-//! The hash of the id index is keyed at random, against producers that choose ids to collide; nothing iterates
-//! over that index, so this never shows.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
-
-use hashbrown::HashTable;
 
 use super::event::{Change, Event, NewJob};
+use super::id_index::IdIndex;
 use super::job::{Finish, Job, JobState, JobView, Lease, Misfit, Status};
 use super::list::{Links, List, Slot};
 use super::names::{Interner, KindKey, QueueKey};
@@ -82,8 +77,7 @@ pub struct JobTable {
     pub(super) jobs: Vec<Option<Job>>,
     pub(super) links: Vec<Links>,
     pub(super) free: Vec<Slot>,
-    pub(super) ids: HashTable<Slot>,
-    hasher: RandomState,
+    pub(super) ids: IdIndex,
     pub(super) queues: Interner<QueueName>,
     pub(super) kinds: Interner<KindName>,
     /// Kinds that a worker of this process handles.
@@ -121,8 +115,7 @@ impl JobTable {
             jobs: Vec::new(),
             links: Vec::new(),
             free: Vec::new(),
-            ids: HashTable::new(),
-            hasher: RandomState::new(),
+            ids: IdIndex::default(),
             queues: Interner::new(),
             kinds,
             handled,
@@ -342,7 +335,7 @@ impl JobTable {
     }
 
     pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
-        self.ids.find(self.hasher.hash_one(id), |&slot| self.job(slot).id == *id).copied()
+        self.ids.find(id, |slot| self.job(slot).id == *id)
     }
 
     fn add(&mut self, lsn: Lsn, at: Timestamp, new: NewJob) -> Result<(), Misfit> {
@@ -393,7 +386,6 @@ impl JobTable {
     /// Puts a job into a free slot and into the id index, and into no other.
     fn store(&mut self, record: JobRecord) -> Slot {
         let job = self.job_of(record);
-        let hash = self.hasher.hash_one(&job.id);
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -402,16 +394,14 @@ impl JobTable {
                 Slot::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs fit in memory")
             }
         };
+        self.ids.insert(&job.id, slot);
         self.jobs[slot as usize] = Some(job);
-        let (jobs, hasher) = (&self.jobs, &self.hasher);
-        self.ids.insert_unique(hash, slot, |&slot| hasher.hash_one(&occupied(jobs, slot).id));
         slot
     }
 
     fn drop_job(&mut self, slot: Slot) {
         let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
-        let entry = self.ids.find_entry(self.hasher.hash_one(&job.id), |&other| other == slot);
-        entry.ok().expect("every job is in the id index").remove();
+        self.ids.remove(&job.id, slot);
         self.free.push(slot);
     }
 

@@ -140,7 +140,7 @@ impl Actor for SnapshotActor {
     fn started(&mut self, ctx: &mut Context<SnapshotActor>) {
         ctx.run_interval(self.settings.interval, |_, ctx| {
             let (done, _) = tokio::sync::oneshot::channel();
-            ctx.notify(TakeSnapshot { done, sealed: None });
+            ctx.notify(TakeSnapshot { done });
         });
     }
 }
@@ -149,11 +149,6 @@ impl Handler<TakeSnapshot> for SnapshotActor {
     type Result = ();
 
     fn handle(&mut self, request: TakeSnapshot, ctx: &mut Context<SnapshotActor>) {
-        if let Some(sealed) = request.sealed {
-            self.take(sealed);
-            let _ = request.done.send(());
-            return;
-        }
         let sealed = self.settings.seal.send(Seal).into_actor(self);
         ctx.wait(sealed.map(|sealed, actor, _| {
             // No answer: the log is closed, or has no space for another segment.

@@ -266,16 +266,10 @@ impl Handler<CloseLog> for WalActor {
     fn handle(&mut self, close: CloseLog, ctx: &mut Context<WalActor>) {
         self.flush(ctx);
         let now = self.settings.clock.now();
-        let Some(mut writer) = self.writer.take() else { return };
-        // Sealed, so that the last snapshot can hold everything; without space it just is not.
-        let sealed = match writer.rotate(now) {
-            Ok(sealed) => sealed,
-            Err(WalError::Full { .. }) => Lsn::ZERO,
-            Err(error) => return self.fail(&error),
-        };
+        let Some(writer) = self.writer.take() else { return };
         match writer.close(now) {
             Ok(_) => {
-                let _ = close.done.send(sealed);
+                let _ = close.done.send(());
             }
             Err(error) => self.fail(&error),
         }

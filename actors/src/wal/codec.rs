@@ -114,71 +114,102 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
+/// Reads events; remembers the names that it read last, as the next event mostly has the same.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    queue: Option<QueueName>,
+    kind: Option<KindName>,
+}
+
 /// Takes one event from the front of `bytes`.
 ///
 /// # Errors
 /// See [`CodecError`].
 pub fn decode(bytes: &mut &[u8]) -> Result<Event, CodecError> {
-    let (kind, version, body) = open_envelope(bytes)?;
-    if version != VERSION {
-        return Err(CodecError::Unknown { kind, version });
-    }
-    let (at, change) = match kind {
-        kind::ENQUEUE => {
-            let EnqueueV1(at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry) =
-                read(body)?;
-            let new = NewJob {
-                id,
-                queue: QueueName::parse(queue).map_err(invalid)?,
-                kind: KindName::parse(job_kind).map_err(invalid)?,
-                payload: Payload::trusted(payload),
-                priority: Priority::new(priority).map_err(invalid)?,
-                run_at: (run_at != Timestamp(0)).then_some(run_at),
-                timeout_ms,
-                max_retry,
-            };
-            (at, Change::Enqueue(Box::new(new)))
+    Decoder::default().decode(bytes)
+}
+
+impl Decoder {
+    /// Takes one event from the front of `bytes`.
+    ///
+    /// # Errors
+    /// See [`CodecError`].
+    pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Event, CodecError> {
+        let (kind, version, body) = open_envelope(bytes)?;
+        if version != VERSION {
+            return Err(CodecError::Unknown { kind, version });
         }
-        kind::DISPATCH => {
-            let DispatchV1(at, job, worker, attempt, deadline) = read(body)?;
-            (at, Change::Dispatch { job, worker, attempt, deadline })
-        }
-        kind::ACK => {
-            let AckV1(at, job, token, result) = read(body)?;
-            (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
-        }
-        kind::RETRY | kind::TIMEOUT => {
-            let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
-            let (failure, result) = (failure(sort, message)?, result.map(Payload::trusted));
-            match kind {
-                kind::RETRY => (at, Change::Retry { job, token, failure, retry_at, result }),
-                _ => (at, Change::Timeout { job, token, failure, retry_at, result }),
+        let (at, change) = match kind {
+            kind::ENQUEUE => {
+                let EnqueueV1(at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry) =
+                    read(body)?;
+                let new = NewJob {
+                    id,
+                    queue: self.queue(queue)?,
+                    kind: self.kind(job_kind)?,
+                    payload: Payload::trusted(payload),
+                    priority: Priority::new(priority).map_err(invalid)?,
+                    run_at: (run_at != Timestamp(0)).then_some(run_at),
+                    timeout_ms,
+                    max_retry,
+                };
+                (at, Change::Enqueue(Box::new(new)))
             }
+            kind::DISPATCH => {
+                let DispatchV1(at, job, worker, attempt, deadline) = read(body)?;
+                (at, Change::Dispatch { job, worker, attempt, deadline })
+            }
+            kind::ACK => {
+                let AckV1(at, job, token, result) = read(body)?;
+                (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
+            }
+            kind::RETRY | kind::TIMEOUT => {
+                let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
+                let (failure, result) = (failure(sort, message)?, result.map(Payload::trusted));
+                match kind {
+                    kind::RETRY => (at, Change::Retry { job, token, failure, retry_at, result }),
+                    _ => (at, Change::Timeout { job, token, failure, retry_at, result }),
+                }
+            }
+            kind::REQUEUE => {
+                let RequeueV1(at, job, token, sort, message) = read(body)?;
+                (at, Change::Requeue { job, token, failure: failure(sort, message)? })
+            }
+            kind::DEAD => {
+                let DeadV1(at, job, token, sort, message, result) = read(body)?;
+                let result = result.map(Payload::trusted);
+                (at, Change::Dead { job, token, failure: failure(sort, message)?, result })
+            }
+            kind::CANCEL => {
+                let CancelV1(at, job) = read(body)?;
+                (at, Change::Cancel { job })
+            }
+            kind::PROMOTE => {
+                let PromoteV1(at, due, number) = read(body)?;
+                (at, Change::Promote { due, number })
+            }
+            kind::FORGET => {
+                let ForgetV1(at, completed, dead, cancelled) = read(body)?;
+                (at, Change::Forget { completed, dead, cancelled })
+            }
+            _ => return Err(CodecError::Unknown { kind, version }),
+        };
+        Ok(Event { at, change })
+    }
+
+    fn queue(&mut self, name: &str) -> Result<QueueName, CodecError> {
+        match &self.queue {
+            Some(queue) if queue.as_str() == name => Ok(queue.clone()),
+            _ => Ok(self.queue.insert(QueueName::parse(name).map_err(invalid)?).clone()),
         }
-        kind::REQUEUE => {
-            let RequeueV1(at, job, token, sort, message) = read(body)?;
-            (at, Change::Requeue { job, token, failure: failure(sort, message)? })
+    }
+
+    fn kind(&mut self, name: &str) -> Result<KindName, CodecError> {
+        match &self.kind {
+            Some(kind) if kind.as_str() == name => Ok(kind.clone()),
+            _ => Ok(self.kind.insert(KindName::parse(name).map_err(invalid)?).clone()),
         }
-        kind::DEAD => {
-            let DeadV1(at, job, token, sort, message, result) = read(body)?;
-            let result = result.map(Payload::trusted);
-            (at, Change::Dead { job, token, failure: failure(sort, message)?, result })
-        }
-        kind::CANCEL => {
-            let CancelV1(at, job) = read(body)?;
-            (at, Change::Cancel { job })
-        }
-        kind::PROMOTE => {
-            let PromoteV1(at, due, number) = read(body)?;
-            (at, Change::Promote { due, number })
-        }
-        kind::FORGET => {
-            let ForgetV1(at, completed, dead, cancelled) = read(body)?;
-            (at, Change::Forget { completed, dead, cancelled })
-        }
-        _ => return Err(CodecError::Unknown { kind, version }),
-    };
-    Ok(Event { at, change })
+    }
 }
 
 fn failure(sort: u8, message: &str) -> Result<Failure, CodecError> {

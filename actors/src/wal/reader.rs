@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::WalError;
-use super::codec::{self, CodecError};
+use super::codec::{CodecError, Decoder};
 use super::format::{
     BATCH_HEADER_BYTES, BATCH_MAGIC, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd,
     SegmentHeader, checksum,
@@ -210,6 +210,7 @@ pub fn events<'a>(
     let mut rest = batch.payload;
     let mut at = batch.header.first;
     let mut left = batch.header.count;
+    let mut decoder = Decoder::default();
     std::iter::from_fn(move || {
         if left == 0 {
             return (!std::mem::take(&mut rest).is_empty()).then(|| {
@@ -220,7 +221,7 @@ pub fn events<'a>(
         let lsn = at;
         at = at.next();
         left -= 1;
-        Some(codec::decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
+        Some(decoder.decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
             left = 0;
             rest = &[];
             let problem = format!("event {lsn}: {error}");

@@ -18,6 +18,20 @@ const BATCH_BYTES_TARGET: usize = 8 << 20;
 /// Zeros are written this many at a time when the next segment is prepared.
 const ZEROS_AT_ONCE: usize = 1 << 20;
 
+/// Where a log is and whose it is.
+pub struct LogPlace {
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The directory of its segments.
+    pub dir: PathBuf,
+    /// The size of one.
+    pub segment_bytes: u64,
+    /// The data directory's identity.
+    pub store: StoreId,
+    /// Where salts come from.
+    pub dice: fastrand::Rng,
+}
+
 /// The end of the log that grows. One owner, one thread.
 pub struct LogWriter {
     storage: Arc<dyn Storage>,
@@ -66,15 +80,13 @@ impl LogWriter {
     /// # Errors
     /// The storage reported an error. What was there before is untouched, so it may be tried again.
     pub fn begin(
-        storage: Arc<dyn Storage>,
-        dir: &Path,
-        segment_bytes: u64,
-        store: StoreId,
+        place: LogPlace,
         end: SegmentEnd,
         unproven: &[Group],
         now: Timestamp,
-        mut dice: fastrand::Rng,
     ) -> Result<LogWriter, WalError> {
+        let LogPlace { storage, dir, segment_bytes, store, mut dice } = place;
+        let dir = dir.as_path();
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
         let header = SegmentHeader {
             salt: dice.u32(..),

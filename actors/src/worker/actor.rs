@@ -144,10 +144,10 @@ async fn end_within(
     task: &mut JoinHandle<Result<Option<Payload>, JobError>>,
     grace: Option<Duration>,
 ) -> Option<Result<Result<Option<Payload>, JobError>, JoinError>> {
-    if let Some(grace) = grace {
-        if let Ok(ended) = tokio::time::timeout(grace, &mut *task).await {
-            return Some(ended);
-        }
+    if let Some(grace) = grace
+        && let Ok(ended) = tokio::time::timeout(grace, &mut *task).await
+    {
+        return Some(ended);
     }
     task.abort();
     // A handler that blocks its thread does not notice; its worker is needed, so it is left behind.

@@ -128,6 +128,8 @@ fn engine_with_two_snapshots() -> StepEngine {
     beaver
 }
 
+type Accident = Box<dyn Fn(&mut Vec<u8>)>;
+
 /// Row 27.
 #[test]
 fn whatever_happens_to_the_newest_snapshot_the_one_before_and_the_log_give_the_same_state() {
@@ -136,7 +138,7 @@ fn whatever_happens_to_the_newest_snapshot_the_one_before_and_the_log_give_the_s
     let image = beaver.image();
     let len = beaver.storage.bytes(&newest).len();
     let original = beaver.storage.fork();
-    let mut accidents: Vec<Box<dyn Fn(&mut Vec<u8>)>> = Vec::new();
+    let mut accidents: Vec<Accident> = Vec::new();
     for bit in 0..len * 8 {
         // A flipped version is another error, which its own test is about.
         if !(8..12).contains(&(bit / 8)) {
@@ -152,7 +154,8 @@ fn whatever_happens_to_the_newest_snapshot_the_one_before_and_the_log_give_the_s
         beaver.storage.tamper(&newest, accident);
         beaver.boot().unwrap_or_else(|error| panic!("accident {number}: {error}"));
         assert_eq!(beaver.image(), image, "accident {number}");
-        assert_eq!(beaver.storage.paths(SNAPSHOTS), [older.clone()], "accident {number}: it was set aside");
+        let left = beaver.storage.paths(SNAPSHOTS);
+        assert_eq!(left, std::slice::from_ref(&older), "accident {number}: it was set aside");
         assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1, "accident {number}");
     }
 }
