@@ -55,6 +55,7 @@
 //! | a seal in the last segment | its successor is gone | refuse |
 //! | a segment missing, doubled, renamed, or of another store | damage | refuse |
 //! | an event of unknown type or version | a newer beaver wrote it | refuse |
+//! | a last segment without any event that was proven durable | a start without work | replaced, under its number, by the new segment |
 //! | valid batches that were not proven durable | perhaps only in the page cache | appended again to a new segment, synced before serving |
 //!
 //! Durable positions are seen in batch headers (also in those that still parse behind the invalid one), in the

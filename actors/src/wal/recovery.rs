@@ -255,7 +255,12 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Resu
         }
     };
     batches.retain(|group| group.last() > proven);
-    let end = ends.into_iter().rfind(|end| end.last <= proven).expect("the oldest end kept is proven");
+    let mut end = ends.into_iter().rfind(|end| end.last <= proven).expect("the oldest end kept is proven");
+    if end.last == reader.header.predecessor.last {
+        // Nothing proven is in it: the next segment takes its number and its place, so that starting again and
+        // again leaves no trail of empty segments.
+        end = reader.header.predecessor;
+    }
     Ok(Tail { end, unproven: batches, torn })
 }
 

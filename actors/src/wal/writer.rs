@@ -75,7 +75,8 @@ pub struct Room {
 
 impl LogWriter {
     /// Begins the log's next segment behind `end` (`SegmentEnd::default()` for a new log), with `unproven`
-    /// appended again. Everything is durable when it returns.
+    /// appended again. It replaces one of its number that holds nothing else. Everything is durable when it
+    /// returns.
     ///
     /// # Errors
     /// The storage reported an error. What was there before is untouched, so it may be tried again.
@@ -125,6 +126,7 @@ impl LogWriter {
             writer.write_batch(std::slice::from_ref(group), now)?;
         }
         writer.sync()?;
+        writer.mark(now);
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.seal(end, None, now);
         writer.prepare_spare();

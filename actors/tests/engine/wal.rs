@@ -404,6 +404,34 @@ fn a_second_engine_on_the_same_directory_is_refused() {
 }
 
 #[test]
+fn starting_again_and_again_without_work_leaves_no_trail_of_segments() {
+    let mut beaver = busy_engine();
+    beaver.close();
+    beaver.boot().unwrap();
+    let image = beaver.image();
+    let count = |beaver: &StepEngine| {
+        let paths = beaver.storage.paths(WAL).into_iter();
+        paths.filter(|path| path.extension().is_some_and(|end| end == "wal")).count()
+    };
+    for round in 0..5 {
+        match round % 2 {
+            0 => beaver.crash_keeping_only_synced_bytes(),
+            _ => {
+                beaver.close();
+                beaver.boot().unwrap();
+            }
+        }
+        assert_eq!(count(&beaver), 2, "round {round}: {:?}", beaver.storage.paths(WAL));
+        assert_eq!(beaver.image(), image, "round {round}");
+    }
+    beaver.enqueue("mail");
+    beaver.sync();
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(count(&beaver), 3);
+    assert_eq!(beaver.image().len(), image.len() + 1);
+}
+
+#[test]
 fn replaying_the_log_twice_gives_the_same_state() {
     let mut beaver = busy_engine();
     beaver.crash_keeping_everything();
