@@ -425,8 +425,8 @@ fn starting_again_and_again_without_work_leaves_no_trail_of_segments() {
         assert_eq!(beaver.image(), image, "round {round}");
     }
     beaver.enqueue("mail");
-    beaver.sync();
-    beaver.crash_keeping_only_synced_bytes();
+    beaver.close();
+    beaver.boot().unwrap();
     assert_eq!(count(&beaver), 3);
     assert_eq!(beaver.image().len(), image.len() + 1);
 }
