@@ -12,7 +12,6 @@
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +48,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const INTENSITY: usize = 5;
 /// See [`INTENSITY`].
 const INTENSITY_WINDOW: Duration = Duration::from_secs(10);
+/// How long the end of the log's actor is waited for.
+const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// How long jobs that were told to stop may take, beyond the drain time.
 const HALT_WAIT: Duration = Duration::from_secs(15);
 
@@ -108,6 +109,9 @@ pub struct SupervisorActor {
     children: Option<Children>,
     lives: HashMap<ChildId, Life>,
     stopping: bool,
+    /// How it ends, as soon as that is known.
+    ending: Option<Ending>,
+    log_is_gone: bool,
 }
 
 /// How often a child has been started, and when it ended lately.
@@ -127,7 +131,6 @@ struct Children {
     runtime: runtime::Handle,
     arbiters: Arbiters,
     boot: Boot,
-    _lock: Box<dyn Any + Send>,
 }
 
 /// The threads that actors live on.
@@ -180,6 +183,8 @@ impl SupervisorActor {
             children: None,
             lives: HashMap::new(),
             stopping: false,
+            ending: None,
+            log_is_gone: false,
         }
     }
 
@@ -207,7 +212,7 @@ impl SupervisorActor {
         };
         let guard = self.guard(ChildId::Wal, ctx);
         let wal = WalActor::start_in_arbiter(&arbiters.wal.handle(), |_| {
-            WalActor::new(writer, wal_settings, guard)
+            WalActor::new(writer, wal_settings, lock, guard)
         });
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
@@ -253,7 +258,6 @@ impl SupervisorActor {
             runtime: runtime::Handle::current(),
             arbiters,
             boot,
-            _lock: lock,
         };
         for number in 0..children.boot.options.worker_count {
             let id = WorkerId(u32::try_from(number).unwrap_or(u32::MAX));
@@ -336,23 +340,38 @@ impl SupervisorActor {
 
     /// Ends everything at once. What was not confirmed is answered "unknown"; the next start recovers from disk.
     fn fail_stop(&mut self, cause: FailCause, message: String, ctx: &mut Context<SupervisorActor>) {
-        if let Phase::Stopped(_) = *self.phase.borrow() {
+        if self.ending.is_some() {
             return;
         }
         tracing::error!(actor = "supervisor", ?cause, message, "fail-stop");
         self.end(Ending::Failed { cause, message }, ctx);
     }
 
+    /// Tells all children to end, and has ended itself when the log has: only then is the data directory free.
     fn end(&mut self, ending: Ending, ctx: &mut Context<SupervisorActor>) {
         self.stopping = true;
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(ending);
+        self.manager.send_replace(None);
+        let Some(children) = &self.children else { return self.has_ended(ctx) };
+        children.workers.iter().for_each(|worker| worker.do_send(End));
+        children.snapshot.do_send(End);
+        children.manager.do_send(End);
+        children.wal.do_send(End);
+        if self.log_is_gone {
+            return self.has_ended(ctx);
+        }
+        // A disk that hangs must not keep the process from ending.
+        ctx.run_later(LOG_END_WAIT, |supervisor, ctx| supervisor.has_ended(ctx));
+    }
+
+    fn has_ended(&mut self, ctx: &mut Context<SupervisorActor>) {
+        let Some(ending) = self.ending.clone() else { return };
         if let Some(children) = self.children.take() {
-            children.workers.iter().for_each(|worker| worker.do_send(End));
-            children.snapshot.do_send(End);
-            children.manager.do_send(End);
-            children.wal.do_send(End);
             children.arbiters.stop();
         }
-        self.manager.send_replace(None);
         self.phase.send_replace(Phase::Stopped(ending));
         ctx.stop();
     }
@@ -439,6 +458,12 @@ impl Handler<ChildExited> for SupervisorActor {
 
     fn handle(&mut self, exited: ChildExited, ctx: &mut Context<SupervisorActor>) {
         let ChildExited { child, generation, panicked } = exited;
+        if child == ChildId::Wal {
+            self.log_is_gone = true;
+            if self.ending.is_some() {
+                return self.has_ended(ctx);
+            }
+        }
         if self.stopping && !panicked {
             tracing::debug!(actor = %child, generation, "ended");
             return;

@@ -3,6 +3,7 @@
 //! It has an Arbiter, and so a thread, of its own, because it blocks on the disk. While it does, the next batch
 //! gathers in its mailbox: the slower the disk, the larger the batches; no timer adds latency.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,13 +51,21 @@ pub struct WalActor {
     sync_is_due: bool,
     full: bool,
     looking_for_space: bool,
+    /// The data directory's lock: dropped after the writer, so that nobody else writes before this one is gone,
+    /// and before the guard, so that who hears of the end finds the directory free.
+    _lock: Box<dyn Any + Send>,
     _guard: ExitGuard,
 }
 
 impl WalActor {
     /// Around a writer that has just begun its segment.
     #[must_use]
-    pub fn new(writer: LogWriter, settings: WalSettings, guard: ExitGuard) -> WalActor {
+    pub fn new(
+        writer: LogWriter,
+        settings: WalSettings,
+        lock: Box<dyn Any + Send>,
+        guard: ExitGuard,
+    ) -> WalActor {
         WalActor {
             writer: Some(writer),
             settings,
@@ -67,6 +76,7 @@ impl WalActor {
             sync_is_due: false,
             full: false,
             looking_for_space: false,
+            _lock: lock,
             _guard: guard,
         }
     }

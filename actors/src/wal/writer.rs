@@ -355,16 +355,6 @@ impl LogWriter {
         let durable = self.sync()?;
         self.mark(now);
         self.sync()?;
-        let partial = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
-        let made = match &self.spare {
-            Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),
-            Spare::Ready => true,
-            Spare::Failed(_) => false,
-        };
-        if made {
-            // Boot removes it, too; this only gives its space back sooner.
-            let _ = self.storage.remove(&partial);
-        }
         Ok(durable)
     }
 
@@ -462,6 +452,21 @@ impl LogWriter {
         })();
         if let Err(error) = result {
             tracing::warn!(segment = %path.display(), %error, "the segment was not sealed");
+        }
+    }
+}
+
+impl Drop for LogWriter {
+    /// Waits for the spare segment, so that nothing writes in this directory any more, and gives its space back.
+    fn drop(&mut self) {
+        let made = match &self.spare {
+            Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),
+            Spare::Ready => true,
+            Spare::Failed(_) => false,
+        };
+        if made {
+            // Boot removes it, too.
+            let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
         }
     }
 }
