@@ -1,7 +1,7 @@
 //! The pure part: what a job is and how it changes. No actix, no tokio, no files, no clock, no dice of its own.
 //!
 //! Reading order: [`job`] (a job and its states), [`command`] (what can be asked), [`event`] (what can
-//! happen), [`table`] (decide and apply), [`ready`] and [`list`] (the indexes), [`policy`] (the numbers).
+//! happen), [`table`] (decide and apply), `ready` and `list` (the indexes), [`policy`] (the numbers).
 //!
 //! ```text
 //! Command --decide(&table, now, dice)--> Event --(logged)--> apply(&mut table) --> new state

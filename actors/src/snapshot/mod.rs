@@ -1,6 +1,6 @@
 //! Snapshots: an image of the whole state at a position of the log, so that the log before it may go.
 //!
-//! Reading order: [`format`] (the file), [`fold`] (previous image + log = next image), [`store`] (the directory:
+//! Reading order: [`mod@format`] (the file), [`fold`] (previous image + log = next image), [`store`] (the directory:
 //! publish, load, fall back, retain), [`actor`] (when it happens).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the

@@ -1,6 +1,6 @@
 //! The write-ahead log: every event, in order, on disk before anybody hears of it.
 //!
-//! Reading order: [`codec`] (an event as bytes), [`format`] (headers), [`reader`] (one segment), [`recovery`] (the
+//! Reading order: [`codec`] (an event as bytes), [`mod@format`] (headers), [`reader`] (one segment), [`recovery`] (the
 //! whole log at boot), [`writer`] (appending), [`actor`] (the actor around the writer).
 //!
 //! # Promises

@@ -12,18 +12,23 @@
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+mod arbiters;
+mod policy;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, WrapFuture,
 };
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
+pub use self::policy::ChildId;
+
+use self::arbiters::Arbiters;
+use self::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
 use crate::boot::{Boot, BootError, Recovered};
 use crate::engine::{Ending, FailCause, Phase, Progress};
 use crate::guard::ExitGuard;
@@ -40,63 +45,10 @@ use crate::wal::recovery::replay_sealed;
 use crate::worker::actor::{WorkerActor, WorkerSettings};
 use crate::worker::handler::Handlers;
 
-/// The first restart waits this long; each further one within [`INTENSITY_WINDOW`] twice as long.
-const BACKOFF: Duration = Duration::from_millis(50);
-/// No restart waits longer.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// So many restarts of one child within [`INTENSITY_WINDOW`] are tolerated.
-const INTENSITY: usize = 5;
-/// See [`INTENSITY`].
-const INTENSITY_WINDOW: Duration = Duration::from_secs(10);
 /// How long the end of the log's actor is waited for.
 const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// How long jobs that were told to stop may take, beyond the drain time.
 const HALT_WAIT: Duration = Duration::from_secs(15);
-
-/// One of the supervisor's children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChildId {
-    /// The log.
-    Wal,
-    /// The job table.
-    Manager,
-    /// Snapshots.
-    Snapshot,
-    /// One of the pool.
-    Worker(WorkerId),
-}
-
-impl fmt::Display for ChildId {
-    /// As a path in the tree.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ChildId::Wal => f.write_str("supervisor/wal"),
-            ChildId::Manager => f.write_str("supervisor/manager"),
-            ChildId::Snapshot => f.write_str("supervisor/snapshot"),
-            ChildId::Worker(worker) => write!(f, "supervisor/{worker}"),
-        }
-    }
-}
-
-/// What the supervisor does about a child that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    RestartAfter(Duration),
-    Escalate,
-    FailStop,
-}
-
-/// The restart policy: `crashes` counts this child's ends within the window, this one included.
-fn verdict(child: ChildId, crashes: usize) -> Verdict {
-    match child {
-        ChildId::Wal | ChildId::Manager => Verdict::FailStop,
-        ChildId::Worker(_) | ChildId::Snapshot if crashes > INTENSITY => Verdict::Escalate,
-        ChildId::Worker(_) | ChildId::Snapshot => {
-            let doublings = u32::try_from(crashes).unwrap_or(u32::MAX).saturating_sub(1).min(16);
-            Verdict::RestartAfter((BACKOFF * 2_u32.pow(doublings)).min(BACKOFF_MAX))
-        }
-    }
-}
 
 /// The actor.
 pub struct SupervisorActor {
@@ -114,13 +66,6 @@ pub struct SupervisorActor {
     log_is_gone: bool,
 }
 
-/// How often a child has been started, and when it ended lately.
-#[derive(Default)]
-struct Life {
-    generation: u64,
-    ends: VecDeque<Duration>,
-}
-
 /// Addresses of all children, and what it takes to build those that may be restarted.
 struct Children {
     wal: Addr<WalActor>,
@@ -131,31 +76,6 @@ struct Children {
     runtime: runtime::Handle,
     arbiters: Arbiters,
     boot: Boot,
-}
-
-/// The threads that actors live on.
-struct Arbiters {
-    wal: Arbiter,
-    manager: Arbiter,
-    snapshot: Arbiter,
-    workers: Arbiter,
-}
-
-impl Arbiters {
-    fn start() -> Arbiters {
-        Arbiters {
-            wal: Arbiter::new(),
-            manager: Arbiter::new(),
-            snapshot: Arbiter::new(),
-            workers: Arbiter::new(),
-        }
-    }
-
-    fn stop(&self) {
-        for arbiter in [&self.wal, &self.manager, &self.snapshot, &self.workers] {
-            arbiter.stop();
-        }
-    }
 }
 
 /// Recovery has ended.
@@ -330,12 +250,7 @@ impl SupervisorActor {
     fn count_end(&mut self, child: ChildId) -> usize {
         let Some(children) = &self.children else { return 0 };
         let now = children.boot.clock.ticks();
-        let ends = &mut self.lives.entry(child).or_default().ends;
-        ends.push_back(now);
-        while ends.front().is_some_and(|end| now.saturating_sub(*end) > INTENSITY_WINDOW) {
-            ends.pop_front();
-        }
-        ends.len()
+        self.lives.entry(child).or_default().ended(now)
     }
 
     /// Ends everything at once. What was not confirmed is answered "unknown"; the next start recovers from disk.
@@ -534,23 +449,5 @@ impl Handler<crate::messages::Crash> for SupervisorActor {
             ChildId::Snapshot => children.snapshot.do_send(crash),
             ChildId::Worker(worker) => children.workers[worker.0 as usize].do_send(crash),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_workers_and_snapshots_are_restarted_with_growing_pauses_until_it_is_too_often() {
-        let worker = ChildId::Worker(WorkerId(3));
-        let pauses: Vec<_> = (1..=INTENSITY).map(|crashes| verdict(worker, crashes)).collect();
-        let expected = [50, 100, 200, 400, 800].map(|ms| Verdict::RestartAfter(Duration::from_millis(ms)));
-        assert_eq!(pauses, expected);
-        assert_eq!(verdict(worker, INTENSITY + 1), Verdict::Escalate);
-        assert_eq!(verdict(ChildId::Snapshot, 1), expected[0]);
-        assert_eq!(verdict(ChildId::Wal, 1), Verdict::FailStop);
-        assert_eq!(verdict(ChildId::Manager, 1), Verdict::FailStop);
-        assert_eq!(worker.to_string(), "supervisor/worker[3]");
     }
 }

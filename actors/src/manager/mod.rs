@@ -3,14 +3,21 @@
 //! Every turn is the same: decide, apply, encode the event for the log, and hold whatever follows from it (an
 //! answer, a job for a worker) until the log says that it is durable. Events that gather while the mailbox is
 //! worked through go to the log as one message.
+//!
+//! `mod.rs` is the turn itself, `turns` the messages that begin one, `effects` what is held.
+
+mod effects;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use actix::{AsyncContext, Context, Recipient, SpawnHandle};
 use tokio::sync::oneshot;
 
+use self::effects::Effect;
+use self::turns::Ship;
 use crate::clock::Clock;
 use crate::engine::{
     EngineError, EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
@@ -20,13 +27,8 @@ use crate::guard::ExitGuard;
 use crate::ids::{JobId, KindName, Lsn, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::policy::millis;
-use crate::jobs::{
-    Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, JobView, Rejection, Status,
-};
-use crate::messages::{
-    Append, Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Outcome, Reply, Run, SnapshotTaken, Submit,
-    Subscribe, WorkerDown, WorkerUp,
-};
+use crate::jobs::{Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status};
+use crate::messages::{Append, Halt, Run, Subscribe};
 use crate::metrics::Metrics;
 use crate::wal::writer::Room;
 use crate::wal::{Group, codec};
@@ -86,17 +88,6 @@ struct Worker {
     run: Recipient<Run>,
     halt: Recipient<Halt>,
     busy: Option<Token>,
-}
-
-/// What follows from an event, once that is durable.
-enum Effect {
-    Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
-    Cancelled(Reply<()>),
-    Viewed(Reply<JobView>, Box<JobView>),
-    Status(Reply<EngineStatus>, Box<EngineStatus>),
-    Rejected(Box<dyn FnOnce() + Send>),
-    Run(WorkerId, JobId, Token),
-    Halt(WorkerId, Halt),
 }
 
 impl JobManagerActor {
@@ -163,11 +154,6 @@ impl JobManagerActor {
             Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
             Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } => {}
         }
-    }
-
-    /// Holds an effect until everything so far is durable.
-    fn hold(&mut self, effect: Effect) {
-        self.held.push_back((self.table.last(), effect));
     }
 
     fn enqueue(&mut self, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
@@ -271,62 +257,6 @@ impl JobManagerActor {
         self.tell_if_drained();
     }
 
-    fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
-        let mut freed = false;
-        while let Some((after, _)) = self.held.front() {
-            if *after > self.confirmed {
-                break;
-            }
-            let Some((_, effect)) = self.held.pop_front() else { break };
-            freed |= self.perform(effect);
-        }
-        if freed {
-            // A worker whose job was cancelled before it began can take another.
-            ctx.notify(Look);
-        }
-    }
-
-    /// Lets an effect out. True if a worker has become free by it.
-    fn perform(&mut self, effect: Effect) -> bool {
-        match effect {
-            Effect::Enqueued(reply, answers) => {
-                let created = answers.iter().filter(|answer| answer.created).count();
-                self.settings.metrics.jobs_enqueued.add(created as u64);
-                reply.answer(Ok(answers));
-            }
-            Effect::Cancelled(reply) => reply.answer(Ok(())),
-            Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
-            Effect::Status(reply, status) => reply.answer(Ok(*status)),
-            Effect::Rejected(answer) => answer(),
-            Effect::Run(worker, job, token) => return self.start(worker, &job, token),
-            Effect::Halt(worker, halt) => {
-                if let Some(Some(worker)) = self.workers.get(worker.0 as usize) {
-                    worker.halt.do_send(halt);
-                }
-            }
-        }
-        false
-    }
-
-    /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.
-    fn start(&mut self, id: WorkerId, job: &JobId, token: Token) -> bool {
-        let Some(Some(worker)) = self.workers.get_mut(id.0 as usize) else { return false };
-        if worker.busy != Some(token) {
-            return false;
-        }
-        match self.table.assignment(job) {
-            Some((_, assignment)) if assignment.token == token => {
-                worker.run.do_send(Run(assignment));
-                false
-            }
-            _ => {
-                worker.busy = None;
-                self.idle.push_back(id);
-                true
-            }
-        }
-    }
-
     fn set_timer(&mut self, ctx: &mut Context<JobManagerActor>, now: Timestamp) {
         let Some(due) = self.table.next_due() else { return };
         let nap = Duration::from_millis(due.since_ms(now)).min(NAP_MAX);
@@ -388,208 +318,5 @@ impl JobManagerActor {
             snapshot: self.settings.snapshot,
             recovery: self.settings.recovery,
         }
-    }
-}
-
-impl Actor for JobManagerActor {
-    type Context = Context<JobManagerActor>;
-
-    fn started(&mut self, ctx: &mut Context<JobManagerActor>) {
-        self.settings.subscribe.do_send(Subscribe(ctx.address().recipient()));
-        self.end_turn(ctx);
-    }
-}
-
-/// Send what has gathered to the log.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Ship;
-
-/// See whether there is something to do.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Look;
-
-impl Handler<Submit> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, submit: Submit, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        match submit {
-            Submit::Enqueue { jobs, reply } => match self.enqueue(jobs, now) {
-                Ok(answers) => self.hold(Effect::Enqueued(reply, answers)),
-                Err(error) => reply.answer(Err(error)),
-            },
-            Submit::Cancel { job, reply } => match self.cancel(job, now) {
-                Ok(()) => self.hold(Effect::Cancelled(reply)),
-                // What it was rejected for must be durable, too, before anybody hears of it.
-                Err(rejection) => {
-                    self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
-                }
-            },
-        }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<Ask> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
-        match ask {
-            Ask::Job { job, reply } => match self.table.view(&job) {
-                Some(view) => self.hold(Effect::Viewed(reply, Box::new(view))),
-                None => self.hold(Effect::Rejected(Box::new(move || {
-                    reply.answer(Err(Rejection::NotFound { job }.into()));
-                }))),
-            },
-            Ask::Status { reply } => {
-                let status = Box::new(self.status());
-                // While the log waits for space, an operator must still be able to see that it does.
-                match self.room.accepts_jobs {
-                    true => self.hold(Effect::Status(reply, status)),
-                    false => reply.answer(Ok(*status)),
-                }
-            }
-        }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<Ship> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Ship, _: &mut Context<JobManagerActor>) {
-        self.ship_is_due = false;
-        let next = Group { first: self.table.last().next(), ..Group::default() };
-        let group = std::mem::replace(&mut self.gathered, next);
-        if group.count > 0 {
-            // A closed mailbox means that the log has died; the supervisor ends the engine for that.
-            self.settings.wal.do_send(Append(group));
-        }
-    }
-}
-
-impl Handler<Look> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Look, ctx: &mut Context<JobManagerActor>) {
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<Confirmed> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, confirmed: Confirmed, ctx: &mut Context<JobManagerActor>) {
-        self.confirmed = self.confirmed.max(confirmed.through);
-        self.durable = self.durable.max(confirmed.durable);
-        self.room = confirmed.room;
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<Finished> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, finished: Finished, ctx: &mut Context<JobManagerActor>) {
-        let Finished { worker, job, token, outcome } = finished;
-        let command = match outcome {
-            Outcome::Succeeded(result) => Some(Command::Ack { job, token, result }),
-            Outcome::Failed(failure, result) => Some(Command::Fail { job, token, failure, result }),
-            Outcome::Interrupted => {
-                let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
-                Some(Command::Requeue { job, token, failure, counts: false })
-            }
-            // The event that cancelled it has been logged already.
-            Outcome::Cancelled => None,
-        };
-        let now = self.now();
-        if let Some(Err(rejection)) = command.map(|command| self.execute(command, now)) {
-            tracing::debug!(%rejection, "a worker's report came too late and changed nothing");
-        }
-        if let Some(Some(slot)) = self.workers.get_mut(worker.0 as usize)
-            && slot.busy == Some(token)
-        {
-            slot.busy = None;
-            self.idle.push_back(worker);
-        }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<WorkerUp> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, up: WorkerUp, ctx: &mut Context<JobManagerActor>) {
-        if let Some(slot) = self.workers.get_mut(up.worker.0 as usize) {
-            *slot = Some(Worker { run: up.run, halt: up.halt, busy: None });
-            self.idle.push_back(up.worker);
-        }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<WorkerDown> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, down: WorkerDown, ctx: &mut Context<JobManagerActor>) {
-        if let Some(slot) = self.workers.get_mut(down.worker.0 as usize) {
-            *slot = None;
-            self.idle.retain(|idle| *idle != down.worker);
-        }
-        let now = self.now();
-        for (job, token) in self.table.in_flight(Some(down.worker)) {
-            let failure = Failure::new(FailureKind::Lost, format!("{} {}", down.worker, down.cause));
-            // Its lease is held, so this is not rejected. The job may be what killed the worker: it counts.
-            let _ = self.execute(Command::Requeue { job, token, failure, counts: true }, now);
-        }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<SnapshotTaken> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, SnapshotTaken(info): SnapshotTaken, _: &mut Context<JobManagerActor>) {
-        self.settings.snapshot = Some(info.into());
-    }
-}
-
-impl Handler<Drain> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, drain: Drain, ctx: &mut Context<JobManagerActor>) {
-        self.draining = Some(Some(drain.done));
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<HaltAll> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: HaltAll, _: &mut Context<JobManagerActor>) {
-        for worker in self.workers.iter().flatten() {
-            if let Some(token) = worker.busy {
-                worker.halt.do_send(Halt { token, reason: StopReason::Shutdown });
-            }
-        }
-    }
-}
-
-impl Handler<End> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: End, ctx: &mut Context<JobManagerActor>) {
-        ctx.stop();
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Crash> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<JobManagerActor>) {
-        panic!("a test asked {} to crash", crash.0);
     }
 }

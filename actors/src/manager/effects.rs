@@ -1,0 +1,85 @@
+//! What follows from events, held until they are durable: answers, jobs for workers, orders to stop.
+
+use actix::{AsyncContext, Context};
+
+use super::JobManagerActor;
+use super::turns::Look;
+use crate::engine::EngineStatus;
+use crate::ids::{JobId, Token, WorkerId};
+use crate::jobs::JobView;
+use crate::jobs::command::Enqueued;
+use crate::messages::{Halt, Reply, Run};
+
+/// What follows from an event, once that is durable.
+pub(super) enum Effect {
+    Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
+    Cancelled(Reply<()>),
+    Viewed(Reply<JobView>, Box<JobView>),
+    Status(Reply<EngineStatus>, Box<EngineStatus>),
+    Rejected(Box<dyn FnOnce() + Send>),
+    Run(WorkerId, JobId, Token),
+    Halt(WorkerId, Halt),
+}
+
+impl JobManagerActor {
+    /// Holds an effect until everything so far is durable.
+    pub(super) fn hold(&mut self, effect: Effect) {
+        self.held.push_back((self.table.last(), effect));
+    }
+
+    pub(super) fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let mut freed = false;
+        while let Some((after, _)) = self.held.front() {
+            if *after > self.confirmed {
+                break;
+            }
+            let Some((_, effect)) = self.held.pop_front() else { break };
+            freed |= self.perform(effect);
+        }
+        if freed {
+            // A worker whose job was cancelled before it began can take another.
+            ctx.notify(Look);
+        }
+    }
+
+    /// Lets an effect out. True if a worker has become free by it.
+    fn perform(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Enqueued(reply, answers) => {
+                let created = answers.iter().filter(|answer| answer.created).count();
+                self.settings.metrics.jobs_enqueued.add(created as u64);
+                reply.answer(Ok(answers));
+            }
+            Effect::Cancelled(reply) => reply.answer(Ok(())),
+            Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
+            Effect::Status(reply, status) => reply.answer(Ok(*status)),
+            Effect::Rejected(answer) => answer(),
+            Effect::Run(worker, job, token) => return self.start(worker, &job, token),
+            Effect::Halt(worker, halt) => {
+                if let Some(Some(worker)) = self.workers.get(worker.0 as usize) {
+                    worker.halt.do_send(halt);
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.
+    fn start(&mut self, id: WorkerId, job: &JobId, token: Token) -> bool {
+        let Some(Some(worker)) = self.workers.get_mut(id.0 as usize) else { return false };
+        if worker.busy != Some(token) {
+            return false;
+        }
+        match self.table.assignment(job) {
+            Some((_, assignment)) if assignment.token == token => {
+                worker.run.do_send(Run(assignment));
+                false
+            }
+            _ => {
+                worker.busy = None;
+                self.idle.push_back(id);
+                true
+            }
+        }
+    }
+}
