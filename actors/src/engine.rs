@@ -16,6 +16,8 @@ use crate::manager::JobManagerActor;
 use crate::messages::{Ask, Reply, StopEngine, Submit};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
+use crate::snapshot::format::ImageHeader;
+use crate::snapshot::store::SnapshotInfo;
 use crate::storage::{DiskStorage, Storage};
 use crate::supervisor::SupervisorActor;
 use crate::worker::handler::Handlers;
@@ -172,6 +174,13 @@ pub struct SnapshotStatus {
     pub bytes: u64,
     /// Jobs in it.
     pub jobs: u64,
+}
+
+impl From<SnapshotInfo> for SnapshotStatus {
+    fn from(info: SnapshotInfo) -> SnapshotStatus {
+        let ImageHeader { last, taken_at, .. } = info.header;
+        SnapshotStatus { seq: last, taken_at, bytes: info.bytes, jobs: info.jobs }
+    }
 }
 
 /// What boot found.
@@ -341,7 +350,7 @@ impl Engine {
 
     /// Makes one of the actors panic, to test what follows.
     #[cfg(feature = "testing")]
-    pub fn crash(&self, child: crate::supervisor::ChildId) {
+    pub fn crash(&self, child: crate::ids::ChildId) {
         self.supervisor.do_send(crate::messages::Crash(child));
     }
 

@@ -5,8 +5,8 @@
 
 use actix::Recipient;
 
+use crate::ids::ChildId;
 use crate::messages::ChildExited;
-use crate::supervisor::ChildId;
 
 /// Lives inside an actor; reports its end to the supervisor.
 pub struct ExitGuard {

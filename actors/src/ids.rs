@@ -79,6 +79,31 @@ impl fmt::Display for WorkerId {
     }
 }
 
+/// One of the supervisor's children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChildId {
+    /// The log.
+    Wal,
+    /// The job table.
+    Manager,
+    /// Snapshots.
+    Snapshot,
+    /// One of the pool.
+    Worker(WorkerId),
+}
+
+impl fmt::Display for ChildId {
+    /// As a path in the tree.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildId::Wal => f.write_str("supervisor/wal"),
+            ChildId::Manager => f.write_str("supervisor/manager"),
+            ChildId::Snapshot => f.write_str("supervisor/snapshot"),
+            ChildId::Worker(worker) => write!(f, "supervisor/{worker}"),
+        }
+    }
+}
+
 /// A moment: milliseconds since 1970-01-01 UTC. People read and write it as RFC 3339.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);

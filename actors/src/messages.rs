@@ -29,12 +29,11 @@ use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::engine::{EngineError, EngineStatus, FailCause};
-use crate::ids::{JobId, Lsn, Token, WorkerId};
+use crate::ids::{ChildId, JobId, Lsn, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
 use crate::jobs::{Failure, JobSpec, JobView, Payload};
 use crate::snapshot::store::SnapshotInfo;
-use crate::supervisor::ChildId;
 use crate::wal::Group;
 use crate::wal::writer::Room;
 use crate::worker::handler::StopReason;

@@ -69,7 +69,7 @@ impl EngineOptions {
             snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
             drain_timeout: Duration::from_secs(30),
             requests_max: 10_000,
-            request_bytes_max: 256 << 20,
+            request_bytes_max: 512 << 20,
             policy: Policy::default(),
         }
     }

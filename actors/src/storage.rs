@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Files and directories, as far as the engine needs them.
@@ -102,6 +102,9 @@ pub(crate) fn partial_of(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Only the server's user reads and writes its files.
+const FILE_MODE: u32 = 0o600;
+
 /// The machine's disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskStorage;
@@ -113,7 +116,8 @@ impl Storage for DiskStorage {
         }
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.create_dir(parent)?;
-        match std::fs::create_dir(dir) {
+        // Payloads and results are nobody else's business.
+        match std::fs::DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
             _ => self.sync_dir(parent),
         }
@@ -133,8 +137,9 @@ impl Storage for DiskStorage {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Box::new(DiskFile(file)))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        Ok(Box::new(DiskFile(options.open(path)?)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
@@ -158,7 +163,8 @@ impl Storage for DiskStorage {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -1,3 +1,5 @@
+//! The client against servers that a test scripts: refusals, errors, connections that break off.
+
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

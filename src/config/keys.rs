@@ -231,9 +231,9 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "request_bytes_max",
         heading: STORAGE,
-        default: "256MiB",
+        default: "512MiB",
         form: Size(1..=1024 * GIB, |s, bytes| s.engine.request_bytes_max = fit(bytes)),
-        help: "Memory that waiting requests may hold together; more are answered \"busy\"",
+        help: "Memory that waiting requests may hold together, and the most that one may (never over 512MiB)",
     },
     Key {
         name: "snapshot_path",
@@ -308,7 +308,7 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "body_bytes_max",
         heading: HTTP,
-        default: "64MiB",
+        default: "256MiB",
         form: Size(1..=GIB, |s, bytes| s.http.body_bytes_max = fit(bytes)),
         help: "Largest body of a request",
     },

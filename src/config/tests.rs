@@ -97,7 +97,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("wal_path", "/fast/wal"),
     ("segment_bytes", "1MiB"),
     ("requests_max", "100"),
-    ("request_bytes_max", "64MiB"),
+    ("request_bytes_max", "300MiB"),
     ("snapshot_path", "/slow/snapshots"),
     ("snapshot_interval", "5m"),
     ("snapshots_kept", "5"),
@@ -124,7 +124,7 @@ fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
     assert_eq!(settings.default_queue.as_str(), "default");
     assert!(!settings.allow_exec);
     assert_eq!(settings.stop_grace, Duration::from_secs(5));
-    assert_eq!(settings.http.body_bytes_max, 64 << 20);
+    assert_eq!(settings.http.body_bytes_max, 256 << 20);
     assert_eq!(settings.http.connections_max, 1024);
     assert_eq!(settings.http.header_timeout, Duration::from_secs(10));
     assert_eq!(settings.http.request_timeout, Duration::from_secs(60));
@@ -394,7 +394,7 @@ fn two_values_that_do_not_go_together_are_both_named() {
         ),
         (
             Operator::new().flag("request_bytes_max", "1MiB"),
-            "body_bytes_max 64MiB (default) and request_bytes_max 1MiB (flag --request-bytes-max) do not \
+            "body_bytes_max 256MiB (default) and request_bytes_max 1MiB (flag --request-bytes-max) do not \
              go together: the largest request has to fit into the memory for requests, or it would \
               always be \"busy\"",
         ),

@@ -1,3 +1,5 @@
+//! Every field of a job, every way to get it wrong, and what the error says.
+
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName};

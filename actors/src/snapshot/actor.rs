@@ -79,7 +79,7 @@ impl SnapshotActor {
                     seq = info.header.last.0,
                     jobs = info.jobs,
                     bytes = info.bytes,
-                    milliseconds = took.as_millis(),
+                    milliseconds = took.as_secs_f64() * 1e3,
                     "snapshot taken"
                 );
                 self.settings.taken.do_send(SnapshotTaken(info));

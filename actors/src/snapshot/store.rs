@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::SnapshotError;
 use super::fold::Delta;
 use super::format::{ImageHeader, ImageReader, ImageWriter};
-use crate::engine::SnapshotStatus;
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::policy::millis;
 use crate::jobs::record::JobRecord;
@@ -30,13 +29,6 @@ pub struct SnapshotInfo {
     pub bytes: u64,
     /// Jobs in it.
     pub jobs: u64,
-}
-
-impl From<SnapshotInfo> for SnapshotStatus {
-    fn from(info: SnapshotInfo) -> SnapshotStatus {
-        let ImageHeader { last, taken_at, .. } = info.header;
-        SnapshotStatus { seq: last, taken_at, bytes: info.bytes, jobs: info.jobs }
-    }
 }
 
 impl SnapshotStore {

@@ -25,14 +25,12 @@ use actix::{
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
-pub use self::policy::ChildId;
-
 use self::arbiters::Arbiters;
 use self::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
 use crate::boot::{Boot, BootError, Recovered};
 use crate::engine::{Ending, FailCause, Phase, Progress};
 use crate::guard::ExitGuard;
-use crate::ids::WorkerId;
+use crate::ids::{ChildId, WorkerId};
 use crate::manager::{JobManagerActor, ManagerSettings};
 use crate::messages::{
     AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
@@ -401,7 +399,7 @@ impl Handler<ChildExited> for SupervisorActor {
             Verdict::RestartAfter(_) if self.stopping => {}
             Verdict::RestartAfter(backoff) => {
                 let backoff = backoff.mul_f64(1.0 + self.dice.f64() / 4.0);
-                tracing::warn!(actor = %child, milliseconds = backoff.as_millis(), "restarting");
+                tracing::warn!(actor = %child, milliseconds = backoff.as_secs_f64() * 1e3, "restarting");
                 ctx.run_later(backoff, move |supervisor, ctx| supervisor.restart(child, ctx));
             }
         }

@@ -1,35 +1,9 @@
 //! The restart policy: one `match` over which child has ended and how often lately.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
-use crate::ids::WorkerId;
-
-/// One of the supervisor's children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChildId {
-    /// The log.
-    Wal,
-    /// The job table.
-    Manager,
-    /// Snapshots.
-    Snapshot,
-    /// One of the pool.
-    Worker(WorkerId),
-}
-
-impl fmt::Display for ChildId {
-    /// As a path in the tree.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ChildId::Wal => f.write_str("supervisor/wal"),
-            ChildId::Manager => f.write_str("supervisor/manager"),
-            ChildId::Snapshot => f.write_str("supervisor/snapshot"),
-            ChildId::Worker(worker) => write!(f, "supervisor/{worker}"),
-        }
-    }
-}
+use crate::ids::ChildId;
 
 /// The first restart waits this long; each further one within [`INTENSITY_WINDOW`] twice as long.
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -81,6 +55,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::WorkerId;
 
     #[test]
     fn only_workers_and_snapshots_are_restarted_with_growing_pauses_until_it_is_too_often() {

@@ -132,7 +132,7 @@ impl WalActor {
         self.settings.metrics.log_fsync.observe_micros(took);
         if took > SLOW_SYNC {
             tracing::warn!(
-                milliseconds = took.as_millis(),
+                milliseconds = took.as_secs_f64() * 1e3,
                 "the log's disk is slow: one sync took this long"
             );
         }

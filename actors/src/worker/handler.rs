@@ -35,8 +35,8 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Option<Payload>, Job
 
 /// Runs jobs of one kind.
 ///
-/// The future runs on the engine's multi-thread runtime, never on an actor's Arbiter. It must not block its
-/// thread for long; wrap blocking work in [`tokio::task::spawn_blocking`]. A panic inside is a failed attempt.
+/// The future runs on the tokio runtime in which the engine was started, never on the Arbiter of the job table,
+/// the log or the workers. It must not block its thread for long; wrap blocking work in [`tokio::task::spawn_blocking`]. A panic inside is a failed attempt.
 pub trait JobHandler: Send + Sync + 'static {
     /// Starts one attempt. The same job may be run again after a crash: make the work idempotent, or use
     /// [`JobRun::token`] to fence it.

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use beaver_actors::clock::SystemClock;
 use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
-use beaver_actors::ids::{JobId, KindName, QueueName, WorkerId};
+use beaver_actors::ids::{ChildId, JobId, KindName, QueueName, WorkerId};
 use beaver_actors::jobs::job::FailureKind;
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Rejection, Start, Status};
 use beaver_actors::options::EngineOptions;
-use beaver_actors::supervisor::ChildId;
 use beaver_actors::testing::SimStorage;
 use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};

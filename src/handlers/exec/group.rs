@@ -36,6 +36,7 @@ struct Members {
 impl Group {
     /// Starts a program as the leader of a new group.
     pub fn start(command: &mut Command, link: Arc<WatcherLink>) -> io::Result<Group> {
+        link.starting();
         // Never a `pre_exec` here: it would make every start a plain fork (see `program.rs`).
         let leader = command.process_group(0).spawn()?;
         let id = leader.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));

@@ -70,7 +70,7 @@ pub struct ExecHandler {
 impl ExecHandler {
     /// A handler whose programs belong to that data directory; it is created if missing.
     ///
-    /// The watcher is this very program, started as `exec-watcher` with the first job.
+    /// The watcher is this very program, started as `exec-watcher` before the first job.
     ///
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.

@@ -38,7 +38,7 @@ impl WatcherProgram {
     }
 }
 
-/// Keeps a watcher informed of the process groups that run. It is started with the first of them, and again
+/// Keeps a watcher informed of the process groups that run. It is started before the first of them, and again
 /// with the next one if it dies.
 pub(super) struct WatcherLink {
     program: WatcherProgram,
@@ -58,13 +58,33 @@ impl WatcherLink {
         WatcherLink { program, mark, state: Mutex::default() }
     }
 
-    /// To be called as soon as a group runs. A watcher that is not there is a warning, not an error: the
-    /// group's leftovers would be found at the next boot.
+    /// To be called before a group is started. The watcher comes first: if the server is killed before it can
+    /// name the group, the programs in it are still found by their mark.
+    ///
+    /// A watcher that is not there is a warning, not an error: leftovers would be found at the next boot.
+    pub fn starting(&self) {
+        self.keep_watcher(&mut self.lock());
+    }
+
+    /// To be called as soon as a group runs.
     pub fn started(&self, group: Pid) {
         let mut state = self.lock();
         state.groups.insert(group);
         state.tell(&Message::Started(group));
-        if state.watcher.is_some() || !self.may_start(&state) {
+        self.keep_watcher(&mut state);
+    }
+
+    /// To be called when a group has ended, *before* its leader is reaped: from then on the number may be
+    /// somebody else's.
+    pub fn ended(&self, group: Pid) {
+        let mut state = self.lock();
+        state.groups.remove(&group);
+        state.tell(&Message::Ended(group));
+    }
+
+    /// Starts a watcher if there is none.
+    fn keep_watcher(&self, state: &mut State) {
+        if state.watcher.is_some() || !self.may_start(state) {
             return;
         }
         state.started_at = Some(Instant::now());
@@ -75,14 +95,6 @@ impl WatcherLink {
                 "no watcher: if this server is killed, programs of its jobs run on until the next boot"
             ),
         }
-    }
-
-    /// To be called when a group has ended, *before* its leader is reaped: from then on the number may be
-    /// somebody else's.
-    pub fn ended(&self, group: Pid) {
-        let mut state = self.lock();
-        state.groups.remove(&group);
-        state.tell(&Message::Ended(group));
     }
 
     fn may_start(&self, state: &State) -> bool {
@@ -195,6 +207,17 @@ mod tests {
         for message in ["+70", "+71", "-70"] {
             assert_eq!(next(&mut notes).await, (watcher, message.to_owned()));
         }
+    }
+
+    #[tokio::test]
+    async fn the_watcher_is_there_before_the_first_group() {
+        let mut notes = Notes::new();
+        let link = link_to(&notes);
+        link.starting();
+        let (watcher, mark) = next(&mut notes).await;
+        assert_eq!(mark, format!("={}", link.mark));
+        link.started(pid(70));
+        assert_eq!(next(&mut notes).await, (watcher, "+70".to_owned()));
     }
 
     #[tokio::test]

@@ -1,3 +1,5 @@
+//! The accept loop with a router of its own: limits, time-outs, draining.
+
 use std::future::Future;
 
 use axum::extract::Request;
