@@ -220,6 +220,7 @@ fn data(change: &Change) -> Value {
         }
         Change::Requeue { job: _, token, failure } => failed(*token, failure, &None),
         Change::Dead { job: _, token, failure, result } => failed(*token, failure, result),
+        Change::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
         Change::Cancel { job: _ } => json!({}),
         Change::Promote { due, number } => json!({ "due": due, "number": number }),
         Change::Forget { completed, dead, cancelled } => {

@@ -108,6 +108,15 @@ pub enum Command {
         /// Whether the attempt counts against `max_retry`: it does when the job itself may be the cause.
         counts: bool,
     },
+    /// The lease lasts longer.
+    Extend {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        token: Token,
+        /// By how much, in milliseconds.
+        by_ms: u64,
+    },
     /// Never run it (again).
     Cancel {
         /// The job.

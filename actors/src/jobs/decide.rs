@@ -47,6 +47,11 @@ impl JobTable {
                     false => Change::Requeue { job, token, failure },
                 })
             }
+            Command::Extend { job, token, by_ms } => {
+                let held = self.held_under(&job, token)?;
+                let deadline = held.lease_under(token).map_or(now, |lease| lease.deadline).plus_ms(by_ms);
+                Some(Change::Extend { job, token, deadline })
+            }
             Command::Cancel { job } => {
                 let status = self.find(&job)?.state.status();
                 if status.is_finished() {

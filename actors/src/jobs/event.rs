@@ -106,6 +106,15 @@ pub enum Change {
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
     },
+    /// The lease lasts longer.
+    Extend {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        token: Token,
+        /// When it expires now.
+        deadline: Timestamp,
+    },
     /// It was withdrawn.
     Cancel {
         /// The job.
@@ -144,6 +153,7 @@ impl Change {
             Change::Timeout { .. } => "TIMEOUT",
             Change::Requeue { .. } => "REQUEUE",
             Change::Dead { .. } => "DEAD",
+            Change::Extend { .. } => "EXTEND",
             Change::Cancel { .. } => "CANCEL",
             Change::Promote { .. } => "PROMOTE",
             Change::Forget { .. } => "FORGET",
@@ -161,6 +171,7 @@ impl Change {
             | Change::Timeout { job, .. }
             | Change::Requeue { job, .. }
             | Change::Dead { job, .. }
+            | Change::Extend { job, .. }
             | Change::Cancel { job } => Some(job),
             Change::Promote { .. } | Change::Forget { .. } => None,
         }

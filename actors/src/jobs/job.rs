@@ -303,6 +303,10 @@ impl Job {
                 self.keep_result(result);
                 self.state = JobState::Dead(Finish { at, lsn });
             }
+            Change::Extend { token, deadline, .. } => {
+                let lease = *self.lease_under(token).ok_or_else(|| misfit(self))?;
+                self.state = JobState::InFlight(Lease { deadline, ..lease });
+            }
             Change::Cancel { .. } => {
                 if self.state.status().is_finished() {
                     return Err(misfit(self));

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use self::effects::Effect;
 use self::turns::Ship;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timeline};
 use crate::engine::{
     EngineError, EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
     WorkersStatus,
@@ -67,6 +67,7 @@ pub struct ManagerSettings {
 /// The actor.
 pub struct JobManagerActor {
     table: JobTable,
+    time: Timeline,
     settings: ManagerSettings,
     /// Events since the last [`Append`].
     gathered: Group,
@@ -96,6 +97,7 @@ impl JobManagerActor {
     pub fn new(table: JobTable, settings: ManagerSettings, guard: ExitGuard) -> JobManagerActor {
         let last = table.last();
         JobManagerActor {
+            time: Timeline::begin(settings.clock.clone(), table.last_at()),
             gathered: Group { first: last.next(), ..Group::default() },
             ship_is_due: false,
             held: VecDeque::new(),
@@ -112,8 +114,16 @@ impl JobManagerActor {
         }
     }
 
-    fn now(&self) -> Timestamp {
-        self.settings.clock.now()
+    /// The time. When it has jumped, whoever holds a lease gets as much more.
+    fn now(&mut self) -> Timestamp {
+        let (now, jumped_ms) = self.time.now();
+        if jumped_ms > 0 {
+            for (job, token) in self.table.in_flight(None) {
+                // The lease is held, so this is not rejected.
+                let _ = self.execute(Command::Extend { job, token, by_ms: jumped_ms }, now);
+            }
+        }
+        now
     }
 
     /// Decides a command and records the event that follows, if one does.
@@ -152,7 +162,7 @@ impl JobManagerActor {
                 metrics.jobs_dead.add(1);
             }
             Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
-            Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } => {}
+            Change::Enqueue(_) | Change::Extend { .. } | Change::Promote { .. } | Change::Forget { .. } => {}
         }
     }
 

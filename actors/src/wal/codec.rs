@@ -27,6 +27,7 @@ mod kind {
     pub const CANCEL: u8 = 8;
     pub const PROMOTE: u8 = 9;
     pub const FORGET: u8 = 10;
+    pub const EXTEND: u8 = 11;
 }
 
 /// Bytes are not an event that this version knows.
@@ -69,6 +70,8 @@ struct RequeueV1<'a>(Timestamp, JobId, Token, u8, &'a str);
 #[derive(Serialize, Deserialize)]
 struct DeadV1<'a>(Timestamp, JobId, Token, u8, &'a str, #[serde(borrow)] Option<&'a str>);
 #[derive(Serialize, Deserialize)]
+struct ExtendV1(Timestamp, JobId, Token, Timestamp);
+#[derive(Serialize, Deserialize)]
 struct CancelV1(Timestamp, JobId);
 #[derive(Serialize, Deserialize)]
 struct PromoteV1(Timestamp, Timestamp, Lsn);
@@ -106,6 +109,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             let (sort, message) = (failure.kind.number(), &failure.message);
             write(kind::DEAD, &(at, job, token, sort, message, text(result)), out);
         }
+        Change::Extend { job, token, deadline } => write(kind::EXTEND, &(at, job, token, deadline), out),
         Change::Cancel { job } => write(kind::CANCEL, &(at, job), out),
         Change::Promote { due, number } => write(kind::PROMOTE, &(at, due, number), out),
         Change::Forget { completed, dead, cancelled } => {
@@ -179,6 +183,10 @@ impl Decoder {
                 let DeadV1(at, job, token, sort, message, result) = read(body)?;
                 let result = result.map(Payload::trusted);
                 (at, Change::Dead { job, token, failure: failure(sort, message)?, result })
+            }
+            kind::EXTEND => {
+                let ExtendV1(at, job, token, deadline) = read(body)?;
+                (at, Change::Extend { job, token, deadline })
             }
             kind::CANCEL => {
                 let CancelV1(at, job) = read(body)?;
@@ -300,6 +308,7 @@ pub(crate) mod tests {
             },
             Change::Requeue { job: job.clone(), token, failure: failure.clone() },
             Change::Dead { job: job.clone(), token, failure, result },
+            Change::Extend { job: job.clone(), token, deadline: Timestamp(99) },
             Change::Cancel { job },
             Change::Promote { due: Timestamp(8), number: Lsn(2) },
             Change::Forget { completed: Lsn(1), dead: Lsn(2), cancelled: Lsn(3) },

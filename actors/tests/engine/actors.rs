@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use beaver_actors::clock::SystemClock;
+use beaver_actors::clock::{Clock, SystemClock};
 use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
-use beaver_actors::ids::{ChildId, JobId, KindName, QueueName, WorkerId};
+use beaver_actors::ids::{ChildId, JobId, KindName, QueueName, Timestamp, WorkerId};
 use beaver_actors::jobs::job::FailureKind;
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Rejection, Start, Status};
 use beaver_actors::options::EngineOptions;
-use beaver_actors::testing::SimStorage;
+use beaver_actors::testing::{ManualClock, SimStorage};
 use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};
 
@@ -448,6 +448,60 @@ fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
         let recovery = engine.status().await.unwrap().recovery;
         assert_eq!((recovery.interrupted, recovery.events), (0, 0), "the last snapshot holds everything");
     });
+}
+
+/// Row 32: nobody loses a lease because somebody set the clock.
+#[test]
+fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
+    for (set, jump_ms) in [("forward", 3_600_000_i64), ("back", -3_600_000)] {
+        on_system(move || async move {
+            let clock = Arc::new(ManualClock::default());
+            let finish = Arc::new(Notify::new());
+            let handler = {
+                let finish = finish.clone();
+                move |job: JobRun| {
+                    let finish = finish.clone();
+                    async move {
+                        if job.payload.as_str() == "true" {
+                            finish.notified().await;
+                        }
+                        Ok(None)
+                    }
+                }
+            };
+            let handlers = Handlers::new().with(kind("work"), Does(handler, None));
+            let disk = SimStorage::new();
+            let dice = fastrand::Rng::with_seed(1);
+            let engine = Engine::start_on(options(), handlers, Arc::new(disk), clock.clone(), dice);
+            engine.ready().await.unwrap();
+            let mut long = job("work");
+            long.payload = Payload::parse("true").unwrap();
+            let long = enqueue(&engine, long).await;
+            when(&engine, &long, Status::InFlight).await;
+            let deadline = engine.job(long.clone()).await.unwrap().deadline.unwrap();
+
+            let wall = Clock::now(&*clock).0;
+            clock.set_wall(Timestamp(wall.checked_add_signed(jump_ms).unwrap()));
+            let mut soon = job("work");
+            soon.start = Start::After(Duration::from_secs(15));
+            let soon = enqueue(&engine, soon).await;
+            // Ten seconds until it is believed, five more until the job is due.
+            for _ in 0..3 {
+                clock.advance(Duration::from_secs(6));
+                engine.status().await.unwrap();
+            }
+            when(&engine, &soon, Status::Completed).await;
+            let view = engine.job(long.clone()).await.unwrap();
+            assert_eq!(view.status, Status::InFlight, "{set}");
+            assert_eq!(
+                view.deadline.unwrap().since_ms(deadline),
+                u64::try_from(jump_ms).unwrap_or(0),
+                "{set}"
+            );
+            finish.notify_one();
+            when(&engine, &long, Status::Completed).await;
+        });
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ enum Op {
     Ack(usize, bool),
     Fail(usize, bool),
     Requeue(usize, bool),
+    Extend(usize, u64),
     Cancel(usize),
     Pass(u64),
 }
@@ -38,6 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0_usize..16, prop::bool::weighted(0.1)).prop_map(|(nth, stale)| Op::Ack(nth, stale)),
         3 => (0_usize..16, prop::bool::weighted(0.1)).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
         1 => (0_usize..16, any::<bool>()).prop_map(|(nth, counts)| Op::Requeue(nth, counts)),
+        1 => (0_usize..16, 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
         1 => (0_usize..16).prop_map(Op::Cancel),
         2 => (1_u64..20_000).prop_map(Op::Pass),
     ]
@@ -132,6 +134,10 @@ impl Model {
                 assert!(job.attempt > job.max_retry, "it is out of attempts");
                 (job.status, job.finished) = (Status::Dead, (lsn.0, at));
             }
+            Change::Extend { deadline, .. } => {
+                assert!(deadline.0 >= job.deadline, "a lease only gets longer");
+                job.deadline = deadline.0;
+            }
             Change::Cancel { .. } => (job.status, job.finished) = (Status::Cancelled, (lsn.0, at)),
             Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } => {}
         }
@@ -219,6 +225,9 @@ impl Run {
                 let failure = Failure::new(FailureKind::Lost, "gone");
                 Command::Requeue { job, token, failure, counts }
             }),
+            Op::Extend(nth, by_ms) => {
+                self.report(nth, false, move |job, token| Command::Extend { job, token, by_ms });
+            }
             Op::Cancel(nth) => {
                 let Some(job) = self.nth(nth) else { return };
                 let result = self.execute(Command::Cancel { job: job.id });

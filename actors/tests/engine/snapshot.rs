@@ -43,6 +43,10 @@ fn random_step(
                 false => beaver.fail(&job, token),
             };
         }
+        8 if !held.is_empty() && dice.bool() => {
+            let (job, token) = held[dice.usize(0..held.len())].clone();
+            let _ = beaver.execute(Command::Extend { job, token, by_ms: dice.u64(0..60_000) });
+        }
         8 => {
             let job = JobId::parse(&format!("job-{}", dice.u32(0..60))).unwrap();
             let _ = beaver.execute(Command::Cancel { job });
