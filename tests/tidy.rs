@@ -50,13 +50,14 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 16] = [
     ("guard", &["ids", "messages"]),
     // What travels in them, but no actor: see `messages_know_no_actor`.
     ("messages", &["engine", "ids", "jobs", "snapshot", "wal", "worker"]),
+    ("journal", &["ids", "jobs", "wal"]),
     ("worker", &["ids", "jobs", "worker"]),
     ("worker/actor", &["guard", "ids", "jobs", "messages", "worker"]),
     (
         "manager",
         &[
-            "clock", "engine", "guard", "ids", "jobs", "manager", "messages", "metrics", "options", "wal",
-            "worker",
+            "clock", "engine", "guard", "ids", "jobs", "journal", "manager", "messages", "metrics",
+            "options", "wal", "worker",
         ],
     ),
 ];

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::engine::{FailCause, Progress, RecoveryStatus};
 use crate::ids::{KindName, Lsn, Timestamp};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
+use crate::journal;
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
@@ -20,7 +21,7 @@ use crate::storage::{Storage, write_whole};
 use crate::wal::format::{BatchHeader, SegmentEnd, StoreId};
 use crate::wal::recovery::{Known, recover, settle};
 use crate::wal::writer::{LogPlace, LogWriter};
-use crate::wal::{Group, WalError, codec};
+use crate::wal::{Group, WalError};
 
 /// The lock that keeps a second process out.
 const LOCK_FILE: &str = "lock";
@@ -253,10 +254,7 @@ impl Boot {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
             let command = Command::Requeue { job: job.clone(), token: *token, failure, counts: true };
             let Ok(Some(event)) = table.decide(command, now, &mut self.dice) else { continue };
-            codec::encode(&event, &mut group.bytes);
-            group.count += 1;
-            let lsn = table.last().next();
-            table.apply(lsn, event).expect("an event that was decided on this table fits it");
+            journal::record(table, &mut group, event);
         }
         if group.count > 0 {
             writer.append(&[group], now).1?;

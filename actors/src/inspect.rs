@@ -223,6 +223,7 @@ fn data(change: &Change) -> Value {
         Change::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
         Change::Cancel { job: _ } => json!({}),
         Change::Promote { due, number } => json!({ "due": due, "number": number }),
+        Change::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
         Change::Forget { completed, dead, cancelled } => {
             json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }

@@ -7,6 +7,7 @@
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
 //! - [`snapshot`]: images of the whole state, folded from the log.
 //! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
+//! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors.
 //! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read.
@@ -51,6 +52,7 @@ pub mod guard;
 pub mod ids;
 pub mod inspect;
 pub mod jobs;
+pub mod journal;
 pub mod manager;
 pub mod messages;
 pub mod metrics;

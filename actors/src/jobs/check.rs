@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::digest;
 use super::job::{JobState, Status};
 use super::list::Slot;
 use super::ready::place;
@@ -26,6 +27,10 @@ impl JobTable {
         for job in self.jobs.iter().flatten() {
             *counts.of_mut(job.state.status()) += 1;
             *by_queue[job.queue.0 as usize].of_mut(job.state.status()) += 1;
+        }
+        let digest = self.jobs.iter().flatten().map(digest::of).fold(0, u64::wrapping_add);
+        if digest != self.digest {
+            broken.push(format!("the state sums up to {digest:016x}, not to {:016x}", self.digest));
         }
         if counts != self.counts {
             broken.push(format!("counters say {:?}, the jobs {counts:?}", self.counts));

@@ -130,6 +130,11 @@ pub enum Change {
         /// Number of the last of them.
         number: Lsn,
     },
+    /// What the state sums up to: see [`super::digest`]. Changes nothing.
+    Digest {
+        /// The sum.
+        digest: u64,
+    },
     /// Finished jobs were forgotten: of each status those that ended up to a position.
     Forget {
         /// Completed ones that ended at or before this.
@@ -157,6 +162,7 @@ impl Change {
             Change::Cancel { .. } => "CANCEL",
             Change::Promote { .. } => "PROMOTE",
             Change::Forget { .. } => "FORGET",
+            Change::Digest { .. } => "DIGEST",
         }
     }
 
@@ -173,7 +179,7 @@ impl Change {
             | Change::Dead { job, .. }
             | Change::Extend { job, .. }
             | Change::Cancel { job } => Some(job),
-            Change::Promote { .. } | Change::Forget { .. } => None,
+            Change::Promote { .. } | Change::Forget { .. } | Change::Digest { .. } => None,
         }
     }
 }

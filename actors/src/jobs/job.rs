@@ -318,7 +318,7 @@ impl Job {
                 self.order = lsn;
                 self.state = JobState::Pending;
             }
-            Change::Enqueue(_) | Change::Forget { .. } => return Err(misfit(self)),
+            Change::Enqueue(_) | Change::Forget { .. } | Change::Digest { .. } => return Err(misfit(self)),
         }
         Ok(())
     }

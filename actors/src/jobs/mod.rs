@@ -8,6 +8,7 @@
 //! ```
 
 pub mod command;
+pub mod digest;
 pub mod event;
 pub mod job;
 pub mod payload;

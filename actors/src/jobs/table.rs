@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::digest;
 use super::event::{Change, Event, NewJob};
 use super::id_index::IdIndex;
 use super::job::{Finish, Job, JobState, JobView, Lease, Misfit, Status};
@@ -91,6 +92,7 @@ pub struct JobTable {
     pub(super) finished: [List; 3],
     pub(super) counts: Counts,
     pub(super) counts_by_queue: Vec<Counts>,
+    pub(super) digest: u64,
     pub(super) last: Lsn,
     pub(super) last_at: Timestamp,
 }
@@ -125,6 +127,7 @@ impl JobTable {
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
             counts_by_queue: Vec::new(),
+            digest: 0,
             last: Lsn::ZERO,
             last_at: Timestamp(0),
         }
@@ -148,6 +151,14 @@ impl JobTable {
                     self.forget(status, through);
                 }
             }
+            Change::Digest { digest } if digest != self.digest => {
+                let problem = format!(
+                    "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
+                    self.digest
+                );
+                return Err(Misfit { lsn, change: "DIGEST", problem });
+            }
+            Change::Digest { .. } => {}
             change => {
                 let slot = change.job().and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
                     lsn,
@@ -163,6 +174,13 @@ impl JobTable {
         self.last = lsn;
         self.last_at = self.last_at.max(event.at);
         Ok(())
+    }
+
+    /// The event that says what the state sums up to, if the next position is meant for it.
+    #[must_use]
+    pub fn due_digest(&self) -> Option<Event> {
+        let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
+        is_due.then_some(Event { at: self.last_at, change: Change::Digest { digest: self.digest } })
     }
 
     /// Position of the last event that was applied.
@@ -421,6 +439,7 @@ impl JobTable {
                 self.finished[finished_index(status)].push_back(&mut self.links, slot);
             }
         }
+        self.digest = self.digest.wrapping_add(digest::of(job));
         *self.counts.of_mut(status) += 1;
         *self.counts_by_queue[job.queue.0 as usize].of_mut(status) += 1;
     }
@@ -441,6 +460,7 @@ impl JobTable {
                 self.finished[finished_index(status)].remove(&mut self.links, slot);
             }
         }
+        self.digest = self.digest.wrapping_sub(digest::of(job));
         *self.counts.of_mut(status) -= 1;
         *self.counts_by_queue[job.queue.0 as usize].of_mut(status) -= 1;
     }

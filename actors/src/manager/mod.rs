@@ -28,10 +28,11 @@ use crate::ids::{JobId, KindName, Lsn, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::policy::millis;
 use crate::jobs::{Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status};
+use crate::journal;
 use crate::messages::{Append, Halt, Run, Subscribe};
 use crate::metrics::Metrics;
+use crate::wal::Group;
 use crate::wal::writer::Room;
-use crate::wal::{Group, codec};
 use crate::worker::handler::StopReason;
 
 /// A timer is set no further ahead than this, so that a clock that was set forward is noticed.
@@ -132,16 +133,9 @@ impl JobManagerActor {
         Ok(event.map(|event| self.record(event)))
     }
 
-    /// Encodes an event for the log and applies it. Nobody may hear of it before the log confirms it.
     fn record(&mut self, event: Event) -> Lsn {
-        let lsn = self.table.last().next();
-        codec::encode(&event, &mut self.gathered.bytes);
-        self.gathered.count += 1;
         self.count(&event);
-        // State and log would disagree: the engine ends here and recovers from disk.
-        self.table.apply(lsn, event).expect("an event that was decided on this table fits it");
-        debug_assert!(self.table.last() == lsn);
-        lsn
+        journal::record(&mut self.table, &mut self.gathered, event)
     }
 
     fn count(&self, event: &Event) {
@@ -162,7 +156,11 @@ impl JobManagerActor {
                 metrics.jobs_dead.add(1);
             }
             Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
-            Change::Enqueue(_) | Change::Extend { .. } | Change::Promote { .. } | Change::Forget { .. } => {}
+            Change::Enqueue(_)
+            | Change::Extend { .. }
+            | Change::Promote { .. }
+            | Change::Forget { .. }
+            | Change::Digest { .. } => {}
         }
     }
 

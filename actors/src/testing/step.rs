@@ -13,13 +13,14 @@ use crate::jobs::record::JobRecord;
 use crate::jobs::{
     Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
 };
+use crate::journal;
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::fold::Delta;
 use crate::snapshot::store::SnapshotInfo;
 use crate::wal::recovery::replay_sealed;
 use crate::wal::writer::LogWriter;
-use crate::wal::{Group, WalError, codec};
+use crate::wal::{Group, WalError};
 
 /// An engine that does nothing by itself.
 pub struct StepEngine {
@@ -129,11 +130,9 @@ impl StepEngine {
         let (now, mut dice) = (self.clock.now(), self.dice.fork());
         let running = self.running.as_mut().expect("the engine has booted");
         let Some(event) = running.table.decide(command, now, &mut dice)? else { return Ok(None) };
-        let lsn = running.table.last().next();
-        let mut group = Group { first: lsn, count: 1, bytes: Vec::new() };
-        codec::encode(&event, &mut group.bytes);
-        self.history.push((lsn, event.clone()));
-        running.table.apply(lsn, event).expect("an event that was decided on this table fits it");
+        let mut group = Group { first: running.table.last().next(), ..Group::default() };
+        let lsn = journal::record(&mut running.table, &mut group, event.clone());
+        self.history.push((lsn, event));
         running.writer.append(&[group], now).1?;
         let broken = running.table.check();
         assert!(broken.is_empty(), "after event {lsn}: {broken:#?}");

@@ -28,6 +28,7 @@ mod kind {
     pub const PROMOTE: u8 = 9;
     pub const FORGET: u8 = 10;
     pub const EXTEND: u8 = 11;
+    pub const DIGEST: u8 = 12;
 }
 
 /// Bytes are not an event that this version knows.
@@ -76,6 +77,8 @@ struct CancelV1(Timestamp, JobId);
 #[derive(Serialize, Deserialize)]
 struct PromoteV1(Timestamp, Timestamp, Lsn);
 #[derive(Serialize, Deserialize)]
+struct DigestV1(Timestamp, u64);
+#[derive(Serialize, Deserialize)]
 struct ForgetV1(Timestamp, Lsn, Lsn, Lsn);
 
 /// Appends `event` to `out`. Allocates nothing but what `out` needs.
@@ -112,6 +115,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
         Change::Extend { job, token, deadline } => write(kind::EXTEND, &(at, job, token, deadline), out),
         Change::Cancel { job } => write(kind::CANCEL, &(at, job), out),
         Change::Promote { due, number } => write(kind::PROMOTE, &(at, due, number), out),
+        Change::Digest { digest } => write(kind::DIGEST, &(at, digest), out),
         Change::Forget { completed, dead, cancelled } => {
             write(kind::FORGET, &(at, completed, dead, cancelled), out);
         }
@@ -195,6 +199,10 @@ impl Decoder {
             kind::PROMOTE => {
                 let PromoteV1(at, due, number) = read(body)?;
                 (at, Change::Promote { due, number })
+            }
+            kind::DIGEST => {
+                let DigestV1(at, digest) = read(body)?;
+                (at, Change::Digest { digest })
             }
             kind::FORGET => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
@@ -311,6 +319,7 @@ pub(crate) mod tests {
             Change::Extend { job: job.clone(), token, deadline: Timestamp(99) },
             Change::Cancel { job },
             Change::Promote { due: Timestamp(8), number: Lsn(2) },
+            Change::Digest { digest: u64::MAX },
             Change::Forget { completed: Lsn(1), dead: Lsn(2), cancelled: Lsn(3) },
         ];
         changes.into_iter().map(|change| Event { at: Timestamp(1_234), change }).collect()

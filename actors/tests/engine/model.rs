@@ -139,7 +139,7 @@ impl Model {
                 job.deadline = deadline.0;
             }
             Change::Cancel { .. } => (job.status, job.finished) = (Status::Cancelled, (lsn.0, at)),
-            Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } => {}
+            Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } | Change::Digest { .. } => {}
         }
     }
 }

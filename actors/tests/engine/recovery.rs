@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use beaver_actors::ids::{JobId, Token};
-use beaver_actors::jobs::{Command, Status};
+use beaver_actors::engine::FailCause;
+use beaver_actors::ids::{JobId, Lsn, Timestamp, Token};
+use beaver_actors::jobs::{Change, Command, Event, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::wal::{Group, codec};
 
 #[test]
 fn job_acked_before_the_crash_is_not_run_again() {
@@ -69,6 +71,30 @@ fn scheduled_and_retrying_jobs_keep_their_moment_through_a_crash() {
     assert_eq!(beaver.dispatch(0), None);
     beaver.advance(Duration::from_secs(3600));
     assert_eq!(beaver.dispatch(0).unwrap().0.to_string(), "later");
+}
+
+/// Row 57: state and log that were not made by the same rules are noticed.
+#[test]
+fn every_4096th_event_sums_up_the_state_and_replay_refuses_another_sum() {
+    let mut beaver = StepEngine::on(SimStorage::new());
+    for _ in 0..4_100 {
+        beaver.enqueue("mail");
+    }
+    beaver.sync();
+    let image = beaver.image();
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(beaver.image(), image);
+
+    let mut beaver = StepEngine::on(SimStorage::new());
+    beaver.enqueue("mail");
+    let wrong = Event { at: Timestamp(1), change: Change::Digest { digest: 1 } };
+    let mut group = Group { first: Lsn(2), count: 1, bytes: Vec::new() };
+    codec::encode(&wrong, &mut group.bytes);
+    beaver.log().append(&[group], Timestamp(1)).1.unwrap();
+    beaver.sync();
+    let error = beaver.boot().unwrap_err();
+    assert_eq!(error.cause, FailCause::Damaged);
+    assert!(error.message.contains("event 2 (DIGEST)") && error.message.contains("sums up to"), "{error}");
 }
 
 /// Rows 2 and 3 in small: a power cut or a kill after any step, any number of times.
