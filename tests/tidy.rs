@@ -35,7 +35,7 @@ const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --worksp
 ///
 /// The parts that are not here tie the others together: `boot`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 16] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 17] = [
     ("ids", &[]),
     ("jobs", &["ids", "jobs"]),
     ("storage", &[]),

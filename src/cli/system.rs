@@ -3,6 +3,9 @@
 use std::future::Future;
 use std::mem::ManuallyDrop;
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::exit::{Exit, Failure};
 
 /// Threads for connections and jobs' futures; the actors and the log have threads of their own.
@@ -24,7 +27,19 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     // Dropping a runtime waits for its blocking threads, and one that is stuck in a job's code may never come
     // back. The engine has stopped by now, so nothing is lost by leaving them to the end of the process.
     let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(move || runtime));
-    system.block_on(work)
+    system.block_on(async {
+        take_file_size_signals();
+        work.await
+    })
+}
+
+/// A write beyond the limit on file sizes (`ulimit -f`) would end the process without a word. Once somebody
+/// listens for the signal, the write fails instead, and that is told like any other storage failure.
+fn take_file_size_signals() {
+    let kind = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    if let Err(error) = signal(kind) {
+        tracing::debug!(%error, "cannot listen for SIGXFSZ");
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 //! - `model`: the job table against a small model, with random commands.
 //! - `wal`, `snapshot`: torn, flipped, missing and foreign bytes; the recovery table row by row.
 //! - `recovery`: the whole engine through crashes.
-//! - `actors`: supervision, duties and fail-stop, with the real actors.
+//! - `actors`: the duties, `supervision`: restarts and fail-stop, both with the real actors.
 //! - `formats`: files that earlier versions wrote.
 
 mod actors;
 mod formats;
+mod harness;
 mod model;
 mod recovery;
 mod snapshot;
+mod supervision;
 mod wal;

@@ -1,0 +1,83 @@
+//! What the tests of the actors share: handlers made of functions, engines on a simulated disk, waiting for events.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beaver_actors::clock::SystemClock;
+use beaver_actors::engine::Engine;
+use beaver_actors::ids::{JobId, KindName, QueueName};
+use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
+use beaver_actors::options::EngineOptions;
+use beaver_actors::testing::SimStorage;
+use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
+
+/// A handler made of a function.
+pub(crate) struct Does<F>(pub F, pub Option<Duration>);
+
+impl<F, R> JobHandler for Does<F>
+where
+    F: Fn(JobRun) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Option<Payload>, JobError>> + Send + 'static,
+{
+    fn run(&self, job: JobRun) -> HandlerFuture {
+        Box::pin((self.0)(job))
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        self.1
+    }
+}
+
+pub(crate) fn kind(name: &str) -> KindName {
+    KindName::parse(name).unwrap()
+}
+
+pub(crate) fn job(name: &str) -> JobSpec {
+    JobSpec::new(QueueName::parse("default").unwrap(), kind(name), Payload::empty())
+}
+
+pub(crate) fn options() -> EngineOptions {
+    let mut options = EngineOptions::in_dir("/data");
+    options.segment_bytes = 256 << 10;
+    options.worker_count = 4;
+    options.drain_timeout = Duration::from_secs(5);
+    options.policy.retry_backoff = Duration::from_millis(1);
+    options
+}
+
+/// Runs a test on an actix system, with a limit that only a hang can reach.
+pub(crate) fn on_system<F: Future<Output = ()> + 'static>(test: impl FnOnce() -> F) {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    actix_rt::System::with_tokio_rt(runtime).block_on(async move {
+        tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends within a minute");
+    });
+}
+
+pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
+    let dice = fastrand::Rng::with_seed(1);
+    Engine::start_on(options, handlers, Arc::new(disk.clone()), Arc::new(SystemClock::default()), dice)
+}
+
+pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
+    let engine = start(disk, options, handlers);
+    engine.ready().await.unwrap();
+    engine
+}
+
+pub(crate) async fn enqueue(engine: &Engine, spec: JobSpec) -> JobId {
+    engine.enqueue(vec![spec]).await.unwrap().remove(0).id
+}
+
+/// The job as soon as it is in this status.
+pub(crate) async fn when(engine: &Engine, id: &JobId, status: Status) -> JobView {
+    loop {
+        let view = engine.job(id.clone()).await.unwrap();
+        if view.status == status {
+            return view;
+        }
+        assert!(!view.status.is_finished(), "{view:?} will never be {status:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! What becomes of the engine when one of its actors, or the disk, fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use beaver_actors::engine::{Ending, EngineError, FailCause, Phase};
+use beaver_actors::ids::{ChildId, WorkerId};
+use beaver_actors::jobs::job::FailureKind;
+use beaver_actors::jobs::{Payload, Rejection, Status};
+use beaver_actors::testing::SimStorage;
+use beaver_actors::worker::handler::{Handlers, JobRun};
+use tokio::sync::Notify;
+
+use crate::harness::{Does, enqueue, job, kind, on_system, options, ready, start, when};
+
+/// Row 38.
+#[test]
+fn a_crashed_worker_is_restarted_and_its_job_runs_again() {
+    on_system(|| async {
+        let started = Arc::new(Notify::new());
+        let runs = Arc::new(AtomicU32::new(0));
+        let handler = {
+            let (started, runs) = (started.clone(), runs.clone());
+            move |_: JobRun| {
+                let (started, run) = (started.clone(), runs.fetch_add(1, SeqCst));
+                async move {
+                    started.notify_one();
+                    if run == 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(None)
+                }
+            }
+        };
+        let mut options = options();
+        options.worker_count = 1;
+        let engine =
+            ready(&SimStorage::new(), options, Handlers::new().with(kind("slow"), Does(handler, None))).await;
+        let id = enqueue(&engine, job("slow")).await;
+        started.notified().await;
+        engine.crash(ChildId::Worker(WorkerId(0)));
+        let view = when(&engine, &id, Status::Completed).await;
+        assert_eq!(view.attempt.0, 2);
+        assert_eq!(view.errors[0].failure.kind, FailureKind::Lost);
+        assert!(view.errors[0].failure.message.contains("worker[0] panicked"), "{view:?}");
+        let status = engine.status().await.unwrap();
+        assert_eq!((status.workers.restarts, status.workers.idle), (1, 1));
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
+/// Row 42.
+#[test]
+fn a_worker_that_crashes_again_and_again_ends_the_engine() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        let mut restarts = 0;
+        loop {
+            engine.crash(ChildId::Worker(WorkerId(2)));
+            // Wait for the restart, or for the end.
+            loop {
+                if let Phase::Stopped(Ending::Failed { cause, message }) = &*engine.phase().borrow() {
+                    assert_eq!(*cause, FailCause::Crashed);
+                    assert!(
+                        message.contains("supervisor/worker[2]") && message.contains("6 times"),
+                        "{message}"
+                    );
+                    assert_eq!(restarts, 5);
+                    return;
+                }
+                let now = engine.metrics().restarts_worker.get();
+                if now > restarts {
+                    restarts = now;
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+/// Rows 39 and 40.
+#[test]
+fn the_death_of_the_log_or_of_the_manager_ends_the_engine_and_nothing_acknowledged_is_lost() {
+    for child in [ChildId::Wal, ChildId::Manager] {
+        on_system(move || async move {
+            let disk = SimStorage::new();
+            let engine = ready(&disk, options(), Handlers::new()).await;
+            let id = enqueue(&engine, job("later")).await;
+            engine.crash(child);
+            let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+            assert_eq!(cause, FailCause::Crashed);
+            assert!(message.contains(&format!("{child} panicked")), "{message}");
+            let answer = engine.enqueue(vec![job("later")]).await;
+            assert!(
+                matches!(answer, Err(EngineError::Unknown | EngineError::Rejected(Rejection::Stopping))),
+                "{answer:?}"
+            );
+            disk.cut_power();
+            let engine = ready(&disk, options(), Handlers::new()).await;
+            assert_eq!(engine.job(id).await.unwrap().status, Status::Pending);
+        });
+    }
+}
+
+#[test]
+fn a_crashed_snapshot_actor_is_restarted_and_the_queue_goes_on() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        engine.crash(ChildId::Snapshot);
+        while engine.metrics().restarts_snapshot.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        enqueue(&engine, job("later")).await;
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+        assert_eq!(engine.metrics().snapshots.get(), 1, "the new one took the last snapshot");
+    });
+}
+
+/// Row 11, through the actors.
+#[test]
+fn a_failed_sync_is_answered_unknown_and_ends_the_engine_as_a_storage_failure() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let kept = enqueue(&engine, job("later")).await;
+        disk.fail_syncs(1);
+        assert_eq!(engine.enqueue(vec![job("later")]).await, Err(EngineError::Unknown));
+        let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+        assert_eq!(cause, FailCause::Storage);
+        assert!(message.contains("cannot sync"), "{message}");
+        disk.cut_power();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let status = engine.status().await.unwrap();
+        assert_eq!(status.jobs.total(), 1);
+        assert_eq!(engine.job(kept).await.unwrap().status, Status::Pending);
+    });
+}
+
+/// Row 17, through the actors.
+#[test]
+fn on_a_full_disk_new_jobs_are_refused_running_ones_finish_and_service_resumes() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let finish = Arc::new(Notify::new());
+        let handler = {
+            let finish = finish.clone();
+            move |_: JobRun| {
+                let finish = finish.clone();
+                async move {
+                    finish.notified().await;
+                    Ok(None)
+                }
+            }
+        };
+        let mut options = options();
+        options.segment_bytes = 1 << 20;
+        let engine = ready(&disk, options, Handlers::new().with(kind("waits"), Does(handler, None))).await;
+        let running = enqueue(&engine, job("waits")).await;
+        when(&engine, &running, Status::InFlight).await;
+        disk.set_capacity(Some(disk.used()));
+        let mut filler = job("later");
+        filler.payload = Payload::from_value(&"x".repeat(100 << 10)).unwrap();
+        let mut accepted = 1;
+        loop {
+            match engine.enqueue(vec![filler.clone()]).await {
+                Ok(_) => accepted += 1,
+                Err(error) => break assert_eq!(error, EngineError::Rejected(Rejection::DiskFull)),
+            }
+            assert!(accepted < 100, "the disk never fills");
+        }
+        assert!(!engine.status().await.unwrap().log.accepts_jobs);
+        finish.notify_one();
+        when(&engine, &running, Status::Completed).await;
+        disk.set_capacity(None);
+        while engine.enqueue(vec![filler.clone()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(engine.status().await.unwrap().jobs.total(), accepted + 1);
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
+#[test]
+fn an_engine_that_cannot_start_says_why_and_answers_nobody() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let first = ready(&disk, options(), Handlers::new()).await;
+        let second = start(&disk, options(), Handlers::new());
+        let Err(Ending::Failed { cause, message }) = second.ready().await else { panic!("it is refused") };
+        assert_eq!(cause, FailCause::Locked);
+        assert!(message.contains("/data"), "{message}");
+        assert!(second.enqueue(vec![job("later")]).await.is_err());
+        assert_eq!(first.stop(None).await, Ending::Clean);
+        let third = ready(&disk, options(), Handlers::new()).await;
+        enqueue(&third, job("later")).await;
+    });
+}

@@ -1,0 +1,106 @@
+//! The command line without a server: the data directory itself, under its lock.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::harness::{Place, count};
+
+#[test]
+fn jobs_enqueued_offline_run_when_a_server_comes() {
+    let place = Place::new();
+    let args = ["enqueue", "--offline", "--data-dir", "data", "--kind", "noop"];
+    let ran = place.beaver(&[&args[..], &["--id", "a"]].concat()).exits(0);
+    assert_eq!(ran.stdout, "a\n");
+    ran.says(&["no server was asked: working on data directly"]);
+    let ran = place.beaver_with(
+        &["enqueue", "--offline", "--data-dir", "data", "--file", "-", "--json"],
+        "{\"id\": \"a\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n",
+    );
+    let told = [json!({"id": "a", "created": false}), json!({"id": "b", "created": true})];
+    assert_eq!(ran.exits(0).json_lines(), told);
+
+    let status = place.beaver(&["status", "--offline", "--data-dir", "data", "--json"]).exits(0).json();
+    assert_eq!((count(&status, "pending"), &status["phase"]), (2, &json!("offline")));
+    let job = place.beaver(&["status", "b", "--offline", "--data-dir", "data", "--json"]).exits(0).json();
+    assert_eq!((&job["id"], &job["status"]), (&json!("b"), &json!("pending")));
+    place.beaver(&["status", "c", "--offline", "--data-dir", "data"]).exits(3);
+    place.beaver(&["cancel", "b", "--offline", "--data-dir", "data"]).exits(0);
+
+    let server = place.start(&["--workers", "1"]);
+    server.until_job_is("a", "completed");
+    assert_eq!(server.job("b")["status"], "cancelled");
+}
+
+#[test]
+fn without_a_url_and_a_server_the_directory_itself_is_used_and_that_is_said() {
+    let place = Place::new();
+    // A configured port that nobody listens on, so that no server of this machine is found by chance.
+    place.write("beaver.yaml", "data_dir: here\nmetrics_port: 1\n");
+    let ran = place.beaver(&["enqueue", "--kind", "noop", "--id", "a"]).exits(0);
+    ran.says(&["no server answers at http://127.0.0.1:1", "working on here directly"]);
+    let status = place.beaver(&["status", "--json"]).exits(0).says(&["working on here directly"]).json();
+    assert_eq!(count(&status, "pending"), 1);
+}
+
+#[test]
+fn asking_after_a_directory_that_is_not_there_creates_none() {
+    let place = Place::new();
+    for args in [&["status"][..], &["status", "x"], &["cancel", "x"]] {
+        place.beaver(&[args, &["--data-dir", "data"]].concat()).exits(4).says(&["there is no data in data"]);
+    }
+    place.beaver(&["inspect", "wal", "--data-dir", "data"]).exits(3).says(&["not found"]);
+    place.beaver(&["inspect", "snapshot", "--data-dir", "data"]).exits(3).says(&["not found"]);
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_a_server_holds_is_not_touched_behind_its_back() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "0"]);
+    let offline = ["enqueue", "--kind", "noop", "--offline", "--data-dir", "data"];
+    place.beaver(&offline).exits(4).says(&["holds the lock of data", "--url"]);
+    // Nor when its address is not known.
+    fs::remove_file(place.data("http.addr")).unwrap();
+    place
+        .beaver(&["enqueue", "--kind", "noop", "--data-dir", "data"])
+        .exits(4)
+        .says(&["holds the lock of data"]);
+    place.beaver(&["status", "--data-dir", "data"]).exits(4).says(&["holds the lock of data"]);
+    assert_eq!(server.status()["log"]["seq"], 0);
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused_and_the_first_serves_on() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1"]);
+    let ran = place.run_to_its_end(&["--workers", "1"]).exits(1);
+    ran.says(&["data: another beaver is using this data directory", "choose another --data-dir"]);
+    server.enqueue([json!({"id": "a", "kind": "noop"})]);
+    server.until_completed(1);
+    assert!(place.data("http.addr").exists(), "the first server can still be found");
+    place.beaver(&["status", "a", "--data-dir", "data"]).exits(0);
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_is_written() {
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let ran = place.run_to_its_end(&["--metrics-port", &port]).exits(1);
+    ran.says(&[&format!("cannot listen on 127.0.0.1:{port}"), "--metrics-port"]);
+    assert!(!place.path("data").exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_a_storage_failure_that_names_it() {
+    let place = Place::new();
+    // Not by permissions: they do not stop root, who may run these tests.
+    place.write("file", "not a directory");
+    place.run_to_its_end(&["--data-dir", "file/data"]).exits(74).says(&["file/data", "cannot create"]);
+    let offline = ["enqueue", "--kind", "noop", "--offline", "--data-dir", "file/data"];
+    place.beaver(&offline).exits(74).says(&["file/data"]);
+    let (ran, proc) = (place.run_to_its_end(&["--data-dir", "/proc/beaver"]), "/proc/beaver");
+    ran.exits(74).says(&[proc]);
+    assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "not a directory");
+}

@@ -1,0 +1,202 @@
+//! A data directory that is not as it was left: refused by name with nothing changed, or got over with nothing lost.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::files::{
+    batches, durable_files, edit, event_batches, flip, segments, set_schema_version, snapshots,
+};
+use crate::harness::{Place, wait};
+
+const DAMAGED: i32 = 65;
+
+/// A directory with several sealed segments and jobs in all of them, left by a kill.
+fn with_segments() -> Place {
+    let place = Place::new();
+    let server = place.start(&["--workers", "0", "--segment-bytes", "64KiB"]);
+    let filler = "x".repeat(20_000);
+    for number in 0..12 {
+        server
+            .enqueue([json!({"id": format!("job-{number}"), "kind": "noop", "payload": {"filler": filler}})]);
+    }
+    let last = segments(&place).pop().unwrap();
+    wait("mark in the log", None, || {
+        let bytes = fs::read(&last).unwrap();
+        (batches(&bytes).last() != event_batches(&bytes).last()).then_some(())
+    });
+    server.kill9();
+    assert!(segments(&place).len() >= 3);
+    place
+}
+
+/// A directory with two snapshots and five completed jobs, left by clean stops.
+fn with_snapshots() -> Place {
+    let place = Place::new();
+    for round in 0..2 {
+        let server = place.start(&["--workers", "1"]);
+        server.enqueue((0..5).map(|number| json!({"id": format!("job-{round}-{number}"), "kind": "noop"})));
+        server.until_completed(5 * (round + 1));
+        server.terminate();
+    }
+    assert_eq!(snapshots(&place).len(), 2);
+    place
+}
+
+/// Asserts that a server refuses this directory, says what is wrong, and changes nothing.
+#[track_caller]
+fn refuses(place: &Place, texts: &[&str]) {
+    let before = durable_files(place);
+    for _ in 0..2 {
+        place.run_to_its_end(&["--workers", "1"]).exits(DAMAGED).says(texts);
+        assert_eq!(durable_files(place), before, "nothing was changed");
+    }
+    let offline = ["enqueue", "--offline", "--data-dir", "data", "--kind", "noop"];
+    place.beaver(&offline).exits(DAMAGED).says(texts);
+    assert_eq!(durable_files(place), before, "nothing was changed");
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn a_damaged_segment_is_refused_by_name_and_serves_again_once_it_is_put_back() {
+    let place = with_segments();
+    let all = segments(&place);
+    let (first, last) = (&all[0], all.last().unwrap());
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&Path, Change); 11] = [
+        // In a header: magic, salt, store, checksum.
+        (first, |bytes| bytes[0] ^= 1),
+        (first, |bytes| bytes[12] ^= 1),
+        (last, |bytes| bytes[20] ^= 1),
+        (last, |bytes| bytes[125] ^= 1),
+        // In a payload.
+        (first, |bytes| bytes[10_000] ^= 1),
+        (last, |bytes| bytes[200] ^= 1),
+        // Cut, emptied, overwritten.
+        (first, |bytes| bytes.truncate(30_000)),
+        (first, Vec::clear),
+        (last, |bytes| bytes.truncate(100)),
+        (last, |bytes| bytes.fill(b'?')),
+        (first, |bytes| bytes[128..].fill(0)),
+    ];
+    for (path, change) in changes {
+        let whole = fs::read(path).unwrap();
+        edit(path, change);
+        let before = durable_files(&place);
+        place.run_to_its_end(&["--workers", "0"]).exits(DAMAGED).says(&[name(path), "nothing was changed"]);
+        assert_eq!(durable_files(&place), before);
+        fs::write(path, whole).unwrap();
+    }
+    let server = place.start(&["--workers", "1"]);
+    server.until_completed(12);
+}
+
+#[test]
+fn a_segment_that_is_missing_renamed_doubled_or_of_another_store_is_refused() {
+    let place = with_segments();
+    let all = segments(&place);
+    let aside = place.path("aside");
+    // Missing in the middle, at the beginning, at the end.
+    for (missing, told) in [
+        (&all[1], "segment 2 is missing"),
+        (&all[0], "event 1 is needed"),
+        (all.last().unwrap(), "is missing: this one was sealed"),
+    ] {
+        fs::rename(missing, &aside).unwrap();
+        refuses(&place, &[told]);
+        fs::rename(&aside, missing).unwrap();
+    }
+    let next = place.data(&format!("wal/{:010}.wal", all.len() + 1));
+    fs::copy(&all[0], &next).unwrap();
+    refuses(&place, &[name(&next), "was it renamed or copied?"]);
+    let other = with_segments();
+    fs::rename(&all[1], &aside).unwrap();
+    fs::remove_file(&next).unwrap();
+    fs::copy(&segments(&other)[1], &all[1]).unwrap();
+    refuses(&place, &[name(&all[1]), "belongs to store"]);
+    fs::rename(&aside, &all[1]).unwrap();
+    place.start(&["--workers", "1"]).until_completed(12);
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let place = with_segments();
+    fs::rename(place.data("wal"), place.path("aside")).unwrap();
+    refuses(&place, &["the log is gone", "store-id"]);
+    let place = with_snapshots();
+    fs::remove_dir_all(place.data("wal")).unwrap();
+    refuses(&place, &["the log is gone"]);
+}
+
+#[test]
+fn files_that_are_not_ours_are_left_alone_unless_they_pose_as_segments() {
+    let place = with_segments();
+    let foreign = ["wal/notes.txt", "wal/0000000001.wal.bak", "wal/1.wal", "notes", "snapshots.old"];
+    for file in foreign {
+        fs::write(place.data(file), "mine").unwrap();
+    }
+    fs::create_dir(place.data("wal/sub")).unwrap();
+    let server = place.start(&["--workers", "1"]);
+    server.until_completed(12);
+    server.terminate();
+    for file in foreign {
+        assert_eq!(fs::read_to_string(place.data(file)).unwrap(), "mine", "{file}");
+    }
+    let poses = place.data(&format!("wal/{:010}.wal", segments(&place).len() + 1));
+    fs::write(&poses, "not a segment").unwrap();
+    fs::remove_dir(place.data("wal/sub")).unwrap();
+    refuses(&place, &[name(&poses)]);
+}
+
+#[test]
+fn a_snapshot_of_another_schema_version_is_refused() {
+    let place = with_snapshots();
+    let newest = snapshots(&place).pop().unwrap();
+    set_schema_version(&newest, 2);
+    refuses(&place, &[name(&newest), "schema version 2, but this beaver reads 1"]);
+}
+
+#[test]
+fn a_damaged_snapshot_is_got_over_with_the_one_before_and_the_log() {
+    let place = with_snapshots();
+    let newest = snapshots(&place).pop().unwrap();
+    let whole = fs::read(&newest).unwrap();
+    for (number, at) in [3, 20, 70, whole.len() - 10].into_iter().enumerate() {
+        let newest = snapshots(&place).pop().unwrap();
+        flip(&newest, at);
+        let damaged = fs::read(&newest).unwrap();
+        let server = place.start(&["--workers", "1"]);
+        assert_eq!(server.count("completed"), 10, "round {number}");
+        let aside = place.data("quarantine").join(name(&newest));
+        assert_eq!(fs::read(aside).unwrap(), damaged, "it was set aside, not deleted");
+        server.terminate();
+    }
+    for cut in [0, 63, 100] {
+        let newest = snapshots(&place).pop().unwrap();
+        edit(&newest, |bytes| bytes.truncate(cut));
+        let server = place.start(&["--workers", "1"]);
+        assert_eq!(server.count("completed"), 10, "cut to {cut}");
+        server.terminate();
+    }
+}
+
+#[test]
+fn without_any_whole_snapshot_the_log_is_enough_if_it_is_complete_and_else_it_is_refused() {
+    let place = with_segments();
+    place.start(&["--workers", "1"]).terminate();
+    let only = snapshots(&place);
+    assert_eq!(only.len(), 1);
+    flip(&only[0], 70);
+    place.start(&["--workers", "1"]).until_completed(12);
+
+    // Behind the older of two snapshots, the log's beginning is gone.
+    let place = with_snapshots();
+    for snapshot in snapshots(&place) {
+        flip(&snapshot, 70);
+    }
+    refuses(&place, &["event 1 is needed", "a snapshot is damaged"]);
+}

@@ -1,0 +1,82 @@
+//! The HTTP interface as programs meet it: health, metrics, answers.
+
+use serde_json::json;
+
+use crate::harness::Place;
+use crate::http_client::send;
+
+#[test]
+fn health_and_metrics_have_their_promised_names() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "2", "--snapshot-interval", "20ms"]);
+    server.enqueue((0..10).map(|number| json!({"id": format!("job-{number}"), "kind": "noop"})));
+    let fails = json!({"sleep_ms": 0, "fail_rate": 1});
+    server.enqueue([
+        json!({"id": "dead", "kind": "simulate", "payload": fails, "max_retry": 0}),
+        json!({"id": "waits", "kind": "nobody"}),
+    ]);
+    server.until_completed(10);
+    server.until_job_is("dead", "dead");
+    server.until("a snapshot", |status| status["snapshot"].is_object());
+    assert_eq!((server.get("/livez").status, server.get("/livez").body.as_str()), (200, "ok"));
+    assert_eq!(server.get("/readyz").json(), json!({"ready": true, "phase": "serving"}));
+    let metrics = server.get("/metrics");
+    assert!(metrics.head.contains("application/openmetrics-text"), "{}", metrics.head);
+    let value = |name: &str| -> f64 {
+        let line = metrics.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is missing in\n{}", metrics.body)).parse().unwrap()
+    };
+    for (name, expected) in [
+        ("queue_jobs_enqueued_total", 12.0),
+        ("queue_jobs_dispatched_total", 11.0),
+        ("queue_jobs_completed_total", 10.0),
+        ("queue_jobs_failed_total", 1.0),
+        ("queue_jobs_dead_total", 1.0),
+        ("queue_jobs_pending", 1.0),
+        ("queue_jobs_in_flight", 0.0),
+        ("queue_job_latency_seconds_count", 10.0),
+        ("queue_actor_restarts_total{actor=\"worker\"}", 0.0),
+        ("queue_actor_restarts_total{actor=\"snapshot\"}", 0.0),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+    for name in [
+        "queue_recovery_time_seconds",
+        "queue_log_fsync_seconds_count",
+        "queue_log_batch_events_count",
+        "queue_snapshot_bytes",
+        "queue_snapshot_seconds",
+    ] {
+        assert!(value(name) > 0.0, "{name}");
+    }
+}
+
+#[test]
+fn an_answer_has_the_shape_of_its_request() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "0"]);
+    let one = server.post(r#"{"id": "a", "kind": "noop"}"#);
+    assert_eq!((one.status, &one.json()["id"], &one.json()["created"]), (201, &json!("a"), &json!(true)));
+    let again = server.post(r#"{"id": "a", "kind": "other"}"#);
+    assert_eq!((again.status, &again.json()["created"]), (200, &json!(false)));
+    let array = server.post(r#"[{"id": "a"}, {"id": "b"}]"#);
+    assert_eq!((array.status, array.json().as_array().unwrap().len()), (201, 2));
+    let lines = server.post("{\"id\": \"c\"}\n{\"id\": \"c\"}\n").json();
+    assert_eq!((&lines[0]["created"], &lines[1]["created"]), (&json!(true), &json!(false)));
+    // An id may be any text; a path takes it encoded.
+    assert_eq!(server.post(r#"{"id": "café/1 ?"}"#).status, 201);
+    assert_eq!(server.job("caf%C3%A9%2F1%20%3F")["id"], "café/1 ?");
+    assert_eq!(server.count("pending"), 4);
+    assert_eq!(server.job("a")["kind"], "noop");
+}
+
+#[test]
+fn a_web_page_may_look_but_not_enqueue() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "0"]);
+    let origin = ["origin: https://example.org"];
+    let answer = send(server.address(), "POST", "/api/v1/jobs", &origin, b"{}").unwrap();
+    answer.refuses(403, "from_a_web_page", &[]);
+    assert_eq!(send(server.address(), "GET", "/api/v1/status", &origin, b"").unwrap().status, 200);
+    assert_eq!(server.status()["log"]["seq"], 0);
+}

@@ -1,0 +1,181 @@
+//! Start, stop, and standing idle; and the demo, which shows all of it.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::files::snapshots;
+use crate::harness::{Place, count, wait};
+
+fn sleeper(id: &str, sleep_ms: u64) -> Value {
+    json!({"id": id, "kind": "simulate", "payload": {"sleep_ms": sleep_ms, "fail_rate": 0}})
+}
+
+#[test]
+fn sigterm_lets_running_jobs_end_and_the_next_start_replays_nothing() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "4"]);
+    server.enqueue(["a", "b", "c", "d"].map(|id| sleeper(id, 500)));
+    server.enqueue(["later-1", "later-2"].map(|id| json!({"id": id, "kind": "nobody"})));
+    server.until("four running jobs", |status| count(status, "in_flight") == 4);
+    server.signal(Signal::TERM);
+    wait("a draining server", None, || (server.get("/readyz").status == 503).then_some(()));
+    assert_eq!(server.get("/readyz").json()["phase"], "draining");
+    server.post(r#"{"kind":"noop"}"#).refuses(503, "stopping", &[]);
+    let mut server = server;
+    assert_eq!(server.ended().code(), Some(0), "{}", place.log());
+
+    assert_eq!(snapshots(&place).len(), 1);
+    assert!(!place.data("http.addr").exists());
+    let (rows, summary) = place.inspect("snapshot");
+    assert_eq!((rows.len(), &summary["verdict"]), (6, &json!("whole")));
+    let server = place.start(&["--workers", "4"]);
+    let status = server.status();
+    assert_eq!(status["recovery"]["events"], 0, "{status}");
+    assert_eq!(status["recovery"]["snapshot_jobs"], 6, "{status}");
+    assert_eq!((count(&status, "completed"), count(&status, "pending")), (4, 2));
+    server.terminate();
+}
+
+#[test]
+fn jobs_that_do_not_end_in_time_are_stopped_and_run_again_without_losing_an_attempt() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1", "--drain-timeout", "100ms"]);
+    server.enqueue([sleeper("long", 600_000)]);
+    server.until_job_is("long", "in_flight");
+    server.terminate();
+    let server = place.start(&["--workers", "1"]);
+    let job = server.until_job_is("long", "in_flight");
+    assert_eq!(job["errors"][0]["failure"]["kind"], "lost", "{job}");
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once_and_loses_nothing() {
+    for (first, second, code) in [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)] {
+        let place = Place::new();
+        let mut server = place.start(&["--workers", "1"]);
+        server.enqueue([sleeper("long", 600_000), sleeper("next", 1)]);
+        server.until_job_is("long", "in_flight");
+        server.signal(first);
+        wait("a draining server", None, || (server.get("/readyz").status == 503).then_some(()));
+        let asked = Instant::now();
+        server.signal(second);
+        assert_eq!(server.ended().code(), Some(code));
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        let server = place.start(&["--workers", "2"]);
+        server.until_job_is("next", "completed");
+        assert_eq!(server.job("long")["status"], "in_flight");
+    }
+}
+
+/// Processor time that a process has used, in ticks of 10 ms.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // utime and stime are fields 14 and 15; the third is the first here.
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn an_idle_server_uses_no_measurable_processor_time() {
+    const WINDOW: Duration = Duration::from_secs(3);
+    let place = Place::new();
+    let server = place.start(&["--workers", "8", "--allow-exec"]);
+    server.enqueue((0..100).map(|number| json!({"id": format!("done-{number}"), "kind": "noop"})));
+    server.enqueue([
+        json!({"id": "later", "kind": "noop", "delay": "1h"}),
+        json!({"id": "waits", "kind": "nobody"}),
+        sleeper("runs", 600_000),
+    ]);
+    server.until_completed(100);
+    // What the start and the last requests left to do is done when a while has passed without any.
+    wait("a quiet moment", None, || {
+        let before = cpu_ticks(server.pid());
+        thread::sleep(Duration::from_millis(200));
+        (cpu_ticks(server.pid()) == before).then_some(())
+    });
+    let before = cpu_ticks(server.pid());
+    thread::sleep(WINDOW);
+    let used = cpu_ticks(server.pid()) - before;
+    assert!(used <= 2, "{used} ticks in {WINDOW:?}");
+}
+
+#[test]
+fn a_scheduled_job_runs_when_it_is_due_and_a_retry_after_its_delay() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "2", "--retry-backoff", "100ms"]);
+    let fails = json!({"sleep_ms": 0, "fail_rate": 1});
+    server.enqueue([
+        json!({"id": "later", "kind": "noop", "delay": "300ms"}),
+        json!({"id": "fails", "kind": "simulate", "payload": fails, "max_retry": 1}),
+        json!({"id": "slow", "kind": "simulate", "payload": {"sleep_ms": 600_000}, "timeout": "100ms", "max_retry": 0}),
+    ]);
+    let moment = |value: &Value| -> jiff::Timestamp { value.as_str().unwrap().parse().unwrap() };
+    let later = server.until_job_is("later", "completed");
+    let waited = moment(&later["finished_at"]).duration_since(moment(&later["created_at"]));
+    assert!(waited.as_millis() >= 300, "{later}");
+    let dead = server.until_job_is("fails", "dead");
+    let (first, second) = (&dead["errors"][0], &dead["errors"][1]);
+    // Up to a half of the delay is taken off at random.
+    assert!(moment(&second["at"]).duration_since(moment(&first["at"])).as_millis() >= 50, "{dead}");
+    assert_eq!((&dead["attempt"], &second["failure"]["kind"]), (&json!(2), &json!("error")));
+    let slow = server.until_job_is("slow", "dead");
+    assert_eq!(slow["errors"][0]["failure"]["kind"], "timeout", "{slow}");
+}
+
+#[test]
+fn snapshots_are_taken_while_jobs_run_and_the_log_before_them_goes() {
+    let place = Place::new();
+    let flags = ["--workers", "4", "--snapshot-interval", "50ms", "--segment-bytes", "64KiB"];
+    let server = place.start(&flags);
+    let filler = "x".repeat(1_000);
+    for batch in 0..30 {
+        server.enqueue((0..50).map(|number| {
+            json!({"id": format!("job-{batch}-{number}"), "kind": "noop", "payload": {"filler": filler}})
+        }));
+    }
+    server.until_completed(1_500);
+    let segment = |place: &Place| {
+        let first = crate::files::segments(place).remove(0);
+        first.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap()
+    };
+    wait("deleted segments", None, || (segment(&place) > 1).then_some(()));
+    let two = wait("two snapshots", None, || Some(snapshots(&place)).filter(|all| all.len() == 2));
+    assert!(two[0] < two[1]);
+    server.kill9();
+    let server = place.start(&flags);
+    let status = server.status();
+    assert_eq!(count(&status, "completed"), 1_500, "{status}");
+    assert!(status["recovery"]["snapshot_jobs"].as_u64().unwrap() > 0, "{status}");
+}
+
+#[test]
+fn the_log_is_json_lines_and_shows_the_tree_of_actors() {
+    let place = Place::new();
+    place.start(&["--workers", "2"]).terminate();
+    let log = place.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for actor in
+        ["wal", "manager", "snapshot", "worker[0]", "worker[1]"].map(|name| format!("supervisor/{name}"))
+    {
+        let is_start = |line: &&Value| line["actor"] == actor.as_str() && line["message"] == "started";
+        assert!(lines.iter().any(|line| is_start(&line)), "{actor} is missing in\n{log}");
+    }
+    let ready = lines.iter().find(|line| line["message"] == "ready").unwrap();
+    assert!(ready["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{ready}");
+}
+
+#[test]
+fn the_demo_loses_nothing() {
+    let place = Place::new();
+    let ran = place.beaver(&["demo"]).exits(0);
+    let row = |name: &str| {
+        let line = ran.stdout.lines().rfind(|line| line.trim().starts_with(name));
+        line.unwrap_or_else(|| panic!("{name} is missing: {}", ran.told())).split_whitespace().last().unwrap()
+    };
+    assert_eq!((row("enqueued"), row("lost"), row("run again after completion")), ("300", "0", "0"));
+    assert!(ran.stdout.ends_with("Every job is accounted for.\n"), "{}", ran.told());
+}
