@@ -12,6 +12,7 @@
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors.
 //! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read.
 //! - [`inspect`]: log and snapshots as JSON, for people.
+//! - [`oracle`]: whether a queue kept its word, judged from outside.
 //! - `testing` (feature `testing`): a simulated disk, a manual clock, the engine step by step.
 //!
 //! # Example
@@ -58,6 +59,7 @@ pub mod messages;
 pub mod metrics;
 mod msgpack;
 pub mod options;
+pub mod oracle;
 pub mod snapshot;
 pub mod storage;
 pub mod supervisor;
