@@ -19,7 +19,7 @@ use crate::options::EngineOptions;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::store::SnapshotInfo;
 use crate::storage::{DiskStorage, Storage};
-use crate::supervisor::SupervisorActor;
+use crate::supervisor::{SupervisorActor, Threads};
 use crate::worker::handler::Handlers;
 
 /// Where an engine is in its life.
@@ -198,6 +198,30 @@ pub struct RecoveryStatus {
     pub torn_bytes: u64,
 }
 
+/// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
+pub struct Seams {
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids, jitter and salts come from.
+    pub dice: fastrand::Rng,
+    /// Where actors live.
+    pub threads: Threads,
+}
+
+impl Default for Seams {
+    /// The machine's.
+    fn default() -> Seams {
+        Seams {
+            storage: Arc::new(DiskStorage),
+            clock: Arc::new(SystemClock::default()),
+            dice: fastrand::Rng::new(),
+            threads: Threads::Own,
+        }
+    }
+}
+
 /// A running engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -223,27 +247,16 @@ impl Engine {
     /// Outside an actix system.
     #[must_use]
     pub fn start(options: EngineOptions, handlers: Handlers) -> Engine {
-        Engine::start_on(
-            options,
-            handlers,
-            Arc::new(DiskStorage),
-            Arc::new(SystemClock::default()),
-            fastrand::Rng::new(),
-        )
+        Engine::start_on(Seams::default(), options, handlers)
     }
 
-    /// Starts an engine on a disk, a clock and dice of the caller's choice.
+    /// Starts an engine on seams of the caller's choice: the same engine on another disk, clock, dice or threads.
     ///
     /// # Panics
-    /// Outside an actix system.
+    /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(
-        options: EngineOptions,
-        handlers: Handlers,
-        storage: Arc<dyn Storage>,
-        clock: Arc<dyn Clock>,
-        dice: fastrand::Rng,
-    ) -> Engine {
+    pub fn start_on(seams: Seams, options: EngineOptions, handlers: Handlers) -> Engine {
+        let Seams { storage, clock, dice, threads } = seams;
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
@@ -251,7 +264,8 @@ impl Engine {
         let requests = Arc::new(Semaphore::new(options.requests_max.min(Semaphore::MAX_PERMITS)));
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
         let supervisor =
-            SupervisorActor::new(boot, handlers, metrics.clone(), phase_sender, manager_sender).start();
+            SupervisorActor::new(boot, threads, handlers, metrics.clone(), phase_sender, manager_sender)
+                .start();
         Engine {
             phase,
             manager,

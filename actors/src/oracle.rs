@@ -36,7 +36,9 @@ pub enum Outcome {
 struct Seen {
     asked: bool,
     acknowledged: bool,
-    /// Every request for it was refused.
+    /// Some request for it had no answer.
+    unknown: bool,
+    /// Some request for it was refused.
     refused: bool,
     /// Attempt, token and time of every run, as it began.
     runs: Vec<(u64, u32, u64)>,
@@ -107,9 +109,9 @@ impl Oracle {
         let seen = self.seen(job);
         seen.asked = true;
         match outcome {
-            Outcome::Acknowledged => (seen.acknowledged, seen.refused) = (true, false),
-            Outcome::Refused => seen.refused = !seen.acknowledged,
-            Outcome::Unknown => seen.refused = false,
+            Outcome::Acknowledged => seen.acknowledged = true,
+            Outcome::Refused => seen.refused = true,
+            Outcome::Unknown => seen.unknown = true,
         }
     }
 
@@ -160,7 +162,7 @@ impl Oracle {
         let mut verdict = Verdict { broken: self.broken.clone(), ..Verdict::default() };
         for (job, seen) in &self.jobs {
             verdict.acknowledged += u64::from(seen.acknowledged);
-            verdict.recovered += u64::from(!seen.acknowledged && !seen.refused && seen.end.is_some());
+            verdict.recovered += u64::from(!seen.acknowledged && seen.end.is_some());
             verdict.duplicated += u64::from(seen.runs.len() > 1);
             let has_ended = seen.end.is_some_and(Status::is_finished);
             if seen.acknowledged && !has_ended {
@@ -169,7 +171,8 @@ impl Oracle {
             if !seen.asked {
                 verdict.broken.push(format!("job {job} is there, and nobody asked for it"));
             }
-            if seen.refused && (seen.end.is_some() || !seen.runs.is_empty()) {
+            let only_refused = seen.refused && !seen.acknowledged && !seen.unknown;
+            if only_refused && (seen.end.is_some() || !seen.runs.is_empty()) {
                 verdict.broken.push(format!("job {job} is there, though it was refused"));
             }
             let completed_unseen = seen.end == Some(Status::Completed) && seen.runs.is_empty();
@@ -216,6 +219,10 @@ mod tests {
         let mut oracle = good();
         oracle.asked("unknown");
         oracle.answered("unknown", Outcome::Unknown);
+        oracle.asked("later refused");
+        oracle.answered("later refused", Outcome::Unknown);
+        oracle.answered("later refused", Outcome::Refused);
+        oracle.ended("later refused", Status::Cancelled);
         oracle.asked("refused");
         oracle.answered("refused", Outcome::Refused);
         oracle.asked("twice");
@@ -225,7 +232,7 @@ mod tests {
         oracle.ended("twice", Status::Completed);
         let verdict = oracle.verdict();
         assert!(verdict.holds(), "{verdict}");
-        assert_eq!((verdict.acknowledged, verdict.recovered, verdict.duplicated), (2, 1, 1));
+        assert_eq!((verdict.acknowledged, verdict.recovered, verdict.duplicated), (2, 2, 1));
     }
 
     #[test]

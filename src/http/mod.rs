@@ -22,7 +22,7 @@ mod stall;
 
 use beaver_actors::engine::Engine;
 
-pub use server::{HttpHandle, HttpServer};
+pub use server::{HttpHandle, HttpServer, Listener};
 
 use crate::config::HttpLimits;
 use crate::job_json::JobDefaults;

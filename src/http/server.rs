@@ -3,6 +3,7 @@
 //! `axum::serve` would be shorter, but it has no time limit for a request's head and no cap on connections: a
 //! handful of clients that send one byte a minute would shut everybody else out.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -35,10 +36,32 @@ const GOODBYE_READ_BYTES_MAX: u64 = 64 << 10;
 const GOODBYE_BODY: &str =
     r#"{"error":{"code":"busy","message":"busy: too many connections are open (connections_max)"}}"#;
 
+/// Where connections come from: a port of this machine, or a simulated network.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Answers are small and complete: waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "no TCP_NODELAY");
+        }
+        Ok((stream, peer))
+    }
+}
+
 /// A bound socket that nobody is answered on yet.
 #[derive(Debug)]
-pub struct HttpServer {
-    listener: TcpListener,
+pub struct HttpServer<L = TcpListener> {
+    listener: L,
     local_addr: SocketAddr,
 }
 
@@ -59,6 +82,14 @@ impl HttpServer {
         let listener = TcpListener::bind(addr).await?;
         let local_addr = listener.local_addr()?;
         Ok(HttpServer { listener, local_addr })
+    }
+}
+
+impl<L: Listener> HttpServer<L> {
+    /// Serves on a listener that is bound already.
+    #[must_use]
+    pub fn on(listener: L, local_addr: SocketAddr) -> HttpServer<L> {
+        HttpServer { listener, local_addr }
     }
 
     /// The address with its real port, also when port 0 was asked for.
@@ -98,14 +129,16 @@ impl HttpHandle {
     }
 }
 
-async fn accept_loop(
-    listener: TcpListener,
+async fn accept_loop<L: Listener>(
+    mut listener: L,
     mut connections: Connections,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
     let mut failures = 0;
     let within = loop {
         tokio::select! {
+            // In order, so that a simulation runs the same way twice.
+            biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             Some(ended) = connections.tasks.join_next() => report_panic(ended),
             accepted = listener.accept() => match accepted {
@@ -181,7 +214,10 @@ impl Connections {
         }
     }
 
-    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn open<S>(&mut self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let Ok(place) = Arc::clone(&self.free).try_acquire_owned() else {
             debug!(%peer, "turned away: too many connections");
             (self.on_surplus)();
@@ -190,10 +226,6 @@ impl Connections {
             }
             return;
         };
-        // Answers are small and complete: waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "no TCP_NODELAY");
-        }
         let stream = StallGuard::new(stream, self.patience);
         let connection = self.http.serve_connection(stream, TowerToHyperService::new(self.router.clone()));
         let connection = self.graceful.watch(connection);
@@ -215,7 +247,7 @@ impl Connections {
 }
 
 /// Tells a surplus connection why it is closed.
-async fn say_goodbye(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: OwnedSemaphorePermit) {
     let goodbye = async {
         let head = format!(
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\

@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-/// A TCP connection whose writes fail when nothing of them was taken for some time.
-pub(super) struct StallGuard {
-    stream: TokioIo<TcpStream>,
+/// A connection whose writes fail when nothing of them was taken for some time.
+pub(super) struct StallGuard<S> {
+    stream: TokioIo<S>,
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl StallGuard {
-    pub fn new(stream: TcpStream, patience: Duration) -> StallGuard {
+impl<S> StallGuard<S> {
+    pub fn new(stream: S, patience: Duration) -> StallGuard<S> {
         StallGuard { stream: TokioIo::new(stream), patience, stalled: None }
     }
 
@@ -37,7 +37,7 @@ impl StallGuard {
     }
 }
 
-impl Read for StallGuard {
+impl<S: AsyncRead + Unpin> Read for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -47,7 +47,7 @@ impl Read for StallGuard {
     }
 }
 
-impl Write for StallGuard {
+impl<S: AsyncWrite + Unpin> Write for StallGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, write)

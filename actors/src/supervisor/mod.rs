@@ -12,20 +12,19 @@
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
 
-mod arbiters;
+mod homes;
 mod policy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, WrapFuture,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
-use self::arbiters::Arbiters;
+pub use self::homes::Threads;
+use self::homes::{Home, Homes};
 use self::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
 use crate::boot::{Boot, BootError, Recovered};
 use crate::engine::{Ending, FailCause, Phase, Progress};
@@ -51,6 +50,7 @@ const HALT_WAIT: Duration = Duration::from_secs(15);
 /// The actor.
 pub struct SupervisorActor {
     boot: Option<Boot>,
+    threads: Threads,
     handlers: Handlers,
     metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
@@ -72,7 +72,7 @@ struct Children {
     workers: Vec<Addr<WorkerActor>>,
     snapshot_settings: SnapshotSettings,
     runtime: runtime::Handle,
-    arbiters: Arbiters,
+    homes: Homes,
     boot: Boot,
 }
 
@@ -85,6 +85,7 @@ impl SupervisorActor {
     /// One that begins with recovery as soon as it is started.
     pub(crate) fn new(
         boot: Boot,
+        threads: Threads,
         handlers: Handlers,
         metrics: Arc<Metrics>,
         phase: watch::Sender<Phase>,
@@ -93,6 +94,7 @@ impl SupervisorActor {
         let dice = fastrand::Rng::with_seed(boot.dice.clone().u64(..));
         SupervisorActor {
             boot: Some(boot),
+            threads,
             handlers,
             metrics,
             phase,
@@ -120,7 +122,7 @@ impl SupervisorActor {
             "recovered"
         );
         self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
-        let arbiters = Arbiters::start();
+        let homes = Homes::new(self.threads);
 
         let wal_settings = WalSettings {
             durability: boot.options.durability,
@@ -129,9 +131,7 @@ impl SupervisorActor {
             failed: ctx.address().recipient(),
         };
         let guard = self.guard(ChildId::Wal, ctx);
-        let wal = WalActor::start_in_arbiter(&arbiters.wal.handle(), |_| {
-            WalActor::new(writer, wal_settings, lock, guard)
-        });
+        let wal = homes.wal.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
             dice: boot.dice.clone(),
@@ -144,9 +144,7 @@ impl SupervisorActor {
             snapshot: snapshot.map(Into::into),
         };
         let guard = self.guard(ChildId::Manager, ctx);
-        let manager = JobManagerActor::start_in_arbiter(&arbiters.manager.handle(), |_| {
-            JobManagerActor::new(table, manager_settings, guard)
-        });
+        let manager = homes.manager.start(|| JobManagerActor::new(table, manager_settings, guard));
 
         let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
         let snapshot_settings = SnapshotSettings {
@@ -166,7 +164,7 @@ impl SupervisorActor {
             prune: wal.clone().recipient(),
             taken: manager.clone().recipient(),
         };
-        let snapshot = self.start_snapshot(&snapshot_settings, &arbiters.snapshot.handle(), ctx);
+        let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
         let mut children = Children {
             wal,
             manager: manager.clone(),
@@ -174,7 +172,7 @@ impl SupervisorActor {
             workers: Vec::new(),
             snapshot_settings,
             runtime: runtime::Handle::current(),
-            arbiters,
+            homes,
             boot,
         };
         for number in 0..children.boot.options.worker_count {
@@ -190,11 +188,11 @@ impl SupervisorActor {
     fn start_snapshot(
         &mut self,
         settings: &SnapshotSettings,
-        arbiter: &ArbiterHandle,
+        home: &Home,
         ctx: &mut Context<SupervisorActor>,
     ) -> Addr<SnapshotActor> {
         let (settings, guard) = (settings.clone(), self.guard(ChildId::Snapshot, ctx));
-        SnapshotActor::start_in_arbiter(arbiter, move |_| SnapshotActor::new(settings, guard))
+        home.start(move || SnapshotActor::new(settings, guard))
     }
 
     fn start_worker(
@@ -210,8 +208,7 @@ impl SupervisorActor {
             runtime: children.runtime.clone(),
             finished: children.manager.clone().recipient(),
         };
-        let arbiter = children.arbiters.workers.handle();
-        let worker = WorkerActor::start_in_arbiter(&arbiter, move |_| WorkerActor::new(settings, guard));
+        let worker = children.homes.workers.start(move || WorkerActor::new(settings, guard));
         let (run, halt) = (worker.clone().recipient(), worker.clone().recipient());
         children.manager.do_send(WorkerUp { worker: id, run, halt });
         worker
@@ -235,8 +232,8 @@ impl SupervisorActor {
             }
             ChildId::Snapshot => {
                 self.metrics.restarts_snapshot.add(1);
-                let arbiter = children.arbiters.snapshot.handle();
-                children.snapshot = self.start_snapshot(&children.snapshot_settings, &arbiter, ctx);
+                children.snapshot =
+                    self.start_snapshot(&children.snapshot_settings, &children.homes.snapshot, ctx);
             }
             // Never: the policy ends the engine for these.
             ChildId::Wal | ChildId::Manager => {}
@@ -283,7 +280,7 @@ impl SupervisorActor {
     fn has_ended(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(ending) = self.ending.clone() else { return };
         if let Some(children) = self.children.take() {
-            children.arbiters.stop();
+            children.homes.close();
         }
         self.phase.send_replace(Phase::Stopped(ending));
         ctx.stop();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Ending, Engine, EngineError};
+use beaver_actors::engine::{Ending, Engine, EngineError, Seams};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::job::FailureKind;
 use beaver_actors::jobs::{Payload, Rejection, Start, Status};
@@ -233,9 +233,12 @@ fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
                 }
             };
             let handlers = Handlers::new().with(kind("work"), Does(handler, None));
-            let disk = SimStorage::new();
-            let dice = fastrand::Rng::with_seed(1);
-            let engine = Engine::start_on(options(), handlers, Arc::new(disk), clock.clone(), dice);
+            let seams = Seams {
+                storage: Arc::new(SimStorage::new()),
+                clock: clock.clone(),
+                ..Seams::default()
+            };
+            let engine = Engine::start_on(seams, options(), handlers);
             engine.ready().await.unwrap();
             let mut long = job("work");
             long.payload = Payload::parse("true").unwrap();

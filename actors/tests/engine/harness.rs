@@ -4,8 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::clock::SystemClock;
-use beaver_actors::engine::Engine;
+use beaver_actors::engine::{Engine, Seams};
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
 use beaver_actors::options::EngineOptions;
@@ -56,8 +55,12 @@ pub(crate) fn on_system<F: Future<Output = ()> + 'static>(test: impl FnOnce() ->
 }
 
 pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let dice = fastrand::Rng::with_seed(1);
-    Engine::start_on(options, handlers, Arc::new(disk.clone()), Arc::new(SystemClock::default()), dice)
+    let seams = Seams {
+        storage: Arc::new(disk.clone()),
+        dice: fastrand::Rng::with_seed(1),
+        ..Seams::default()
+    };
+    Engine::start_on(seams, options, handlers)
 }
 
 pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {

@@ -1,0 +1,63 @@
+//! Where actors live: each on a thread of its own, or all on the thread of whoever started the engine.
+
+use actix::{Actor, Addr, Arbiter, Context};
+
+/// Whose threads the actors of an engine live on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One for each actor that blocks or must not wait for others, one for all workers. Needs an actix system.
+    Own,
+    /// The caller's, within its `LocalSet`: for simulations, in which nothing may happen by itself. Disk and
+    /// recovery then block that thread.
+    Callers,
+}
+
+/// The thread that an actor lives on.
+pub(super) enum Home {
+    Own(Arbiter),
+    Callers,
+}
+
+impl Home {
+    fn new(threads: Threads) -> Home {
+        match threads {
+            Threads::Own => Home::Own(Arbiter::new()),
+            Threads::Callers => Home::Callers,
+        }
+    }
+
+    /// Makes an actor there and starts it.
+    pub fn start<A: Actor<Context = Context<A>>>(
+        &self,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> Addr<A> {
+        match self {
+            Home::Own(arbiter) => A::start_in_arbiter(&arbiter.handle(), |_| make()),
+            Home::Callers => make().start(),
+        }
+    }
+}
+
+/// The homes of an engine's actors.
+pub(super) struct Homes {
+    pub wal: Home,
+    pub manager: Home,
+    pub snapshot: Home,
+    pub workers: Home,
+}
+
+impl Homes {
+    pub fn new(threads: Threads) -> Homes {
+        let home = || Home::new(threads);
+        Homes { wal: home(), manager: home(), snapshot: home(), workers: home() }
+    }
+
+    /// Ends the threads that were made; whatever still lives there ends with them.
+    pub fn close(&self) {
+        for home in [&self.wal, &self.manager, &self.snapshot, &self.workers] {
+            if let Home::Own(arbiter) = home {
+                arbiter.stop();
+            }
+        }
+    }
+}

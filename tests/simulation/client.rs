@@ -1,0 +1,160 @@
+//! What clients do: enqueue alone and in batches, ask again with the same ids when there was no answer, look at jobs,
+//! cancel some; and the one that waits for the end and reports what is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beaver_actors::jobs::Status;
+use beaver_actors::oracle::Outcome;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use turmoil::net::TcpStream;
+
+use crate::server::PORT;
+use crate::world::World;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After the faults have ended, everything must be done within this time.
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How a request ended.
+enum Answer {
+    /// The server answered.
+    Status(u16, Value),
+    /// It was never sent.
+    NotSent,
+    /// It was sent, and no answer came.
+    Lost,
+}
+
+async fn request(method: &str, path: &str, body: String) -> Answer {
+    let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(("server", PORT))).await;
+    let Ok(Ok(stream)) = connected else { return Answer::NotSent };
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let connection = tokio::task::spawn_local(connection);
+        let request = Request::builder().method(method).uri(path).header("host", "server");
+        let request = request.body(Full::new(Bytes::from(body))).ok()?;
+        let response = sender.send_request(request).await.ok()?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        connection.abort();
+        Some((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+    };
+    match tokio::time::timeout(PATIENCE, exchange).await {
+        Ok(Some((status, body))) => Answer::Status(status, body),
+        Ok(None) | Err(_) => Answer::Lost,
+    }
+}
+
+/// Works until the faults end.
+pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
+    let mut dice = fastrand::Rng::with_seed(world.seed ^ (number << 32));
+    let mut mine: Vec<String> = Vec::new();
+    let mut next = 0;
+    while !world.is_healed() {
+        tokio::time::sleep(Duration::from_millis(dice.u64(1..300))).await;
+        match dice.u32(0..10) {
+            0..=5 => {
+                let count = if dice.bool() { 1 } else { dice.u64(2..6) };
+                let ids: Vec<String> = (0..count).map(|nth| format!("client-{number}-{}", next + nth)).collect();
+                next += count;
+                enqueue(&world, &ids, &mut dice).await;
+                mine.extend(ids);
+            }
+            6..=8 if !mine.is_empty() => {
+                let id = dice.choice(&mine).expect("it is not empty");
+                look(&world, id).await;
+            }
+            9 if !mine.is_empty() => {
+                let id = dice.choice(&mine).expect("it is not empty").clone();
+                if let Answer::Status(200, _) = request("DELETE", &format!("/api/v1/jobs/{id}"), String::new()).await {
+                    world.cancelled(&id);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Asks for jobs, all or none, again and again while there is no answer.
+async fn enqueue(world: &World, ids: &[String], dice: &mut fastrand::Rng) {
+    let job = |id: &String| {
+        let how = dice.choice(["well", "well", "well", "fail", "panic", "overrun"]).expect("not empty");
+        let delay = if dice.u32(0..5) == 0 { dice.u64(0..3_000) } else { 0 };
+        json!({ "id": id, "payload": [dice.u64(0..400), how], "delay": delay, "priority": dice.u8(0..10) })
+    };
+    let body: Vec<Value> = ids.iter().map(job).collect();
+    let body = Value::from(body).to_string();
+    ids.iter().for_each(|id| world.asked(id));
+    for _ in 0..4 {
+        let outcome = match request("POST", "/api/v1/jobs", body.clone()).await {
+            Answer::Status(200 | 201, _) => Outcome::Acknowledged,
+            Answer::Status(500, _) | Answer::Lost => Outcome::Unknown,
+            Answer::Status(..) | Answer::NotSent => Outcome::Refused,
+        };
+        world.answered(ids, outcome);
+        if outcome != Outcome::Unknown {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(dice.u64(10..500))).await;
+    }
+}
+
+fn status_of(job: &Value) -> Option<Status> {
+    let name = job["status"].as_str()?;
+    Status::ALL.into_iter().find(|status| status.as_str() == name)
+}
+
+async fn look(world: &World, id: &str) {
+    if let Answer::Status(200, job) = request("GET", &format!("/api/v1/jobs/{id}"), String::new()).await
+        && let Some(status) = status_of(&job)
+    {
+        world.observed(id, status);
+    }
+}
+
+/// Waits until everything has ended, and reports every job to the oracle.
+pub async fn drain(world: Arc<World>) -> turmoil::Result {
+    while !world.is_healed() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let healed_at = turmoil::sim_elapsed().unwrap_or_default();
+    let jobs = loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Answer::Status(200, status) = request("GET", "/api/v1/status", String::new()).await {
+            let jobs = status["jobs"].clone();
+            let unfinished = ["pending", "scheduled", "in_flight", "retrying"];
+            if unfinished.iter().all(|state| jobs[state] == 0) {
+                break jobs;
+            }
+        }
+        let waited = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(healed_at);
+        assert!(waited < HEALED_WITHIN, "not everything has ended {waited:?} after the faults did");
+    };
+    let mut there = 0;
+    for id in world.known_jobs() {
+        let answer = loop {
+            match request("GET", &format!("/api/v1/jobs/{id}"), String::new()).await {
+                Answer::Status(status, job) => break (status, job),
+                // Links are whole again, but messages still take their time.
+                Answer::NotSent | Answer::Lost => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        match answer {
+            (200, job) => {
+                there += 1;
+                world.ended(&id, status_of(&job).expect("a job has a status"));
+            }
+            (404, _) => {}
+            (status, body) => panic!("GET of {id} is answered {status}: {body}"),
+        }
+    }
+    let total: u64 = jobs.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+    assert_eq!(total, there, "the queue holds a job that nobody asked for");
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! One run: the hosts, the time, what everybody saw, and the verdict.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use beaver_actors::engine::Engine;
+use beaver_actors::jobs::Status;
+use beaver_actors::oracle::{Oracle, Outcome, Verdict};
+use beaver_actors::testing::SimStorage;
+
+use crate::faults::Faults;
+use crate::{client, server};
+
+const CLIENTS: u64 = 3;
+/// Within this time everything may go wrong.
+const SAFETY_PHASE: Duration = Duration::from_secs(12);
+/// A run that takes longer hangs.
+const RUN_MAX: Duration = Duration::from_secs(200);
+
+/// What all hosts of a run share.
+pub struct World {
+    pub seed: u64,
+    pub disk: SimStorage,
+    pub clock_skew_ms: AtomicI64,
+    pub boots: AtomicU64,
+    pub engine: Mutex<Option<Engine>>,
+    healed: AtomicBool,
+    seen: Mutex<SeenByAll>,
+}
+
+#[derive(Default)]
+struct SeenByAll {
+    oracle: Oracle,
+    /// Numbers everything that happens.
+    order: u64,
+    jobs: BTreeSet<String>,
+    /// Jobs that were asked for together: all of them are there, or none.
+    batches: Vec<Vec<String>>,
+    cancelled: BTreeSet<String>,
+    ends: std::collections::BTreeMap<String, Status>,
+    trace: Vec<String>,
+}
+
+/// What came of one run, or of many.
+#[derive(Default)]
+pub struct Report {
+    pub verdict: Verdict,
+    pub faults: u64,
+    pub boots: u64,
+    pub took_simulated: Duration,
+    /// Everything that was seen, in order.
+    pub trace: Vec<String>,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Report) {
+        self.verdict.acknowledged += other.verdict.acknowledged;
+        self.verdict.recovered += other.verdict.recovered;
+        self.verdict.duplicated += other.verdict.duplicated;
+        self.faults += other.faults;
+        self.boots += other.boots;
+        self.took_simulated += other.took_simulated;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { verdict, faults, boots, took_simulated, .. } = self;
+        write!(f, "{faults} faults, {boots} boots, {:.0} s simulated; {verdict}", took_simulated.as_secs_f64())
+    }
+}
+
+impl World {
+    fn see<T>(&self, what: String, change: impl FnOnce(&mut SeenByAll, u64) -> T) -> T {
+        let mut seen = self.seen.lock().expect("nobody panics while holding it");
+        seen.order += 1;
+        let order = seen.order;
+        let at = turmoil::sim_elapsed().unwrap_or_default().as_millis();
+        seen.trace.push(format!("{at} {what}"));
+        change(&mut seen, order)
+    }
+
+    pub fn note(&self, what: String) {
+        self.see(what, |_, _| ());
+    }
+
+    pub fn asked(&self, id: &str) {
+        self.see(format!("asked {id}"), |seen, _| {
+            seen.jobs.insert(id.to_owned());
+            seen.oracle.asked(id);
+        });
+    }
+
+    pub fn answered(&self, ids: &[String], outcome: Outcome) {
+        self.see(format!("answered {ids:?} {outcome:?}"), |seen, _| {
+            seen.batches.push(ids.to_vec());
+            ids.iter().for_each(|id| seen.oracle.answered(id, outcome));
+        });
+    }
+
+    pub fn began(&self, id: &str, attempt: u32, token: u64) {
+        let what = format!("began {id} attempt {attempt} token {token}");
+        self.see(what, |seen, order| seen.oracle.began(id, attempt, token, order));
+    }
+
+    pub fn observed(&self, id: &str, status: Status) {
+        self.see(format!("observed {id} {}", status.as_str()), |seen, order| {
+            seen.oracle.observed(id, status, order);
+        });
+    }
+
+    pub fn cancelled(&self, id: &str) {
+        self.see(format!("cancelled {id}"), |seen, _| seen.cancelled.insert(id.to_owned()));
+    }
+
+    pub fn ended(&self, id: &str, status: Status) {
+        self.see(format!("ended {id} {}", status.as_str()), |seen, _| {
+            seen.oracle.ended(id, status);
+            seen.ends.insert(id.to_owned(), status);
+        });
+    }
+
+    pub fn known_jobs(&self) -> Vec<String> {
+        self.seen.lock().expect("nobody panics while holding it").jobs.iter().cloned().collect()
+    }
+
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(SeqCst)
+    }
+}
+
+/// Runs one seed to its end.
+///
+/// # Panics
+/// The queue did not keep its word, or did not end.
+pub fn run(seed: u64) -> Report {
+    let world = Arc::new(World {
+        seed,
+        disk: SimStorage::new(),
+        clock_skew_ms: AtomicI64::new(0),
+        boots: AtomicU64::new(0),
+        engine: Mutex::new(None),
+        healed: AtomicBool::new(false),
+        seen: Mutex::default(),
+    });
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .simulation_duration(RUN_MAX)
+        .tick_duration(Duration::from_millis(10))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(40))
+        .build();
+    {
+        let world = world.clone();
+        sim.host("server", move || server::serve(world.clone()));
+    }
+    for number in 0..CLIENTS {
+        sim.client(client_name(number), client::work(world.clone(), number));
+    }
+    sim.client("drain", client::drain(world.clone()));
+    let mut faults = Faults::new(seed);
+    loop {
+        let elapsed = sim.elapsed();
+        if elapsed < SAFETY_PHASE {
+            faults.step(&mut sim, &world);
+        } else if !world.is_healed() {
+            faults.heal(&mut sim, &world);
+            world.healed.store(true, SeqCst);
+        }
+        faults.restart_if_ended(&mut sim, &world);
+        if sim.step().unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
+            break;
+        }
+    }
+    let took_simulated = sim.elapsed();
+    drop(sim);
+    let seen = std::mem::take(&mut *world.seen.lock().expect("nobody panics while holding it"));
+    let verdict = seen.oracle.verdict();
+    assert!(verdict.holds(), "seed {seed}: {verdict}\n{}", seen.trace.join("\n"));
+    for batch in &seen.batches {
+        let there = batch.iter().filter(|id| seen.ends.contains_key(*id)).count();
+        assert!(there == 0 || there == batch.len(), "seed {seed}: {there} of the batch {batch:?} are there");
+    }
+    for id in &seen.cancelled {
+        assert_eq!(seen.ends.get(id), Some(&Status::Cancelled), "seed {seed}: job {id} was cancelled");
+    }
+    let boots = world.boots.load(SeqCst);
+    Report { verdict, faults: faults.count, boots, took_simulated, trace: seen.trace }
+}
+
+pub fn client_name(number: u64) -> String {
+    format!("client-{number}")
+}
+
+pub fn clients() -> impl Iterator<Item = String> {
+    (0..CLIENTS).map(client_name)
+}
