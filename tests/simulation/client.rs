@@ -34,7 +34,8 @@ async fn request(method: &str, path: &str, body: String) -> Answer {
     let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(("server", PORT))).await;
     let Ok(Ok(stream)) = connected else { return Answer::NotSent };
     let exchange = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
         let connection = tokio::task::spawn_local(connection);
         let request = Request::builder().method(method).uri(path).header("host", "server");
         let request = request.body(Full::new(Bytes::from(body))).ok()?;
@@ -60,7 +61,8 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
         match dice.u32(0..10) {
             0..=5 => {
                 let count = if dice.bool() { 1 } else { dice.u64(2..6) };
-                let ids: Vec<String> = (0..count).map(|nth| format!("client-{number}-{}", next + nth)).collect();
+                let ids: Vec<String> =
+                    (0..count).map(|nth| format!("client-{number}-{}", next + nth)).collect();
                 next += count;
                 enqueue(&world, &ids, &mut dice).await;
                 mine.extend(ids);
@@ -71,7 +73,9 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
             }
             9 if !mine.is_empty() => {
                 let id = dice.choice(&mine).expect("it is not empty").clone();
-                if let Answer::Status(200, _) = request("DELETE", &format!("/api/v1/jobs/{id}"), String::new()).await {
+                if let Answer::Status(200, _) =
+                    request("DELETE", &format!("/api/v1/jobs/{id}"), String::new()).await
+                {
                     world.cancelled(&id);
                 }
             }

@@ -119,8 +119,13 @@ impl Faults {
 
     /// A server that has ended, or was crashed, is started again.
     pub fn restart_if_ended(&mut self, sim: &mut Sim<'_>, world: &World) {
-        let is_down = !sim.is_host_running("server");
-        if is_down && self.up_again_at.is_none_or(|at| sim.elapsed() >= at) {
+        if sim.is_host_running("server") {
+            return;
+        }
+        // Whoever watches over a server that ends by itself does not start it again in the same moment.
+        let pause = Duration::from_millis(self.dice.u64(20..300));
+        let at = *self.up_again_at.get_or_insert(sim.elapsed() + pause);
+        if sim.elapsed() >= at {
             self.up_again_at = None;
             world.disk.kill_process();
             world.note("server starts".to_owned());

@@ -80,7 +80,8 @@ fn options() -> EngineOptions {
     options.policy.retry_backoff = Duration::from_millis(50);
     options.policy.retry_backoff_max = Duration::from_secs(1);
     let for_ever = Retention { count: u64::MAX, age: Duration::from_secs(1 << 40) };
-    (options.policy.completed, options.policy.dead, options.policy.cancelled) = (for_ever, for_ever, for_ever);
+    (options.policy.completed, options.policy.dead, options.policy.cancelled) =
+        (for_ever, for_ever, for_ever);
     options
 }
 

@@ -69,7 +69,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { verdict, faults, boots, took_simulated, .. } = self;
-        write!(f, "{faults} faults, {boots} boots, {:.0} s simulated; {verdict}", took_simulated.as_secs_f64())
+        write!(
+            f,
+            "{faults} faults, {boots} boots, {:.0} s simulated; {verdict}",
+            took_simulated.as_secs_f64()
+        )
     }
 }
 
