@@ -368,6 +368,18 @@ impl Engine {
         self.supervisor.do_send(crate::messages::Crash(child));
     }
 
+    /// Makes the supervisor panic, to test what follows.
+    #[cfg(feature = "testing")]
+    pub fn crash_supervisor(&self) {
+        self.supervisor.do_send(crate::messages::CrashSupervisor);
+    }
+
+    /// Makes one of the actors block its thread, to test what follows.
+    #[cfg(feature = "testing")]
+    pub fn freeze(&self, child: crate::ids::ChildId, time: Duration) {
+        self.supervisor.do_send(crate::messages::FreezeChild(child, time));
+    }
+
     /// Sends a message to the manager and waits for the answer in it.
     ///
     /// A place among the waiting requests is taken first: a mailbox has no bound of its own.

@@ -17,6 +17,7 @@
 //! | [`SnapshotTaken`] | snapshot | manager | there is a new snapshot |
 //! | [`CloseLog`] | supervisor | wal | make all durable and end |
 //! | [`ChildExited`] | any child's guard | supervisor | it is gone, and why |
+//! | [`Ping`] | supervisor | wal, manager, a worker | do you still turn? |
 //! | [`End`] | supervisor | any child | stop |
 //! | [`StopEngine`], [`AbortEngine`] | engine handle | supervisor | drain and stop; stop at once |
 //!
@@ -234,6 +235,11 @@ pub struct CloseLog {
     pub done: oneshot::Sender<()>,
 }
 
+/// Give a sign of life.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
 /// A child is gone.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -263,6 +269,24 @@ pub struct StopEngine {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct AbortEngine;
+
+/// Panic yourself, supervisor.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CrashSupervisor;
+
+/// Make a child stand still for so long.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct FreezeChild(pub ChildId, pub Duration);
+
+/// Stand still for so long, to test what the supervisor makes of it.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Freeze(pub Duration);
 
 /// Panic, to test what the supervisor makes of it.
 #[cfg(feature = "testing")]

@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub snapshot_age_max: Duration,
     /// At shutdown, running jobs get this long to end by themselves.
     pub drain_timeout: Duration,
+    /// An actor that gives no sign of life for so long ends the engine; the log is only reported.
+    pub heartbeat_timeout: Duration,
     /// Requests that may wait for an answer at the same time; more are answered "busy".
     pub requests_max: usize,
     /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
@@ -68,6 +70,7 @@ impl EngineOptions {
             snapshots_kept: 2,
             snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
             drain_timeout: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,
             request_bytes_max: 512 << 20,
             policy: Policy::default(),

@@ -206,6 +206,21 @@ impl Handler<End> for JobManagerActor {
     }
 }
 
+impl Handler<crate::messages::Ping> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<JobManagerActor>) {}
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::Freeze> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<JobManagerActor>) {
+        std::thread::sleep(freeze.0);
+    }
+}
+
 #[cfg(feature = "testing")]
 impl Handler<crate::messages::Crash> for JobManagerActor {
     type Result = ();

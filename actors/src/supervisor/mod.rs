@@ -12,6 +12,7 @@
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
 
+mod heartbeat;
 mod homes;
 mod policy;
 
@@ -180,6 +181,7 @@ impl SupervisorActor {
             let worker = self.start_worker(id, &children, ctx);
             children.workers.push(worker);
         }
+        self.watch_heartbeats(children.boot.options.heartbeat_timeout, ctx);
         self.children = Some(children);
         self.manager.send_replace(Some(manager));
         self.phase.send_replace(Phase::Serving);
@@ -428,6 +430,31 @@ impl Handler<StopEngine> for SupervisorActor {
             // Recovery is running: its end looks at this.
             (false, Some(_)) => self.stopping = true,
             (false, None) => self.drain(stop.within, ctx),
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::CrashSupervisor> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::CrashSupervisor, _: &mut Context<SupervisorActor>) {
+        panic!("a test asked the supervisor to crash");
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::FreezeChild> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, frozen: crate::messages::FreezeChild, _: &mut Context<SupervisorActor>) {
+        let Some(children) = &self.children else { return };
+        let freeze = crate::messages::Freeze(frozen.1);
+        match frozen.0 {
+            ChildId::Wal => children.wal.do_send(freeze),
+            ChildId::Manager => children.manager.do_send(freeze),
+            ChildId::Worker(worker) => children.workers[worker.0 as usize].do_send(freeze),
+            ChildId::Snapshot => {}
         }
     }
 }

@@ -295,6 +295,21 @@ impl Handler<End> for WalActor {
     }
 }
 
+impl Handler<crate::messages::Ping> for WalActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<WalActor>) {}
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::Freeze> for WalActor {
+    type Result = ();
+
+    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<WalActor>) {
+        std::thread::sleep(freeze.0);
+    }
+}
+
 #[cfg(feature = "testing")]
 impl Handler<crate::messages::Crash> for WalActor {
     type Result = ();

@@ -90,6 +90,21 @@ impl Handler<End> for WorkerActor {
     }
 }
 
+impl Handler<crate::messages::Ping> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<WorkerActor>) {}
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::messages::Freeze> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<WorkerActor>) {
+        std::thread::sleep(freeze.0);
+    }
+}
+
 #[cfg(feature = "testing")]
 impl Handler<crate::messages::Crash> for WorkerActor {
     type Result = ();

@@ -118,6 +118,49 @@ fn a_crashed_snapshot_actor_is_restarted_and_the_queue_goes_on() {
     });
 }
 
+/// Row 41: whoever holds the engine hears of it, and ends the process.
+#[test]
+fn the_death_of_the_supervisor_is_the_end_of_the_engine_and_nothing_acknowledged_is_lost() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let id = enqueue(&engine, job("later")).await;
+        engine.crash_supervisor();
+        let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+        assert_eq!((cause, message.as_str()), (FailCause::Crashed, "the supervisor died"));
+        disk.cut_power();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        assert_eq!(engine.job(id).await.unwrap().status, Status::Pending);
+    });
+}
+
+/// Row 43.
+#[test]
+fn an_actor_that_stands_still_ends_the_engine_and_a_slow_log_does_not() {
+    for child in [ChildId::Manager, ChildId::Worker(WorkerId(3)), ChildId::Wal] {
+        on_system(move || async move {
+            let disk = SimStorage::new();
+            let mut options = options();
+            options.heartbeat_timeout = Duration::from_millis(300);
+            let engine = ready(&disk, options, Handlers::new()).await;
+            let id = enqueue(&engine, job("later")).await;
+            engine.freeze(child, Duration::from_millis(1_500));
+            if child == ChildId::Wal {
+                // Its callers wait; nothing false is told, and nothing ends.
+                enqueue(&engine, job("later")).await;
+                assert_eq!(engine.stop(None).await, Ending::Clean);
+                return;
+            }
+            let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
+            assert_eq!(cause, FailCause::Crashed);
+            assert!(message.contains("stands still"), "{message}");
+            disk.cut_power();
+            let engine = ready(&disk, crate::harness::options(), Handlers::new()).await;
+            assert_eq!(engine.job(id).await.unwrap().status, Status::Pending);
+        });
+    }
+}
+
 /// Row 11, through the actors.
 #[test]
 fn a_failed_sync_is_answered_unknown_and_ends_the_engine_as_a_storage_failure() {

@@ -1,0 +1,62 @@
+//! Whether the threads of the actors still turn.
+//!
+//! A panic is noticed by itself; an actor that never comes back from a call is not. So each thread is asked for a
+//! sign of life now and then. A log that is slow is a slow disk, which is only reported: its callers wait or give
+//! up by themselves, and nothing false is told. A manager or a thread of workers that stands still will not get
+//! better: the engine ends, and recovers from disk at its next start.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
+
+use super::SupervisorActor;
+use crate::engine::FailCause;
+use crate::ids::ChildId;
+use crate::messages::Ping;
+
+/// How often a sign of life is asked for. Long enough that an idle engine stays idle.
+const PERIOD: Duration = Duration::from_secs(10);
+
+impl SupervisorActor {
+    /// Asks from now on.
+    pub(super) fn watch_heartbeats(&mut self, patience: Duration, ctx: &mut Context<SupervisorActor>) {
+        ctx.run_interval(PERIOD.min(patience), move |supervisor, ctx| {
+            for (child, ping) in supervisor.pulses() {
+                supervisor.ask(child, ping, patience, ctx);
+            }
+        });
+    }
+
+    /// One child of each thread that must turn. SnapshotActor may fold for minutes.
+    fn pulses(&self) -> Vec<(ChildId, Recipient<Ping>)> {
+        let Some(children) = &self.children else { return Vec::new() };
+        let worker = children.workers.first().map(|worker| worker.clone().recipient());
+        let worker = worker.map(|worker| (ChildId::Worker(crate::ids::WorkerId(0)), worker));
+        let manager = (ChildId::Manager, children.manager.clone().recipient());
+        let wal = (ChildId::Wal, children.wal.clone().recipient());
+        [wal, manager].into_iter().chain(worker).collect()
+    }
+
+    fn ask(
+        &mut self,
+        child: ChildId,
+        ping: Recipient<Ping>,
+        patience: Duration,
+        ctx: &mut Context<SupervisorActor>,
+    ) {
+        let answer = tokio::time::timeout(patience, ping.send(Ping)).into_actor(self);
+        ctx.spawn(answer.map(move |answer, supervisor, ctx| {
+            // A closed mailbox is somebody else's news.
+            if answer.is_ok() || supervisor.stopping {
+                return;
+            }
+            let seconds = patience.as_secs_f64();
+            if child == ChildId::Wal {
+                tracing::warn!(actor = %child, seconds, "no sign of life: the disk is slow, or gone");
+                return;
+            }
+            let message = format!("{child} stands still: no sign of life for {seconds} s");
+            supervisor.fail_stop(FailCause::Crashed, message, ctx);
+        }));
+    }
+}
