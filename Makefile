@@ -1,4 +1,4 @@
-.PHONY: build test demo clean
+.PHONY: build test demo torture clean
 
 build:
 	cargo build --release
@@ -8,6 +8,9 @@ test:
 
 demo:
 	cargo run --release -- demo
+
+torture:
+	BEAVER_TORTURE=100 cargo test --workspace --release
 
 clean:
 	cargo clean

@@ -19,16 +19,16 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{BatchHeader, SegmentEnd, StoreId};
-use crate::wal::recovery::{Known, recover, settle};
+use crate::wal::recovery::{Found, Known, recover, settle};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
 
 /// The lock that keeps a second process out.
 const LOCK_FILE: &str = "lock";
 /// Says that there is, or was, a log here; so that one which is gone is missed.
-const STORE_FILE: &str = "store-id";
+pub(crate) const STORE_FILE: &str = "store-id";
 /// Where what cannot be used is set aside.
-const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What boot hands to the actors.
 pub struct Recovered {
@@ -44,6 +44,20 @@ pub struct Recovered {
     pub status: RecoveryStatus,
     /// Held as long as the engine lives.
     pub lock: Box<dyn Any + Send>,
+}
+
+/// What is on disk, before anything there is changed.
+pub(crate) struct Seen {
+    /// The state.
+    pub table: JobTable,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotInfo>,
+    /// Newer snapshots that are corrupted.
+    pub set_aside: Vec<Lsn>,
+    /// The log; none at the first boot.
+    pub found: Option<Found>,
+    /// Events that were replayed.
+    pub events: u64,
 }
 
 /// Why there is nothing to hand over.
@@ -109,31 +123,7 @@ impl Boot {
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
         let lock = self.lock()?;
-        let (mut table, snapshot, set_aside) = self.load_snapshot()?;
-        let mut so_far =
-            Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
-        progress(so_far);
-
-        let known = Known { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
-        let mut events = 0;
-        let mut apply = |lsn, event, _: &BatchHeader| {
-            events += 1;
-            table.apply(lsn, event).map_err(|misfit| misfit.to_string())
-        };
-        let mut read = |bytes, total| {
-            (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
-            progress(so_far);
-        };
-        let wal_dir = self.options.wal_dir.clone();
-        let found = recover(&*self.storage, &wal_dir, known, &mut apply, &mut read)?;
-        so_far.events = events;
-        progress(so_far);
-        self.expect_log(found.is_some(), known, &set_aside)?;
-        let broken = table.check();
-        if let Some(first) = broken.first() {
-            let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
-            return Err(BootError { cause: FailCause::Damaged, message });
-        }
+        let Seen { mut table, snapshot, set_aside, found, events } = self.look(progress)?;
 
         // From here on the disk is changed; everything that could refuse has agreed.
         for last in set_aside {
@@ -142,6 +132,7 @@ impl Boot {
         self.snapshots().clean()?;
         let now = self.clock.now().max(table.last_at());
         let torn = found.as_ref().and_then(|found| found.torn.clone());
+        let wal_dir = self.options.wal_dir.clone();
         settle(&*self.storage, &wal_dir, &self.quarantine(), torn.as_ref())?;
         if let Some(torn) = &torn {
             tracing::warn!(
@@ -169,7 +160,7 @@ impl Boot {
         let duration = self.clock.ticks().saturating_sub(started);
         let status = RecoveryStatus {
             duration_ms: round_ms(duration),
-            snapshot_jobs: so_far.snapshot_jobs,
+            snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
             events,
             interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
@@ -177,7 +168,39 @@ impl Boot {
         Ok(Recovered { table, writer, store, snapshot, status, lock })
     }
 
-    fn lock(&self) -> Result<Box<dyn Any + Send>, BootError> {
+    /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
+    ///
+    /// # Errors
+    /// Durable data is damaged, or the storage reported an error.
+    pub(crate) fn look(&self, progress: &mut dyn FnMut(Progress)) -> Result<Seen, BootError> {
+        let (mut table, snapshot, set_aside) = self.load_snapshot()?;
+        let mut so_far =
+            Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
+        progress(so_far);
+
+        let known = Known { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
+        let mut events = 0;
+        let mut apply = |lsn, event, _: &BatchHeader| {
+            events += 1;
+            table.apply(lsn, event).map_err(|misfit| misfit.to_string())
+        };
+        let mut read = |bytes, total| {
+            (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
+            progress(so_far);
+        };
+        let found = recover(&*self.storage, &self.options.wal_dir, known, &mut apply, &mut read)?;
+        so_far.events = events;
+        progress(so_far);
+        self.expect_log(found.is_some(), known, &set_aside)?;
+        let broken = table.check();
+        if let Some(first) = broken.first() {
+            let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
+            return Err(BootError { cause: FailCause::Damaged, message });
+        }
+        Ok(Seen { table, snapshot, set_aside, found, events })
+    }
+
+    pub(crate) fn lock(&self) -> Result<Box<dyn Any + Send>, BootError> {
         let dir = &self.options.data_dir;
         self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
         let path = dir.join(LOCK_FILE);

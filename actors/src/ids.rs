@@ -25,6 +25,9 @@ impl Lsn {
     /// Before the first event.
     pub const ZERO: Lsn = Lsn(0);
 
+    /// No log gets here: a position beyond it in a file is damage, and is refused before anything counts on from it.
+    pub const MAX: Lsn = Lsn(u64::MAX >> 1);
+
     /// The position after this one.
     #[must_use]
     pub fn next(self) -> Lsn {

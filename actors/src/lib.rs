@@ -7,11 +7,12 @@
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
 //! - [`snapshot`]: images of the whole state, folded from the log.
 //! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
+//! - `bugs`: deliberate ones, that the tests must notice; not in a release.
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors.
 //! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read.
-//! - [`inspect`]: log and snapshots as JSON, for people.
+//! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
 //! - [`oracle`]: whether a queue kept its word, judged from outside.
 //! - `testing` (feature `testing`): a simulated disk, a manual clock, the engine step by step.
 //!
@@ -47,7 +48,9 @@
 //! ```
 
 pub mod boot;
+mod bugs;
 pub mod clock;
+pub mod doctor;
 pub mod engine;
 pub mod guard;
 pub mod ids;

@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::bugs::{self, Bug};
+
 /// Files and directories, as far as the engine needs them.
 pub trait Storage: Send + Sync + 'static {
     /// Creates a directory and its parents; one that exists is fine. Durable when it returns.
@@ -91,6 +93,9 @@ pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> i
 /// Gives a synced file its final name, durably.
 pub(crate) fn publish(storage: &dyn Storage, partial: &Path, path: &Path) -> io::Result<()> {
     storage.rename(partial, path)?;
+    if bugs::has(Bug::NoDirectorySync) {
+        return Ok(());
+    }
     // Without this, the file system may keep the file and lose its name.
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
@@ -165,11 +170,18 @@ impl Storage for DiskStorage {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        // The directory too: somebody may remove the file under a living server, and the next one make another.
+        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+        for held in [&file, &dir] {
+            match held.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                // Some network file systems lock only what is open for writing, which no directory is.
+                Err(TryLockError::Error(_)) if std::ptr::eq(held, &dir) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+        Ok(Some(Box::new((file, dir))))
     }
 
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
@@ -227,6 +239,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let guard = DiskStorage.lock(&path).unwrap().expect("free");
+        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        // Not even when the file has gone.
+        std::fs::remove_file(&path).unwrap();
         assert!(DiskStorage.lock(&path).unwrap().is_none());
         drop(guard);
         assert!(DiskStorage.lock(&path).unwrap().is_some());

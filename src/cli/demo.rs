@@ -4,23 +4,23 @@
 //! says it has read through the API, job by job: a count could hide a lost job behind one that ran twice.
 
 mod account;
-mod server;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use beaver_actors::jobs::Status;
 use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use self::account::{Account, Glance, Sighting};
-use self::server::Server;
+use self::account::Account;
+use super::child::{self, Server, Starting, failed, unanswered};
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::sighting::{Glance, Sighting};
 use crate::client::{Client, ClientError};
 use crate::logging;
 
@@ -78,7 +78,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         tokio::select! {
             outcome = play(args, dir.path()) => outcome.inspect_err(|failure| {
                 if failure.exit != Exit::Ok {
-                    server::show_log_tail(dir.path());
+                    child::show_log_tail(dir.path());
                 }
             }),
             _ = tokio::signal::ctrl_c() => Err(failed("interrupted")),
@@ -102,7 +102,7 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
     let ids: Vec<String> = (1..=args.jobs).map(|number| format!("demo-{number:05}")).collect();
     say(format_args!("{} jobs, {} workers, everything in {}", args.jobs, args.workers, dir.display()))?;
 
-    let first = Server::start(dir, args.workers).await?;
+    let first = start(args, dir).await?;
     say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.url()))?;
     let enqueued = first.client.enqueue(jobs(args, &ids), |_| {}).await.map_err(unanswered)?;
     say(format_args!("enqueued   {} jobs: all of them are on disk", enqueued.len()))?;
@@ -115,7 +115,7 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
     first.kill_9().await?;
     say(format_args!("kill -9    process {killed}, with {} jobs completed", before.completed))?;
 
-    let second = Server::start(dir, args.workers).await?;
+    let second = start(args, dir).await?;
     let restarted = Glance::read(&second.client.status().await.map_err(unanswered)?)?;
     say(format_args!(
         "started    again as process {}: recovered {} jobs in {:.1} ms",
@@ -135,6 +135,10 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
         after,
     };
     show(&account)
+}
+
+async fn start(args: &DemoArgs, dir: &Path) -> Result<Server, Failure> {
+    Starting::spawn(dir, &["--workers".to_owned(), args.workers.to_string()])?.ready().await
 }
 
 /// The jobs as NDJSON: short sleeps, some failures.
@@ -239,23 +243,4 @@ fn completed_bar(jobs: u32) -> ProgressBar {
     let style = ProgressStyle::with_template("           {bar:40} {pos}/{len} completed")
         .expect("the template is valid");
     logging::show(ProgressBar::new(jobs.into()).with_style(style))
-}
-
-fn failed(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Failure, message)
-}
-
-/// The server that the demo itself started does not do what it was asked.
-fn unanswered(error: ClientError) -> Failure {
-    failed(format!("the server of the demo: {error}"))
-}
-
-/// What the API answered does not have the shape that it should have.
-fn unreadable(what: &str, answer: &Value) -> Failure {
-    failed(format!("the server's {what} cannot be understood: {answer}"))
-}
-
-/// Where a server of the demo keeps its data.
-fn data_dir(dir: &Path) -> PathBuf {
-    dir.join("data")
 }

@@ -119,7 +119,9 @@ pub fn from_ending(ending: Ending) -> Result<(), Failure> {
             let failure = Failure::new(cause.into(), message);
             Err(match cause {
                 FailCause::Locked => failure.hint("stop the other server, or choose another --data-dir"),
-                FailCause::Damaged => failure.hint("`beaver inspect wal` shows what can be read"),
+                FailCause::Damaged => {
+                    failure.hint("`beaver doctor` says what is damaged and what would be lost without it")
+                }
                 FailCause::Storage | FailCause::Crashed => failure,
             })
         }

@@ -13,12 +13,16 @@ mod status;
 
 mod config;
 mod demo;
+mod doctor;
 mod inspect;
+mod torture;
 
 mod address;
+mod child;
 mod output;
 mod progress;
 mod send;
+mod sighting;
 mod system;
 mod table;
 mod target;
@@ -76,12 +80,18 @@ enum Command {
     /// Print the log or the newest snapshot as JSON lines
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
+    /// Examine a stopped data directory; repair it if told to
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Print the configuration in force and where each value came from
     #[command(after_help = config::EXAMPLES)]
     Config(Box<config::ConfigArgs>),
     /// Watch a server work, be killed and recover, with every job accounted for
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Kill a server again and again under load, on a disk of yours, and account for every job
+    #[command(after_help = torture::EXAMPLES)]
+    Torture(torture::TortureArgs),
 }
 
 /// Reads the command line of this process and does what it says.
@@ -116,8 +126,10 @@ impl Command {
             Command::Status(args) => status::run(args),
             Command::Cancel(args) => cancel::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Doctor(args) => doctor::run(args),
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::Torture(args) => torture::run(args),
         }
     }
 }

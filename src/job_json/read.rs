@@ -23,6 +23,9 @@ const FIELDS: &[&str] =
 /// How much of a wrong value an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 40;
 
+/// Longer words of `serde_json` about what it found are shortened.
+const FOUND_BYTES_MAX: usize = 100;
+
 /// Reads the jobs of one text.
 pub(super) struct Reader<'t> {
     text: &'t str,
@@ -152,7 +155,14 @@ impl<'t> Reader<'t> {
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    match text.rsplit_once(", expected ") {
+        // What was found may be a string as long as a request.
+        Some((found, expected)) if found.len() > FOUND_BYTES_MAX => {
+            format!("{}, expected {expected}", shortened(found))
+        }
+        _ => text.to_owned(),
+    }
 }
 
 struct ArrayVisitor<'r, 't> {

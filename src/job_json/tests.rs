@@ -304,3 +304,13 @@ fn a_written_line_reads_back_as_the_same_job() {
         assert_eq!(format!("{:?}", parse_one(&line)), format!("{spec:?}"));
     }
 }
+
+/// Row 50: found by the fuzz target `jobs`.
+#[test]
+fn a_long_string_in_place_of_a_job_is_not_repeated_by_its_error() {
+    let string = format!("\"{}\"", "x".repeat(100_000));
+    for text in [string.clone(), format!("[{{}}, {string}]"), format!("{{}}\n{string}")] {
+        let message = refused(&text).to_string();
+        assert!(message.contains("…, expected a job") && message.len() < 200, "{message}");
+    }
+}

@@ -63,11 +63,16 @@ impl Place {
 
     /// Starts a server on `data` and waits until it is ready.
     pub fn start(&self, flags: &[&str]) -> Server {
+        self.start_under("true", flags)
+    }
+
+    /// As [`Place::start`], after a line of shell in the same process, such as `ulimit -n 40`.
+    pub fn start_under(&self, limits: &str, flags: &[&str]) -> Server {
         // What a killed server left there would name a port that is not ours any more.
         let _ = fs::remove_file(self.data("http.addr"));
         let log = self.path("server.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = self.run_command(flags);
+        let mut command = self.run_command(limits, flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().unwrap();
         let mut server = Server { child, address: String::new(), log };
@@ -85,19 +90,30 @@ impl Place {
 
     /// Runs a server that is expected to end by itself, with a log for people.
     pub fn run_to_its_end(&self, flags: &[&str]) -> Ran {
-        let mut command = self.run_command(&[flags, &["--log-format", "human"]].concat());
+        self.run_to_its_end_under("true", flags)
+    }
+
+    /// As [`Place::run_to_its_end`], after a line of shell in the same process.
+    pub fn run_to_its_end_under(&self, limits: &str, flags: &[&str]) -> Ran {
+        let mut command = self.run_command(limits, &[flags, &["--log-format", "human"]].concat());
         run(&mut command, b"")
     }
 
     /// Runs a command of beaver with files no larger than so many blocks (of 512 bytes or 1 KiB: shells differ).
     pub fn beaver_with_file_limit(&self, blocks: u64, args: &[&str]) -> Ran {
-        let script = format!("ulimit -f {blocks} && exec \"$0\" \"$@\"");
-        let beaver = env!("CARGO_BIN_EXE_beaver");
-        run(self.command_of("sh").args(["-c", &script, beaver]).args(args), b"")
+        run(self.command_under(&format!("ulimit -f {blocks}")).args(args), b"")
     }
 
-    fn run_command(&self, flags: &[&str]) -> Command {
-        let mut command = self.command();
+    /// A command of beaver in the process that has run a line of shell before.
+    fn command_under(&self, limits: &str) -> Command {
+        let script = format!("{limits} && exec \"$0\" \"$@\"");
+        let mut command = self.command_of("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_beaver")]);
+        command
+    }
+
+    fn run_command(&self, limits: &str, flags: &[&str]) -> Command {
+        let mut command = self.command_under(limits);
         command.arg("run");
         for (flag, value) in DEFAULT_FLAGS.iter().chain(&[("--data-dir", "data"), ("--metrics-port", "0")]) {
             if !flags.contains(flag) {
@@ -347,6 +363,14 @@ pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
     state.is_some_and(|state| !state.starts_with('Z'))
+}
+
+/// Processor time that a process has used, in ticks of 10 ms.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // utime and stime are fields 14 and 15; the third is the first here.
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 fn tail(log: &Path) -> String {

@@ -1,6 +1,5 @@
 //! Start, stop, and standing idle; and the demo, which shows all of it.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::files::snapshots;
-use crate::harness::{Place, count, wait};
+use crate::harness::{Place, count, cpu_ticks, wait};
 
 fn sleeper(id: &str, sleep_ms: u64) -> Value {
     json!({"id": id, "kind": "simulate", "payload": {"sleep_ms": sleep_ms, "fail_rate": 0}})
@@ -69,14 +68,6 @@ fn a_second_signal_ends_the_server_at_once_and_loses_nothing() {
         server.until_job_is("next", "completed");
         assert_eq!(server.job("long")["status"], "in_flight");
     }
-}
-
-/// Processor time that a process has used, in ticks of 10 ms.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    // utime and stime are fields 14 and 15; the third is the first here.
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl JobTable {
             }
             Command::Requeue { job, token, failure, counts } => {
                 let held = self.held_under(&job, token)?;
-                Some(match counts && out_of_attempts(held) {
+                Some(match (counts && out_of_attempts(held)) || cannot_count_on(held) {
                     true => Change::Dead { job, token, failure, result: None },
                     false => Change::Requeue { job, token, failure },
                 })
@@ -251,5 +251,10 @@ impl JobTable {
 }
 
 fn out_of_attempts(job: &Job) -> bool {
-    job.attempt.0 > job.max_retry
+    job.attempt.0 > job.max_retry || cannot_count_on(job)
+}
+
+/// Attempts never decrease and never stand still; at the end of what the number can hold, there is no next one.
+fn cannot_count_on(job: &Job) -> bool {
+    job.attempt.0 == u32::MAX
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Change;
 use super::names::{KindKey, QueueKey};
 use super::payload::Payload;
+use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
 
 /// How many of a job's last failed attempts are kept with it.
@@ -326,7 +327,7 @@ impl Job {
     /// The lease, if `token` names the one that the job is held under.
     pub fn lease_under(&self, token: Token) -> Option<&Lease> {
         match &self.state {
-            JobState::InFlight(lease) if lease.token == token => Some(lease),
+            JobState::InFlight(lease) if lease.token == token || bugs::has(Bug::NoTokenCheck) => Some(lease),
             _ => None,
         }
     }

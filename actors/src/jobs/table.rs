@@ -4,7 +4,7 @@
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
 //! counters) follow from the jobs alone and are rebuilt by [`JobTable::restore`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::digest;
 use super::event::{Change, Event, NewJob};
@@ -15,6 +15,7 @@ use super::names::{Interner, KindKey, QueueKey};
 use super::policy::Policy;
 use super::ready::{Ready, place};
 use super::record::JobRecord;
+use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token, WorkerId};
 
 /// How many jobs are in each status.
@@ -377,10 +378,23 @@ impl JobTable {
         // They join the line in the order in which they were accepted, so that the place in line of each can be
         // told from the job alone.
         due.sort_unstable_by_key(|slot| self.job(*slot).number);
-        for slot in due {
+        for &slot in &due {
             self.change(lsn, at, slot, Change::Promote { due: through.0, number: through.1 })?;
         }
+        if bugs::has(Bug::HashMapOrder) {
+            self.shuffle(lsn, due.into_iter().collect());
+        }
         Ok(())
+    }
+
+    /// What [`Bug::HashMapOrder`] does.
+    fn shuffle(&mut self, lsn: Lsn, due: HashSet<Slot>) {
+        for (nth, slot) in due.into_iter().enumerate() {
+            self.unlink(slot);
+            let job = self.jobs[slot as usize].as_mut().expect("a slot that an index names is occupied");
+            job.order = Lsn(lsn.0.saturating_sub(nth as u64));
+            self.link(slot);
+        }
     }
 
     fn forget(&mut self, status: Status, through: Lsn) {

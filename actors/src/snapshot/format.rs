@@ -27,6 +27,7 @@
 //!
 //! A chunk's data is a zstd frame of jobs in the order of their numbers: each its length (4), then a MessagePack array.
 
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -49,8 +50,13 @@ const TRAILER_MAGIC: [u8; 4] = *b"BVT1";
 const TRAILER_BYTES: usize = 24;
 /// Jobs are gathered up to about this many bytes before they are compressed.
 const CHUNK_BYTES_TARGET: usize = 1 << 20;
-/// No chunk is larger, compressed or not: a length beyond it is damage, and is never allocated.
+/// No chunk is larger, compressed or not: a length beyond it is damage. Only its last job can make a chunk much
+/// larger than its target.
 const CHUNK_BYTES_MAX: usize = 1 << 30;
+/// Decompressed bytes that are held beside the job they are part of.
+const RAW_BYTES_HELD: usize = 64 << 10;
+/// The decompressor looks back at most 8 MiB: more than any level up to 19 asks for, and no frame allocates more.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Fast: level 1 compresses about as quickly as the disk writes.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -230,6 +236,7 @@ pub struct ImageReader {
     whole: crc32fast::Hasher,
     chunks: u32,
     jobs: u64,
+    last_number: Lsn,
     queue: Option<QueueName>,
     kind: Option<KindName>,
 }
@@ -255,6 +262,7 @@ impl ImageReader {
             whole: crc32fast::Hasher::new(),
             chunks: 0,
             jobs: 0,
+            last_number: Lsn::ZERO,
             queue: None,
             kind: None,
         };
@@ -270,6 +278,9 @@ impl ImageReader {
             last_at: Timestamp(u64_at(&bytes, 36)),
             taken_at: Timestamp(u64_at(&bytes, 44)),
         };
+        if reader.header.last > Lsn::MAX {
+            return Err(reader.corrupted(format!("no log gets to event {}", reader.header.last)));
+        }
         reader.whole.update(&bytes);
         Ok(reader)
     }
@@ -299,9 +310,7 @@ impl ImageReader {
             );
         }
         self.whole.update(&data);
-        let raw =
-            zstd::bulk::decompress(&data, raw_len).map_err(|error| self.corrupted(error.to_string()))?;
-        let jobs = self.decode_jobs(&raw, count)?;
+        let jobs = self.decode_jobs(&data, count, raw_len)?;
         self.chunks += 1;
         self.jobs += u64::from(count);
         Ok(Some(jobs))
@@ -319,24 +328,50 @@ impl ImageReader {
         self.len
     }
 
-    fn decode_jobs(&mut self, raw: &[u8], count: u32) -> Result<Vec<JobRecord>, SnapshotError> {
-        let mut jobs = Vec::with_capacity(count as usize);
-        let mut rest = raw;
+    /// Decompresses job by job: no length and no count allocates anything, only what is really there does.
+    fn decode_jobs(
+        &mut self,
+        data: &[u8],
+        count: u32,
+        raw_len: usize,
+    ) -> Result<Vec<JobRecord>, SnapshotError> {
+        let unpack = || {
+            let mut frame = zstd::stream::read::Decoder::with_buffer(data)?.single_frame();
+            frame.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Ok(BufReader::with_capacity(RAW_BYTES_HELD, frame))
+        };
+        let mut raw = unpack().map_err(|error: std::io::Error| self.corrupted(error.to_string()))?;
+        let mut jobs = Vec::new();
+        let mut job = Vec::new();
+        let mut left = raw_len;
         for _ in 0..count {
-            let split = rest
-                .split_first_chunk::<4>()
-                .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize));
-            let Some((job, left)) = split else {
+            if raw_len - left >= CHUNK_BYTES_TARGET {
+                // Else a small file could unpack to any number of small jobs.
+                return Err(self.corrupted("a job follows in a chunk that is full"));
+            }
+            let mut len = [0; 4];
+            raw.read_exact(&mut len).map_err(|error| self.ends_within_a_job(&error))?;
+            let len = u32::from_le_bytes(len) as usize;
+            left = left
+                .checked_sub(4 + len)
+                .ok_or_else(|| self.corrupted(format!("a job of {len} bytes, but {left} are left")))?;
+            job.clear();
+            let read = raw.by_ref().take(len as u64).read_to_end(&mut job);
+            if read.map_err(|error| self.ends_within_a_job(&error))? < len {
                 return Err(self.corrupted("a chunk ends within a job"));
-            };
-            rest = left;
-            let fields = msgpack::read(job).map_err(|problem| self.corrupted(problem))?;
+            }
+            let fields = msgpack::read(&job).map_err(|problem| self.corrupted(problem))?;
             jobs.push(self.record(fields)?);
         }
-        match rest.len() {
-            0 => Ok(jobs),
-            left => Err(self.corrupted(format!("{left} bytes follow the jobs of a chunk"))),
+        let follows = raw.read(&mut [0]).map_err(|error| self.corrupted(error.to_string()))?;
+        if left > 0 || follows > 0 || !raw.into_inner().finish().is_empty() {
+            return Err(self.corrupted("more bytes follow the jobs of a chunk"));
         }
+        Ok(jobs)
+    }
+
+    fn ends_within_a_job(&self, error: &std::io::Error) -> SnapshotError {
+        self.corrupted(format!("a chunk ends within a job: {error}"))
     }
 
     fn record(&mut self, fields: JobFields<'_>) -> Result<JobRecord, SnapshotError> {
@@ -372,6 +407,10 @@ impl ImageReader {
             failures: failures.collect::<Result<_, String>>().map_err(invalid)?,
             result: fields.result.map(Payload::trusted),
         };
+        if record.number <= self.last_number || record.number > self.header.last {
+            return Err(invalid(format!("job {} comes after job {}", record.number, self.last_number)));
+        }
+        self.last_number = record.number;
         (self.queue, self.kind) = (Some(queue), Some(kind));
         Ok(record)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::SnapshotError;
 use super::fold::Delta;
 use super::format::{ImageHeader, ImageReader, ImageWriter};
+use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::policy::millis;
 use crate::jobs::record::JobRecord;
@@ -224,7 +225,7 @@ impl SnapshotStore {
                 self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
             }
         }
-        Ok(all.get(1).copied())
+        Ok(all.get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
     /// Where the snapshot at a position is, or would be.
@@ -236,5 +237,7 @@ impl SnapshotStore {
 
 fn position(name: &str) -> Option<Lsn> {
     let digits = name.strip_suffix(".snap")?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten().map(Lsn)
+    // A number is read with a sign in front as well; that would be a second name for the same position.
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten().map(Lsn)
 }

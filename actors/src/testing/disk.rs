@@ -1,34 +1,54 @@
-//! A disk in memory that knows what would survive a power cut: bytes that were synced, names whose directory was.
+//! A disk in memory that knows what would survive a power cut: bytes that were synced, names whose directory was, and
+//! of the rest what chance leaves (see [`super::power`]). Every call is counted and can be made to fail.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::faults::{Call, Fault, Plan};
+use super::power::{Content, Kept, NameChange, Unsynced, take_synced};
 use crate::storage::{Storage, StoredFile};
 
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
+
 /// A simulated disk. Clones are the same disk.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SimStorage(Arc<Mutex<Disk>>);
 
-#[derive(Default)]
+impl Default for SimStorage {
+    fn default() -> SimStorage {
+        SimStorage::with_sectors(SECTOR_BYTES)
+    }
+}
+
 struct Disk {
+    sector: usize,
     files: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
+    /// How `durable_names` becomes `names`.
+    pending: Vec<NameChange>,
     locks: HashSet<PathBuf>,
     /// Counts power cuts: a file opened before one is of no use after it.
     boots: u64,
     capacity: Option<u64>,
     failing_syncs: u32,
     failing_writes: u32,
+    plan: Plan,
+    tape: Option<Vec<Frame>>,
 }
 
-#[derive(Clone, Default)]
-struct Content {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+/// The disk as it was when a call that changes it began.
+#[derive(Clone)]
+pub struct Frame {
+    /// How many calls were done.
+    pub calls: u64,
+    /// The disk then.
+    pub disk: SimStorage,
 }
 
 impl SimStorage {
@@ -38,15 +58,54 @@ impl SimStorage {
         SimStorage::default()
     }
 
+    /// An empty disk with sectors of this many bytes; 512 if not said otherwise.
+    #[must_use]
+    pub fn with_sectors(sector: usize) -> SimStorage {
+        SimStorage(Arc::new(Mutex::new(Disk {
+            sector,
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending: Vec::new(),
+            locks: HashSet::new(),
+            boots: 0,
+            capacity: None,
+            failing_syncs: 0,
+            failing_writes: 0,
+            plan: Plan::default(),
+            tape: None,
+        })))
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().expect("no test panics while it holds the disk")
     }
 
     /// Cuts the power: only synced bytes, and names whose directory was synced, remain.
     pub fn cut_power(&self) {
+        self.cut_power_keeping(&Kept::default());
+    }
+
+    /// What a power cut may take or leave now, and how many changes of names.
+    #[must_use]
+    pub fn unsynced(&self) -> (Vec<Unsynced>, usize) {
+        let disk = self.disk();
+        let files = disk.files.iter().enumerate();
+        (files.flat_map(|(number, file)| file.unsynced(number, disk.sector)).collect(), disk.pending.len())
+    }
+
+    /// Cuts the power: synced bytes and names remain, and of the rest what `kept` says.
+    pub fn cut_power_keeping(&self, kept: &Kept) {
         let mut disk = self.disk();
+        let disk = &mut *disk;
+        let names = kept.names.min(disk.pending.len());
+        let surviving: Vec<_> = disk.pending.drain(..).take(names).collect();
+        disk.make_durable(surviving);
         disk.names = disk.durable_names.clone();
-        disk.files.iter_mut().for_each(|file| file.live = file.durable.clone());
+        let mut items = kept.items.iter().copied();
+        for (number, file) in disk.files.iter_mut().enumerate() {
+            file.cut(number, disk.sector, || items.next().unwrap_or(false), kept.garbage);
+        }
         disk.restart();
     }
 
@@ -55,20 +114,76 @@ impl SimStorage {
         self.disk().restart();
     }
 
-    /// A copy that shares nothing, to try different accidents on the same state.
+    /// A copy that shares nothing, to try different accidents on the same state. Nothing is planned to fail on it.
     #[must_use]
     pub fn fork(&self) -> SimStorage {
+        SimStorage(Arc::new(Mutex::new(self.disk().fork())))
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.disk().plan.calls()
+    }
+
+    /// Calls of a kind so far.
+    #[must_use]
+    pub fn calls_of(&self, call: Call) -> u64 {
+        self.disk().plan.calls_of(call)
+    }
+
+    /// Calls that went wrong as [`SimStorage::fail_call`] and [`SimStorage::fail_call_of`] planned it, so far.
+    #[must_use]
+    pub fn failed_calls(&self) -> u64 {
+        self.disk().plan.failed()
+    }
+
+    /// Makes the call with this number (the first one ever is 1) go wrong, until the next restart.
+    pub fn fail_call(&self, number: u64, fault: Fault) {
+        self.disk().plan.fail(None, number, fault);
+    }
+
+    /// Makes the call with this number among those of its kind go wrong, until the next restart.
+    pub fn fail_call_of(&self, call: Call, number: u64, fault: Fault) {
+        self.disk().plan.fail(Some(call), number, fault);
+    }
+
+    /// Stops the machine at the call with this number: it and all later ones fail and change nothing, until
+    /// [`SimStorage::cut_power`] or [`SimStorage::kill_process`].
+    pub fn crash_at(&self, number: u64) {
+        self.disk().plan.crash_at(number);
+    }
+
+    /// Whether a crash that was armed has come.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.disk().plan.has_stopped()
+    }
+
+    /// A number that tells different disks apart: names and bytes, live and durable.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
         let disk = self.disk();
-        SimStorage(Arc::new(Mutex::new(Disk {
-            files: disk.files.clone(),
-            names: disk.names.clone(),
-            durable_names: disk.durable_names.clone(),
-            locks: HashSet::new(),
-            boots: disk.boots + 1,
-            capacity: disk.capacity,
-            failing_syncs: 0,
-            failing_writes: 0,
-        })))
+        let mut hasher = DefaultHasher::new();
+        for (path, number) in &disk.names {
+            (path, &disk.files[*number].live, &disk.files[*number].durable).hash(&mut hasher);
+        }
+        disk.durable_names.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// From now on keeps the disk as it is before each call that changes it.
+    pub fn start_tape(&self) {
+        self.disk().tape = Some(Vec::new());
+    }
+
+    /// The tape, with the disk as it is now at its end.
+    #[must_use]
+    pub fn take_tape(&self) -> Vec<Frame> {
+        let mut disk = self.disk();
+        let calls = disk.plan.calls();
+        disk.film(calls);
+        disk.tape.take().unwrap_or_default()
     }
 
     /// Limits the space that all files together may take; `None` lifts the limit.
@@ -102,22 +217,24 @@ impl SimStorage {
     #[must_use]
     pub fn bytes(&self, path: impl AsRef<Path>) -> Vec<u8> {
         let disk = self.disk();
-        disk.files[disk.names[path.as_ref()]].live.clone()
+        disk.files[disk.names[path.as_ref()]].live.to_vec()
     }
 
     /// Changes a file behind everybody's back, durably: rot, an operator, another program.
     pub fn tamper(&self, path: impl AsRef<Path>, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = self.disk();
         let number = disk.names[path.as_ref()];
-        change(&mut disk.files[number].live);
-        disk.files[number].durable = disk.files[number].live.clone();
+        let mut bytes = disk.files[number].live.to_vec();
+        change(&mut bytes);
+        disk.files[number] = Content::durably(bytes);
     }
 
     /// Puts a file there, durably, in place of whatever had the name.
     pub fn put(&self, path: impl AsRef<Path>, bytes: Vec<u8>) {
         let mut disk = self.disk();
         let number = disk.files.len();
-        disk.files.push(Content { live: bytes.clone(), durable: bytes });
+        disk.files.push(Content::durably(bytes));
+        disk.pending.retain(|change| !change.names(path.as_ref()));
         disk.names.insert(path.as_ref().to_owned(), number);
         disk.durable_names.insert(path.as_ref().to_owned(), number);
     }
@@ -125,6 +242,7 @@ impl SimStorage {
     /// Removes a file, durably.
     pub fn delete(&self, path: impl AsRef<Path>) {
         let mut disk = self.disk();
+        disk.pending.retain(|change| !change.names(path.as_ref()));
         disk.names.remove(path.as_ref());
         disk.durable_names.remove(path.as_ref());
     }
@@ -136,6 +254,81 @@ impl Disk {
         self.locks.clear();
         self.failing_syncs = 0;
         self.failing_writes = 0;
+        self.plan.restart();
+        self.tape = None;
+    }
+
+    fn fork(&self) -> Disk {
+        let mut fork = Disk {
+            sector: self.sector,
+            files: self.files.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            pending: self.pending.clone(),
+            locks: HashSet::new(),
+            boots: self.boots,
+            capacity: self.capacity,
+            failing_syncs: 0,
+            failing_writes: 0,
+            plan: self.plan.clone(),
+            tape: None,
+        };
+        fork.restart();
+        fork
+    }
+
+    fn film(&mut self, calls: u64) {
+        if self.tape.is_none() {
+            return;
+        }
+        let frame = Frame { calls, disk: SimStorage(Arc::new(Mutex::new(self.fork()))) };
+        self.tape.get_or_insert_default().push(frame);
+    }
+
+    /// Counts a call and says how it goes wrong. Faults that do nothing but fail are returned as their error.
+    fn enter(&mut self, call: Call) -> io::Result<Option<Fault>> {
+        let planned = self.plan.enter(call)?;
+        if call.changes() {
+            self.film(self.plan.calls() - 1);
+        }
+        let fault = match call {
+            Call::Sync if self.failing_syncs > 0 => {
+                self.failing_syncs -= 1;
+                Some(Fault::Eio)
+            }
+            Call::Write if self.failing_writes > 0 => {
+                self.failing_writes -= 1;
+                Some(Fault::Short)
+            }
+            _ => planned,
+        };
+        match (fault, call) {
+            (None | Some(Fault::FalseFailure), _)
+            | (Some(Fault::Short), Call::Write)
+            | (Some(_), Call::Sync) => Ok(fault),
+            (Some(fault), _) => Err(fault.error()),
+        }
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        if let Some(path) = &change.removed {
+            self.names.remove(path);
+        }
+        if let Some((path, number)) = &change.added {
+            self.names.insert(path.clone(), *number);
+        }
+        self.pending.push(change);
+    }
+
+    fn make_durable(&mut self, changes: Vec<NameChange>) {
+        for change in changes {
+            if let Some(path) = change.removed {
+                self.durable_names.remove(&path);
+            }
+            if let Some((path, number)) = change.added {
+                self.durable_names.insert(path, number);
+            }
+        }
     }
 
     fn used(&self) -> u64 {
@@ -154,34 +347,56 @@ impl Disk {
         if self.capacity.is_some_and(|capacity| self.used() + (len - now) > capacity) {
             return Err(ErrorKind::StorageFull.into());
         }
-        self.files[number].live.resize(len as usize, 0);
+        self.files[number].set_len(len as usize);
         Ok(())
+    }
+}
+
+/// What a call that was done answers.
+fn done<T>(fault: Option<Fault>, value: T) -> io::Result<T> {
+    match fault {
+        None => Ok(value),
+        Some(fault) => Err(fault.error()),
     }
 }
 
 impl Storage for SimStorage {
     fn create_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+        let fault = self.disk().enter(Call::CreateDir)?;
+        done(fault, ())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let disk = self.disk();
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::List)?;
         let names = disk.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+        let names = names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+        done(fault, names)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let mut disk = self.disk();
-        let number = disk.files.len();
-        disk.files.push(Content::default());
-        disk.names.insert(path.to_owned(), number);
-        Ok(Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
+        let fault = disk.enter(Call::Create)?;
+        let number = match disk.names.get(path).copied() {
+            Some(number) => {
+                disk.files[number].set_len(0);
+                number
+            }
+            None => {
+                disk.files.push(Content::default());
+                let number = disk.files.len() - 1;
+                disk.change_name(NameChange { removed: None, added: Some((path.to_owned(), number)) });
+                number
+            }
+        };
+        done(fault, Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let disk = self.disk();
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::Open)?;
         let number = disk.number(path)?;
-        Ok(Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
+        done(fault, Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
@@ -190,32 +405,33 @@ impl Storage for SimStorage {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        let fault = disk.enter(Call::Rename)?;
         let number = disk.number(from)?;
-        disk.names.remove(from);
-        disk.names.insert(to.to_owned(), number);
-        Ok(())
+        disk.change_name(NameChange { removed: Some(from.to_owned()), added: Some((to.to_owned(), number)) });
+        done(fault, ())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        let fault = disk.enter(Call::Remove)?;
         disk.number(path)?;
-        disk.names.remove(path);
-        Ok(())
+        disk.change_name(NameChange { removed: Some(path.to_owned()), added: None });
+        done(fault, ())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        let disk = &mut *disk;
-        disk.durable_names.retain(|path, _| path.parent() != Some(dir));
-        let live = disk.names.iter().filter(|(path, _)| path.parent() == Some(dir));
-        disk.durable_names.extend(live.map(|(path, number)| (path.clone(), *number)));
-        Ok(())
+        let fault = disk.enter(Call::SyncDir)?;
+        let synced = take_synced(&mut disk.pending, dir);
+        disk.make_durable(synced);
+        done(fault, ())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
         let mut disk = self.disk();
-        if !disk.locks.insert(path.to_owned()) {
-            return Ok(None);
+        let fault = disk.enter(Call::Lock)?;
+        if fault.is_some() || !disk.locks.insert(path.to_owned()) {
+            return done(fault, None);
         }
         Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
     }
@@ -248,65 +464,60 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        let disk = self.storage.disk();
-        match disk.boots == self.boots {
-            true => Ok(disk),
-            false => Err(io::Error::other("this file was opened before the crash")),
+    fn enter(&self, call: Call) -> io::Result<(MutexGuard<'_, Disk>, Option<Fault>)> {
+        let mut disk = self.storage.disk();
+        if disk.boots != self.boots {
+            return Err(io::Error::other("this file was opened before the crash"));
         }
+        let fault = disk.enter(call)?;
+        Ok((disk, fault))
     }
 }
 
 impl StoredFile for SimFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let number = self.number;
-        let mut disk = self.disk()?;
-        let fails = disk.failing_writes > 0;
-        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
-        let end = offset + bytes.len() as u64;
-        disk.grow(number, end)?;
-        disk.files[number].live[offset as usize..end as usize].copy_from_slice(bytes);
-        if fails {
-            disk.failing_writes -= 1;
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        Ok(())
+        let (mut disk, fault) = self.enter(Call::Write)?;
+        let bytes = if fault == Some(Fault::Short) { &bytes[..bytes.len() / 2] } else { bytes };
+        disk.grow(self.number, offset + bytes.len() as u64)?;
+        let sector = disk.sector;
+        disk.files[self.number].write(offset as usize, bytes, sector);
+        done(fault, ())
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        let disk = self.disk()?;
+        let (disk, fault) = self.enter(Call::Read)?;
         let live = &disk.files[self.number].live;
         let start = live.len().min(offset as usize);
         let count = bytes.len().min(live.len() - start);
         bytes[..count].copy_from_slice(&live[start..start + count]);
-        Ok(count)
+        done(fault, count)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk()?.files[self.number].live.len() as u64)
+        let (disk, fault) = self.enter(Call::Len)?;
+        done(fault, disk.files[self.number].live.len() as u64)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        let number = self.number;
-        let mut disk = self.disk()?;
-        disk.grow(number, len)?;
-        disk.files[number].live.truncate(len as usize);
-        Ok(())
+        let (mut disk, fault) = self.enter(Call::SetLen)?;
+        disk.grow(self.number, len)?;
+        disk.files[self.number].set_len(len as usize);
+        done(fault, ())
     }
 
     fn allocate(&mut self, len: u64) -> io::Result<()> {
-        let number = self.number;
-        self.disk()?.grow(number, len)
+        let (mut disk, fault) = self.enter(Call::Allocate)?;
+        disk.grow(self.number, len)?;
+        done(fault, ())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let number = self.number;
-        let mut disk = self.disk()?;
-        if disk.failing_syncs > 0 {
-            disk.failing_syncs -= 1;
-            return Err(io::Error::from_raw_os_error(5));
+        let (mut disk, fault) = self.enter(Call::Sync)?;
+        let sector = disk.sector;
+        match fault {
+            None | Some(Fault::FalseFailure) => disk.files[self.number].sync(sector),
+            Some(_) => disk.files[self.number].give_up(sector),
         }
-        disk.files[number].durable = disk.files[number].live.clone();
-        Ok(())
+        done(fault, ())
     }
 }

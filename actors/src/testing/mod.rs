@@ -1,5 +1,6 @@
 //! For tests of the engine and of what is built on it (feature `testing`): a simulated disk that loses power, a
-//! clock that is moved by hand, and the engine without its actors, one step at a time.
+//! clock that is moved by hand, the engine without its actors, one step at a time, and an explorer that crashes it
+//! everywhere.
 //!
 //! ```
 //! use beaver_actors::jobs::Status;
@@ -13,10 +14,19 @@
 //! assert_eq!(beaver.status_of(&job), Some(Status::Completed));
 //! ```
 
+mod bugs;
 mod clock;
 mod disk;
+pub mod explorer;
+mod faults;
+pub mod fuzz;
+mod power;
 mod step;
 
+pub use crate::bugs::Bug;
+pub use bugs::{Planted, plant};
 pub use clock::ManualClock;
-pub use disk::SimStorage;
+pub use disk::{Frame, SimStorage};
+pub use faults::{Call, Fault};
+pub use power::{Kept, Unsynced};
 pub use step::{StepEngine, StepError};

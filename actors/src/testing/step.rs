@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{ManualClock, SimStorage};
 use crate::boot::{Boot, BootError, Recovered};
+use crate::bugs::{self, Bug};
 use crate::clock::Clock;
 use crate::engine::RecoveryStatus;
 use crate::ids::{JobId, KindName, Lsn, QueueName, Token, WorkerId};
@@ -127,16 +128,49 @@ impl StepEngine {
     /// # Panics
     /// An invariant is broken.
     pub fn execute(&mut self, command: Command) -> Result<Option<Lsn>, StepError> {
-        let (now, mut dice) = (self.clock.now(), self.dice.fork());
+        if bugs::has(Bug::RequeueAsTwoRecords)
+            && let Command::Requeue { job, .. } = &command
+        {
+            let mut spec = StepEngine::spec("mail");
+            spec.id = Some(job.clone());
+            self.execute_together(vec![Command::Cancel { job: job.clone() }])?;
+            return Ok(self.execute_together(vec![Command::Enqueue(Box::new(spec))])?.pop().flatten());
+        }
+        Ok(self.execute_together(vec![command])?.pop().flatten())
+    }
+
+    /// Decides commands one after the other and writes what follows as one batch, without a sync.
+    ///
+    /// # Errors
+    /// The first rejection (the commands before it were executed, those after it were not), or what the log says.
+    ///
+    /// # Panics
+    /// An invariant is broken.
+    pub fn execute_together(&mut self, commands: Vec<Command>) -> Result<Vec<Option<Lsn>>, StepError> {
+        let now = self.clock.now();
         let running = self.running.as_mut().expect("the engine has booted");
-        let Some(event) = running.table.decide(command, now, &mut dice)? else { return Ok(None) };
         let mut group = Group { first: running.table.last().next(), ..Group::default() };
-        let lsn = journal::record(&mut running.table, &mut group, event.clone());
-        self.history.push((lsn, event));
-        running.writer.append(&[group], now).1?;
-        let broken = running.table.check();
-        assert!(broken.is_empty(), "after event {lsn}: {broken:#?}");
-        Ok(Some(lsn))
+        let mut result = Ok(Vec::new());
+        for command in commands {
+            match running.table.decide(command, now, &mut self.dice.fork()) {
+                Ok(Some(event)) => {
+                    let lsn = journal::record(&mut running.table, &mut group, event.clone());
+                    self.history.push((lsn, event));
+                    result.as_mut().into_iter().for_each(|done: &mut Vec<_>| done.push(Some(lsn)));
+                }
+                Ok(None) => result.as_mut().into_iter().for_each(|done| done.push(None)),
+                Err(rejection) => {
+                    result = Err(rejection.into());
+                    break;
+                }
+            }
+        }
+        if group.count > 0 {
+            running.writer.append(&[group], now).1?;
+            let broken = running.table.check();
+            assert!(broken.is_empty(), "after event {}: {broken:#?}", running.table.last());
+        }
+        result
     }
 
     /// Adds a job of a kind and returns its id.
@@ -235,6 +269,15 @@ impl StepEngine {
     pub fn snapshot(&mut self) -> Result<SnapshotInfo, SnapshotError> {
         let now = self.clock.now();
         let sealed = self.log().rotate(now).expect("the disk works");
+        self.fold(sealed)
+    }
+
+    /// Folds the log up to `sealed`, where it was rotated, into a snapshot.
+    ///
+    /// # Errors
+    /// As the real one.
+    pub fn fold(&mut self, sealed: Lsn) -> Result<SnapshotInfo, SnapshotError> {
+        let now = self.clock.now();
         let boot_parts = (self.storage.clone(), self.options.wal_dir.clone(), self.options.clone());
         let (storage, wal_dir, options) = boot_parts;
         let store_id = self.running().store.0;
@@ -266,9 +309,20 @@ impl StepEngine {
     /// # Panics
     /// The disk fails.
     pub fn close(&mut self) {
+        self.try_close().expect("the disk works");
+    }
+
+    /// Closes the log in good order, and ends.
+    ///
+    /// # Errors
+    /// What the log says; it ends all the same.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn try_close(&mut self) -> Result<Lsn, WalError> {
         let now = self.clock.now();
         let running = self.running.take().expect("the engine has booted");
-        running.writer.close(now).expect("the disk works");
+        running.writer.close(now)
     }
 
     /// Cuts the power and boots again.

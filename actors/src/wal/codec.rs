@@ -11,7 +11,8 @@ use crate::jobs::job::{Failure, FailureKind};
 use crate::jobs::payload::Payload;
 use crate::msgpack;
 
-const ENVELOPE_BYTES: usize = 6;
+/// What every event begins with: type, version, length. None is shorter.
+pub(super) const ENVELOPE_BYTES: usize = 6;
 /// Schema version of every type so far.
 const VERSION: u8 = 1;
 

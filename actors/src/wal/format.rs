@@ -16,6 +16,8 @@ pub const BATCH_HEADER_BYTES: usize = 52;
 pub const SEAL_COUNT: u32 = u32::MAX;
 /// No batch has a longer payload: a length beyond it is damage, and is never allocated.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// No log gets to a segment with a larger number, or a longer one.
+const COUNT_MAX: u64 = u64::MAX >> 1;
 
 /// Identity of a data directory; every file in it carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +92,8 @@ impl SegmentHeader {
     /// Reads a header from the start of a segment.
     ///
     /// # Errors
-    /// It is too short, has another magic or version, or its checksum does not match.
+    /// It is too short, has another magic or version, its checksum does not match, or it does not count on from
+    /// its predecessor.
     pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, BadHeader> {
         let Some(bytes) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>() else {
             return Err(BadHeader::Invalid(format!(
@@ -111,7 +114,7 @@ impl SegmentHeader {
         if version != FORMAT_VERSION {
             return Err(BadHeader::Newer(version));
         }
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             salt: u32_at(bytes, 12),
             store: StoreId(bytes[16..32].try_into().expect("16 bytes")),
             number: u64_at(bytes, 32),
@@ -123,7 +126,21 @@ impl SegmentHeader {
                 chain: u32_at(bytes, 72),
             },
             created_at: Timestamp(u64_at(bytes, 76)),
-        })
+        };
+        let SegmentEnd { number, len, last, .. } = header.predecessor;
+        // Every writer counts on from the predecessor; what does not is no writer's, and would not be safe to add to.
+        let follows = number.checked_add(1) == Some(header.number)
+            && last < Lsn::MAX
+            && last.next() == header.first
+            && header.number <= COUNT_MAX
+            && len <= COUNT_MAX;
+        match follows {
+            true => Ok(header),
+            false => Err(BadHeader::Invalid(format!(
+                "segment {} that begins with event {} cannot follow segment {number} of {len} bytes and up to event {last}",
+                header.number, header.first
+            ))),
+        }
     }
 
     /// What the first batch of the segment is chained to.
@@ -264,6 +281,34 @@ mod tests {
             let mut flipped = batch_bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(BatchHeader::decode(&flipped, 7).is_err(), "bit {bit}");
+        }
+    }
+
+    /// Row 21.
+    #[test]
+    fn a_header_that_does_not_count_on_from_its_predecessor_is_refused() {
+        let predecessor = SegmentEnd { number: 8, len: 4_000, last: Lsn(99), chain: 5 };
+        let good = SegmentHeader {
+            salt: 7,
+            store: StoreId([3; 16]),
+            number: 9,
+            first: Lsn(100),
+            predecessor,
+            created_at: Timestamp(1),
+        };
+        assert!(SegmentHeader::decode(&good.encode()).is_ok());
+        let end = |number, last| SegmentEnd { number, last, ..predecessor };
+        for bad in [
+            SegmentHeader { number: 0, ..good },
+            SegmentHeader { predecessor: SegmentEnd { len: u64::MAX, ..predecessor }, ..good },
+            SegmentHeader { first: Lsn(0), ..good },
+            SegmentHeader { first: Lsn(101), ..good },
+            SegmentHeader { number: 0, predecessor: end(u64::MAX, Lsn(99)), ..good },
+            SegmentHeader { number: u64::MAX, predecessor: end(u64::MAX - 1, Lsn(99)), ..good },
+            SegmentHeader { first: Lsn(0), predecessor: end(8, Lsn(u64::MAX)), ..good },
+            SegmentHeader { first: Lsn(u64::MAX), predecessor: end(8, Lsn(u64::MAX - 1)), ..good },
+        ] {
+            assert!(matches!(SegmentHeader::decode(&bad.encode()), Err(BadHeader::Invalid(_))), "{bad:?}");
         }
     }
 

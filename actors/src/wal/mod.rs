@@ -61,7 +61,8 @@
 //! Durable positions are seen in batch headers (also in those that still parse behind the invalid one), in the
 //! snapshot's position, and in a successor's header. A seal is written behind a segment's end once its successor is
 //! published; it does not count as part of the segment. A mark is written when the log falls idle and when it is
-//! closed, so that the proof seldom lags behind.
+//! closed, so that the proof seldom lags behind. It is perhaps not durable itself: one behind the last proven events
+//! does not count as part of the segment when the next one is begun.
 
 pub mod actor;
 pub mod codec;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::WalError;
-use super::codec::{CodecError, Decoder};
+use super::codec::{CodecError, Decoder, ENVELOPE_BYTES};
 use super::format::{
     BATCH_HEADER_BYTES, BATCH_MAGIC, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd,
     SegmentHeader, checksum,
@@ -99,6 +99,11 @@ impl SegmentReader {
         if header.count == SEAL_COUNT {
             return Err(Stop::Sealed);
         }
+        if header.count as usize > header.payload_len as usize / ENVELOPE_BYTES {
+            // Positions count on from here, even where the events themselves are not looked at.
+            let problem = format!("{} events cannot be in {} bytes", header.count, header.payload_len);
+            return invalid(problem);
+        }
         let end = self.at + BATCH_HEADER_BYTES + header.payload_len as usize;
         let Some(payload) = self.bytes.get(self.at + BATCH_HEADER_BYTES..end) else {
             let left = rest.len() - BATCH_HEADER_BYTES;
@@ -127,6 +132,19 @@ impl SegmentReader {
             .map(|(header, _)| header.durable)
             .max()
             .unwrap_or(Lsn::ZERO)
+    }
+
+    /// The whole batches behind the place where reading stopped. They prove what was written; but what is between
+    /// is not known, so they cannot be applied.
+    pub fn batches_beyond(&self) -> impl Iterator<Item = Batch<'_>> {
+        let rest = &self.bytes[self.at..];
+        memchr_all(self.rest(), BATCH_MAGIC).filter_map(move |start| {
+            let (header, _) = BatchHeader::decode(&rest[start..], self.header.salt).ok()?;
+            let payload = rest[start + BATCH_HEADER_BYTES..].get(..header.payload_len as usize)?;
+            let is_whole = checksum(self.header.salt, payload) == header.payload_crc;
+            let offset = (self.at + start) as u64;
+            (is_whole && header.count != SEAL_COUNT).then_some(Batch { header, offset, payload })
+        })
     }
 
     /// Bytes from here up to the last one that is not zero.

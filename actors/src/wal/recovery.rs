@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::format::{BatchHeader, SegmentEnd, StoreId, segment_number};
 use super::reader::{SegmentReader, Stop, events, read_header};
 use super::{Group, WalError};
+use crate::bugs::{self, Bug};
 use crate::ids::Lsn;
 use crate::jobs::Event;
 use crate::storage::{Storage, partial_of, publish};
@@ -138,6 +139,16 @@ pub fn recover(
     let last = segments.last().expect("there is a first one");
     let mut reader = SegmentReader::open(storage, &last.path)?;
     let tail = read_last(&mut reader, known.covered, &mut counted)?;
+    let read_alone = start + 1 == segments.len();
+    if let [.., before, _] = segments.as_slice()
+        && read_alone
+        && tail.end.number == before.header.number
+    {
+        // A snapshot covers it, so it was not read; but the log goes on from where it is said to end, and the seal
+        // there would overwrite whatever is in a wrong place.
+        let mut reader = SegmentReader::open(storage, &before.path)?;
+        read_sealed(&mut reader, tail.end, known.covered, &mut |_, _, _| Ok(()))?;
+    }
     progress(total, total);
     Ok(Some(Found {
         store: first.header.store,
@@ -218,18 +229,20 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Resu
             Err(stop) => break stop,
         };
         proven = proven.max(batch.header.durable);
-        if batch.header.count > 0 {
+        let has_events = batch.header.count > 0;
+        if has_events {
             let (first, count) = (batch.header.first, batch.header.count);
             batches.push(Group { first, count, bytes: batch.payload.to_vec() });
         }
         visit_batch(&path, batch, covered, visit)?;
-        let end = reader.end();
-        // Only the place behind the last proven batch is of interest, and what follows it.
-        if end.last <= proven {
-            ends.clear();
-            batches.clear();
+        // A mark behind the last proven events was perhaps never synced: the segment ends before it.
+        if has_events {
+            ends.push(reader.end());
         }
-        ends.push(end);
+        // Only the place behind the last proven batch is of interest, and what follows it.
+        if let Some(at) = ends.iter().rposition(|end| end.last <= proven) {
+            ends.drain(..at);
+        }
         batches.retain(|group| group.last() > proven);
     };
     if stop == Stop::Sealed {
@@ -240,7 +253,7 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Resu
     if let Stop::Invalid(_) = stop {
         proven = proven.max(reader.durable_beyond());
     }
-    if proven >= next {
+    if proven >= next && !bugs::has(Bug::TruncateOnAnyError) {
         let found = match &stop {
             Stop::Invalid(problem) => problem.as_str(),
             Stop::End | Stop::Sealed => "only zeros follow",

@@ -10,8 +10,9 @@ use super::format::{
     SegmentHeader, StoreId, checksum, segment_name,
 };
 use super::{Group, WalError};
+use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
-use crate::storage::{Storage, StoredFile, partial_of, publish};
+use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
@@ -90,7 +91,7 @@ impl LogWriter {
         let dir = dir.as_path();
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
         let header = SegmentHeader {
-            salt: dice.u32(..),
+            salt: salt(&mut dice),
             store,
             number: end.number + 1,
             first: end.last.next(),
@@ -238,7 +239,8 @@ impl LogWriter {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
-        if let Err(source) = self.file.sync() {
+        let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { self.file.sync() };
+        if let Err(source) = result {
             self.poisoned = true;
             return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
         }
@@ -272,7 +274,7 @@ impl LogWriter {
         self.sync()?;
         let end = self.end();
         let header = SegmentHeader {
-            salt: self.dice.u32(..),
+            salt: salt(&mut self.dice),
             number: end.number + 1,
             first: end.last.next(),
             predecessor: end,
@@ -282,6 +284,11 @@ impl LogWriter {
         let path = self.dir.join(segment_name(header.number));
         let partial = partial_of(&path);
         let (mut file, capacity) = self.take_spare(&partial)?;
+        if bugs::has(Bug::RecycledWithoutSalt) {
+            let stale = read_all(&*self.file).map_err(WalError::io(&self.path, "read"))?;
+            file.write_at(0, &stale[..stale.len().min(usize::try_from(capacity).unwrap_or(usize::MAX))])
+                .map_err(WalError::io(&partial, "write"))?;
+        }
         let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
         if let Err(source) = result {
             self.poisoned = true;
@@ -469,6 +476,11 @@ impl Drop for LogWriter {
             let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
         }
     }
+}
+
+/// What keeps the bytes of one segment from passing for another's.
+fn salt(dice: &mut fastrand::Rng) -> u32 {
+    if bugs::has(Bug::RecycledWithoutSalt) { 0 } else { dice.u32(..) }
 }
 
 fn prepare(storage: &dyn Storage, path: &Path, len: u64, zeroed: u64) -> io::Result<()> {

@@ -1,4 +1,6 @@
-//! The demo's server: a child process that runs `beaver run`.
+//! A server of a command's own: a child process that runs `beaver run` on a directory that nobody else uses.
+//!
+//! The directory has the server's data in `data` and its log in `server.log`; an error shows the end of that.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,13 +9,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{data_dir, failed, unanswered};
-use crate::cli::address;
-use crate::cli::exit::Failure;
-use crate::cli::target::url_of;
-use crate::client::Client;
+use super::address;
+use super::exit::{Exit, Failure};
+use super::target::url_of;
+use crate::client::{Client, ClientError};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const DRAINED_WITHIN: Duration = Duration::from_secs(15);
@@ -21,49 +23,75 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Lines of the server's log that are shown after a failure.
 const TAIL_LINES: usize = 30;
 
-/// A running `beaver run`. Dropping it kills the process.
+/// A running `beaver run` that is ready. Dropping it kills the process.
 pub struct Server {
     pub pid: u32,
     pub client: Client,
     child: Child,
 }
 
-impl Server {
-    /// Starts a server on the demo's data directory and waits until it is ready.
+/// A `beaver run` that was started and may not be ready yet. Dropping it kills the process.
+pub struct Starting {
+    data_dir: PathBuf,
+    pid: u32,
+    child: Child,
+    since: Instant,
+}
+
+impl Starting {
+    /// Starts a server in `dir`, with these flags besides its own.
     ///
     /// # Errors
-    /// It does not start, ends, or is not ready in time.
-    pub async fn start(dir: &Path, workers: u32) -> Result<Server, Failure> {
+    /// It does not start.
+    pub fn spawn(dir: &Path, flags: &[String]) -> Result<Starting, Failure> {
+        let data_dir = data_dir(dir);
         // What a killed server left there would name a port that is not ours any more.
-        let _ = fs::remove_file(address::path(&data_dir(dir)));
-        let mut child = command(dir, workers)
+        let _ = fs::remove_file(address::path(&data_dir));
+        let child = command(dir, flags)
             .and_then(|mut command| command.spawn())
             .map_err(|error| failed(format!("cannot start the server: {error}")))?;
         let pid = child.id().ok_or_else(|| failed("the server ended at once"))?;
-        let started = Instant::now();
+        Ok(Starting { data_dir, pid, child, since: Instant::now() })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time.
+    pub async fn ready(mut self) -> Result<Server, Failure> {
         loop {
-            if let Some(address) = address::read(&data_dir(dir)) {
+            if let Some(address) = address::read(&self.data_dir) {
                 let client = Client::new(&url_of(address)).map_err(unanswered)?;
                 if client.is_ready().await {
-                    return Ok(Server { pid, client, child });
+                    return Ok(Server { pid: self.pid, client, child: self.child });
                 }
             }
-            if let Ok(Some(status)) = child.try_wait() {
+            if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(failed(format!("the server ended before it was ready ({status})")));
             }
-            if started.elapsed() > READY_WITHIN {
+            if self.since.elapsed() > READY_WITHIN {
                 return Err(failed(format!("the server is not ready after {READY_WITHIN:?}")));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
+    /// Ends it as a crash would, wherever it is.
+    ///
+    /// # Errors
+    /// It had ended already.
+    pub async fn kill_9(self) -> Result<(), Failure> {
+        kill(self.child).await
+    }
+}
+
+impl Server {
     /// Ends it as a crash would: SIGKILL, no chance to write anything.
     ///
     /// # Errors
     /// It had ended already.
-    pub async fn kill_9(mut self) -> Result<(), Failure> {
-        self.child.kill().await.map_err(|error| failed(format!("cannot kill the server: {error}")))
+    pub async fn kill_9(self) -> Result<(), Failure> {
+        kill(self.child).await
     }
 
     /// Ends it as an operator would, and waits for it.
@@ -99,15 +127,22 @@ pub fn show_log_tail(dir: &Path) {
     }
 }
 
-fn command(dir: &Path, workers: u32) -> io::Result<Command> {
+async fn kill(mut child: Child) -> Result<(), Failure> {
+    if let Ok(Some(status)) = child.try_wait() {
+        return Err(failed(format!("the server ended by itself ({status})")));
+    }
+    child.kill().await.map_err(|error| failed(format!("cannot kill the server: {error}")))
+}
+
+fn command(dir: &Path, flags: &[String]) -> io::Result<Command> {
     let log = File::options().create(true).append(true).open(log_path(dir))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--metrics-port", "0", "--log-format", "json"]);
-    // Failed jobs come back soon, so that the demo ends soon.
+    // Failed jobs come back soon, so that it ends soon.
     command.args(["--retry-backoff", "20ms", "--retry-backoff-max", "200ms"]);
-    command.arg("--workers").arg(workers.to_string());
+    command.args(flags);
     command.arg("--data-dir").arg(data_dir(dir));
-    // Nobody's configuration but the demo's: no beaver.yaml of this directory, no variables.
+    // Nobody's configuration but the caller's: no beaver.yaml of this directory, no variables.
     command.current_dir(dir);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEAVER_")) {
         command.env_remove(name);
@@ -116,6 +151,29 @@ fn command(dir: &Path, workers: u32) -> io::Result<Command> {
     Ok(command)
 }
 
-fn log_path(dir: &Path) -> PathBuf {
+/// Where a server of ours keeps its data.
+#[must_use]
+pub fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("data")
+}
+
+/// Where its log goes.
+#[must_use]
+pub fn log_path(dir: &Path) -> PathBuf {
     dir.join("server.log")
+}
+
+/// The command could not be carried through.
+pub fn failed(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Failure, message)
+}
+
+/// The server that the command itself started does not do what it was asked.
+pub fn unanswered(error: ClientError) -> Failure {
+    failed(format!("the command's own server: {error}"))
+}
+
+/// What the API answered does not have the shape that it should have.
+pub fn unreadable(what: &str, answer: &Value) -> Failure {
+    failed(format!("the server's {what} cannot be understood: {answer}"))
 }

@@ -1,0 +1,57 @@
+//! Deliberate bugs, to test the tests: a harness that does not notice them proves nothing.
+//!
+//! One is switched on for the current thread by `testing::plant`, in builds with the feature `testing` only; in all others
+//! [`has`] is the constant "no", and nothing of them is left in the program. Every part of the engine may ask.
+
+/// A way to break the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A sync reports success without having asked the disk.
+    AckBeforeFsync,
+    /// A file is published without a sync of its directory.
+    NoDirectorySync,
+    /// Whatever cannot be read in the last segment passes for a torn tail.
+    TruncateOnAnyError,
+    /// Reports are accepted under any token.
+    NoTokenCheck,
+    /// A new segment begins with what the one before it held, and has the salt 0, as that one.
+    RecycledWithoutSalt,
+    /// A requeue is written as a removal and an addition.
+    #[cfg(feature = "testing")]
+    RequeueAsTwoRecords,
+    /// The log is deleted up to the newest snapshot, not up to the one before it.
+    LogDeletedTooEarly,
+    /// Promoted jobs join the line in the order of a hash map.
+    HashMapOrder,
+}
+
+#[cfg(feature = "testing")]
+pub(crate) use planted::has;
+
+#[cfg(feature = "testing")]
+mod planted {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn has(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    pub(crate) fn set(bug: Option<Bug>) -> Option<Bug> {
+        PLANTED.replace(bug)
+    }
+}
+
+#[cfg(feature = "testing")]
+pub(crate) use planted::set;
+
+/// Whether this bug is planted: never.
+#[cfg(not(feature = "testing"))]
+pub(crate) const fn has(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,419 @@
+//! Every file looked at for itself: what can be read, and what its bytes prove to have existed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::DoctorError;
+use super::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
+use crate::boot::{QUARANTINE, STORE_FILE};
+use crate::ids::Lsn;
+use crate::jobs::{Event, JobTable, Policy};
+use crate::options::EngineOptions;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::store::SnapshotStore;
+use crate::storage::{Storage, read_all};
+use crate::wal::WalError;
+use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId, segment_number};
+use crate::wal::reader::{Batch, SegmentReader, Stop, events, read_header};
+
+/// What the files of a data directory are.
+pub(super) struct Survey {
+    pub store: Option<StoreId>,
+    pub segments: Vec<Segment>,
+    pub snapshots: Vec<SnapshotReport>,
+    pub findings: Vec<String>,
+    pub unfinished: Vec<PathBuf>,
+    pub foreign: Vec<PathBuf>,
+    pub quarantine: Vec<PathBuf>,
+    /// The largest position that anything of this store says to have been durable.
+    pub proven: Lsn,
+    /// The last event that was in some batch that can be read, wherever it is.
+    pub written: Lsn,
+}
+
+/// A file with a segment's name.
+pub(super) struct Segment {
+    pub number: u64,
+    /// Set if it is of this store and has its own name: then it can be part of the log.
+    pub header: Option<SegmentHeader>,
+    /// Positions of the events in batches that can be read although something before them cannot.
+    beyond: Vec<(Lsn, u64)>,
+    /// Where its readable part ends.
+    good: u64,
+    pub report: SegmentReport,
+}
+
+impl Segment {
+    pub(super) fn path(&self) -> &Path {
+        &self.report.path
+    }
+}
+
+enum Header {
+    Read(SegmentHeader),
+    Bad(SegmentState),
+}
+
+/// Looks at everything. Changes nothing.
+pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<Survey, DoctorError> {
+    let quarantine = options.data_dir.join(QUARANTINE);
+    let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
+    let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
+    let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
+    let mut headers = BTreeMap::new();
+    for name in list(&options.wal_dir)? {
+        let path = options.wal_dir.join(&name);
+        match segment_number(&name) {
+            Some(number) => drop(headers.insert(number, (header_of(&**storage, &path)?, path))),
+            None if name.ends_with(".partial") => unfinished.push(path),
+            None => foreign.push(path),
+        }
+    }
+    let positions = snapshots.list()?;
+    for name in list(&options.snapshot_dir)? {
+        let path = options.snapshot_dir.join(&name);
+        if positions.iter().any(|last| snapshots.path_of(*last) == path) {
+            continue;
+        }
+        match name.ends_with(".partial") {
+            true => unfinished.push(path),
+            false => foreign.push(path),
+        }
+    }
+    // Where log and snapshots share the data directory, its other files are no strangers.
+    let at_home = [STORE_FILE, "lock", "http.addr", "wal", "snapshots", QUARANTINE]
+        .map(|name| options.data_dir.join(name));
+    foreign
+        .retain(|path| !at_home.contains(path) && *path != options.wal_dir && *path != options.snapshot_dir);
+    let mut images: Vec<_> = positions
+        .iter()
+        .rev()
+        .map(|last| snapshot_of(&snapshots, *last, &options.policy))
+        .collect::<Result<_, _>>()?;
+    let mut survey = Survey {
+        store: None,
+        segments: Vec::new(),
+        snapshots: Vec::new(),
+        findings: Vec::new(),
+        unfinished,
+        foreign,
+        quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
+        proven: Lsn::ZERO,
+        written: Lsn::ZERO,
+    };
+    let noted = survey.read_note(&**storage, &options.data_dir)?;
+    let of_log = headers.values().filter_map(|(header, _)| match header {
+        Header::Read(header) => Some(header.store),
+        Header::Bad(_) => None,
+    });
+    let of_images = images.iter().rev().filter_map(|(_, store)| *store);
+    let all: Vec<_> = of_images.chain(of_log).collect();
+    // The note names the store, unless nothing here is of it.
+    survey.store = noted.filter(|noted| all.is_empty() || all.contains(noted)).or(all.first().copied());
+    if let (Some(noted), Some(store)) = (noted, survey.store.filter(|store| Some(*store) != noted)) {
+        survey.findings.push(format!("{STORE_FILE} says store {noted}, but the files are of store {store}"));
+    }
+    for (report, store) in &mut images {
+        match store {
+            Some(store) if Some(*store) != survey.store => {
+                report.state = SnapshotState::Foreign { store: store.to_string() };
+            }
+            Some(_) => survey.proven = survey.proven.max(report.through),
+            None => {}
+        }
+    }
+    survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
+    survey.read_segments(&**storage, headers)?;
+    survey.name_damage();
+    Ok(survey)
+}
+
+fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, DoctorError> {
+    Ok(match read_header(storage, path) {
+        Ok(header) => Header::Read(header),
+        Err(WalError::Damaged { offset, problem, .. }) => {
+            Header::Bad(SegmentState::Damaged { at: offset, problem, from: None, to: None })
+        }
+        Err(WalError::Newer { problem, .. }) => Header::Bad(SegmentState::Newer { problem }),
+        Err(error) => return Err(error.into()),
+    })
+}
+
+/// The snapshot at a position, and whose it is if its header can be read.
+fn snapshot_of(
+    snapshots: &SnapshotStore,
+    last: Lsn,
+    policy: &Policy,
+) -> Result<(SnapshotReport, Option<StoreId>), DoctorError> {
+    let mut report = SnapshotReport {
+        path: snapshots.path_of(last),
+        through: last,
+        bytes: None,
+        jobs: 0,
+        taken_at: None,
+        state: SnapshotState::Whole,
+    };
+    let mut store = None;
+    let loaded = (|| {
+        let mut image = snapshots.open(last)?;
+        let header = image.header;
+        (store, report.bytes, report.taken_at) =
+            (Some(StoreId(header.store)), Some(image.bytes()), Some(header.taken_at));
+        let mut records = Vec::new();
+        while let Some(chunk) = image.next_chunk()? {
+            records.extend(chunk);
+            report.jobs = image.jobs();
+        }
+        let restored = JobTable::restore(policy.clone(), &[], header.last, header.last_at, records);
+        Ok(restored.err().map(|misfit| misfit.to_string()))
+    })();
+    report.state = match loaded {
+        Ok(None) => SnapshotState::Whole,
+        Ok(Some(problem)) => SnapshotState::Corrupted { problem },
+        Err(SnapshotError::IncompatibleVersion { found, expected, .. }) => {
+            SnapshotState::OtherVersion { found, expected }
+        }
+        Err(SnapshotError::Corrupted { offset, problem, .. }) => {
+            SnapshotState::Corrupted { problem: format!("{problem} at byte {offset}") }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((report, store))
+}
+
+impl Survey {
+    /// The store that the data directory's note names.
+    fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
+        let names = storage.list(data_dir).map_err(DoctorError::io(data_dir, "list"))?;
+        let path = data_dir.join(STORE_FILE);
+        if !names.iter().any(|name| name == STORE_FILE) {
+            return Ok(None);
+        }
+        let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
+        let text = read_all(&*file).map_err(DoctorError::io(&path, "read"))?;
+        let noted = std::str::from_utf8(&text).ok().and_then(|text| {
+            let number = u128::from_str_radix(text.trim(), 16).ok()?;
+            Some(StoreId(number.to_be_bytes()))
+        });
+        if noted.is_none() {
+            self.findings.push(format!("{}: it names no store", path.display()));
+        }
+        Ok(noted)
+    }
+
+    fn read_segments(
+        &mut self,
+        storage: &dyn Storage,
+        headers: BTreeMap<u64, (Header, PathBuf)>,
+    ) -> Result<(), DoctorError> {
+        let belongs = |number: u64| match headers.get(&number) {
+            Some((Header::Read(header), _)) => header.number == number && Some(header.store) == self.store,
+            _ => false,
+        };
+        let followed: BTreeMap<u64, SegmentEnd> = headers
+            .iter()
+            .filter(|(number, _)| belongs(**number))
+            .filter_map(|(_, (header, _))| match header {
+                Header::Read(header) => Some((header.predecessor.number, header.predecessor)),
+                Header::Bad(_) => None,
+            })
+            .collect();
+        let mut previous = None;
+        for (number, (header, path)) in headers {
+            if let Some(missing) = previous.map(|previous| previous + 1).filter(|next| *next < number) {
+                self.findings.push(match missing + 1 == number {
+                    true => format!("segment {missing} is missing"),
+                    false => format!("segments {missing} to {} are missing", number - 1),
+                });
+            }
+            previous = Some(number);
+            let segment = self.read_segment(storage, number, header, path, followed.get(&number).copied())?;
+            self.segments.push(segment);
+        }
+        Ok(())
+    }
+
+    fn read_segment(
+        &mut self,
+        storage: &dyn Storage,
+        number: u64,
+        header: Header,
+        path: PathBuf,
+        ends: Option<SegmentEnd>,
+    ) -> Result<Segment, DoctorError> {
+        let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
+        let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
+        drop(file);
+        let report = |from, to, state| SegmentReport { path: path.clone(), bytes, from, to, state };
+        let alone = |report| Segment { number, header: None, beyond: Vec::new(), good: 0, report };
+        let header = match header {
+            Header::Bad(state) => return Ok(alone(report(None, None, state))),
+            Header::Read(header) if Some(header.store) != self.store => {
+                let state = SegmentState::Foreign { store: header.store.to_string() };
+                return Ok(alone(report(Some(header.first), None, state)));
+            }
+            Header::Read(header) => header,
+        };
+        let is_named_right = header.number == number;
+        let mut reader = SegmentReader::open(storage, &path)?;
+        let ends = ends.filter(|_| is_named_right);
+        let read = read_batches(&mut reader, ends, &mut |_, _| Ok(()))?;
+        let to = read.good.last;
+        self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
+        self.written = self.written.max(to);
+        let mut beyond = Vec::new();
+        let is_over = ends.is_some_and(|end| end == read.good) || matches!(read.stop, Halt::Stop(Stop::End));
+        if !is_over {
+            self.proven = self.proven.max(reader.durable_beyond());
+            beyond.extend(
+                reader
+                    .batches_beyond()
+                    .filter(|batch| batch.header.count > 0)
+                    .map(|batch| (batch.header.first, u64::from(batch.header.count))),
+            );
+        }
+        let at = read.good.len;
+        let damaged = |problem| SegmentState::Damaged { at, problem, from: Some(to.next()), to: None };
+        let state = match (read.stop, ends) {
+            _ if !is_named_right => SegmentState::Renamed { says: header.number },
+            (Halt::Newer(problem), _) => SegmentState::Newer { problem },
+            (_, Some(end)) if end == read.good => SegmentState::Sealed,
+            (Halt::Stop(Stop::End), None) => SegmentState::Whole,
+            (Halt::Stop(Stop::Sealed), None) => {
+                self.findings.push(format!("segment {} is missing: segment {number} was sealed", number + 1));
+                SegmentState::Sealed
+            }
+            (Halt::Stop(Stop::Invalid(problem)), None) => {
+                SegmentState::Torn { at, bytes: reader.rest().len() as u64, problem }
+            }
+            (Halt::Invalid(problem), _) | (Halt::Stop(Stop::Invalid(problem)), _) => damaged(problem),
+            (Halt::Stop(Stop::End), Some(_)) => damaged("a batch is missing: only zeros follow".to_owned()),
+            (Halt::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
+            (Halt::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
+        };
+        let segment_header = is_named_right.then_some(header);
+        Ok(Segment {
+            number,
+            header: segment_header,
+            beyond,
+            good: at,
+            report: report(Some(header.first), Some(to), state),
+        })
+    }
+
+    /// Now that everything was seen: which tails are damage, and how far damage reaches.
+    fn name_damage(&mut self) {
+        let last = self.segments.last().map(|segment| segment.number);
+        for index in 0..self.segments.len() {
+            let segment = &self.segments[index];
+            let Some(next) = segment.report.to.map(Lsn::next) else { continue };
+            let beyond = segment.beyond.iter().copied();
+            let readable = beyond.clone().map(|(first, _)| first).filter(|first| *first >= next).min();
+            let later = self.segments[index + 1..].iter().filter_map(|later| Some(later.header?.first));
+            let again = readable.into_iter().chain(later.filter(|first| *first >= next)).min();
+            let is_last = Some(segment.number) == last;
+            let is_damage = match &segment.report.state {
+                SegmentState::Torn { .. } => !is_last || self.proven >= next,
+                SegmentState::Whole => is_last && self.proven >= next,
+                SegmentState::Damaged { .. } => true,
+                _ => false,
+            };
+            if !is_damage {
+                continue;
+            }
+            let ends = beyond.map(|(first, count)| Lsn(first.0 + count - 1)).max();
+            self.written = self.written.max(ends.unwrap_or_default());
+            let through = again.map_or(self.proven.max(next), |again| Lsn(again.0 - 1));
+            let segment = &mut self.segments[index];
+            let (at, problem) = match &segment.report.state {
+                SegmentState::Torn { problem, .. } | SegmentState::Damaged { problem, .. } => {
+                    (segment.good, problem.clone())
+                }
+                _ => (segment.good, "only zeros follow what was durable".to_owned()),
+            };
+            let (from, to) = (Some(next), Some(through));
+            segment.report.state = SegmentState::Damaged { at, problem, from, to };
+        }
+    }
+}
+
+/// How far a segment could be read.
+pub(super) struct Read {
+    /// Behind the last batch that is good.
+    pub good: SegmentEnd,
+    pub stop: Halt,
+}
+
+/// Why no further batch was read.
+pub(super) enum Halt {
+    /// The segment's own end, or a batch that is none.
+    Stop(Stop),
+    /// The place where its successor says that it ended.
+    Through,
+    /// A batch holds what no version can read, or its events were turned down.
+    Invalid(String),
+    /// A batch holds what a newer version wrote.
+    Newer(String),
+}
+
+/// Reads batches up to where the segment ends, or up to `ends`; hands each with its events to `take`, which
+/// may turn it down.
+pub(super) fn read_batches(
+    reader: &mut SegmentReader,
+    ends: Option<SegmentEnd>,
+    take: &mut dyn FnMut(Lsn, Vec<(Lsn, Event)>) -> Result<(), String>,
+) -> Result<Read, DoctorError> {
+    let path = reader.path().to_owned();
+    let mut good = reader.end();
+    let stop = loop {
+        if ends.is_some_and(|end| good.len >= end.len) {
+            break Halt::Through;
+        }
+        let decoded = match reader.next_batch() {
+            Ok(batch) => decode(&path, batch).map(|events| take(batch.header.first, events)),
+            Err(stop) => break Halt::Stop(stop),
+        };
+        match decoded {
+            Ok(Ok(())) => good = reader.end(),
+            Ok(Err(problem)) | Err(WalError::Damaged { problem, .. }) => break Halt::Invalid(problem),
+            Err(WalError::Newer { problem, .. }) => break Halt::Newer(problem),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok(Read { good, stop })
+}
+
+fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Lsn, Event)>, WalError> {
+    events(path, batch).collect()
+}
+
+/// Every event behind `after` that can be read at all, in no order, perhaps twice.
+pub(super) fn visit_readable(
+    storage: &dyn Storage,
+    survey: &Survey,
+    after: Lsn,
+    visit: &mut dyn FnMut(Lsn, Event),
+) -> Result<(), DoctorError> {
+    for segment in &survey.segments {
+        let is_ours = segment.report.to.is_some();
+        if !is_ours {
+            continue;
+        }
+        let mut reader = SegmentReader::open(storage, segment.path())?;
+        let mut visit_later = |events: Vec<(Lsn, Event)>| {
+            events.into_iter().filter(|(lsn, _)| *lsn > after).for_each(|(lsn, event)| visit(lsn, event));
+        };
+        read_batches(&mut reader, None, &mut |_, events| {
+            visit_later(events);
+            Ok(())
+        })?;
+        for batch in reader.batches_beyond() {
+            // What cannot be decoded is counted as unreadable.
+            if let Ok(events) = decode(segment.path(), batch) {
+                visit_later(events);
+            }
+        }
+    }
+    Ok(())
+}

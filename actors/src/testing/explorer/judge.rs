@@ -1,0 +1,265 @@
+//! Judges one disk after a crash: what it holds, what boot makes of it, and how the queue ends when it is drained.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::workload::{Story, options};
+use super::{Effort, Report, has_file, some};
+use crate::ids::{Lsn, WorkerId};
+use crate::jobs::record::JobRecord;
+use crate::jobs::{Change, Command, JobTable, Status};
+use crate::oracle::{Oracle, Outcome};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::store::SnapshotStore;
+use crate::testing::{SimStorage, StepEngine, StepError};
+
+/// Crashes on top of each other.
+const DEPTH_MAX: usize = 3;
+/// So many findings are enough to know that something is wrong.
+const FINDINGS_MAX: usize = 20;
+/// Later than every position, which serve as times before the crash.
+const AFTER_THE_CRASH: u64 = 1 << 32;
+
+/// Judges disks, and remembers those that it has seen.
+pub struct Judge {
+    /// What came of it so far.
+    pub report: Report,
+    pub(super) effort: Effort,
+    pub(super) dice: fastrand::Rng,
+    seen: HashSet<(u64, u64)>,
+    visits: u64,
+}
+
+impl Judge {
+    /// One that has seen nothing.
+    #[must_use]
+    pub fn new(effort: Effort) -> Judge {
+        Judge {
+            report: Report { seed: effort.seed, ..Report::default() },
+            effort,
+            dice: fastrand::Rng::with_seed(effort.seed),
+            seen: HashSet::new(),
+            visits: 0,
+        }
+    }
+
+    pub(super) fn has_enough(&self) -> bool {
+        self.report.findings.len() >= FINDINGS_MAX
+    }
+
+    /// Recovers a disk on which `story` was played and everything up to `acked` acknowledged, after `depth` other
+    /// recoveries that were crashed.
+    pub fn visit(&mut self, disk: &SimStorage, story: &Story, acked: u64, depth: usize, label: &str) {
+        if self.has_enough() || !self.seen.insert((disk.fingerprint(), acked)) {
+            return;
+        }
+        self.visits += 1;
+        self.report.recoveries += 1;
+        self.report.depths[depth.min(DEPTH_MAX)] += 1;
+        if let Err(finding) = self.recover(disk, story, acked, depth, label) {
+            self.report.findings.push(format!("{label}: {finding}"));
+        }
+    }
+
+    fn recover(
+        &mut self,
+        disk: &SimStorage,
+        story: &Story,
+        acked: u64,
+        depth: usize,
+        label: &str,
+    ) -> Result<(), String> {
+        let before = read(disk, story, acked)?;
+        let whole = disk.fork();
+        let is_deep = depth < DEPTH_MAX && (depth > 0 || self.visits.is_multiple_of(self.effort.deep_every));
+        if is_deep && depth == 0 {
+            whole.start_tape();
+        }
+        let calls_before = whole.calls();
+        let booted = StepEngine::with(whole.clone(), options(), self.effort.seed ^ self.visits);
+        let mut engine = booted.map_err(|error| format!("it does not boot: {error}"))?;
+        let tape = if is_deep && depth == 0 { whole.take_tape() } else { Vec::new() };
+        let boot_calls = whole.calls() - calls_before;
+        let after = settled(&engine, &before)?;
+        self.power_cut_after_boot(&whole, &after)?;
+        if has_file(&whole, &options().data_dir.join("quarantine"), ".snap") {
+            return Err("a snapshot was set aside, though nothing was damaged".to_owned());
+        }
+
+        if has_file(&whole, &options().snapshot_dir, ".partial") {
+            return Err("boot has left an unfinished snapshot".to_owned());
+        }
+
+        for frame in tape {
+            for (what, disk) in self.crashes(&frame.disk) {
+                let label = format!("{label}; boot, after call {} {what}", frame.calls);
+                self.visit(&disk, &after, acked, depth + 1, &label);
+            }
+        }
+        if is_deep && depth > 0 {
+            self.crash_boot_somewhere(disk, &after, acked, depth, boot_calls, label);
+        }
+        self.drain(&mut engine, story, acked)
+    }
+
+    /// Deeper down, one call of boot and a few ways are drawn: the machine stops there, and boot must say so.
+    fn crash_boot_somewhere(
+        &mut self,
+        disk: &SimStorage,
+        story: &Story,
+        acked: u64,
+        depth: usize,
+        calls: u64,
+        label: &str,
+    ) {
+        let stopped = disk.fork();
+        let call = stopped.calls() + self.dice.u64(1..=calls.max(1));
+        stopped.crash_at(call);
+        // What the process does while it dies changes nothing any more.
+        drop(StepEngine::with(stopped.clone(), options(), self.effort.seed ^ self.visits));
+        let (items, names) = stopped.unsynced();
+        let open = Story { is_open: true, ..story.clone() };
+        self.report.crashes += 3;
+        for kept in some(items.len(), names, &mut self.dice, 1) {
+            let cut = stopped.fork();
+            cut.cut_power_keeping(&kept);
+            self.visit(&cut, &open, acked, depth + 1, &format!("{label}; stopped at call {call}, {kept:?}"));
+        }
+    }
+
+    /// Whatever boot handed over is durable.
+    fn power_cut_after_boot(&self, disk: &SimStorage, after: &Story) -> Result<(), String> {
+        let cut = disk.fork();
+        cut.cut_power();
+        let all = after.events.len() as u64;
+        read(&cut, after, all).map(|_| ()).map_err(|finding| format!("power cut after boot: {finding}"))
+    }
+
+    /// Runs every job to its end and asks the oracle.
+    fn drain(&mut self, engine: &mut StepEngine, story: &Story, acked: u64) -> Result<(), String> {
+        let mut oracle = told(story, acked);
+        let failed = |error: StepError| format!("while it is drained: {error}");
+        engine.clock.advance(Duration::from_secs(3_600));
+        while engine.execute(Command::Promote).map_err(failed)?.is_some() {}
+        let mut at = AFTER_THE_CRASH;
+        while let Some(lsn) = engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
+            let Some((_, event)) = engine.history.last() else { break };
+            let Change::Dispatch { job, attempt, .. } = event.change.clone() else { break };
+            at += 1;
+            oracle.began(&job.to_string(), attempt.0, lsn.0, at);
+            engine.ack(&job, crate::ids::Token(lsn.0)).map_err(failed)?;
+            at += 1;
+            oracle.completed(&job.to_string(), at);
+        }
+        engine.log().sync().map_err(|error| format!("while it is drained: {error}"))?;
+        for job in engine.image() {
+            oracle.ended(&job.id.to_string(), job.state.status());
+        }
+        let verdict = oracle.verdict();
+        self.report.acknowledged += verdict.acknowledged;
+        self.report.lost += verdict.lost.len() as u64;
+        self.report.duplicated += verdict.duplicated;
+        match verdict.holds() {
+            true => Ok(()),
+            false => Err(format!("the oracle says: {verdict}")),
+        }
+    }
+}
+
+/// What the clients and workers of the story know: only what was acknowledged was told to anybody.
+fn told(story: &Story, acked: u64) -> Oracle {
+    let mut oracle = Oracle::new();
+    for (lsn, event) in (1..).zip(&story.events) {
+        let Some(job) = event.change.job().map(ToString::to_string) else { continue };
+        match &event.change {
+            Change::Enqueue(_) => {
+                oracle.asked(&job);
+                let outcome = if lsn <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
+                oracle.answered(&job, outcome);
+            }
+            Change::Dispatch { attempt, .. } if lsn <= acked => oracle.began(&job, attempt.0, lsn, lsn),
+            Change::Ack { .. } if lsn <= acked => oracle.completed(&job, lsn),
+            _ => {}
+        }
+    }
+    oracle
+}
+
+/// What snapshot and log of a disk hold, which must be a prefix of the story with everything acknowledged.
+fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
+    let options = options();
+    let copy = Arc::new(disk.fork());
+    let quarantine = options.data_dir.join("quarantine");
+    let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
+    let (covered, jobs) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
+        Ok((_, loaded, corrupted)) if corrupted.is_empty() => loaded,
+        Ok((.., corrupted)) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
+        Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => (Lsn::ZERO, Vec::new()),
+        Err((error, corrupted)) => return Err(format!("no snapshot can be read: {error}; {corrupted:?}")),
+    };
+    let known = usize::try_from(covered.0).unwrap_or(usize::MAX);
+    let Some(before) = story.events.get(..known) else {
+        return Err(format!("a snapshot covers event {covered}, and {} were proposed", story.events.len()));
+    };
+    let mut found = Story { events: before.to_vec(), ..Story::default() };
+    if image_of(&found)? != jobs {
+        return Err(format!("the snapshot at {covered} is not what the events up to there give"));
+    }
+    found.read_on(disk, &options).map_err(|error| format!("the log cannot be read: {error}"))?;
+    let last = found.events.len();
+    if (last as u64) < acked {
+        return Err(format!("event {acked} was acknowledged, but only {last} are there"));
+    }
+    for (lsn, (event, proposed)) in (1..).zip(found.events.iter().zip(&story.events)) {
+        if event != proposed {
+            return Err(format!("event {lsn} is {event:?}, and {proposed:?} was proposed"));
+        }
+    }
+    let more = found.events.get(story.events.len()..).unwrap_or_default();
+    let is_boots = |change: &Change| matches!(change, Change::Requeue { .. } | Change::Dead { .. });
+    let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.change)));
+    if !is_permitted {
+        return Err(format!("nobody proposed {more:?}"));
+    }
+    if more.is_empty() && last > 0 && !story.ends.contains(&(last as u64)) {
+        return Err(format!("only half of the operation is there that event {last} belongs to"));
+    }
+    let ends = story.ends.range(..=last as u64).copied().chain([last as u64]).collect();
+    Ok(Story { ends, ..found })
+}
+
+/// Every job after replaying all events of a story from the first one.
+fn image_of(story: &Story) -> Result<Vec<JobRecord>, String> {
+    let mut table = JobTable::new(options().policy, &StepEngine::kinds());
+    for (lsn, event) in (1..).zip(&story.events) {
+        table.apply(Lsn(lsn), event.clone()).map_err(|misfit| misfit.to_string())?;
+    }
+    Ok(table.records())
+}
+
+/// The story after boot: what was there, and the leases of the dead process settled, each once, and nothing else.
+fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
+    let held = |image: Vec<JobRecord>| -> BTreeSet<String> {
+        let held = image.into_iter().filter(|job| job.state.status() == Status::InFlight);
+        held.map(|job| job.id.to_string()).collect()
+    };
+    let in_flight = held(image_of(before)?);
+    let mut after = before.clone();
+    after.read_on(&engine.storage, &engine.options).map_err(|error| format!("after boot: {error}"))?;
+    let mut ended = BTreeSet::new();
+    for event in &after.events[before.events.len()..] {
+        match &event.change {
+            Change::Requeue { job, .. } | Change::Dead { job, .. } if ended.insert(job.to_string()) => {}
+            change => return Err(format!("boot has decided {change:?}")),
+        }
+    }
+    if ended != in_flight {
+        return Err(format!("{in_flight:?} were in flight, and boot has settled {ended:?}"));
+    }
+    if image_of(&after)? != engine.image() {
+        return Err("the table is not what the events give when they are replayed from the first".to_owned());
+    }
+    after.ends.insert(after.events.len() as u64);
+    Ok(after)
+}

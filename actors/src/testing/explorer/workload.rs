@@ -1,0 +1,251 @@
+//! What is played on the disk before it crashes: a fixed piece of work, and the account of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::ids::{JobId, Lsn, Token, WorkerId};
+use crate::jobs::{Command, Event, Failure, FailureKind, Start};
+use crate::options::EngineOptions;
+use crate::testing::{SimStorage, StepEngine, StepError};
+use crate::wal::recovery::{Known, recover};
+
+/// Small, so that the work fills several.
+const SEGMENT_BYTES: u64 = 2 << 10;
+const ROUNDS: u32 = 4;
+
+/// What was proposed, what was acknowledged, and what went wrong on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// Every event that was decided; the first one has position 1.
+    pub events: Vec<Event>,
+    /// Positions at which an operation was complete: nothing between two of them may come back alone.
+    pub ends: BTreeSet<u64>,
+    /// After so many calls to the disk, a sync had covered everything up to a position.
+    pub acked: Vec<(u64, u64)>,
+    /// It ended in the midst of a boot, which may have decided more.
+    pub is_open: bool,
+    /// Operations that were tried.
+    pub operations: u64,
+    /// What must not be.
+    pub findings: Vec<String>,
+}
+
+impl Story {
+    /// What was acknowledged when the disk had been called so often.
+    #[must_use]
+    pub fn acked_after(&self, calls: u64) -> u64 {
+        self.acked.iter().take_while(|(at, _)| *at <= calls).map(|(_, acked)| *acked).max().unwrap_or(0)
+    }
+
+    /// Takes in what the log holds behind the events that are known.
+    ///
+    /// # Errors
+    /// What recovery says.
+    pub fn read_on(&mut self, storage: &SimStorage, options: &EngineOptions) -> Result<(), String> {
+        let known = Known { covered: Lsn(self.events.len() as u64), store: None };
+        let mut take = |_, event, _: &_| {
+            self.events.push(event);
+            Ok(())
+        };
+        recover(&storage.fork(), &options.wal_dir, known, &mut take, &mut |_, _| {})
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Options under which the work fills several segments.
+#[must_use]
+pub fn options() -> EngineOptions {
+    let mut options = EngineOptions::in_dir("/data");
+    options.segment_bytes = SEGMENT_BYTES;
+    options
+}
+
+/// The disk or the log said no: the process would have ended.
+struct Ended;
+
+struct Player<'a> {
+    engine: StepEngine,
+    storage: &'a SimStorage,
+    story: Story,
+    /// How much of the engine's history is in the story.
+    told: usize,
+    jobs: u32,
+}
+
+/// Does the work until it is done or the disk fails. The engine that is returned still runs, if any does.
+pub fn play(storage: &SimStorage, seed: u64) -> (Story, Option<StepEngine>) {
+    let Ok(engine) = StepEngine::with(storage.clone(), options(), seed) else {
+        return (Story { is_open: true, ..Story::default() }, None);
+    };
+    let mut player = Player { engine, storage, story: Story::default(), told: 0, jobs: 0 };
+    player.note();
+    let _ = player.work();
+    (player.story, Some(player.engine))
+}
+
+impl Player<'_> {
+    fn work(&mut self) -> Result<(), Ended> {
+        for round in 0..ROUNDS {
+            self.round()?;
+            match round {
+                0 | 2 => self.snapshot()?,
+                1 => self.reopen()?,
+                _ => {
+                    self.snapshot()?;
+                    self.reopen()?;
+                    self.round()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<(), Ended> {
+        self.enqueue(1, Start::Now)?;
+        self.enqueue(1, Start::Now)?;
+        self.sync()?;
+        self.enqueue(3, Start::Now)?;
+        self.enqueue(6, Start::After(Duration::from_secs(5)))?;
+        self.sync()?;
+        let held = [self.dispatch()?, self.dispatch()?, self.dispatch()?];
+        let [Some(first), Some(second), Some(third)] = held else {
+            self.story.findings.push("fewer than three jobs are ready".to_owned());
+            return Err(Ended);
+        };
+        self.sync()?;
+        self.op(|engine| engine.ack(&first.0, first.1))?;
+        self.sync()?;
+        self.op(|engine| engine.fail(&second.0, second.1))?;
+        self.enqueue(1, Start::Now)?;
+        let failure = Failure::new(FailureKind::Lost, "gone");
+        let (job, token) = third.clone();
+        let requeue = Command::Requeue { job, token, failure, counts: true };
+        self.op(|engine| engine.execute(requeue).map(|_| ()))?;
+        self.sync()?;
+        self.stale(&third)?;
+        let again = self.dispatch()?;
+        self.sync()?;
+        self.stale(&third)?;
+        if let Some((job, token)) = again {
+            self.op(|engine| engine.execute(Command::Extend { job, token, by_ms: 1_000 }).map(|_| ()))?;
+        }
+        let withdrawn = self.enqueue(1, Start::After(Duration::from_secs(60)))?;
+        self.op(|engine| engine.execute(Command::Cancel { job: withdrawn }).map(|_| ()))?;
+        self.engine.clock.advance(Duration::from_secs(6));
+        self.op(|engine| engine.execute(Command::Promote).map(|_| ()))?;
+        self.sync()
+    }
+
+    /// One operation. A rejection of something that is right is a finding.
+    fn op(&mut self, act: impl FnOnce(&mut StepEngine) -> Result<(), StepError>) -> Result<(), Ended> {
+        self.story.operations += 1;
+        let result = act(&mut self.engine);
+        self.note();
+        match result {
+            Ok(()) => Ok(()),
+            Err(StepError::Rejected(rejection)) => {
+                self.story.findings.push(format!("rejected: {rejection}"));
+                Ok(())
+            }
+            Err(StepError::Log(_)) => Err(Ended),
+        }
+    }
+
+    /// Adds jobs in one request and returns the last one's id.
+    fn enqueue(&mut self, count: u32, start: Start) -> Result<JobId, Ended> {
+        let mut commands = Vec::new();
+        let mut id = JobId::parse("none").expect("a good id");
+        for _ in 0..count {
+            self.jobs += 1;
+            let mut spec = StepEngine::spec("mail");
+            id = JobId::parse(&format!("job-{}", self.jobs)).expect("a good id");
+            (spec.id, spec.start) = (Some(id.clone()), start);
+            commands.push(Command::Enqueue(Box::new(spec)));
+        }
+        self.op(|engine| engine.execute_together(commands).map(|_| ()))?;
+        Ok(id)
+    }
+
+    fn dispatch(&mut self) -> Result<Option<(JobId, Token)>, Ended> {
+        let mut taken = None;
+        self.op(|engine| {
+            let Some(lsn) = engine.execute(Command::Dispatch { worker: WorkerId(0) })? else { return Ok(()) };
+            let job = engine.history.last().and_then(|(_, event)| event.change.job().cloned());
+            taken = job.map(|job| (job, Token(lsn.0)));
+            Ok(())
+        })?;
+        Ok(taken)
+    }
+
+    /// A worker that has lost its lease reports success, and must not be believed.
+    fn stale(&mut self, (job, token): &(JobId, Token)) -> Result<(), Ended> {
+        let mut result = Ok(());
+        self.op(|engine| {
+            result = engine.ack(job, *token);
+            Ok(())
+        })?;
+        match result {
+            Err(StepError::Rejected(_)) => Ok(()),
+            Err(StepError::Log(_)) => Err(Ended),
+            Ok(()) => {
+                self.story
+                    .findings
+                    .push(format!("a report on {job} was accepted under the stale token {token}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Ended> {
+        self.op(|engine| engine.log().sync().map(|_| ()).map_err(StepError::Log))
+    }
+
+    /// A snapshot that fails is tried another time; the log goes on.
+    fn snapshot(&mut self) -> Result<(), Ended> {
+        self.engine.clock.advance(Duration::from_secs(1));
+        let mut sealed = None;
+        self.op(|engine| {
+            let at = engine.clock.now();
+            sealed = Some(engine.log().rotate(at).map_err(StepError::Log)?);
+            Ok(())
+        })?;
+        let Some(sealed) = sealed else { return Ok(()) };
+        self.op(|engine| {
+            let _ = engine.fold(sealed);
+            Ok(())
+        })
+    }
+
+    /// Closes in good order and boots again, with a job in flight.
+    fn reopen(&mut self) -> Result<(), Ended> {
+        self.story.operations += 2;
+        let closed = self.engine.try_close();
+        if let Ok(durable) = &closed {
+            self.story.acked.push((self.storage.calls(), durable.0));
+        }
+        closed.map_err(|_| Ended)?;
+        self.story.is_open = true;
+        self.engine.boot().map_err(|_| Ended)?;
+        self.story.is_open = false;
+        // A closing mark that could not be written is no reason not to close: it is evidence, not data.
+        if self.engine.recovery.torn_bytes > 0 && self.storage.failed_calls() == 0 {
+            self.story.findings.push("a log that was closed in good order has a torn tail".to_owned());
+        }
+        if let Err(error) = self.story.read_on(self.storage, &self.engine.options) {
+            self.story.findings.push(format!("the log of a running engine cannot be read: {error}"));
+        }
+        self.note();
+        Ok(())
+    }
+
+    /// Takes down what has happened, and what was acknowledged by it.
+    fn note(&mut self) {
+        let news = &self.engine.history[self.told..];
+        self.story.events.extend(news.iter().map(|(_, event)| event.clone()));
+        self.told = self.engine.history.len();
+        self.story.ends.insert(self.story.events.len() as u64);
+        self.story.acked.push((self.storage.calls(), self.engine.log().durable().0));
+    }
+}

@@ -1,0 +1,260 @@
+//! Bodies of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
+//!
+//! | target | the bytes are | must hold |
+//! |---|---|---|
+//! | [`batch`] | a segment of the log | read to an end or refused; a header that is read writes itself again |
+//! | [`event`] | events, one behind the other | what is read is written and read again as the same |
+//! | [`directory`] | edits of a small data directory | refused and nothing touched, or booted, sound and nothing lost |
+//! | [`snapshot`] | an image | what is read is written and read again as the same |
+//!
+//! The first byte picks how much help a target gives: checksums stop nearly every change at the door, so in some
+//! modes they are mended, and what is behind the door is reached. `actors/fuzz` runs these with libFuzzer;
+//! `tests/corpus` holds what it found worth keeping, and ordinary tests replay that, with some mutations of
+//! [`mutate`].
+
+use std::path::Path;
+
+use super::{SimStorage, StepEngine};
+use crate::options::EngineOptions;
+use crate::snapshot::format::{ImageReader, ImageWriter};
+use crate::storage::Storage;
+use crate::wal::codec;
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader, checksum,
+};
+use crate::wal::reader::{SegmentReader, events};
+
+mod edit;
+
+pub use edit::mutate;
+
+/// A function that takes any bytes, and panics if they bring out a mistake.
+pub type Target = fn(&[u8]);
+
+/// Every target of the engine by its name, which is also that of its corpus.
+pub const TARGETS: [(&str, Target); 4] =
+    [("batch", batch), ("event", event), ("directory", directory), ("snapshot", snapshot)];
+
+/// A segment of the log: 0 as it is, 1 with its checksums and chain mended.
+///
+/// # Panics
+/// The reader breaks its word.
+pub fn batch(data: &[u8]) {
+    let Some((&mode, bytes)) = data.split_first() else { return };
+    let mut bytes = bytes.to_vec();
+    if let Ok((header, _)) = BatchHeader::decode(&bytes, 0) {
+        assert_eq!(header.encode(0).0[..], bytes[..BATCH_HEADER_BYTES], "a header writes itself again");
+    }
+    if mode % 2 == 1 {
+        mend_segment(&mut bytes);
+    }
+    let (storage, path) = (SimStorage::new(), Path::new("/0000000001.wal"));
+    storage.put(path, bytes.clone());
+    let Ok(mut reader) = SegmentReader::open(&storage, path) else { return };
+    let mut before = reader.end();
+    while let Ok(batch) = reader.next_batch() {
+        assert!(batch.offset == before.len, "batches follow each other without a gap");
+        let (first, count) = (batch.header.first, batch.header.count);
+        let mut next = first;
+        for event in events(path, batch) {
+            let Ok((lsn, _)) = event else { break };
+            assert!(lsn == next && lsn < first.plus(u64::from(count)), "events are counted one by one");
+            next = lsn.next();
+        }
+        let end = reader.end();
+        assert!(end.len > before.len && end.last >= before.last, "reading goes on, never back");
+        before = end;
+    }
+    assert!(reader.next_batch().is_err() && reader.end() == before, "after a stop, reading gives the same");
+    assert!(before.len + reader.rest().len() as u64 <= reader.len(), "the rest is in the file");
+    let _ = reader.durable_beyond();
+}
+
+/// Events: 0 as they are, 1 one event whose envelope is made around the rest, its type being the next byte.
+///
+/// # Panics
+/// The codec breaks its word.
+pub fn event(data: &[u8]) {
+    let Some((&mode, bytes)) = data.split_first() else { return };
+    let mut bytes = bytes.to_vec();
+    if let (1, Some((&kind, body))) = (mode % 2, bytes.split_first()) {
+        let len = u32::try_from(body.len()).expect("fuzz inputs are small").to_le_bytes();
+        bytes = [&[kind, 1], &len[..], body].concat();
+    }
+    let mut rest = bytes.as_slice();
+    loop {
+        let before = rest.len();
+        let Ok(event) = codec::decode(&mut rest) else { break };
+        assert!(rest.len() < before, "an event takes up bytes");
+        let mut written = Vec::new();
+        codec::encode(&event, &mut written);
+        assert_eq!(codec::decode(&mut written.as_slice()), Ok(event), "it reads back as written");
+    }
+}
+
+/// An image: 0 as it is, 1 with its checksums mended, 2 the jobs of one chunk, compressed and framed here.
+///
+/// # Panics
+/// The reader breaks its word.
+pub fn snapshot(data: &[u8]) {
+    let Some((&mode, bytes)) = data.split_first() else { return };
+    let bytes = match mode % 3 {
+        0 => bytes.to_vec(),
+        1 => {
+            let mut bytes = bytes.to_vec();
+            mend_image(&mut bytes);
+            bytes
+        }
+        _ => image_around(bytes),
+    };
+    let storage = SimStorage::new();
+    let (path, copy) = (Path::new("/0.snap"), Path::new("/1.snap"));
+    storage.put(path, bytes);
+    let open = |path| storage.open_to_read(path).expect("it is there");
+    let Ok(mut reader) = ImageReader::begin(open(path), path) else { return };
+    let mut jobs = Vec::new();
+    loop {
+        match reader.next_chunk() {
+            Ok(Some(chunk)) => jobs.extend(chunk),
+            Ok(None) => break,
+            Err(_) => return,
+        }
+    }
+    assert_eq!(jobs.len() as u64, reader.jobs(), "jobs are counted");
+    let file = storage.create(copy).expect("the disk works");
+    let mut image = ImageWriter::begin(file, copy, &reader.header).expect("the disk works");
+    jobs.iter().for_each(|job| image.add(job).expect("the disk works"));
+    image.finish().expect("the disk works");
+    let mut again = ImageReader::begin(open(copy), copy).expect("what was written is whole");
+    let mut read = Vec::new();
+    while let Some(chunk) = again.next_chunk().expect("what was written is whole") {
+        read.extend(chunk);
+    }
+    assert!(jobs == read && reader.header == again.header, "it reads back as written");
+}
+
+/// A program of edits on the data directory of `tests/fixtures/v1`; then boot, and boot again.
+///
+/// # Panics
+/// Boot panics, accepts an unsound state, forgets something between two boots, or loses a file.
+pub fn directory(data: &[u8]) {
+    let storage = SimStorage::new();
+    edit::make_directory(data, &storage);
+    let files = |storage: &SimStorage| -> Vec<_> {
+        let paths = storage.paths("/data").into_iter();
+        paths.map(|path| (storage.bytes(&path), path)).collect()
+    };
+    let before = files(&storage);
+    let mut options = EngineOptions::in_dir("/data");
+    options.segment_bytes = 8 << 10;
+    let Ok(mut beaver) = StepEngine::with(storage.clone(), options, 1) else {
+        assert!(before == files(&storage), "boot refused, and yet changed the directory");
+        return;
+    };
+    let broken = beaver.table().check();
+    assert!(broken.is_empty(), "boot accepted an unsound state: {broken:#?}");
+    assert_nothing_lost(&before, &files(&storage));
+
+    let image = beaver.image();
+    storage.cut_power();
+    beaver.boot().expect("a directory that has booted boots again");
+    assert!(image == beaver.image(), "the second boot gave another state");
+    // A log whose checksums were forged may not fold; then the snapshot is refused, and nothing else happens.
+    let _ = beaver.snapshot();
+    storage.cut_power();
+    beaver.boot().expect("a directory boots after a snapshot, published or refused");
+    let broken = beaver.table().check();
+    assert!(broken.is_empty(), "a snapshot made the state unsound: {broken:#?}");
+}
+
+/// Every file is still there under its name or set aside whole; only unfinished ones are removed at boot.
+fn assert_nothing_lost(before: &[(Vec<u8>, std::path::PathBuf)], after: &[(Vec<u8>, std::path::PathBuf)]) {
+    for (bytes, path) in before {
+        let is_there = after.iter().any(|(_, other)| other == path);
+        let is_aside = || {
+            let aside = Path::new("/data/quarantine").join(path.file_name().unwrap_or_default());
+            after.iter().any(|(content, other)| *other == aside && content == bytes)
+        };
+        let is_unfinished = path.extension().is_some_and(|end| end == "partial");
+        assert!(is_there || is_unfinished || is_aside(), "{} is gone", path.display());
+    }
+}
+
+/// Gives a segment, and each batch that is whole in it, the checksums and the chain of what is in them now.
+pub(super) fn mend_segment(bytes: &mut [u8]) {
+    let Some(header) = bytes.first_chunk_mut::<SEGMENT_HEADER_BYTES>() else { return };
+    let crc = crc32fast::hash(&header[..SEGMENT_HEADER_BYTES - 4]);
+    header[SEGMENT_HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+    let Ok(SegmentHeader { salt, .. }) = SegmentHeader::decode(header) else { return };
+    let (mut chain, mut at) = (crc, SEGMENT_HEADER_BYTES);
+    while bytes.get(at..at + BATCH_HEADER_BYTES).is_some_and(|header| header.starts_with(&BATCH_MAGIC)) {
+        let (header, rest) = bytes[at..].split_at_mut(BATCH_HEADER_BYTES);
+        let len = u32_at(header, 4) as usize;
+        if let Some(payload) = rest.get(..len) {
+            header[40..44].copy_from_slice(&checksum(salt, payload).to_le_bytes());
+        }
+        header[36..40].copy_from_slice(&chain.to_le_bytes());
+        chain = checksum(salt, &header[..48]);
+        header[48..].copy_from_slice(&chain.to_le_bytes());
+        at += BATCH_HEADER_BYTES + len;
+    }
+}
+
+/// Gives an image, and each chunk that is whole in it, the checksums of what is in them now.
+pub(super) fn mend_image(bytes: &mut [u8]) {
+    const HEADER: usize = 64;
+    const BLOCK: usize = 24;
+    let Some(header) = bytes.get_mut(..HEADER) else { return };
+    seal(header);
+    let mut at = HEADER;
+    while bytes.get(at..at + BLOCK).is_some_and(|header| header.starts_with(b"BVC1")) {
+        let (header, rest) = bytes[at..].split_at_mut(BLOCK);
+        let len = u32_at(header, 12) as usize;
+        if let Some(data) = rest.get(..len) {
+            header[16..20].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
+        }
+        seal(header);
+        at += BLOCK + len;
+    }
+    if at + BLOCK <= bytes.len() {
+        let (image, trailer) = bytes.split_at_mut(at);
+        trailer[16..20].copy_from_slice(&crc32fast::hash(image).to_le_bytes());
+        seal(&mut trailer[..BLOCK]);
+    }
+}
+
+/// An image of one chunk: its number of jobs (2 bytes), how much its length is wrong (1 byte), then its jobs.
+fn image_around(bytes: &[u8]) -> Vec<u8> {
+    let (parts, raw) = bytes.split_at(bytes.len().min(3));
+    let part = |at: usize| parts.get(at).copied().unwrap_or_default();
+    let count = u32::from(u16::from_le_bytes([part(0), part(1)]));
+    let raw_len = (raw.len() as u32).saturating_add_signed(i32::from(part(2).cast_signed()));
+    image_of_chunk(count, raw_len, &zstd::bulk::compress(raw, 1).expect("memory takes every write"))
+}
+
+/// An image up to event 1,000,000 with one chunk, whose header says what it is told to and whose checksums are right.
+#[must_use]
+pub fn image_of_chunk(count: u32, raw_len: u32, data: &[u8]) -> Vec<u8> {
+    let mut image = vec![0; 64];
+    image[..12].copy_from_slice(b"BVRSNAP\n\x01\0\0\0");
+    image[28..36].copy_from_slice(&1_000_000_u64.to_le_bytes());
+    image.extend_from_slice(b"BVC1");
+    for field in [count, raw_len, data.len() as u32, 0, 0] {
+        image.extend_from_slice(&field.to_le_bytes());
+    }
+    image.extend_from_slice(data);
+    image.extend_from_slice(b"BVT1\x01\0\0\0");
+    image.extend_from_slice(&u64::from(count).to_le_bytes());
+    image.extend_from_slice(&[0; 8]);
+    mend_image(&mut image);
+    image
+}
+
+fn seal(block: &mut [u8]) {
+    let (content, crc) = block.split_at_mut(block.len() - 4);
+    crc.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}

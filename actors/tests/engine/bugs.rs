@@ -1,0 +1,102 @@
+//! The harness is tested itself: each deliberate bug is noticed.
+
+use std::panic::catch_unwind;
+
+use beaver_actors::testing::explorer::{Effort, explore, survey};
+use beaver_actors::testing::{Bug, plant};
+
+/// What the explorer says of an engine with this bug; an invariant that stops it speaks, too.
+fn explored(bug: Bug) -> String {
+    let result = catch_unwind(|| {
+        let _planted = plant(bug);
+        explore(Effort { seed: 1, samples: 1, deep_every: u64::MAX, fail_every: 1 })
+    });
+    match result {
+        Ok(report) => {
+            assert!(!report.findings.is_empty(), "{bug:?} went unnoticed: {report}");
+            report.findings.join("\n")
+        }
+        Err(panic) => *panic.downcast::<String>().expect("a broken invariant has a message"),
+    }
+}
+
+/// What damage does to a directory under this bug.
+fn surveyed(bug: Bug) -> Vec<String> {
+    let _planted = plant(bug);
+    survey::closed(1).every_accident(&survey::closed(2)).1
+}
+
+/// Row 58.
+#[test]
+fn an_acknowledgement_before_fsync_is_noticed() {
+    let findings = explored(Bug::AckBeforeFsync);
+    // The first to be told of something that is not there is boot itself.
+    assert!(findings.contains("power cut after boot"), "{findings}");
+}
+
+/// Row 58.
+#[test]
+fn a_directory_that_is_not_synced_is_noticed() {
+    let findings = explored(Bug::NoDirectorySync);
+    assert!(findings.contains("was acknowledged, but only") || findings.contains("is missing"), "{findings}");
+}
+
+/// Row 58.
+#[test]
+fn cutting_the_log_at_any_error_is_noticed() {
+    let findings = surveyed(Bug::TruncateOnAnyError);
+    assert!(findings.iter().any(|finding| finding.contains("the state is another one")), "{findings:#?}");
+}
+
+/// Row 58.
+#[test]
+fn reports_under_stale_tokens_are_noticed() {
+    let findings = explored(Bug::NoTokenCheck);
+    assert!(findings.contains("stale token"), "{findings}");
+}
+
+/// Row 58: chain and positions still keep the old bytes from being applied, but they are there.
+#[test]
+fn a_recycled_segment_without_a_salt_is_noticed() {
+    let findings = explored(Bug::RecycledWithoutSalt);
+    assert!(findings.contains("torn tail") || findings.contains("cannot be read"), "{findings}");
+}
+
+/// Row 58.
+#[test]
+fn a_requeue_in_two_records_is_noticed() {
+    let findings = explored(Bug::RequeueAsTwoRecords);
+    assert!(
+        findings.contains("only half of the operation") || findings.contains("follows attempt"),
+        "{findings}"
+    );
+}
+
+/// Row 58.
+#[test]
+fn a_log_that_is_deleted_too_early_is_noticed() {
+    let _planted = plant(Bug::LogDeletedTooEarly);
+    let rest = survey::closed(1);
+    let newest = rest.files.iter().rfind(|path| path.extension().is_some_and(|end| end == "snap")).unwrap();
+    let disk = rest.disk.fork();
+    disk.tamper(newest, |bytes| bytes[70] ^= 1);
+    let options = beaver_actors::testing::explorer::workload::options();
+    let refused = beaver_actors::testing::StepEngine::with(disk, options, 1).err();
+    assert!(
+        refused.is_some_and(|error| error.message.contains("is needed")),
+        "the older snapshot has its log"
+    );
+}
+
+/// Row 57.
+#[test]
+fn the_order_of_a_hash_map_is_noticed() {
+    let findings = explored(Bug::HashMapOrder);
+    assert!(findings.contains("is not what the events"), "{findings}");
+}
+
+#[test]
+fn without_a_bug_nothing_is_noticed() {
+    let report = explore(Effort { seed: 2, samples: 1, deep_every: u64::MAX, fail_every: 1 });
+    assert!(report.findings.is_empty(), "{report}");
+}

@@ -1,0 +1,252 @@
+//! What the fuzz targets found worth keeping, replayed, and some thousand changes of it: bytes from a disk are never
+//! a reason to panic, to allocate what is not there, or to lose a file.
+//!
+//! The changes follow from a seed, which is printed on failure; `BEAVER_FUZZ_SEED` sets another.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use beaver_actors::engine::FailCause;
+use beaver_actors::snapshot::SnapshotError;
+use beaver_actors::snapshot::format::ImageReader;
+use beaver_actors::storage::Storage;
+use beaver_actors::testing::fuzz::{self, Target, image_of_chunk, mutate};
+use beaver_actors::testing::{SimStorage, StepEngine};
+
+/// Memory that a target may take, beside 64 times its input.
+const MEMORY_KIB_MAX: u64 = 64 << 10;
+/// Address space of the process that is measured: what is reserved without being touched counts, too.
+const ADDRESS_SPACE_KIB: u64 = 1 << 20;
+const CHILD: &str = "BEAVER_FUZZ_CHILD";
+
+fn target(name: &str) -> Target {
+    let (_, target) = fuzz::TARGETS.into_iter().find(|(other, _)| *other == name).expect(name);
+    target
+}
+
+fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    let mut paths: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} is empty", dir.display());
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Says what was run when a panic goes by.
+struct Shown<'a>(&'a str, String);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("target {}: {}", self.0, self.1);
+        }
+    }
+}
+
+fn survives_changes(name: &str, changes: u64) {
+    let (target, corpus) = (target(name), corpus(name));
+    let seed = std::env::var("BEAVER_FUZZ_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    for number in 0..changes {
+        let mut dice = fastrand::Rng::with_seed(seed ^ number << 32);
+        let (input, other) = (&corpus[dice.usize(..corpus.len())].1, &corpus[dice.usize(..corpus.len())].1);
+        let input = mutate(input, other, &mut dice);
+        let _shown =
+            Shown(name, format!("BEAVER_FUZZ_SEED={seed}, change {number}: {}", input.escape_ascii()));
+        target(&input);
+    }
+}
+
+/// Row 50.
+#[test]
+fn every_input_of_the_corpus_is_survived() {
+    let (mut files, mut bytes) = (0, 0);
+    for (name, target) in fuzz::TARGETS {
+        for (path, input) in corpus(name) {
+            let _shown = Shown(name, path.display().to_string());
+            target(&input);
+            (files, bytes) = (files + 1, bytes + input.len());
+        }
+    }
+    assert!(files < 200 && bytes < 500_000, "{files} files, {bytes} bytes: minimise the corpus");
+}
+
+/// Row 21.
+#[test]
+fn changed_segments_are_read_or_refused() {
+    survives_changes("batch", 4_000);
+}
+
+/// Row 50.
+#[test]
+fn changed_events_are_read_or_refused() {
+    survives_changes("event", 8_000);
+}
+
+/// Row 27.
+#[test]
+fn changed_images_are_read_or_refused() {
+    survives_changes("snapshot", 2_000);
+}
+
+/// Rows 20 to 28.
+#[test]
+fn a_changed_directory_is_refused_untouched_or_boots_sound_without_losing_a_file() {
+    survives_changes("directory", 800);
+}
+
+fn first_chunk(image: Vec<u8>) -> Result<usize, SnapshotError> {
+    let (storage, path) = (SimStorage::new(), Path::new("/0.snap"));
+    storage.put(path, image);
+    let mut reader = ImageReader::begin(storage.open_to_read(path).unwrap(), path)?;
+    Ok(reader.next_chunk()?.map_or(0, |jobs| jobs.len()))
+}
+
+/// One job as an image holds it, with its length.
+fn job(number: u64) -> Vec<u8> {
+    type Failures = Vec<(u32, u64, u8, String)>;
+    let state = (0_u8, 0_u64, 0_u64, 0_u64, 0_u64);
+    let head = (format!("job-{number}"), number, number, "default", "mail", 5_u8, "{}", 30_000_u64);
+    let (id, number, order, queue, kind, priority, payload, timeout) = head;
+    let fields = (
+        id,
+        number,
+        order,
+        queue,
+        kind,
+        priority,
+        payload,
+        timeout,
+        3_u32,
+        0_u32,
+        0_u64,
+        state,
+        Failures::new(),
+        None::<String>,
+    );
+    let bytes = rmp_serde::to_vec(&fields).unwrap();
+    [&(bytes.len() as u32).to_le_bytes(), bytes.as_slice()].concat()
+}
+
+/// Row 27.
+#[test]
+fn a_chunk_may_be_full_once_but_no_job_follows_then() {
+    let jobs: Vec<Vec<u8>> = (1..=30_000).map(job).collect();
+    let packed = |jobs: &[Vec<u8>]| {
+        let raw = jobs.concat();
+        image_of_chunk(jobs.len() as u32, raw.len() as u32, &zstd::bulk::compress(&raw, 1).unwrap())
+    };
+    let mut bytes = 0;
+    let full = 1 + jobs
+        .iter()
+        .take_while(|job| {
+            bytes += job.len();
+            bytes < 1 << 20
+        })
+        .count();
+    assert!(full < jobs.len(), "{full} jobs do not fill a chunk");
+    assert_eq!(first_chunk(packed(&jobs[..full])).unwrap(), full);
+    let error = first_chunk(packed(&jobs[..full + 1])).unwrap_err().to_string();
+    assert!(error.contains("full"), "{error}");
+    let swapped = first_chunk(packed(&[job(2), job(1)])).unwrap_err().to_string();
+    assert!(swapped.contains("comes after"), "{swapped}");
+}
+
+/// Row 21.
+#[test]
+fn a_segment_that_a_snapshot_covers_is_not_cut_where_its_successor_wrongly_says_that_it_ends() {
+    let mut beaver = StepEngine::on(SimStorage::new());
+    (0..3).for_each(|_| drop(beaver.enqueue("mail")));
+    beaver.snapshot().unwrap();
+    let (covered, successor) = ("/data/wal/0000000001.wal", "/data/wal/0000000002.wal");
+    let storage = beaver.storage.clone();
+    let before = storage.bytes(covered);
+    let end = u64::from_le_bytes(storage.bytes(successor)[56..64].try_into().unwrap());
+    for wrong in [0, 52, 128, end - 1, end + 1, u64::MAX >> 1, u64::MAX] {
+        let disk = storage.fork();
+        disk.tamper(successor, |bytes| {
+            bytes[56..64].copy_from_slice(&wrong.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..124]);
+            bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+        });
+        let refused = StepEngine::with(disk.clone(), beaver.options.clone(), 1).err().expect("it is damaged");
+        assert_eq!(refused.cause, FailCause::Damaged, "{refused}");
+        assert!(disk.bytes(covered) == before, "ends at {wrong} instead of {end}: it was changed");
+    }
+    let whole = StepEngine::with(storage.fork(), beaver.options.clone(), 1);
+    assert!(whole.is_ok(), "as it was written, it boots");
+}
+
+/// Row 27.
+#[test]
+fn a_name_with_a_sign_in_front_of_its_number_is_not_a_snapshot() {
+    let mut beaver = StepEngine::on(SimStorage::new());
+    beaver.enqueue("mail");
+    let snapshot = beaver.snapshots().path_of(beaver.snapshot().unwrap().header.last);
+    let storage = beaver.storage.clone();
+    let foreign = snapshot.with_file_name("+0000000000000000001.snap");
+    storage.put(&foreign, storage.bytes(&snapshot));
+    storage.tamper(&snapshot, |bytes| bytes[70] ^= 1);
+    storage.kill_process();
+    beaver.boot().expect("the log is whole, and the damaged snapshot is set aside once");
+    assert!(storage.paths("/data/snapshots").contains(&foreign), "what is not ours stays");
+}
+
+/// Images that claim, or unpack to, far more than they hold.
+fn bombs() -> Vec<Vec<u8>> {
+    let zeros = zstd::bulk::compress(&vec![0; 192 << 20], 1).unwrap();
+    let few = zstd::bulk::compress(&job(1), 1).unwrap();
+    let claims = [1_u32 << 30, u32::MAX].map(|len| zstd::bulk::compress(&len.to_le_bytes(), 1).unwrap());
+    vec![
+        image_of_chunk(u32::MAX, job(1).len() as u32, &few),
+        image_of_chunk(1, 1 << 30, &few),
+        image_of_chunk(1, 1 << 30, &claims[0]),
+        image_of_chunk(1, u32::MAX, &claims[1]),
+        image_of_chunk(u32::MAX, 192 << 20, &zeros),
+    ]
+}
+
+/// A number of KiB that the kernel tells about this process.
+fn memory_kib(what: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Row 50.
+#[test]
+fn no_input_takes_more_memory_than_its_size_explains() {
+    const NAME: &str = "fuzz::no_input_takes_more_memory_than_its_size_explains";
+    if std::env::var_os(CHILD).is_none() {
+        // A process of its own, as other tests run beside this one, and a failed allocation ends it.
+        let limited = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$0\" \"$@\"");
+        let mut child = Command::new("sh");
+        child.args(["-c", &limited]).arg(std::env::current_exe().unwrap()).args(["--exact", NAME]);
+        let output = child.arg("--nocapture").env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{}: {said}", output.status);
+        return;
+    }
+    let bombs = bombs();
+    for bomb in &bombs {
+        assert!(first_chunk(bomb.clone()).is_err());
+    }
+    let bombs = bombs.into_iter().map(|bomb| ("snapshot", [&[0], bomb.as_slice()].concat()));
+    let kept = fuzz::TARGETS
+        .into_iter()
+        .flat_map(|(name, _)| corpus(name).into_iter().map(move |(_, input)| (name, input)));
+    for (name, input) in bombs.chain(kept) {
+        // Forgets the highest mark so far.
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = memory_kib("VmRSS");
+        target(name)(&input);
+        let taken = memory_kib("VmHWM").saturating_sub(before);
+        let most = MEMORY_KIB_MAX + input.len() as u64 / 16;
+        assert!(
+            taken <= most,
+            "target {name}: {taken} KiB for {} bytes: {}",
+            input.len(),
+            input.escape_ascii()
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! `beaver doctor`: what is fine, torn or damaged in a stopped data directory, and a repair for who accepts the
+//! loss.
+
+use beaver_actors::clock::{Clock, SystemClock};
+use beaver_actors::doctor::report::{Report, Verdict};
+use beaver_actors::doctor::{Doctor, DoctorError};
+use clap::Args;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use crate::config::DataFlags;
+
+/// Examples below `beaver doctor --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver doctor
+  beaver doctor --data-dir /var/lib/beaver --json | jq .verdict
+  beaver doctor --repair                      # only says what a repair would do, and what you would lose
+  beaver doctor --repair --accept-data-loss   # does it; the originals are in quarantine/ afterwards
+
+Exit code 0 if the directory is healthy (also after a crash) or was repaired, 65 if it is damaged, 3 if there is
+no data.";
+
+/// Flags of `beaver doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Say what a repair would do; with --accept-data-loss, do it
+    #[arg(long)]
+    repair: bool,
+    /// Go on without what is damaged; nothing is deleted, the originals are kept in quarantine/
+    #[arg(long, requires = "repair")]
+    accept_data_loss: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+/// Runs `beaver doctor`.
+///
+/// # Errors
+/// The directory is damaged and was not repaired, a server is running on it, or nothing is there.
+pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
+    let engine = super::load(&args.data.clone().into())?.settings.engine;
+    let doctor = Doctor::on_disk(engine).map_err(failed)?;
+    let report = doctor.examine().map_err(failed)?;
+    let mut output = Output::stdout();
+    let is_consent = args.repair && args.accept_data_loss;
+    let repaired = match &report.verdict {
+        Verdict::Damaged { plan, .. } if is_consent => {
+            Some(doctor.apply(plan, SystemClock::default().now()).map_err(failed)?)
+        }
+        _ => None,
+    };
+    match args.json {
+        true => {
+            let mut whole = json!(report);
+            if args.repair {
+                whole["repaired"] = json!(repaired);
+            }
+            output.json(&whole)?;
+        }
+        false => {
+            output.line(&report)?;
+            match &repaired {
+                Some(repaired) => output.line(repaired)?,
+                None if args.repair => output.line(unrepaired(&report))?,
+                None => {}
+            }
+        }
+    }
+    output.finish()?;
+    match &report.verdict {
+        _ if repaired.is_some() => Ok(()),
+        Verdict::Healthy | Verdict::HealthyAfterCrash { .. } => Ok(()),
+        // A start works as it is, so whoever asked for a repair has what he wanted.
+        Verdict::Spared { .. } if args.repair => Ok(()),
+        Verdict::Spared { .. } => {
+            Err(Failure::new(Exit::Damaged, "something is damaged that nothing depends on"))
+        }
+        Verdict::Damaged { .. } if args.repair => Err(Failure::new(Exit::Damaged, "nothing was changed")
+            .hint("a backup may lose less; to lose what is said above: --repair --accept-data-loss")),
+        Verdict::Damaged { .. } => Err(Failure::new(Exit::Damaged, "the data directory is damaged")
+            .hint("restore a backup, or see what `beaver doctor --repair` would do")),
+        Verdict::Hopeless { reason, .. } => Err(Failure::new(Exit::Damaged, reason.clone())),
+    }
+}
+
+/// Why nothing was repaired, or what would be.
+fn unrepaired(report: &Report) -> String {
+    match &report.verdict {
+        Verdict::Damaged { plan, .. } => {
+            let steps: String = plan.steps.iter().map(|step| format!("\n  {step}")).collect();
+            format!("a repair would, with the originals copied to quarantine first:{steps}")
+        }
+        Verdict::Hopeless { .. } => "nothing was changed".to_owned(),
+        _ => "there is nothing to repair: `beaver run` starts; nothing was changed".to_owned(),
+    }
+}
+
+fn failed(error: DoctorError) -> Failure {
+    let message = error.to_string();
+    match error {
+        DoctorError::NotFound { .. } => {
+            Failure::new(Exit::NotFound, message).hint("--data-dir names the data directory")
+        }
+        DoctorError::Locked(_) => Failure::new(Exit::Failure, message)
+            .hint("stop the server first; `beaver inspect` works on a live directory"),
+        DoctorError::Storage(_) => Failure::new(Exit::Storage, message),
+        DoctorError::Failed { .. } => Failure::new(Exit::Damaged, message),
+    }
+}
