@@ -100,6 +100,19 @@ pub(crate) fn publish(storage: &dyn Storage, partial: &Path, path: &Path) -> io:
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// A path in `dir` that nothing has yet: what is set aside must not replace what was set aside before.
+pub(crate) fn unused(storage: &dyn Storage, dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let taken = storage.list(dir)?;
+    let mut free = name.to_owned();
+    for number in 2_u32.. {
+        if !taken.contains(&free) {
+            break;
+        }
+        free = format!("{name}.{number}");
+    }
+    Ok(dir.join(free))
+}
+
 /// The name of a file that is not finished. Files with such names are removed at boot.
 pub(crate) fn partial_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

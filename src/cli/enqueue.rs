@@ -126,6 +126,7 @@ impl EnqueueArgs {
             queue: settings.default_queue.clone(),
             // The limit is the server's own; the one configured here may be another.
             payload_bytes_max: usize::MAX,
+            jobs_bytes_max: usize::MAX,
         };
         if let Some(path) = &self.file {
             let text = read_text(path)?;

@@ -75,6 +75,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
             kind: settings.default_kind.clone(),
             queue: settings.default_queue.clone(),
             payload_bytes_max: settings.engine.policy.payload_bytes_max,
+            jobs_bytes_max: settings.engine.request_bytes_max,
         },
         limits: settings.http.clone(),
     });

@@ -121,7 +121,7 @@ impl From<BadJob> for ApiError {
     fn from(bad_job: BadJob) -> ApiError {
         let status = match bad_job.kind {
             BadJobKind::NotJson | BadJobKind::NotAJob => StatusCode::BAD_REQUEST,
-            BadJobKind::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BadJobKind::PayloadTooLarge | BadJobKind::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
         let (line, index) = (bad_job.line, bad_job.index);
         ApiError { line, index, ..ApiError::new(status, bad_job.kind.code(), bad_job.to_string()) }

@@ -38,6 +38,8 @@ pub struct JobDefaults {
     pub queue: QueueName,
     /// Largest payload, in bytes of compact JSON.
     pub payload_bytes_max: usize,
+    /// What all jobs of a text may weigh together, by [`JobSpec::weight`].
+    pub jobs_bytes_max: usize,
 }
 
 /// Jobs that were read, in the order of the text.
@@ -82,6 +84,8 @@ pub enum BadJobKind {
     NotAJob,
     /// A payload exceeds [`JobDefaults::payload_bytes_max`].
     PayloadTooLarge,
+    /// All jobs together exceed [`JobDefaults::jobs_bytes_max`].
+    RequestTooLarge,
 }
 
 impl BadJobKind {
@@ -92,6 +96,7 @@ impl BadJobKind {
             BadJobKind::NotJson => "bad_json",
             BadJobKind::NotAJob => "bad_job",
             BadJobKind::PayloadTooLarge => "payload_too_large",
+            BadJobKind::RequestTooLarge => "request_too_large",
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Reader<'t> {
     last_kind: KindName,
     in_job: bool,
     refusal: Option<Refusal>,
+    /// What all jobs so far weigh: see [`JobSpec::weight`].
+    bytes: usize,
+    is_too_large: bool,
 }
 
 /// A value that is JSON but not what its field allows. Kept beside the reader, because an error of `serde_json`
@@ -61,6 +64,8 @@ impl<'t> Reader<'t> {
             last_kind: defaults.kind.clone(),
             in_job: false,
             refusal: None,
+            bytes: 0,
+            is_too_large: false,
         }
     }
 
@@ -106,6 +111,12 @@ impl<'t> Reader<'t> {
     }
 
     fn bad_job(&mut self, error: &serde_json::Error, line: Option<usize>, index: Option<usize>) -> BadJob {
+        if self.is_too_large {
+            let rejection =
+                Rejection::RequestTooLarge { bytes: self.bytes, bytes_max: self.defaults.jobs_bytes_max };
+            let (kind, message) = (BadJobKind::RequestTooLarge, rejection.to_string());
+            return BadJob { kind, line: None, column: None, index: None, message };
+        }
         if let Some(Refusal { kind, offset, message }) = self.refusal.take() {
             let line = 1 + self.text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count();
             return BadJob { kind, line: Some(line), column: None, index, message };
@@ -219,7 +230,14 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
                 return Err(A::Error::custom("refused"));
             }
         }
-        Ok(draft.finish(self.reader.defaults))
+        let spec = draft.finish(self.reader.defaults);
+        self.reader.bytes = self.reader.bytes.saturating_add(spec.weight());
+        // Three bytes of text can be a job of a hundred times that in memory, so all of them are counted here.
+        if self.reader.bytes > self.reader.defaults.jobs_bytes_max {
+            self.reader.is_too_large = true;
+            return Err(A::Error::custom("refused"));
+        }
+        Ok(spec)
     }
 }
 

@@ -12,6 +12,7 @@ fn defaults() -> JobDefaults {
         kind: KindName::parse("simulate").unwrap(),
         queue: QueueName::parse("default").unwrap(),
         payload_bytes_max: 1 << 20,
+        jobs_bytes_max: usize::MAX,
     }
 }
 
@@ -313,4 +314,15 @@ fn a_long_string_in_place_of_a_job_is_not_repeated_by_its_error() {
         let message = refused(&text).to_string();
         assert!(message.contains("…, expected a job") && message.len() < 200, "{message}");
     }
+}
+
+#[test]
+fn many_tiny_jobs_are_refused_by_what_they_take_in_memory_not_by_their_text() {
+    let defaults = JobDefaults { jobs_bytes_max: 1_000, ..defaults() };
+    for text in [format!("[{}{{}}]", "{},".repeat(99)), "{}\n".repeat(100)] {
+        let error = parse_jobs(&text, &defaults).unwrap_err();
+        assert_eq!(error.kind, BadJobKind::RequestTooLarge);
+        assert!(error.to_string().contains("request_bytes_max"), "{error}");
+    }
+    assert_eq!(parse_jobs("[{},{}]", &defaults).unwrap().specs.len(), 2);
 }

@@ -15,6 +15,7 @@ pub fn jobs(data: &[u8]) {
         kind: KindName::parse("noop").expect("a good name"),
         queue: QueueName::parse("default").expect("a good name"),
         payload_bytes_max: PAYLOAD_BYTES_MAX,
+        jobs_bytes_max: usize::MAX,
     };
     match parse_jobs(text, &defaults) {
         Ok(parsed) => {

@@ -102,7 +102,12 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let listener = TcpListener::bind(address).await?;
     let state = HttpState {
         engine: engine.clone(),
-        defaults: JobDefaults { kind, queue: QueueName::parse("default")?, payload_bytes_max: 1 << 20 },
+        defaults: JobDefaults {
+            kind,
+            queue: QueueName::parse("default")?,
+            payload_bytes_max: 1 << 20,
+            jobs_bytes_max: 1 << 24,
+        },
         limits: Settings::default().http,
     };
     let http = HttpServer::on(SimListener(listener), address).spawn(state);

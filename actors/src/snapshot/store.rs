@@ -11,7 +11,7 @@ use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::policy::millis;
 use crate::jobs::record::JobRecord;
-use crate::storage::{Storage, partial_of, publish};
+use crate::storage::{Storage, partial_of, publish, unused};
 
 /// Snapshots `00000000000000000017.snap`, named by their position.
 #[derive(Clone)]
@@ -178,8 +178,10 @@ impl SnapshotStore {
     /// The storage reported an error.
     pub fn set_aside(&self, last: Lsn) -> Result<PathBuf, SnapshotError> {
         let from = self.path_of(last);
-        let to = self.quarantine.join(from.file_name().unwrap_or_default());
         self.storage.create_dir(&self.quarantine).map_err(SnapshotError::io(&self.quarantine, "create"))?;
+        let name = from.file_name().unwrap_or_default().to_string_lossy();
+        let to = unused(&*self.storage, &self.quarantine, &name)
+            .map_err(SnapshotError::io(&self.quarantine, "list"))?;
         publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "set aside"))?;
         self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
         Ok(to)

@@ -11,7 +11,7 @@ use super::{Group, WalError};
 use crate::bugs::{self, Bug};
 use crate::ids::Lsn;
 use crate::jobs::Event;
-use crate::storage::{Storage, partial_of, publish};
+use crate::storage::{Storage, partial_of, publish, unused};
 
 /// What recovery found.
 #[derive(Debug)]
@@ -309,7 +309,8 @@ pub fn settle(
     if let Some(torn) = torn {
         storage.create_dir(quarantine).map_err(WalError::io(quarantine, "create"))?;
         let segment = torn.path.file_name().unwrap_or_default().to_string_lossy();
-        let path = quarantine.join(format!("{segment}-at-{}.torn", torn.offset));
+        let name = format!("{segment}-at-{}.torn", torn.offset);
+        let path = unused(storage, quarantine, &name).map_err(WalError::io(quarantine, "list"))?;
         let partial = partial_of(&path);
         let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
         file.write_at(0, &torn.bytes).map_err(WalError::io(&partial, "write"))?;

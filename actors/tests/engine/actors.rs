@@ -233,11 +233,8 @@ fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
                 }
             };
             let handlers = Handlers::new().with(kind("work"), Does(handler, None));
-            let seams = Seams {
-                storage: Arc::new(SimStorage::new()),
-                clock: clock.clone(),
-                ..Seams::default()
-            };
+            let seams =
+                Seams { storage: Arc::new(SimStorage::new()), clock: clock.clone(), ..Seams::default() };
             let engine = Engine::start_on(seams, options(), handlers);
             engine.ready().await.unwrap();
             let mut long = job("work");

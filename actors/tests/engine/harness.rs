@@ -55,11 +55,8 @@ pub(crate) fn on_system<F: Future<Output = ()> + 'static>(test: impl FnOnce() ->
 }
 
 pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let seams = Seams {
-        storage: Arc::new(disk.clone()),
-        dice: fastrand::Rng::with_seed(1),
-        ..Seams::default()
-    };
+    let seams =
+        Seams { storage: Arc::new(disk.clone()), dice: fastrand::Rng::with_seed(1), ..Seams::default() };
     Engine::start_on(seams, options, handlers)
 }
 

@@ -11,9 +11,9 @@
 
 mod actors;
 mod bugs;
-mod explorer;
 mod doctor;
 mod doctor_crash;
+mod explorer;
 mod formats;
 mod fuzz;
 mod harness;
