@@ -52,6 +52,7 @@ mod bugs;
 pub mod clock;
 pub mod doctor;
 pub mod engine;
+pub mod failpoint;
 pub mod guard;
 pub mod ids;
 pub mod inspect;

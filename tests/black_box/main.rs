@@ -8,6 +8,7 @@
 //! | row | fault | test |
 //! |---|---|---|
 //! | 1 | SIGKILL at random moments under load | `torture::fifty_kills_under_load_lose_nothing_and_nothing_runs_after_its_completion`, `crash::what_any_client_was_answered_survives_eight_kills_and_exists_once` |
+//! | 11, 17, 19, 39 to 41 | failed, full and slow disk, panics inside of actors, by `beaver_actors::failpoint` | `failpoints` |
 //! | 10 | killed while it recovers | the first of these, `crash::a_server_killed_while_it_starts_starts_all_the_same` |
 //! | 17 | full disk | `full_disk` |
 //! | 18 | file size limit, no file descriptors | `full_disk::a_limit_on_file_sizes_is_a_storage_failure_that_says_so`, `limits::without_file_descriptors_a_server_waits_without_spinning_and_goes_on_after`, `limits::with_far_too_few_file_descriptors_a_server_refuses_to_start_and_says_why` |
@@ -27,10 +28,9 @@
 //!
 //! | row | fault | reason, and where it is tested instead |
 //! |---|---|---|
-//! | 11, 19 | fsync fails, fsync takes 30 s | no disk does so when asked: `supervision` and `load` of the engine's tests, `tests/simulation` |
 //! | 18 | EDQUOT, ENFILE | the one needs a file system with quotas, the other would starve the whole machine; to beaver they are the errors ENOSPC and EMFILE |
 //! | 32 | clock jumps | setting the clock takes root and meets everybody on the machine: `actors` of the engine's tests, `tests/simulation` |
-//! | 39 to 41, 43 | panics and standstill inside of actors | nothing from outside reaches them: `supervision` of the engine's tests |
+//! | 43 | standstill inside of actors | nothing from outside reaches them: `supervision` of the engine's tests |
 //! | 47 | a process id used again by a stranger | ids cannot be chosen without root; what decides, the mark in the environment, is tested in `handlers/exec` |
 //! | 48 | 100,000 requests behind one slow fsync | needs that fsync: `load` of the engine's tests |
 //! | 49 | 10,000 idle connections | more than an ordinary limit of file descriptors; 200 here, and the cap in `bad_input` |
@@ -43,6 +43,7 @@ mod files;
 
 mod crash;
 mod exec;
+mod failpoints;
 mod faults;
 mod lifecycle;
 mod limits;

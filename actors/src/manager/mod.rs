@@ -23,6 +23,7 @@ use crate::engine::{
     EngineError, EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
     WorkersStatus,
 };
+use crate::failpoint;
 use crate::guard::ExitGuard;
 use crate::ids::{JobId, KindName, Lsn, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
@@ -134,6 +135,8 @@ impl JobManagerActor {
     }
 
     fn record(&mut self, event: Event) -> Lsn {
+        // A test may end the manager here, before and after the event is encoded.
+        failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
         journal::record(&mut self.table, &mut self.gathered, event)
     }

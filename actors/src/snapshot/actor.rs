@@ -12,6 +12,7 @@ use super::SnapshotError;
 use super::fold::Delta;
 use super::store::{SnapshotInfo, SnapshotStore};
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::guard::ExitGuard;
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::Event;
@@ -65,6 +66,7 @@ impl SnapshotActor {
 
     /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
     fn take(&self, sealed: Lsn) {
+        failpoint::pass("snapshot.take").expect("this point is for panics");
         let started = self.settings.clock.ticks();
         let metrics = &self.settings.metrics;
         match self.settings.fold_through(sealed) {

@@ -29,6 +29,7 @@ use self::homes::{Home, Homes};
 use self::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
 use crate::boot::{Boot, BootError, Recovered};
 use crate::engine::{Ending, FailCause, Phase, Progress};
+use crate::failpoint;
 use crate::guard::ExitGuard;
 use crate::ids::{ChildId, WorkerId};
 use crate::manager::{JobManagerActor, ManagerSettings};
@@ -369,6 +370,7 @@ impl Handler<ChildExited> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, ctx: &mut Context<SupervisorActor>) {
+        failpoint::pass("supervisor.exit").expect("this point is for panics");
         let ChildExited { child, generation, panicked } = exited;
         if child == ChildId::Wal {
             self.log_is_gone = true;

@@ -13,6 +13,7 @@ use super::writer::LogWriter;
 use super::{Group, WalError};
 use crate::clock::Clock;
 use crate::engine::FailCause;
+use crate::failpoint;
 use crate::guard::ExitGuard;
 use crate::ids::Lsn;
 use crate::messages::{Append, CloseLog, Confirmed, End, LogFailed, Prune, Seal, Subscribe};
@@ -84,6 +85,7 @@ impl WalActor {
     /// Writes all that has gathered and, if the setting asks for it, syncs; then says what may be told.
     fn flush(&mut self, ctx: &mut Context<WalActor>) {
         self.flush_is_due = false;
+        failpoint::pass("wal.flush").expect("this point is for panics and pauses");
         let now = self.settings.clock.now();
         let Some(writer) = &mut self.writer else { return };
         let events: u64 = self.gathered.iter().map(|group| u64::from(group.count)).sum();

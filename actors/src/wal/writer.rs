@@ -11,6 +11,7 @@ use super::format::{
 };
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
+use crate::failpoint;
 use crate::ids::{Lsn, Timestamp};
 use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
 
@@ -222,7 +223,9 @@ impl LogWriter {
         };
         let (bytes, chain) = header.encode(self.header.salt);
         frame[..BATCH_HEADER_BYTES].copy_from_slice(&bytes);
-        self.file.write_at(self.offset, frame).map_err(WalError::io(&self.path, "write"))?;
+        failpoint::pass("wal.write")
+            .and_then(|()| self.file.write_at(self.offset, frame))
+            .map_err(WalError::io(&self.path, "write"))?;
         self.offset += frame.len() as u64;
         self.chain = chain;
         self.marked = self.durable;
@@ -239,7 +242,8 @@ impl LogWriter {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
-        let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { self.file.sync() };
+        let mut sync = || failpoint::pass("wal.sync").and_then(|()| self.file.sync());
+        let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { sync() };
         if let Err(source) = result {
             self.poisoned = true;
             return Err(WalError::Io { path: self.path.clone(), action: "sync", source });

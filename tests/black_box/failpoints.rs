@@ -1,0 +1,107 @@
+//! A real server that fails at a place of our choice: see `beaver_actors::failpoint`.
+
+use serde_json::json;
+
+use crate::harness::{Place, Server, wait};
+
+/// A server that fails where `points` say, and jobs that were acknowledged before.
+fn failing(place: &Place, points: &str, flags: &[&str]) -> Server {
+    let kinds = [&["--default-kind", "later"], flags].concat();
+    place.start_under(&format!("export BEAVER_FAILPOINTS='{points}'"), &kinds)
+}
+
+/// Adds jobs one at a time until one is not acknowledged; returns the ids that were.
+fn acknowledged_until_it_fails(server: &Server) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0..1_000 {
+        let id = format!("job-{number}");
+        let address = server.address().to_owned();
+        let body = json!({ "id": id }).to_string();
+        let answer = crate::http_client::request(&address, "POST", "/api/v1/jobs", body.as_bytes());
+        match answer {
+            Ok(answer) if answer.status == 201 => acknowledged.push(id),
+            _ => return acknowledged,
+        }
+    }
+    panic!("it never failed");
+}
+
+fn all_are_there(place: &Place, acknowledged: &[String]) {
+    assert!(!acknowledged.is_empty());
+    let server = place.start(&["--default-kind", "later"]);
+    for id in acknowledged {
+        assert_eq!(server.job(id)["status"], "pending", "{id}");
+    }
+    server.terminate();
+}
+
+/// Row 11: no acknowledgement for that batch or a later one, and no second try.
+#[test]
+fn a_failed_fsync_ends_the_server_with_74_and_what_was_acknowledged_is_there() {
+    let place = Place::new();
+    let mut server = failing(&place, "wal.sync=eio@20", &[]);
+    let acknowledged = acknowledged_until_it_fails(&server);
+    assert_eq!(server.ended().code(), Some(74));
+    assert!(place.log().contains("cannot sync"), "{}", place.log());
+    all_are_there(&place, &acknowledged);
+}
+
+/// Rows 39 and 40: never a half-applied state; the process ends, and the next one replays.
+#[test]
+fn a_panic_of_the_manager_or_of_the_log_ends_the_server_and_what_was_acknowledged_is_there() {
+    for point in ["manager.record=panic@15", "wal.flush=panic@15"] {
+        let place = Place::new();
+        let mut server = failing(&place, point, &[]);
+        let acknowledged = acknowledged_until_it_fails(&server);
+        assert_eq!(server.ended().code(), Some(1), "{point}");
+        assert!(place.log().contains("panicked"), "{}", place.log());
+        all_are_there(&place, &acknowledged);
+    }
+}
+
+/// Row 41.
+#[test]
+fn a_panic_of_the_snapshot_actor_is_survived_and_one_of_the_supervisor_ends_the_process() {
+    let place = Place::new();
+    let server = failing(&place, "snapshot.take=panic@1", &["--snapshot-interval", "1s"]);
+    server.enqueue([json!({ "id": "first" })]);
+    wait("restart of the snapshot actor", None, || {
+        let metrics = server.get("/metrics").body;
+        let restarted = metrics.contains("queue_actor_restarts_total{actor=\"snapshot\"} 1");
+        (restarted && metrics.contains("queue_snapshots_total 1")).then_some(())
+    });
+    server.terminate();
+
+    let place = Place::new();
+    let points = "snapshot.take=panic@1;supervisor.exit=panic@1";
+    let mut server = failing(&place, points, &["--snapshot-interval", "1s"]);
+    server.enqueue([json!({ "id": "first" })]);
+    assert_eq!(server.ended().code(), Some(1));
+    all_are_there(&place, &["first".to_owned()]);
+}
+
+/// Row 17: a write that finds no space is tried again, and nobody hears "yes" before it is there.
+#[test]
+fn a_write_without_space_is_done_when_there_is_some() {
+    let place = Place::new();
+    let server = failing(&place, "wal.write=enospc@10", &[]);
+    for number in 0..20 {
+        server.enqueue([json!({ "id": format!("job-{number}") })]);
+    }
+    assert!(place.log().contains("the log's disk is full"), "{}", place.log());
+    server.kill9();
+    all_are_there(&place, &(0..20).map(|number| format!("job-{number}")).collect::<Vec<_>>());
+}
+
+/// Row 19: requests wait, nothing false is told, the log says why, and it goes on.
+#[test]
+fn a_slow_fsync_is_waited_for_and_told() {
+    let place = Place::new();
+    let server = failing(&place, "wal.sync=sleep:1500@10", &[]);
+    for number in 0..20 {
+        server.enqueue([json!({ "id": format!("job-{number}") })]);
+    }
+    assert!(place.log().contains("the log's disk is slow"), "{}", place.log());
+    server.kill9();
+    all_are_there(&place, &(0..20).map(|number| format!("job-{number}")).collect::<Vec<_>>());
+}
