@@ -13,6 +13,51 @@
 //! beaver.crash_keeping_only_synced_bytes();
 //! assert_eq!(beaver.status_of(&job), Some(Status::Completed));
 //! ```
+//!
+//! Handlers of your own are tested on the real engine over the simulated disk: what do they make of a power cut?
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use beaver_actors::engine::{Engine, Seams};
+//! use beaver_actors::ids::{KindName, QueueName};
+//! use beaver_actors::jobs::{JobSpec, Payload, Status};
+//! use beaver_actors::options::EngineOptions;
+//! use beaver_actors::testing::SimStorage;
+//! use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+//!
+//! struct Greet;
+//! impl JobHandler for Greet {
+//!     fn run(&self, job: JobRun) -> HandlerFuture {
+//!         Box::pin(async move { Ok(Some(job.payload)) })
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! actix::System::new().block_on(async {
+//!     let disk = SimStorage::new();
+//!     let greet = KindName::parse("greet")?;
+//!     let start = || {
+//!         let seams = Seams { storage: Arc::new(disk.clone()), ..Seams::default() };
+//!         let handlers = Handlers::new().with(greet.clone(), Greet);
+//!         Engine::start_on(seams, EngineOptions::in_dir("/data"), handlers)
+//!     };
+//!     let engine = start();
+//!     engine.ready().await.map_err(|ending| format!("{ending:?}"))?;
+//!     let job = JobSpec::new(QueueName::parse("default")?, greet.clone(), Payload::parse(r#""Ada""#)?);
+//!     let id = engine.enqueue(vec![job]).await?.remove(0).id;
+//!
+//!     disk.cut_power();
+//!     engine.abort().await;
+//!     let engine = start();
+//!     engine.ready().await.map_err(|ending| format!("{ending:?}"))?;
+//!     while engine.job(id.clone()).await?.status != Status::Completed {
+//!         tokio::task::yield_now().await;
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
 
 mod bugs;
 mod clock;
