@@ -135,7 +135,6 @@ impl JobManagerActor {
     }
 
     fn record(&mut self, event: Event) -> Lsn {
-        // A test may end the manager here, before and after the event is encoded.
         failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
         journal::record(&mut self.table, &mut self.gathered, event)
