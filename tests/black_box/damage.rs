@@ -12,8 +12,8 @@ use crate::harness::{Place, wait};
 
 const DAMAGED: i32 = 65;
 
-/// A directory with several sealed segments and jobs in all of them, left by a kill.
-fn with_segments() -> Place {
+/// A directory with twelve jobs of 20 kB in several sealed segments, left by a kill.
+pub fn with_segments() -> Place {
     let place = Place::new();
     let server = place.start(&["--workers", "0", "--segment-bytes", "64KiB"]);
     let filler = "x".repeat(20_000);

@@ -5,30 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::damage::with_segments;
 use crate::files::{batches, durable_files, edit, event_batches, files, flip, segments, snapshots};
-use crate::harness::{Place, Ran, wait};
+use crate::harness::{Place, Ran};
 
 const DAMAGED: i32 = 65;
 const DOCTOR: [&str; 3] = ["doctor", "--data-dir", "data"];
-
-/// Twelve jobs of 20 kB in several sealed segments, left by a kill.
-fn with_segments() -> Place {
-    let place = Place::new();
-    let server = place.start(&["--workers", "0", "--segment-bytes", "64KiB"]);
-    let filler = "x".repeat(20_000);
-    for number in 0..12 {
-        server
-            .enqueue([json!({"id": format!("job-{number}"), "kind": "noop", "payload": {"filler": filler}})]);
-    }
-    let last = segments(&place).pop().unwrap();
-    wait("mark in the log", None, || {
-        let bytes = fs::read(&last).unwrap();
-        (batches(&bytes).last() != event_batches(&bytes).last()).then_some(())
-    });
-    server.kill9();
-    assert!(segments(&place).len() >= 3);
-    place
-}
 
 fn doctor(place: &Place, flags: &[&str]) -> Ran {
     place.beaver(&[&DOCTOR, flags].concat())

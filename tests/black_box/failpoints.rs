@@ -80,28 +80,20 @@ fn a_panic_of_the_snapshot_actor_is_survived_and_one_of_the_supervisor_ends_the_
     all_are_there(&place, &["first".to_owned()]);
 }
 
-/// Row 17: a write that finds no space is tried again, and nobody hears "yes" before it is there.
+/// Rows 17 and 19: nobody hears "yes" before it is there, the log says why it takes so long, and it goes on.
 #[test]
-fn a_write_without_space_is_done_when_there_is_some() {
-    let place = Place::new();
-    let server = failing(&place, "wal.write=enospc@10", &[]);
-    for number in 0..20 {
-        server.enqueue([json!({ "id": format!("job-{number}") })]);
+fn a_write_without_space_and_a_slow_fsync_are_waited_for_and_told() {
+    let troubles = [
+        ("wal.write=enospc@10", "the log's disk is full"),
+        ("wal.sync=sleep:1500@10", "the log's disk is slow"),
+    ];
+    for (point, told) in troubles {
+        let place = Place::new();
+        let server = failing(&place, point, &[]);
+        let ids: Vec<_> = (0..20).map(|number| format!("job-{number}")).collect();
+        ids.iter().for_each(|id| server.enqueue([json!({ "id": id })]));
+        assert!(place.log().contains(told), "{point}: {}", place.log());
+        server.kill9();
+        all_are_there(&place, &ids);
     }
-    assert!(place.log().contains("the log's disk is full"), "{}", place.log());
-    server.kill9();
-    all_are_there(&place, &(0..20).map(|number| format!("job-{number}")).collect::<Vec<_>>());
-}
-
-/// Row 19: requests wait, nothing false is told, the log says why, and it goes on.
-#[test]
-fn a_slow_fsync_is_waited_for_and_told() {
-    let place = Place::new();
-    let server = failing(&place, "wal.sync=sleep:1500@10", &[]);
-    for number in 0..20 {
-        server.enqueue([json!({ "id": format!("job-{number}") })]);
-    }
-    assert!(place.log().contains("the log's disk is slow"), "{}", place.log());
-    server.kill9();
-    all_are_there(&place, &(0..20).map(|number| format!("job-{number}")).collect::<Vec<_>>());
 }
