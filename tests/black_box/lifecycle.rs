@@ -146,7 +146,10 @@ fn snapshots_are_taken_while_jobs_run_and_the_log_before_them_goes() {
 #[test]
 fn the_log_is_json_lines_and_shows_the_tree_of_actors() {
     let place = Place::new();
-    place.start(&["--workers", "2"]).terminate();
+    let server = place.start(&["--workers", "2"]);
+    // It answers requests a moment before it says so.
+    wait("line that says ready", None, || place.log().contains(r#""message":"ready""#).then_some(()));
+    server.terminate();
     let log = place.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for actor in
