@@ -5,26 +5,27 @@
 //! the next boot; running it twice gives the same state.
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::engine::{FailCause, Progress, RecoveryStatus};
-use crate::ids::{KindName, Lsn, Timestamp};
+use crate::ids::{Holder, KindName, Lsn, Timestamp};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
 use crate::journal;
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
+use crate::snapshot::store::{Loaded, SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{BatchHeader, SegmentEnd, StoreId};
 use crate::wal::recovery::{Found, Known, recover, settle};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
 
-/// The lock that keeps a second process out.
-const LOCK_FILE: &str = "lock";
+/// The lock that keeps a second process out, in each of the directories.
+pub(crate) const LOCK_FILE: &str = "lock";
 /// Says that there is, or was, a log here; so that one which is gone is missed.
 pub(crate) const STORE_FILE: &str = "store-id";
 /// Where what cannot be used is set aside.
@@ -44,6 +45,19 @@ pub struct Recovered {
     pub status: RecoveryStatus,
     /// Held as long as the engine lives.
     pub lock: Box<dyn Any + Send>,
+}
+
+/// The locks of the data directory, of the log's and of the snapshots'; each once, however many names it has.
+#[derive(Default)]
+pub(crate) struct Locks {
+    /// By the directories' real paths.
+    held: Vec<(PathBuf, Box<dyn Any + Send>)>,
+}
+
+impl Locks {
+    fn holds(&self, real: &Path) -> bool {
+        self.held.iter().any(|(held, _)| held == real)
+    }
 }
 
 /// What is on disk, before anything there is changed.
@@ -122,9 +136,10 @@ impl Boot {
     /// Somebody holds the directory, durable data is damaged, or the storage reported an error.
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
-        let lock = self.lock()?;
+        let mut locks = self.lock()?;
         let Seen { mut table, snapshot, set_aside, found, events } = self.look(progress)?;
 
+        self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
         for last in set_aside {
             self.snapshots().set_aside(last)?;
@@ -165,7 +180,7 @@ impl Boot {
             interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
         };
-        Ok(Recovered { table, writer, store, snapshot, status, lock })
+        Ok(Recovered { table, writer, store, snapshot, status, lock: Box::new(locks) })
     }
 
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
@@ -200,17 +215,60 @@ impl Boot {
         Ok(Seen { table, snapshot, set_aside, found, events })
     }
 
-    pub(crate) fn lock(&self) -> Result<Box<dyn Any + Send>, BootError> {
+    /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
+    /// by mistake. None of the others is made: who puts a lost log back should find its place free.
+    pub(crate) fn lock(&self) -> Result<Locks, BootError> {
         let dir = &self.options.data_dir;
         self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
-        let path = dir.join(LOCK_FILE);
-        match self.storage.lock(&path).map_err(storage_error(&path, "lock"))? {
-            Some(lock) => Ok(lock),
-            None => Err(BootError {
-                cause: FailCause::Locked,
-                message: format!("{}: another beaver is using this data directory", dir.display()),
-            }),
+        let mut locks = Locks::default();
+        let told = "is using this data directory";
+        self.lock_dir(&mut locks, dir, told)?;
+        for (dir, told) in self.dirs_apart() {
+            self.lock_dir(&mut locks, dir, told)?;
         }
+        Ok(locks)
+    }
+
+    /// Makes and locks the directories that were not there when the others were locked.
+    fn lock_what_was_missing(&self, locks: &mut Locks) -> Result<(), BootError> {
+        for (dir, told) in self.dirs_apart() {
+            self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
+            let is_new = self.lock_dir(locks, dir, told)?;
+            let names = if is_new { self.storage.list(dir) } else { Ok(Vec::new()) };
+            let names = names.map_err(storage_error(dir, "list"))?;
+            // Somebody else made it, used it and left again since it was looked at.
+            if names.iter().any(|name| name.ends_with(".wal") || name.ends_with(".snap")) {
+                let message = format!("{}: another beaver has just used it: start again", dir.display());
+                return Err(BootError { cause: FailCause::Locked, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories beside the data directory, and what to say of each if another beaver holds it.
+    fn dirs_apart(&self) -> [(&Path, &'static str); 2] {
+        let log = "keeps its log here: stop it, or give each data directory a wal_path of its own";
+        let snapshots =
+            "keeps its snapshots here: stop it, or give each data directory a snapshot_path of its own";
+        [(&self.options.wal_dir, log), (&self.options.snapshot_dir, snapshots)]
+    }
+
+    /// Whether it is there and was not locked before.
+    fn lock_dir(&self, locks: &mut Locks, dir: &Path, told: &str) -> Result<bool, BootError> {
+        let real = match self.storage.real_path(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            real => real.map_err(storage_error(dir, "find"))?,
+        };
+        if locks.holds(&real) {
+            return Ok(false);
+        }
+        let path = dir.join(LOCK_FILE);
+        let Some(lock) = self.storage.lock(&path).map_err(storage_error(&path, "lock"))? else {
+            let message = format!("{}: another beaver {told}", dir.display());
+            return Err(BootError { cause: FailCause::Locked, message });
+        };
+        locks.held.push((real, lock));
+        Ok(true)
     }
 
     /// The table from the newest whole snapshot (empty without one), and the corrupted ones that were passed over.
@@ -221,7 +279,10 @@ impl Boot {
                 .map_err(|misfit| misfit.to_string())
         });
         let (table, info, corrupted) = match loaded {
-            Ok((info, table, corrupted)) => (table, Some(info), corrupted),
+            Ok(Loaded { info, value: mut table, overview, corrupted }) => {
+                table.set_overview(overview);
+                (table, Some(info), corrupted)
+            }
             Err((SnapshotError::NotFound { .. }, corrupted)) => {
                 (JobTable::new(policy, &self.kinds), None, corrupted)
             }
@@ -263,15 +324,16 @@ impl Boot {
         write_whole(&*self.storage, &path, text.as_bytes()).map_err(storage_error(&path, "write"))
     }
 
-    /// Jobs that were in flight go back to pending: their workers died with the process before. The attempt
-    /// counts, so that a job which brings the server down cannot do so for ever.
+    /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt
+    /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
+    /// their leases run on until their deadline.
     fn settle_leases(
         &mut self,
         table: &mut JobTable,
         writer: &mut LogWriter,
         now: Timestamp,
     ) -> Result<u64, BootError> {
-        let interrupted = table.in_flight(None);
+        let interrupted = table.in_flight(|holder| matches!(holder, Holder::Local(_)));
         let mut group = Group { first: table.last().next(), ..Group::default() };
         for (job, token) in &interrupted {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");

@@ -1,6 +1,7 @@
 //! Deliberate bugs, to test the tests: a harness that does not notice them proves nothing.
 //!
-//! One is switched on for the current thread by `testing::plant`, in builds with the feature `testing` only; in all others
+//! One is switched on for the current thread by `testing::plant`, or for a whole process by the environment variable
+//! `BEAVER_BUG`, such as `BEAVER_BUG=LogDeletedTooEarly`. Both in builds with the feature `testing` only; in all others
 //! [`has`] is the constant "no", and nothing of them is left in the program. Every part of the engine may ask.
 
 /// A way to break the engine.
@@ -31,15 +32,37 @@ pub(crate) use planted::has;
 #[cfg(feature = "testing")]
 mod planted {
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     use super::Bug;
+
+    const ALL: [Bug; 8] = [
+        Bug::AckBeforeFsync,
+        Bug::NoDirectorySync,
+        Bug::TruncateOnAnyError,
+        Bug::NoTokenCheck,
+        Bug::RecycledWithoutSalt,
+        Bug::RequeueAsTwoRecords,
+        Bug::LogDeletedTooEarly,
+        Bug::HashMapOrder,
+    ];
 
     thread_local! {
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
     }
 
     pub(crate) fn has(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
+        PLANTED.get() == Some(bug) || everywhere() == Some(bug)
+    }
+
+    /// The bug that the environment of this process names; read once.
+    fn everywhere() -> Option<Bug> {
+        static EVERYWHERE: OnceLock<Option<Bug>> = OnceLock::new();
+        *EVERYWHERE.get_or_init(|| {
+            let name = std::env::var("BEAVER_BUG").ok().filter(|name| !name.is_empty())?;
+            let named = ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+            Some(named.unwrap_or_else(|| panic!("BEAVER_BUG={name}: known are {ALL:?}")))
+        })
     }
 
     pub(crate) fn set(bug: Option<Bug>) -> Option<Bug> {

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+pub use crate::answer::Answer;
 use crate::boot::Boot;
 use crate::clock::{Clock, SystemClock};
-use crate::ids::{JobId, KindName, Lsn, QueueName, Timestamp};
+use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{Counts, JobSpec, JobView, Rejection};
+use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
 use crate::manager::JobManagerActor;
-use crate::messages::{Ask, Reply, StopEngine, Submit};
+use crate::messages::{Ask, Fetch, Reply, StopEngine, Submit};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
-use crate::snapshot::format::ImageHeader;
-use crate::snapshot::store::SnapshotInfo;
+pub use crate::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
+pub use crate::status::{
+    EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
+};
 use crate::storage::{DiskStorage, Storage};
 use crate::supervisor::{SupervisorActor, Threads};
 use crate::worker::handler::Handlers;
@@ -100,104 +102,6 @@ pub enum EngineError {
     Unknown,
 }
 
-/// The whole queue at a glance.
-#[derive(Clone, Debug, Serialize)]
-pub struct EngineStatus {
-    /// Jobs in each status.
-    pub jobs: Counts,
-    /// The same for each queue that has jobs.
-    pub queues: Vec<QueueStatus>,
-    /// Pending jobs that no worker here handles.
-    pub waiting_for_worker: Vec<WaitingKind>,
-    /// The pool.
-    pub workers: WorkersStatus,
-    /// The log.
-    pub log: LogStatus,
-    /// The newest snapshot, if there is one.
-    pub snapshot: Option<SnapshotStatus>,
-    /// What boot found and how long it took.
-    pub recovery: RecoveryStatus,
-}
-
-/// One queue.
-#[derive(Clone, Debug, Serialize)]
-pub struct QueueStatus {
-    /// Its name.
-    pub queue: QueueName,
-    /// Jobs in each status.
-    pub jobs: Counts,
-}
-
-/// A kind that no worker here handles.
-#[derive(Clone, Debug, Serialize)]
-pub struct WaitingKind {
-    /// Its name.
-    pub kind: KindName,
-    /// How many jobs wait.
-    pub pending: u64,
-}
-
-/// The pool of workers.
-#[derive(Clone, Debug, Serialize)]
-pub struct WorkersStatus {
-    /// How many there should be.
-    pub count: usize,
-    /// How many are up and run a job.
-    pub busy: usize,
-    /// How many are up and wait for one.
-    pub idle: usize,
-    /// How often one was restarted since the server started.
-    pub restarts: u64,
-    /// Which kinds they handle.
-    pub kinds: Vec<KindName>,
-}
-
-/// The log.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct LogStatus {
-    /// Position of the last event.
-    pub seq: Lsn,
-    /// Everything up to here is on disk.
-    pub durable_seq: Lsn,
-    /// False while new jobs are refused because the disk is full.
-    pub accepts_jobs: bool,
-}
-
-/// A snapshot.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct SnapshotStatus {
-    /// Position up to which it holds everything.
-    pub seq: Lsn,
-    /// When it was taken.
-    pub taken_at: Timestamp,
-    /// Its size.
-    pub bytes: u64,
-    /// Jobs in it.
-    pub jobs: u64,
-}
-
-impl From<SnapshotInfo> for SnapshotStatus {
-    fn from(info: SnapshotInfo) -> SnapshotStatus {
-        let ImageHeader { last, taken_at, .. } = info.header;
-        SnapshotStatus { seq: last, taken_at, bytes: info.bytes, jobs: info.jobs }
-    }
-}
-
-/// What boot found.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct RecoveryStatus {
-    /// How long it took, in milliseconds.
-    pub duration_ms: f64,
-    /// Jobs that came from the snapshot.
-    pub snapshot_jobs: u64,
-    /// Events that were replayed from the log.
-    pub events: u64,
-    /// Jobs that were in flight when the process before ended.
-    pub interrupted: u64,
-    /// Bytes of an unfinished last write that were set aside.
-    pub torn_bytes: u64,
-}
-
 /// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
 pub struct Seams {
     /// The disk.
@@ -234,10 +138,14 @@ pub struct Engine {
     /// Room for what they hold, in KiB.
     kibibytes: Arc<Semaphore>,
     kibibytes_max: u32,
+    /// Places for workers that wait for a job: they may wait long, and must not be in the way of requests.
+    fetches: Arc<Semaphore>,
 }
 
 /// No request may be larger: it becomes one batch of the log.
 const REQUEST_BYTES_MAX: usize = 512 << 20;
+/// How many remote workers may wait for a job at the same time.
+const FETCHES_MAX: usize = 100_000;
 
 impl Engine {
     /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
@@ -274,6 +182,7 @@ impl Engine {
             requests,
             kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
             kibibytes_max,
+            fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
         }
     }
 
@@ -297,39 +206,117 @@ impl Engine {
         }
     }
 
-    /// Adds jobs: all of them or none. Returns when they are durable, one answer a job.
+    /// Adds jobs: all of them or none. Answered when they are durable, one answer a job.
     ///
-    /// Dropping the future does not take the jobs back.
+    /// Dropping the [`Answer`] does not take the jobs back.
     ///
     /// # Errors
     /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
-    pub async fn enqueue(&self, jobs: Vec<JobSpec>) -> Result<Vec<Enqueued>, EngineError> {
+    pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
         let bytes = jobs.iter().map(JobSpec::weight).sum();
-        self.ask(bytes, |reply| Submit::Enqueue { jobs, reply }).await
+        self.ask(bytes, |reply| Submit::Enqueue { jobs, reply })
+    }
+
+    /// Gives a remote worker the next job of the first of `queues` that has one, under a lease as long as the job's
+    /// timeout. With none ready it waits, without polling: the first to ask is the first to get one. None after `wait`.
+    ///
+    /// Dropping the [`Answer`] before it came gives the job back.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn fetch(
+        &self,
+        queues: Arc<[QueueName]>,
+        worker: RemoteName,
+        wait: Duration,
+    ) -> Answer<Option<Delivery>> {
+        self.ask_at(&self.fetches, 0, |reply| Fetch { queues, worker, wait, reply })
+    }
+
+    /// A remote worker's report on how an attempt ended.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], [`Rejection::Finished`] or [`Rejection::NotHeld`] unless the job is in flight under
+    /// that claim; nothing has changed then.
+    pub fn report(&self, job: JobId, claim: Claim, verdict: Verdict) -> Answer<()> {
+        let bytes = verdict.weight();
+        self.ask(bytes, |reply| Submit::Report { job, claim, verdict, reply })
     }
 
     /// One job, as of everything that is durable.
     ///
     /// # Errors
     /// [`Rejection::NotFound`] among others.
-    pub async fn job(&self, job: JobId) -> Result<JobView, EngineError> {
-        self.ask(0, |reply| Ask::Job { job, reply }).await
+    pub fn job(&self, job: JobId) -> Answer<JobView> {
+        self.ask(0, |reply| Ask::Job { job, reply })
     }
 
-    /// Withdraws a job; if it runs, its handler is told to stop.
+    /// The first `limit` jobs in a status that pass a filter.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn list(&self, set: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
+        self.ask(0, |reply| Ask::List { set, filter, limit, reply })
+    }
+
+    /// Withdraws a job; if it runs here, its handler is told to stop.
     ///
     /// # Errors
     /// [`Rejection::NotFound`], [`Rejection::Finished`] among others.
-    pub async fn cancel(&self, job: JobId) -> Result<(), EngineError> {
-        self.ask(0, |reply| Submit::Cancel { job, reply }).await
+    pub fn cancel(&self, job: JobId) -> Answer<()> {
+        self.ask(0, |reply| Submit::Cancel { job, reply })
+    }
+
+    /// Does the same to every job that is in a status now and passes a filter; answers to how many. Those that
+    /// cannot have it done to them are left alone.
+    ///
+    /// Large sets are gone through a piece at a time, so that the queue goes on beside it: after a crash in the middle,
+    /// a part of them is done.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn act(&self, action: SetAction, set: Status, filter: Filter) -> Answer<u64> {
+        self.ask(0, |reply| Submit::Act { action, set, filter, reply })
+    }
+
+    /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn pause(&self, queues: QueueSet) -> Answer<()> {
+        self.ask(0, |reply| Submit::Pause { queues, paused: true, reply })
+    }
+
+    /// The reverse of [`Engine::pause`].
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn resume(&self, queues: QueueSet) -> Answer<()> {
+        self.ask(0, |reply| Submit::Pause { queues, paused: false, reply })
+    }
+
+    /// Discards the pending jobs of these queues and forgets the queues; answers how many jobs.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn remove_queues(&self, queues: QueueSet) -> Answer<u64> {
+        self.ask(0, |reply| Submit::RemoveQueues { queues, reply })
+    }
+
+    /// Discards every job, whatever its status, and forgets every queue; answers how many jobs.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn flush(&self) -> Answer<u64> {
+        self.ask(0, |reply| Submit::Flush { reply })
     }
 
     /// The queue at a glance, as of everything that is durable.
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub async fn status(&self) -> Result<EngineStatus, EngineError> {
-        self.ask(0, |reply| Ask::Status { reply }).await
+    pub fn status(&self) -> Answer<EngineStatus> {
+        self.ask(0, |reply| Ask::Status { reply })
     }
 
     /// What the engine counts.
@@ -380,33 +367,52 @@ impl Engine {
         self.supervisor.do_send(crate::messages::FreezeChild(child, time));
     }
 
-    /// Sends a message to the manager and waits for the answer in it.
-    ///
+    /// Sends a message to the manager.
+    fn ask<T, M>(&self, bytes: usize, message: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        JobManagerActor: actix::Handler<M>,
+    {
+        self.ask_at(&self.requests, bytes, message)
+    }
+
     /// A place among the waiting requests is taken first: a mailbox has no bound of its own.
-    async fn ask<T, M>(&self, bytes: usize, message: impl FnOnce(Reply<T>) -> M) -> Result<T, EngineError>
+    fn ask_at<T, M>(
+        &self,
+        places: &Arc<Semaphore>,
+        bytes: usize,
+        message: impl FnOnce(Reply<T>) -> M,
+    ) -> Answer<T>
     where
         M: actix::Message<Result = ()> + Send + 'static,
         JobManagerActor: actix::Handler<M>,
     {
         let Some(manager) = self.manager.borrow().clone() else {
-            return Err(match *self.phase.borrow() {
+            return Answer::now(Err(match *self.phase.borrow() {
                 Phase::Recovering(_) => EngineError::Recovering,
                 _ => Rejection::Stopping.into(),
-            });
+            }));
         };
-        let permits = self.take_place(bytes)?;
+        let permits = match self.take_place(places, bytes) {
+            Ok(permits) => permits,
+            Err(error) => return Answer::now(Err(error)),
+        };
         let (to, answer) = oneshot::channel();
         manager.do_send(message(Reply { to, _permits: permits }));
-        answer.await.unwrap_or(Err(EngineError::Unknown))
+        Answer::later(answer)
     }
 
-    fn take_place(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), EngineError> {
+    fn take_place(
+        &self,
+        places: &Arc<Semaphore>,
+        bytes: usize,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), EngineError> {
         let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let bytes_max = (self.kibibytes_max as usize * 1024).min(REQUEST_BYTES_MAX);
         if bytes > bytes_max {
             return Err(Rejection::RequestTooLarge { bytes, bytes_max }.into());
         }
-        let request = self.requests.clone().try_acquire_owned();
+        let request = places.clone().try_acquire_owned();
         let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
         match (request, room) {
             (Ok(request), Ok(room)) => Ok((request, room)),

@@ -1,4 +1,5 @@
-//! How an actor's end is noticed: a guard inside it that reports when it is dropped, whatever the cause.
+//! How an actor's end is noticed: a guard inside it that reports when it is dropped, whatever the cause; and how it is
+//! noticed that an actor does nothing any more: it does not answer.
 //!
 //! `actix` tells nobody when an actor panics. Dropping happens in every case, and while unwinding
 //! [`std::thread::panicking`] tells a panic from an orderly end.
@@ -34,3 +35,33 @@ impl Drop for ExitGuard {
         self.report.do_send(exited);
     }
 }
+
+/// Lets an actor answer its supervisor's pings; and, under test, be frozen and crashed by it.
+macro_rules! gives_signs_of_life {
+    ($actor:ty) => {
+        impl actix::Handler<$crate::messages::Ping> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, _: $crate::messages::Ping, _: &mut actix::Context<$actor>) {}
+        }
+
+        #[cfg(feature = "testing")]
+        impl actix::Handler<$crate::messages::Freeze> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, freeze: $crate::messages::Freeze, _: &mut actix::Context<$actor>) {
+                std::thread::sleep(freeze.0);
+            }
+        }
+
+        #[cfg(feature = "testing")]
+        impl actix::Handler<$crate::messages::Crash> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, crash: $crate::messages::Crash, _: &mut actix::Context<$actor>) {
+                panic!("a test asked {} to crash", crash.0);
+            }
+        }
+    };
+}
+pub(crate) use gives_signs_of_life;

@@ -82,6 +82,64 @@ impl fmt::Display for WorkerId {
     }
 }
 
+/// A worker outside of this process, as it introduced itself; empty for one that did not.
+///
+/// All that share the name share their leases: a worker process may fetch on one connection and report on another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RemoteName(Arc<str>);
+
+impl RemoteName {
+    /// Reads a name that a worker gave itself: 1 to 255 bytes of UTF-8 without control characters.
+    ///
+    /// # Errors
+    /// The text is empty, too long, or has a control character.
+    pub fn parse(text: &str) -> Result<RemoteName, InvalidName> {
+        printable("worker", text, JOB_ID_BYTES_MAX)?;
+        Ok(RemoteName(text.into()))
+    }
+
+    /// A worker without a name.
+    #[must_use]
+    pub fn anonymous() -> RemoteName {
+        RemoteName("".into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_str() {
+            "" => f.write_str("a remote worker without a name"),
+            name => write!(f, "remote worker {name:?}"),
+        }
+    }
+}
+
+/// Who holds a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum Holder {
+    /// One of this process's pool; its leases end with the process.
+    Local(WorkerId),
+    /// Somebody at the other end of a connection; such a lease outlives both the connection and the server.
+    Remote(RemoteName),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Local(worker) => worker.fmt(f),
+            Holder::Remote(worker) => worker.fmt(f),
+        }
+    }
+}
+
 /// One of the supervisor's children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildId {

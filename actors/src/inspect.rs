@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::ids::Lsn;
 use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::job::{Failure, JobState};
+use crate::jobs::failure::Failure;
+use crate::jobs::job::JobState;
 use crate::jobs::payload::Payload;
 use crate::jobs::record::JobRecord;
 use crate::snapshot::SnapshotError;
@@ -201,14 +202,11 @@ fn event_row(lsn: Lsn, event: Event, batch: &BatchHeader) -> Value {
 
 fn data(change: &Change) -> Value {
     match change {
-        Change::Enqueue(new) => {
-            let NewJob { id: _, queue, kind, payload, priority, run_at, timeout_ms, max_retry } = &**new;
-            json!({
-                "queue": queue, "kind": kind, "payload": payload, "priority": priority, "run_at": run_at,
-                "timeout_ms": timeout_ms, "max_retry": max_retry,
-            })
-        }
+        Change::Enqueue(new) => added(new),
         Change::Dispatch { job: _, worker, attempt, deadline } => {
+            json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
+        }
+        Change::Reserve { job: _, worker, attempt, deadline } => {
             json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
         }
         Change::Ack { job: _, token, result } => json!({ "token": token, "result": result }),
@@ -218,32 +216,61 @@ fn data(change: &Change) -> Value {
             data["retry_at"] = json!(retry_at);
             data
         }
-        Change::Requeue { job: _, token, failure } => failed(*token, failure, &None),
-        Change::Dead { job: _, token, failure, result } => failed(*token, failure, result),
+        Change::Requeue { job: _, token, failure, counted } => {
+            let mut data = failed(*token, failure, &None);
+            data["counted"] = json!(counted);
+            data
+        }
+        Change::Dead { job: _, token, failure, result } | Change::Drop { job: _, token, failure, result } => {
+            failed(*token, failure, result)
+        }
         Change::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
-        Change::Cancel { job: _ } => json!({}),
+        Change::Cancel { job: _ }
+        | Change::Kill { job: _ }
+        | Change::RunNow { job: _ }
+        | Change::Discard { job: _ } => json!({}),
+        Change::Move { job: _, queue }
+        | Change::Pause { queue }
+        | Change::Resume { queue }
+        | Change::RemoveQueue { queue } => json!({ "queue": queue }),
         Change::Promote { due, number } => json!({ "due": due, "number": number }),
-        Change::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
+        Change::Digest { digest } => json!({ "digest": digest.map(|digest| format!("{digest:016x}")) }),
         Change::Forget { completed, dead, cancelled } => {
             json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }
     }
 }
 
+fn added(new: &NewJob) -> Value {
+    let NewJob { id: _, queue, kind, payload, priority, run_at, timeout_ms, max_retry, .. } = new;
+    let NewJob { backoff, exhausted, custom, backtrace_lines, .. } = new;
+    json!({
+        "queue": queue, "kind": kind, "payload": payload, "priority": priority, "run_at": run_at,
+        "timeout_ms": timeout_ms, "max_retry": max_retry, "backoff": backoff, "exhausted": exhausted,
+        "custom": custom, "backtrace_lines": backtrace_lines,
+    })
+}
+
 fn failed(token: crate::ids::Token, failure: &Failure, result: &Option<Payload>) -> Value {
-    json!({ "token": token, "reason": failure.kind, "message": failure.message, "result": result })
+    json!({
+        "token": token, "reason": failure.kind, "message": failure.message, "errtype": failure.errtype,
+        "backtrace": failure.backtrace, "result": result,
+    })
 }
 
 fn job_row(job: JobRecord) -> Value {
-    let lease = match job.state {
-        JobState::InFlight(lease) => Some(lease),
+    let lease = match &job.state {
+        JobState::InFlight(lease) => Some(json!({
+            "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
+        })),
         _ => None,
     };
     json!({
         "job_id": job.id, "seq": job.number, "status": job.state.status(), "queue": job.queue, "kind": job.kind,
-        "priority": job.priority, "attempt": job.attempt, "max_retry": job.max_retry,
-        "timeout_ms": job.timeout_ms, "created_at": job.created_at, "order": job.order,
-        "run_at": job.state.due(), "lease": lease, "finished_at": job.state.finish().map(|finish| finish.at),
-        "errors": job.failures, "result": job.result, "payload": job.payload,
+        "priority": job.priority, "attempt": job.attempt, "failed": job.failed, "max_retry": job.max_retry,
+        "backoff": job.backoff, "exhausted": job.exhausted, "timeout_ms": job.timeout_ms,
+        "created_at": job.created_at, "order": job.order, "run_at": job.state.due(), "lease": lease,
+        "finished_at": job.state.finish().map(|finish| finish.at), "errors": job.failures,
+        "result": job.result, "custom": job.custom, "payload": job.payload,
     })
 }

@@ -5,13 +5,14 @@
 //! - [`jobs`]: the pure part; what a job is, what may be asked, what happens, and the table of all jobs.
 //! - [`storage`], [`clock`]: the seams to the disk and to time.
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
-//! - [`snapshot`]: images of the whole state, folded from the log.
+//! - [`snapshot`]: images of the whole state, folded from the log; `stored`: values that both write.
 //! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
 //! - `bugs`: deliberate ones, that the tests must notice; not in a release.
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors.
-//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read.
+//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer` and
+//!   `status` are parts of the first.
 //! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
 //! - [`oracle`]: whether a queue kept its word, judged from outside.
 //! - `testing` (feature `testing`): a simulated disk, a manual clock, the engine step by step.
@@ -47,6 +48,7 @@
 //! # }
 //! ```
 
+mod answer;
 pub mod boot;
 mod bugs;
 pub mod clock;
@@ -64,8 +66,11 @@ pub mod metrics;
 mod msgpack;
 pub mod options;
 pub mod oracle;
+mod requests;
 pub mod snapshot;
+mod status;
 pub mod storage;
+mod stored;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;

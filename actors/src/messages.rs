@@ -3,6 +3,8 @@
 //! | message | from | to | says |
 //! |---|---|---|---|
 //! | [`Submit`] | engine handle | manager | decide these commands |
+//! | [`Fetch`] | engine handle | manager | a remote worker wants a job |
+//! | [`GiveBack`] | a delivery that nobody took | manager | it has not been run |
 //! | [`Ask`] | engine handle | manager | answer when what you say is durable |
 //! | [`Append`] | manager | wal | write these events |
 //! | [`Subscribe`] | manager | wal | tell me what is durable |
@@ -24,16 +26,17 @@
 //! What must happen once accepted travels with its own reply channel: actix skips a message whose sender has
 //! stopped waiting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::engine::{EngineError, EngineStatus, FailCause};
-use crate::ids::{ChildId, JobId, Lsn, Token, WorkerId};
+use crate::engine::{Claim, Delivery, EngineError, EngineStatus, FailCause, QueueSet, SetAction, Verdict};
+use crate::ids::{ChildId, JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
-use crate::jobs::{Failure, JobSpec, JobView, Payload};
+use crate::jobs::{Failure, Filter, JobSpec, JobView, Payload, Status};
 use crate::snapshot::store::SnapshotInfo;
 use crate::wal::Group;
 use crate::wal::writer::Room;
@@ -51,6 +54,11 @@ impl<T> Reply<T> {
     /// Answers. The caller may have stopped waiting; then it knows only "unknown".
     pub(crate) fn answer(self, answer: Result<T, EngineError>) {
         let _ = self.to.send(answer);
+    }
+
+    /// Whether the caller has stopped waiting.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.to.is_closed()
     }
 }
 
@@ -72,6 +80,73 @@ pub enum Submit {
         /// When it is durable.
         reply: Reply<()>,
     },
+    /// A remote worker's attempt has ended.
+    Report {
+        /// The job.
+        job: JobId,
+        /// By what right.
+        claim: Claim,
+        /// How.
+        verdict: Verdict,
+        /// When it is durable.
+        reply: Reply<()>,
+    },
+    /// Do the same to a set of jobs.
+    Act {
+        /// What.
+        action: SetAction,
+        /// The status that they are in.
+        set: Status,
+        /// Which of them.
+        filter: Filter,
+        /// How many, when it is durable.
+        reply: Reply<u64>,
+    },
+    /// Pause queues, or resume them.
+    Pause {
+        /// Which.
+        queues: QueueSet,
+        /// Or resume.
+        paused: bool,
+        /// When it is durable.
+        reply: Reply<()>,
+    },
+    /// Discard the pending jobs of queues, and forget the queues.
+    RemoveQueues {
+        /// Which.
+        queues: QueueSet,
+        /// How many jobs, when it is durable.
+        reply: Reply<u64>,
+    },
+    /// Discard everything.
+    Flush {
+        /// How many jobs, when it is durable.
+        reply: Reply<u64>,
+    },
+}
+
+/// A remote worker wants a job.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Fetch {
+    /// From the first of these that has one.
+    pub queues: Arc<[QueueName]>,
+    /// Who.
+    pub worker: RemoteName,
+    /// How long it waits for one.
+    pub wait: Duration,
+    /// The job, when its lease is durable.
+    pub reply: Reply<Option<Delivery>>,
+}
+
+/// A job reached no worker.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct GiveBack {
+    /// The job.
+    pub job: JobId,
+    /// The lease that it was given under.
+    pub token: Token,
 }
 
 /// Something that changes nothing.
@@ -84,6 +159,17 @@ pub enum Ask {
         job: JobId,
         /// As it stands.
         reply: Reply<JobView>,
+    },
+    /// About some.
+    List {
+        /// The status that they are in.
+        set: Status,
+        /// Which of them.
+        filter: Filter,
+        /// At most so many.
+        limit: usize,
+        /// As they stand.
+        reply: Reply<Vec<JobView>>,
     },
     /// About all.
     Status {

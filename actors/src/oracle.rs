@@ -10,7 +10,7 @@
 //! - every **token** was used by one attempt at one job, and later attempts have larger ones;
 //! - **attempts** never decrease.
 //!
-//! Running a job more than once is allowed, under a new token, and counted. A request without an answer may have
+//! A job that somebody had discarded may be asked for again and begin anew; if it is not, it must be gone. Running a job more than once is allowed, under a new token, and counted. A request without an answer may have
 //! been done or not; one that turns out to have been is counted as recovered.
 //!
 //! Times are any numbers that grow; only their order counts.
@@ -42,6 +42,10 @@ struct Seen {
     refused: bool,
     /// Attempt, token and time of every run, as it began.
     runs: Vec<(u64, u32, u64)>,
+    /// It was discarded, and has not come back since as far as anybody knows.
+    discarded: bool,
+    /// Some request to discard it had no answer.
+    may_be_gone: bool,
     /// The first moment at which somebody was told that it has completed.
     completed_at: Option<u64>,
     /// What the drained queue says.
@@ -115,6 +119,20 @@ impl Oracle {
         }
     }
 
+    /// How a request to discard a job ended. What is asked for under its id later is another job.
+    pub fn discarded(&mut self, job: &str, outcome: Outcome) {
+        let seen = self.seen(job);
+        match outcome {
+            Outcome::Acknowledged => *seen = Seen { asked: seen.asked, discarded: true, ..Seen::default() },
+            Outcome::Refused => {}
+            Outcome::Unknown => {
+                // Whether a later run is one of this job or of the next, nobody can tell.
+                (seen.may_be_gone, seen.completed_at) = (true, None);
+                seen.runs.clear();
+            }
+        }
+    }
+
     /// A job has begun to run.
     pub fn began(&mut self, job: &str, attempt: u32, token: u64, at: u64) {
         let holder = (job.to_owned(), attempt);
@@ -165,17 +183,23 @@ impl Oracle {
             verdict.recovered += u64::from(!seen.acknowledged && seen.end.is_some());
             verdict.duplicated += u64::from(seen.runs.len() > 1);
             let has_ended = seen.end.is_some_and(Status::is_finished);
-            if seen.acknowledged && !has_ended {
+            let is_gone = seen.end.is_none() && seen.may_be_gone;
+            if seen.acknowledged && !has_ended && !is_gone {
                 verdict.lost.push(job.clone());
             }
             if !seen.asked {
                 verdict.broken.push(format!("job {job} is there, and nobody asked for it"));
             }
-            let only_refused = seen.refused && !seen.acknowledged && !seen.unknown;
-            if only_refused && (seen.end.is_some() || !seen.runs.is_empty()) {
-                verdict.broken.push(format!("job {job} is there, though it was refused"));
+            let is_possible = seen.acknowledged || seen.unknown;
+            if !is_possible && (seen.end.is_some() || !seen.runs.is_empty()) {
+                let why = [(seen.refused, "refused"), (seen.discarded, "discarded")];
+                let broken = why.iter().filter(|(holds, _)| *holds);
+                verdict
+                    .broken
+                    .extend(broken.map(|(_, what)| format!("job {job} is there, though it was {what}")));
             }
-            let completed_unseen = seen.end == Some(Status::Completed) && seen.runs.is_empty();
+            let completed_unseen =
+                seen.end == Some(Status::Completed) && seen.runs.is_empty() && !seen.may_be_gone;
             if completed_unseen && !self.tokens.is_empty() {
                 verdict.broken.push(format!("job {job} is completed, and nobody ran it"));
             }
@@ -230,15 +254,29 @@ mod tests {
         oracle.began("twice", 1, 5, 5);
         oracle.began("twice", 2, 9, 9);
         oracle.ended("twice", Status::Completed);
+        for (job, outcome) in [("gone", Outcome::Acknowledged), ("perhaps gone", Outcome::Unknown)] {
+            oracle.asked(job);
+            oracle.answered(job, Outcome::Acknowledged);
+            oracle.began(job, 1, 20 + job.len() as u64, 20);
+            oracle.discarded(job, outcome);
+        }
+        oracle.asked("again");
+        oracle.answered("again", Outcome::Acknowledged);
+        oracle.began("again", 1, 40, 40);
+        oracle.completed("again", 41);
+        oracle.discarded("again", Outcome::Acknowledged);
+        oracle.answered("again", Outcome::Acknowledged);
+        oracle.began("again", 1, 50, 50);
+        oracle.ended("again", Status::Dead);
         let verdict = oracle.verdict();
         assert!(verdict.holds(), "{verdict}");
-        assert_eq!((verdict.acknowledged, verdict.recovered, verdict.duplicated), (2, 2, 1));
+        assert_eq!((verdict.acknowledged, verdict.recovered, verdict.duplicated), (4, 2, 1));
     }
 
     #[test]
     fn every_way_to_break_a_word_is_seen() {
         type Break = fn(&mut Oracle);
-        let ways: [(&str, Break); 9] = [
+        let ways: [(&str, Break); 11] = [
             ("lost", |oracle| oracle.answered("c", Outcome::Acknowledged)),
             ("lost", |oracle| {
                 oracle.answered("c", Outcome::Acknowledged);
@@ -248,6 +286,14 @@ mod tests {
             ("refused", |oracle| {
                 oracle.answered("c", Outcome::Refused);
                 oracle.ended("c", Status::Dead);
+            }),
+            ("it was discarded", |oracle| {
+                oracle.discarded("a", Outcome::Acknowledged);
+                oracle.ended("a", Status::Completed);
+            }),
+            ("lost", |oracle| {
+                oracle.discarded("a", Outcome::Acknowledged);
+                oracle.answered("a", Outcome::Acknowledged);
             }),
             ("known as completed", |oracle| oracle.began("a", 2, 99, 99)),
             ("was held by", |oracle| oracle.began("b", 2, 3, 5)),

@@ -17,7 +17,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Creates a directory and its parents; one that exists is fine. Durable when it returns.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// The names of the files in a directory, sorted. A directory that does not exist has none.
+    /// The names of the files and directories in a directory, sorted. A directory that does not exist has none.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Creates a file for reading and writing, or empties the one that is there.
@@ -38,7 +38,11 @@ pub trait Storage: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// A name of the directory that is the same for all names of it. It must exist.
+    fn real_path(&self, dir: &Path) -> io::Result<PathBuf>;
+
     /// Takes the exclusive lock that this file stands for, until the guard is dropped. `None`: somebody holds it.
+    /// [`ErrorKind::NotFound`] if there is no such directory.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
 
     /// Does some work that nobody waits for.
@@ -71,10 +75,21 @@ pub trait StoredFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// The whole content of a file.
-pub(crate) fn read_all(file: &dyn StoredFile) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(file.len()?).map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;
-    let mut bytes = vec![0; len];
+/// The whole content of a file that has no reason to be longer than `bytes_max`: a length is believed only up to
+/// there, since a file of holes can have any. Beyond it, the error is [`ErrorKind::FileTooLarge`] and says both.
+pub(crate) fn read_all(file: &dyn StoredFile, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let len = file.len()?;
+    let fitting = usize::try_from(len).ok().filter(|_| len <= bytes_max);
+    let Some(fitting) = fitting else {
+        let problem = format!("the file has {len} bytes, but none of its sort has more than {bytes_max}");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
+    };
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(fitting).is_err() {
+        let problem = format!("there is no memory for the {len} bytes of it");
+        return Err(io::Error::new(ErrorKind::OutOfMemory, problem));
+    }
+    bytes.resize(fitting, 0);
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);
     Ok(bytes)
@@ -180,6 +195,10 @@ impl Storage for DiskStorage {
         File::open(dir)?.sync_all()
     }
 
+    fn real_path(&self, dir: &Path) -> io::Result<PathBuf> {
+        dir.canonicalize()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
@@ -271,6 +290,9 @@ mod tests {
         }
         assert_eq!(DiskStorage.list(&deep).unwrap(), ["1", "2", "3"]);
         let file = DiskStorage.open_to_read(&deep.join("2")).unwrap();
-        assert_eq!(read_all(&*file).unwrap(), b"2");
+        assert_eq!(read_all(&*file, 1).unwrap(), b"2");
+        let refused = read_all(&*file, 0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
+        assert_eq!(refused.to_string(), "the file has 1 bytes, but none of its sort has more than 0");
     }
 }

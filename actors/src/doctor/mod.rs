@@ -1,22 +1,23 @@
 //! What is fine, torn or damaged in a stopped data directory, in plain words; and getting it to start again
 //! without the damaged part, when somebody who knows what is lost says so.
 //!
-//! Reading order: `survey` (every file by itself), `best` (the best state that can be had), [`report`] (in
-//! words and numbers), [`plan`] (a repair).
+//! Reading order: `survey` (every file by itself), `aside` (what a repair that was cut off has moved), `best` (the
+//! best state that can be had), [`report`] (in words and numbers), [`plan`] (a repair).
 //!
 //! # Promises
 //! - Examining changes nothing. Whether beaver would start is asked of [`crate::boot`] itself.
 //! - Nothing is ever deleted: the original of every file that a repair changes or moves is in
 //!   `quarantine/doctor-<time>/`, durably, before anything else is touched.
-//! - A repair may be cut off anywhere and done again.
+//! - A repair may be cut off anywhere and done again; what would be lost is counted as if it had not begun.
 //! - The engine never repairs damage by itself; this is the only place that cuts what was durable.
 
+mod aside;
 mod best;
 pub mod plan;
 pub mod report;
 mod survey;
 
-use std::any::Any;
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,12 +26,12 @@ use self::best::{best, loss};
 use self::plan::plan;
 use self::report::{Report, SegmentState, SnapshotState, Verdict};
 use self::survey::{Survey, survey};
-use crate::boot::{Boot, BootError, STORE_FILE, Seen};
+use crate::boot::{Boot, BootError, Locks, STORE_FILE, Seen};
 use crate::clock::SystemClock;
-use crate::engine::FailCause;
+use crate::engine::{FailCause, Seams};
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
-use crate::storage::{DiskStorage, Storage};
+use crate::storage::Storage;
 use crate::wal::WalError;
 
 /// Why there is no report, or no repair.
@@ -81,7 +82,9 @@ impl From<SnapshotError> for DoctorError {
 pub struct Doctor {
     storage: Arc<dyn Storage>,
     options: EngineOptions,
-    _lock: Box<dyn Any + Send>,
+    /// Where the salt of a log that is begun anew comes from.
+    dice: RefCell<fastrand::Rng>,
+    _locks: Locks,
 }
 
 impl Doctor {
@@ -90,14 +93,19 @@ impl Doctor {
     /// # Errors
     /// Nothing is there, or a server is running on it.
     pub fn on_disk(options: EngineOptions) -> Result<Doctor, DoctorError> {
-        Doctor::on(Arc::new(DiskStorage), options)
+        let Seams { storage, dice, .. } = Seams::default();
+        Doctor::on(storage, options, dice)
     }
 
-    /// As [`Doctor::on_disk`], on any storage.
+    /// As [`Doctor::on_disk`], on any storage, with dice of the caller's choice.
     ///
     /// # Errors
     /// As there.
-    pub fn on(storage: Arc<dyn Storage>, options: EngineOptions) -> Result<Doctor, DoctorError> {
+    pub fn on(
+        storage: Arc<dyn Storage>,
+        options: EngineOptions,
+        dice: fastrand::Rng,
+    ) -> Result<Doctor, DoctorError> {
         let dir = &options.data_dir;
         let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
         let has_data = list(dir)?.iter().any(|name| name == STORE_FILE)
@@ -106,11 +114,11 @@ impl Doctor {
         if !has_data {
             return Err(DoctorError::NotFound { dir: dir.clone() });
         }
-        let lock = boot(&storage, &options).lock().map_err(|error| match error.cause {
+        let locks = boot(&storage, &options).lock().map_err(|error| match error.cause {
             FailCause::Locked => DoctorError::Locked(error.message),
             _ => DoctorError::Storage(error.message),
         })?;
-        Ok(Doctor { storage, options, _lock: lock })
+        Ok(Doctor { storage, options, dice: RefCell::new(dice), _locks: locks })
     }
 
     /// Looks at everything. Changes nothing.
@@ -118,16 +126,19 @@ impl Doctor {
     /// # Errors
     /// The storage reported an error. Damage is none: it is in the report.
     pub fn examine(&self) -> Result<Report, DoctorError> {
-        let survey = survey(&self.storage, &self.options)?;
-        let verdict = match self.look()? {
+        let looked = self.look()?;
+        let survey = survey(&self.storage, &self.options, looked.is_err())?;
+        let verdict = match looked {
             Ok(seen) => accepted(&survey, &seen),
             Err(refusal) => self.refused(&survey, refusal.message)?,
         };
         let Survey { store, segments, snapshots, findings, unfinished, foreign, quarantine, .. } = survey;
+        let mut segments: Vec<_> = segments.into_iter().map(|segment| segment.report).collect();
+        segments.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(Report {
             data_dir: self.options.data_dir.clone(),
             store: store.map(|store| store.to_string()),
-            segments: segments.into_iter().map(|segment| segment.report).collect(),
+            segments,
             snapshots,
             findings,
             unfinished,
@@ -170,7 +181,8 @@ fn boot(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Boot {
         storage: storage.clone(),
         clock: Arc::new(SystemClock::default()),
         kinds: Vec::new(),
-        dice: fastrand::Rng::new(),
+        // Looking throws no dice.
+        dice: fastrand::Rng::with_seed(0),
     }
 }
 

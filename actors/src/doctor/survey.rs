@@ -1,12 +1,14 @@
 //! Every file looked at for itself: what can be read, and what its bytes prove to have existed.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DoctorError;
+use super::aside::{Aside, aside};
 use super::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
-use crate::boot::{QUARANTINE, STORE_FILE};
+use crate::boot::{LOCK_FILE, QUARANTINE, STORE_FILE};
 use crate::ids::Lsn;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::options::EngineOptions;
@@ -14,13 +16,20 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::wal::WalError;
-use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId, segment_number};
+use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId, segment_name, segment_number};
 use crate::wal::reader::{Batch, SegmentReader, Stop, events, read_header};
+
+/// A note of the store's id is 33 bytes; somebody may have added a word.
+const NOTE_BYTES_MAX: u64 = 1 << 10;
 
 /// What the files of a data directory are.
 pub(super) struct Survey {
     pub store: Option<StoreId>,
     pub segments: Vec<Segment>,
+    /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
+    pub aside: Vec<Segment>,
+    /// Copies, by the same repair, of segments that are in place.
+    pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
     pub findings: Vec<String>,
     pub unfinished: Vec<PathBuf>,
@@ -34,8 +43,9 @@ pub(super) struct Survey {
 
 /// A file with a segment's name.
 pub(super) struct Segment {
+    /// Its place in the log: what its header says, if it can be believed, and else what the file is called.
     pub number: u64,
-    /// Set if it is of this store and has its own name: then it can be part of the log.
+    /// Set if it is of this store and the only one of its number: then it can be part of the log.
     pub header: Option<SegmentHeader>,
     /// Positions of the events in batches that can be read although something before them cannot.
     beyond: Vec<(Lsn, u64)>,
@@ -48,24 +58,63 @@ impl Segment {
     pub(super) fn path(&self) -> &Path {
         &self.report.path
     }
+
+    /// Whether it has another name than its place in the log asks for.
+    pub(super) fn is_misnamed(&self) -> bool {
+        self.header.is_some() && !self.path().ends_with(segment_name(self.number))
+    }
 }
 
-enum Header {
+pub(super) enum Header {
     Read(SegmentHeader),
     Bad(SegmentState),
 }
 
+/// A file with a segment's name, as far as its header.
+pub(super) struct Found {
+    /// The number in its name.
+    pub named: u64,
+    pub header: Header,
+    pub path: PathBuf,
+    /// Whether it is in quarantine.
+    pub is_aside: bool,
+}
+
+impl Found {
+    fn header(&self) -> Option<SegmentHeader> {
+        match &self.header {
+            Header::Read(header) => Some(*header),
+            Header::Bad(_) => None,
+        }
+    }
+
+    /// Its header, if it is of this store.
+    pub(super) fn header_in(&self, store: Option<StoreId>) -> Option<SegmentHeader> {
+        self.header().filter(|header| Some(header.store) == store)
+    }
+}
+
 /// Looks at everything. Changes nothing.
-pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<Survey, DoctorError> {
+///
+/// If a start is refused, what a repair that was cut off has moved away counts as well; if not, nobody needs it.
+pub(super) fn survey(
+    storage: &Arc<dyn Storage>,
+    options: &EngineOptions,
+    is_refused: bool,
+) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
     let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
     let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
-    let mut headers = BTreeMap::new();
+    let mut found = Vec::new();
     for name in list(&options.wal_dir)? {
         let path = options.wal_dir.join(&name);
         match segment_number(&name) {
-            Some(number) => drop(headers.insert(number, (header_of(&**storage, &path)?, path))),
+            Some(named) => {
+                let header = header_of(&**storage, &path)?;
+                found.push(Found { named, header, path, is_aside: false });
+            }
+            None if name == LOCK_FILE => {}
             None if name.ends_with(".partial") => unfinished.push(path),
             None => foreign.push(path),
         }
@@ -78,14 +127,19 @@ pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Res
         }
         match name.ends_with(".partial") {
             true => unfinished.push(path),
+            false if name == LOCK_FILE => {}
             false => foreign.push(path),
         }
     }
-    // Where log and snapshots share the data directory, its other files are no strangers.
-    let at_home = [STORE_FILE, "lock", "http.addr", "wal", "snapshots", QUARANTINE]
-        .map(|name| options.data_dir.join(name));
-    foreign
-        .retain(|path| !at_home.contains(path) && *path != options.wal_dir && *path != options.snapshot_dir);
+    // Where log or snapshots share the data directory, by whatever name, its other files are no strangers.
+    let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
+    let home = real(Some(&options.data_dir));
+    let at_home = [STORE_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
+    foreign.retain(|path| {
+        let is_home_name = at_home.iter().any(|name| path.ends_with(name));
+        let is_at_home = is_home_name && real(path.parent()) == home;
+        !is_at_home && *path != options.wal_dir && *path != options.snapshot_dir
+    });
     let mut images: Vec<_> = positions
         .iter()
         .rev()
@@ -94,6 +148,8 @@ pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Res
     let mut survey = Survey {
         store: None,
         segments: Vec::new(),
+        aside: Vec::new(),
+        copies: Vec::new(),
         snapshots: Vec::new(),
         findings: Vec::new(),
         unfinished,
@@ -103,10 +159,7 @@ pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Res
         written: Lsn::ZERO,
     };
     let noted = survey.read_note(&**storage, &options.data_dir)?;
-    let of_log = headers.values().filter_map(|(header, _)| match header {
-        Header::Read(header) => Some(header.store),
-        Header::Bad(_) => None,
-    });
+    let of_log = found.iter().filter_map(|found| Some(found.header()?.store));
     let of_images = images.iter().rev().filter_map(|(_, store)| *store);
     let all: Vec<_> = of_images.chain(of_log).collect();
     // The note names the store, unless nothing here is of it.
@@ -124,12 +177,23 @@ pub(super) fn survey(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Res
         }
     }
     survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
-    survey.read_segments(&**storage, headers)?;
+    let moved = match is_refused {
+        true => aside(storage, &quarantine, survey.store, &found, &options.policy)?,
+        false => Aside::default(),
+    };
+    survey.proven = survey.proven.max(moved.proven);
+    survey.findings.extend(moved.findings);
+    survey.copies = moved.copies;
+    found.extend(moved.segments);
+    survey.read_segments(&**storage, found)?;
     survey.name_damage();
+    survey.name_misnamed();
+    (survey.aside, survey.segments) =
+        survey.segments.into_iter().partition(|segment| segment.path().starts_with(&quarantine));
     Ok(survey)
 }
 
-fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, DoctorError> {
+pub(super) fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, DoctorError> {
     Ok(match read_header(storage, path) {
         Ok(header) => Header::Read(header),
         Err(WalError::Damaged { offset, problem, .. }) => {
@@ -138,6 +202,16 @@ fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, DoctorError> 
         Err(WalError::Newer { problem, .. }) => Header::Bad(SegmentState::Newer { problem }),
         Err(error) => return Err(error.into()),
     })
+}
+
+/// The position of a snapshot, and whose it is if its header can be read.
+pub(super) fn store_and_position(
+    snapshots: &SnapshotStore,
+    last: Lsn,
+    policy: &Policy,
+) -> Result<(Lsn, Option<StoreId>), DoctorError> {
+    let (report, store) = snapshot_of(snapshots, last, policy)?;
+    Ok((report.through, store))
 }
 
 /// The snapshot at a position, and whose it is if its header can be read.
@@ -191,7 +265,11 @@ impl Survey {
             return Ok(None);
         }
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
-        let text = read_all(&*file).map_err(DoctorError::io(&path, "read"))?;
+        let text = match read_all(&*file, NOTE_BYTES_MAX) {
+            // Whatever it is, it is no note.
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),
+            text => text.map_err(DoctorError::io(&path, "read"))?,
+        };
         let noted = std::str::from_utf8(&text).ok().and_then(|text| {
             let number = u128::from_str_radix(text.trim(), 16).ok()?;
             Some(StoreId(number.to_be_bytes()))
@@ -202,25 +280,30 @@ impl Survey {
         Ok(noted)
     }
 
-    fn read_segments(
-        &mut self,
-        storage: &dyn Storage,
-        headers: BTreeMap<u64, (Header, PathBuf)>,
-    ) -> Result<(), DoctorError> {
-        let belongs = |number: u64| match headers.get(&number) {
-            Some((Header::Read(header), _)) => header.number == number && Some(header.store) == self.store,
-            _ => false,
+    fn read_segments(&mut self, storage: &dyn Storage, found: Vec<Found>) -> Result<(), DoctorError> {
+        // A number belongs to the file of that name, or else to the first one that says so.
+        let mut owners: BTreeMap<u64, (&Path, SegmentEnd)> = BTreeMap::new();
+        for file in &found {
+            let Some(header) = file.header_in(self.store) else { continue };
+            let claim = (file.path.as_path(), header.predecessor);
+            match header.number == file.named {
+                true => drop(owners.insert(header.number, claim)),
+                false => drop(owners.entry(header.number).or_insert(claim)),
+            }
+        }
+        let followed: BTreeMap<u64, SegmentEnd> =
+            owners.values().map(|(_, predecessor)| (predecessor.number, *predecessor)).collect();
+        let place = |file: &Found| {
+            let number = file.header_in(self.store)?.number;
+            (owners[&number].0 == file.path).then_some(number)
         };
-        let followed: BTreeMap<u64, SegmentEnd> = headers
-            .iter()
-            .filter(|(number, _)| belongs(**number))
-            .filter_map(|(_, (header, _))| match header {
-                Header::Read(header) => Some((header.predecessor.number, header.predecessor)),
-                Header::Bad(_) => None,
-            })
-            .collect();
+        let places: Vec<_> = found.iter().map(place).collect();
+        let mut files: Vec<_> = places.into_iter().zip(found).collect();
+        files.retain(|(place, file)| place.is_some() || !file.is_aside);
+        files.sort_by_key(|(place, file)| (place.unwrap_or(file.named), place.is_none()));
         let mut previous = None;
-        for (number, (header, path)) in headers {
+        for (place, file) in files {
+            let number = place.unwrap_or(file.named);
             if let Some(missing) = previous.map(|previous| previous + 1).filter(|next| *next < number) {
                 self.findings.push(match missing + 1 == number {
                     true => format!("segment {missing} is missing"),
@@ -228,7 +311,8 @@ impl Survey {
                 });
             }
             previous = Some(number);
-            let segment = self.read_segment(storage, number, header, path, followed.get(&number).copied())?;
+            let ends = place.and_then(|place| followed.get(&place).copied());
+            let segment = self.read_segment(storage, place, file, ends)?;
             self.segments.push(segment);
         }
         Ok(())
@@ -237,11 +321,11 @@ impl Survey {
     fn read_segment(
         &mut self,
         storage: &dyn Storage,
-        number: u64,
-        header: Header,
-        path: PathBuf,
+        place: Option<u64>,
+        Found { named, header, path, .. }: Found,
         ends: Option<SegmentEnd>,
     ) -> Result<Segment, DoctorError> {
+        let number = place.unwrap_or(named);
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
         let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
         drop(file);
@@ -255,9 +339,15 @@ impl Survey {
             }
             Header::Read(header) => header,
         };
-        let is_named_right = header.number == number;
-        let mut reader = SegmentReader::open(storage, &path)?;
-        let ends = ends.filter(|_| is_named_right);
+        let mut reader = match SegmentReader::open(storage, &path) {
+            // Longer than any segment: its header is believed, but nothing else is read.
+            Err(WalError::Damaged { offset, problem, .. }) => {
+                self.proven = self.proven.max(header.predecessor.last);
+                let state = SegmentState::Damaged { at: offset, problem, from: None, to: None };
+                return Ok(alone(report(Some(header.first), None, state)));
+            }
+            reader => reader?,
+        };
         let read = read_batches(&mut reader, ends, &mut |_, _| Ok(()))?;
         let to = read.good.last;
         self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
@@ -276,7 +366,7 @@ impl Survey {
         let at = read.good.len;
         let damaged = |problem| SegmentState::Damaged { at, problem, from: Some(to.next()), to: None };
         let state = match (read.stop, ends) {
-            _ if !is_named_right => SegmentState::Renamed { says: header.number },
+            _ if place.is_none() => SegmentState::Renamed { says: header.number },
             (Halt::Newer(problem), _) => SegmentState::Newer { problem },
             (_, Some(end)) if end == read.good => SegmentState::Sealed,
             (Halt::Stop(Stop::End), None) => SegmentState::Whole,
@@ -292,7 +382,7 @@ impl Survey {
             (Halt::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
             (Halt::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
         };
-        let segment_header = is_named_right.then_some(header);
+        let segment_header = place.map(|_| header);
         Ok(Segment {
             number,
             header: segment_header,
@@ -300,6 +390,22 @@ impl Survey {
             good: at,
             report: report(Some(header.first), Some(to), state),
         })
+    }
+
+    /// Which segments only lost their names. One that is damaged, too, is told as such first.
+    fn name_misnamed(&mut self) {
+        for segment in self.segments.iter_mut().filter(|segment| segment.is_misnamed()) {
+            let says = segment.number;
+            match segment.report.state {
+                SegmentState::Whole | SegmentState::Sealed | SegmentState::Torn { .. } => {
+                    segment.report.state = SegmentState::Renamed { says };
+                }
+                _ => {
+                    let path = segment.report.path.display();
+                    self.findings.push(format!("{path}: it says that it is segment {says}: was it renamed?"));
+                }
+            }
+        }
     }
 
     /// Now that everything was seen: which tails are damage, and how far damage reaches.
@@ -335,6 +441,14 @@ impl Survey {
             let (from, to) = (Some(next), Some(through));
             segment.report.state = SegmentState::Damaged { at, problem, from, to };
         }
+    }
+}
+
+/// A segment whose header was read before; none if it is longer than any.
+pub(super) fn open_segment(storage: &dyn Storage, path: &Path) -> Result<Option<SegmentReader>, DoctorError> {
+    match SegmentReader::open(storage, path) {
+        Err(WalError::Damaged { .. }) => Ok(None),
+        reader => Ok(Some(reader?)),
     }
 }
 
@@ -395,12 +509,10 @@ pub(super) fn visit_readable(
     after: Lsn,
     visit: &mut dyn FnMut(Lsn, Event),
 ) -> Result<(), DoctorError> {
-    for segment in &survey.segments {
-        let is_ours = segment.report.to.is_some();
-        if !is_ours {
-            continue;
-        }
-        let mut reader = SegmentReader::open(storage, segment.path())?;
+    let all = survey.segments.iter().chain(&survey.aside);
+    let ours = all.filter(|segment| segment.report.to.is_some()).map(Segment::path);
+    for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
+        let Some(mut reader) = open_segment(storage, path)? else { continue };
         let mut visit_later = |events: Vec<(Lsn, Event)>| {
             events.into_iter().filter(|(lsn, _)| *lsn > after).for_each(|(lsn, event)| visit(lsn, event));
         };
@@ -410,7 +522,7 @@ pub(super) fn visit_readable(
         })?;
         for batch in reader.batches_beyond() {
             // What cannot be decoded is counted as unreadable.
-            if let Ok(events) = decode(segment.path(), batch) {
+            if let Ok(events) = decode(path, batch) {
                 visit_later(events);
             }
         }

@@ -23,20 +23,29 @@ impl JobTable {
 
     fn check_counts(&self, broken: &mut Vec<String>) {
         let mut counts = Counts::default();
-        let mut by_queue = vec![Counts::default(); self.counts_by_queue.len()];
+        let mut by_queue = vec![Counts::default(); self.queues.len()];
+        let mut digest = 0_u64;
         for job in self.jobs.iter().flatten() {
             *counts.of_mut(job.state.status()) += 1;
             *by_queue[job.queue.0 as usize].of_mut(job.state.status()) += 1;
+            digest = digest.wrapping_add(digest::of(job, self.queues.get(job.queue).digest));
         }
-        let digest = self.jobs.iter().flatten().map(digest::of).fold(0, u64::wrapping_add);
+        for (_, _, queue) in self.queues.iter().filter(|(_, _, queue)| queue.paused) {
+            digest = digest.wrapping_add(digest::of_paused(queue.digest));
+        }
         if digest != self.digest {
             broken.push(format!("the state sums up to {digest:016x}, not to {:016x}", self.digest));
         }
         if counts != self.counts {
             broken.push(format!("counters say {:?}, the jobs {counts:?}", self.counts));
         }
-        if by_queue != self.counts_by_queue {
-            broken.push(format!("counters by queue say {:?}, the jobs {by_queue:?}", self.counts_by_queue));
+        for ((_, name, queue), counted) in self.queues.iter().zip(by_queue) {
+            if counted != queue.counts {
+                broken.push(format!("counters of queue {name} say {:?}, the jobs {counted:?}", queue.counts));
+            }
+            if queue.paused && !queue.exists {
+                broken.push(format!("queue {name} is paused, but does not exist"));
+            }
         }
     }
 
@@ -79,7 +88,7 @@ impl JobTable {
                 }
             }
         };
-        expect("line", pending, &|state| *state == JobState::Pending);
+        expect("line", pending, &|state| state.status() == Status::Pending);
         expect("waiting", waiting, &|state| state.due().is_some());
         expect("leases", leases, &|state| state.status() == Status::InFlight);
         for status in FINISHED {

@@ -1,10 +1,13 @@
 //! What can be asked of the job table, and how it says no.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::job::Failure;
+use super::failure::Failure;
+use super::job::Exhausted;
 use super::payload::Payload;
-use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use super::policy::Backoff;
+use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
 
 /// A job as its producer describes it.
 #[derive(Clone, Debug)]
@@ -25,6 +28,16 @@ pub struct JobSpec {
     pub timeout: Option<Duration>,
     /// How many more runs after a failed one; the policy's when absent.
     pub max_retry: Option<u32>,
+    /// The pauses between them.
+    pub backoff: Backoff,
+    /// What becomes of it when they have all failed.
+    pub exhausted: Exhausted,
+    /// Travels with the job; beaver does not read it.
+    pub custom: Option<Payload>,
+    /// How many lines of a backtrace the producer would like to see; a hint for workers.
+    pub backtrace_lines: u32,
+    /// Whether a completed job of this id gives way to it, instead of being taken for it.
+    pub replaces_completed: bool,
 }
 
 impl JobSpec {
@@ -40,6 +53,11 @@ impl JobSpec {
             start: Start::Now,
             timeout: None,
             max_retry: None,
+            backoff: Backoff::default(),
+            exhausted: Exhausted::default(),
+            custom: None,
+            backtrace_lines: 0,
+            replaces_completed: false,
         }
     }
 }
@@ -52,7 +70,12 @@ impl JobSpec {
     #[must_use]
     pub fn weight(&self) -> usize {
         let names = self.queue.as_str().len() + self.kind.as_str().len();
-        self.payload.as_str().len() + names + self.id.as_ref().map_or(0, JobId::text_len) + OVERHEAD_BYTES
+        let custom = self.custom.as_ref().map_or(0, |custom| custom.as_str().len());
+        self.payload.as_str().len()
+            + custom
+            + names
+            + self.id.as_ref().map_or(0, JobId::text_len)
+            + OVERHEAD_BYTES
     }
 }
 
@@ -76,6 +99,13 @@ pub enum Command {
     Dispatch {
         /// Who takes it.
         worker: WorkerId,
+    },
+    /// A remote worker takes the next job of the first of these queues that has one.
+    Reserve {
+        /// In the order in which it wants them.
+        queues: Arc<[QueueName]>,
+        /// Who takes it.
+        worker: RemoteName,
     },
     /// The holder of the lease reports success.
     Ack {
@@ -122,6 +152,43 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
+    /// A waiting or dead job becomes pending, whatever it waits for.
+    RunNow {
+        /// The job.
+        job: JobId,
+    },
+    /// A waiting job is declared dead.
+    Kill {
+        /// The job.
+        job: JobId,
+    },
+    /// It disappears without a trace.
+    Discard {
+        /// The job.
+        job: JobId,
+    },
+    /// A waiting or dead job goes to another queue; a pending one to its end.
+    Move {
+        /// The job.
+        job: JobId,
+        /// Where to.
+        queue: QueueName,
+    },
+    /// Nobody gets a job of this queue any more.
+    Pause {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The reverse.
+    Resume {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The queue is not known any more, until it is used again.
+    RemoveQueue {
+        /// The queue.
+        queue: QueueName,
+    },
     /// Waiting jobs (scheduled, retrying) whose moment has come become pending.
     Promote,
     /// Finished jobs beyond their retention are forgotten.
@@ -145,6 +212,14 @@ pub enum Rejection {
         /// The token that was presented.
         token: Token,
     },
+    /// It is not in flight at the remote worker that reports on it.
+    #[error("job {job} is not held by {worker}: its lease ended or was given to another worker")]
+    NotHeld {
+        /// The job.
+        job: JobId,
+        /// Who reports.
+        worker: RemoteName,
+    },
     /// It has already ended.
     #[error("job {job} is already {status}")]
     Finished {
@@ -152,6 +227,22 @@ pub enum Rejection {
         job: JobId,
         /// How it ended.
         status: &'static str,
+    },
+    /// It is in a state in which that cannot be done.
+    #[error("job {job} is {status}: it cannot {action}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        status: &'static str,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// There are as many queues as can be told apart.
+    #[error("there are {queues_max} queues already: use one of them, or remove some")]
+    TooManyQueues {
+        /// What is allowed.
+        queues_max: usize,
     },
     /// The payload is larger than the policy allows.
     #[error("payload has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)")]
@@ -192,7 +283,10 @@ impl Rejection {
         match self {
             Rejection::NotFound { .. } => "not_found",
             Rejection::StaleToken { .. } => "stale_token",
+            Rejection::NotHeld { .. } => "not_held",
             Rejection::Finished { .. } => "finished",
+            Rejection::WrongState { .. } => "wrong_state",
+            Rejection::TooManyQueues { .. } => "too_many_queues",
             Rejection::PayloadTooLarge { .. } => "payload_too_large",
             Rejection::RequestTooLarge { .. } => "request_too_large",
             Rejection::QueueFull { .. } => "queue_full",

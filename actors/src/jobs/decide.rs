@@ -2,11 +2,14 @@
 
 use super::command::{Command, JobSpec, Rejection, Start};
 use super::event::{Change, Event, NewJob};
-use super::job::{Failure, FailureKind, Job, Status};
+use super::failure::{Failure, FailureKind};
+use super::job::{Exhausted, Job, JobState, Status};
 use super::payload::Payload;
 use super::policy::{Retention, millis};
+use super::queues::QUEUES_MAX;
 use super::table::{FINISHED, JobTable, finished_index};
-use crate::ids::{Attempt, JobId, Lsn, Timestamp, Token, WorkerId};
+use crate::bugs::{self, Bug};
+use crate::ids::{Attempt, Holder, JobId, Lsn, QueueName, RemoteName, Timestamp, Token, WorkerId};
 
 /// One `Promote` moves at most so many jobs, so that a million equal moments do not stop the queue.
 const PROMOTED_AT_ONCE_MAX: usize = 10_000;
@@ -18,8 +21,8 @@ const FORGET_PAUSE_MS: u64 = 1_000;
 impl JobTable {
     /// What `command` leads to: an event to log and apply, nothing (`None`), or a rejection.
     ///
-    /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`), nothing is due
-    /// (`Promote`, `Forget`).
+    /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`, `Reserve`), nothing is due
+    /// (`Promote`, `Forget`), it is so already (`Pause`, `Resume`, `RemoveQueue`, `Move`).
     ///
     /// # Errors
     /// A [`Rejection`] that the caller can act on.
@@ -43,8 +46,8 @@ impl JobTable {
             Command::Requeue { job, token, failure, counts } => {
                 let held = self.held_under(&job, token)?;
                 Some(match (counts && out_of_attempts(held)) || cannot_count_on(held) {
-                    true => Change::Dead { job, token, failure, result: None },
-                    false => Change::Requeue { job, token, failure },
+                    true => end_of(held, job, token, failure, None),
+                    false => Change::Requeue { job, token, failure, counted: counts },
                 })
             }
             Command::Extend { job, token, by_ms } => {
@@ -59,6 +62,28 @@ impl JobTable {
                 }
                 Some(Change::Cancel { job })
             }
+            Command::Reserve { queues, worker } => self.decide_reserve(&queues, worker, now),
+            Command::RunNow { job } => {
+                self.expect_status(&job, Status::can_run_now, "be made pending")?;
+                Some(Change::RunNow { job })
+            }
+            Command::Kill { job } => {
+                self.expect_status(&job, Status::can_be_killed, "be declared dead")?;
+                Some(Change::Kill { job })
+            }
+            Command::Discard { job } => {
+                self.find(&job)?;
+                Some(Change::Discard { job })
+            }
+            Command::Move { job, queue } => {
+                self.admit_queue(&queue)?;
+                let found = self.expect_status(&job, Status::can_be_moved, "go to another queue")?;
+                let is_there = *self.queues.name(found.queue) == queue;
+                (!is_there).then_some(Change::Move { job, queue })
+            }
+            Command::Pause { queue } => self.is_paused(&queue, false).then_some(Change::Pause { queue }),
+            Command::Resume { queue } => self.is_paused(&queue, true).then_some(Change::Resume { queue }),
+            Command::RemoveQueue { queue } => self.has_queue(&queue).then_some(Change::RemoveQueue { queue }),
             Command::Promote => self.decide_promote(now),
             Command::Forget => self.decide_forget(now),
         };
@@ -89,6 +114,17 @@ impl JobTable {
         }
     }
 
+    /// Whether there may be a queue of this name; asked once for every job of a request, before the first.
+    ///
+    /// # Errors
+    /// [`Rejection::TooManyQueues`].
+    pub fn admit_queue(&self, queue: &QueueName) -> Result<(), Rejection> {
+        match self.queues.len() < QUEUES_MAX || self.queues.find(queue).is_some() {
+            true => Ok(()),
+            false => Err(Rejection::TooManyQueues { queues_max: QUEUES_MAX }),
+        }
+    }
+
     fn decide_enqueue(
         &self,
         spec: JobSpec,
@@ -101,7 +137,11 @@ impl JobTable {
             None => self.generate_id(now, dice),
         };
         let existing = self.slot_of(&id).map(|slot| self.job(slot).state.status());
-        if existing.is_some_and(|status| !status.is_finished() || status == Status::Completed) {
+        let stays = |status: Status| match status {
+            Status::Completed => !spec.replaces_completed,
+            status => !status.is_finished(),
+        };
+        if existing.is_some_and(stays) {
             return Ok(None);
         }
         let run_at = match spec.start {
@@ -119,6 +159,10 @@ impl JobTable {
             run_at: run_at.filter(|run_at| *run_at > now),
             timeout_ms: millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1),
             max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
+            backoff: spec.backoff,
+            exhausted: spec.exhausted,
+            custom: spec.custom,
+            backtrace_lines: spec.backtrace_lines,
         }))))
     }
 
@@ -142,6 +186,17 @@ impl JobTable {
         })
     }
 
+    fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Change> {
+        let first = |name| self.ready.first_in(self.queues.find(name)?);
+        let job = self.job(queues.iter().find_map(first)?);
+        Some(Change::Reserve {
+            job: job.id.clone(),
+            worker,
+            attempt: Attempt(job.attempt.0.saturating_add(1)),
+            deadline: now.plus_ms(job.timeout_ms),
+        })
+    }
+
     fn decide_fail(
         &self,
         job: JobId,
@@ -153,9 +208,10 @@ impl JobTable {
     ) -> Result<Change, Rejection> {
         let held = self.held_under(&job, token)?;
         if out_of_attempts(held) {
-            return Ok(Change::Dead { job, token, failure, result });
+            return Ok(end_of(held, job, token, failure, result));
         }
-        let delay_ms = self.policy.retry_delay_ms(held.attempt.0, dice).max(1);
+        let failed = held.failed().saturating_add(1);
+        let delay_ms = self.policy.retry_delay_ms(held.backoff(), failed, dice).max(1);
         let retry_at = now.plus_ms(delay_ms);
         Ok(match failure.kind {
             FailureKind::Timeout => Change::Timeout { job, token, failure, retry_at, result },
@@ -238,6 +294,48 @@ impl JobTable {
         }
     }
 
+    fn expect_status(
+        &self,
+        job: &JobId,
+        fits: fn(Status) -> bool,
+        action: &'static str,
+    ) -> Result<&Job, Rejection> {
+        let found = self.find(job)?;
+        let status = found.state.status();
+        match fits(status) {
+            true => Ok(found),
+            false => Err(Rejection::WrongState { job: job.clone(), status: status.as_str(), action }),
+        }
+    }
+
+    /// Whether there is such a queue, and it is, or is not, paused.
+    fn is_paused(&self, name: &QueueName, paused: bool) -> bool {
+        let state = self.queues.find(name).map(|key| self.queues.get(key));
+        state.is_some_and(|state| state.is_there() && state.paused == paused)
+    }
+
+    /// The lease under which a remote worker holds a job; `token` says which one it means, if it knows.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], [`Rejection::Finished`], [`Rejection::NotHeld`].
+    pub fn held_by(&self, id: &JobId, worker: &RemoteName, token: Option<Token>) -> Result<Token, Rejection> {
+        let job = self.find(id)?;
+        match &job.state {
+            JobState::InFlight(lease) => {
+                let is_theirs = matches!(&lease.holder, Holder::Remote(name) if name == worker);
+                let is_meant = token.is_none_or(|token| token == lease.token);
+                match (is_theirs && is_meant) || bugs::has(Bug::NoTokenCheck) {
+                    true => Ok(lease.token),
+                    false => Err(Rejection::NotHeld { job: id.clone(), worker: worker.clone() }),
+                }
+            }
+            state if state.status().is_finished() => {
+                Err(Rejection::Finished { job: id.clone(), status: state.status().as_str() })
+            }
+            _ => Err(Rejection::NotHeld { job: id.clone(), worker: worker.clone() }),
+        }
+    }
+
     fn held_under(&self, id: &JobId, token: Token) -> Result<&Job, Rejection> {
         let job = self.find(id)?;
         match (&job.state, job.lease_under(token)) {
@@ -250,8 +348,17 @@ impl JobTable {
     }
 }
 
+/// Whether one more failed attempt is the last.
 fn out_of_attempts(job: &Job) -> bool {
-    job.attempt.0 > job.max_retry || cannot_count_on(job)
+    job.failed() >= job.max_retry || cannot_count_on(job)
+}
+
+/// How a job ends whose last attempt failed.
+fn end_of(held: &Job, job: JobId, token: Token, failure: Failure, result: Option<Payload>) -> Change {
+    match held.exhausted {
+        Exhausted::Dead => Change::Dead { job, token, failure, result },
+        Exhausted::Drop => Change::Drop { job, token, failure, result },
+    }
 }
 
 /// Attempts never decrease and never stand still; at the end of what the number can hold, there is no next one.

@@ -1,9 +1,13 @@
 //! What can happen. An event is a fact: everything that was decided is in it, so that applying it needs
 //! no clock and no dice. How events look on disk is written in [`crate::wal::codec`].
 
-use super::job::Failure;
+use super::failure::Failure;
+use super::job::Exhausted;
 use super::payload::Payload;
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use super::policy::Backoff;
+use crate::ids::{
+    Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
+};
 
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,14 @@ pub struct NewJob {
     pub timeout_ms: u64,
     /// How many more runs after a failed one.
     pub max_retry: u32,
+    /// The pauses between them.
+    pub backoff: Backoff,
+    /// What becomes of it when they have all failed.
+    pub exhausted: Exhausted,
+    /// Travels with the job unread.
+    pub custom: Option<Payload>,
+    /// How many lines of a backtrace its producer would like to see.
+    pub backtrace_lines: u32,
 }
 
 /// What happened.
@@ -46,6 +58,17 @@ pub enum Change {
         job: JobId,
         /// Who runs it.
         worker: WorkerId,
+        /// Which run this is.
+        attempt: Attempt,
+        /// When the lease expires.
+        deadline: Timestamp,
+    },
+    /// A remote worker was given the lease; the event's position is the token.
+    Reserve {
+        /// The job.
+        job: JobId,
+        /// Who runs it.
+        worker: RemoteName,
         /// Which run this is.
         attempt: Attempt,
         /// When the lease expires.
@@ -94,9 +117,22 @@ pub enum Change {
         token: Token,
         /// Why it ended.
         failure: Failure,
+        /// Whether the attempt counts against `max_retry`.
+        counted: bool,
     },
     /// The attempt failed and was the last.
     Dead {
+        /// The job.
+        job: JobId,
+        /// The lease it was run under.
+        token: Token,
+        /// What went wrong.
+        failure: Failure,
+        /// What the attempt leaves behind all the same, such as its output.
+        result: Option<Payload>,
+    },
+    /// The attempt failed and was the last, and nobody wants to see the job again.
+    Drop {
         /// The job.
         job: JobId,
         /// The lease it was run under.
@@ -120,6 +156,43 @@ pub enum Change {
         /// The job.
         job: JobId,
     },
+    /// It waited, and was declared dead.
+    Kill {
+        /// The job.
+        job: JobId,
+    },
+    /// It waited or was dead, and became pending.
+    RunNow {
+        /// The job.
+        job: JobId,
+    },
+    /// It disappeared.
+    Discard {
+        /// The job.
+        job: JobId,
+    },
+    /// It went to another queue; if it was pending, to its end.
+    Move {
+        /// The job.
+        job: JobId,
+        /// Where to.
+        queue: QueueName,
+    },
+    /// Nobody gets a job of this queue any more.
+    Pause {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Jobs of this queue are given out again.
+    Resume {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// This queue is not known any more, until it is used again; it is not paused either.
+    RemoveQueue {
+        /// The queue.
+        queue: QueueName,
+    },
     /// Every waiting job up to this one, in the order of (moment, number), became pending.
     ///
     /// One event for all that are due: a mark instead of a list keeps it small, and still tells for each job
@@ -132,8 +205,8 @@ pub enum Change {
     },
     /// What the state sums up to: see [`super::digest`]. Changes nothing.
     Digest {
-        /// The sum.
-        digest: u64,
+        /// The sum; none if it was made by the rules of an earlier version, which nobody can check any more.
+        digest: Option<u64>,
     },
     /// Finished jobs were forgotten: of each status those that ended up to a position.
     Forget {
@@ -153,11 +226,20 @@ impl Change {
         match self {
             Change::Enqueue(_) => "ENQUEUE",
             Change::Dispatch { .. } => "DISPATCH",
+            Change::Reserve { .. } => "RESERVE",
             Change::Ack { .. } => "ACK",
             Change::Retry { .. } => "RETRY",
             Change::Timeout { .. } => "TIMEOUT",
             Change::Requeue { .. } => "REQUEUE",
             Change::Dead { .. } => "DEAD",
+            Change::Drop { .. } => "DROP",
+            Change::Kill { .. } => "KILL",
+            Change::RunNow { .. } => "RUN_NOW",
+            Change::Discard { .. } => "DISCARD",
+            Change::Move { .. } => "MOVE",
+            Change::Pause { .. } => "PAUSE",
+            Change::Resume { .. } => "RESUME",
+            Change::RemoveQueue { .. } => "REMOVE_QUEUE",
             Change::Extend { .. } => "EXTEND",
             Change::Cancel { .. } => "CANCEL",
             Change::Promote { .. } => "PROMOTE",
@@ -172,14 +254,25 @@ impl Change {
         match self {
             Change::Enqueue(new) => Some(&new.id),
             Change::Dispatch { job, .. }
+            | Change::Reserve { job, .. }
             | Change::Ack { job, .. }
             | Change::Retry { job, .. }
             | Change::Timeout { job, .. }
             | Change::Requeue { job, .. }
             | Change::Dead { job, .. }
+            | Change::Drop { job, .. }
             | Change::Extend { job, .. }
+            | Change::Kill { job }
+            | Change::RunNow { job }
+            | Change::Discard { job }
+            | Change::Move { job, .. }
             | Change::Cancel { job } => Some(job),
-            Change::Promote { .. } | Change::Forget { .. } | Change::Digest { .. } => None,
+            Change::Pause { .. }
+            | Change::Resume { .. }
+            | Change::RemoveQueue { .. }
+            | Change::Promote { .. }
+            | Change::Forget { .. }
+            | Change::Digest { .. } => None,
         }
     }
 }

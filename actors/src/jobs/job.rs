@@ -3,52 +3,67 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Change;
+use super::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use super::names::{KindKey, QueueKey};
 use super::payload::Payload;
+use super::policy::Backoff;
 use crate::bugs::{self, Bug};
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
-
-/// How many of a job's last failed attempts are kept with it.
-pub const FAILURES_KEPT: usize = 5;
-/// Longest failure message that is kept, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 4096;
+use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token};
 
 /// Where a job is in its life. Data that means nothing in a state is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// Waits for a worker. Entered by `Enqueue`, by `Promote`, or by `Requeue` when a lease ended without a verdict.
-    Pending,
-    /// Waits for its first moment. Entered by `Enqueue` with a start in the future, left by `Promote` or `Cancel`.
+    /// Waits for a worker. Entered by `Enqueue`, by `Promote`, by `RunNow`, or by `Requeue` when a lease ended without
+    /// a verdict.
+    Pending {
+        /// When it joined the pending jobs.
+        since: Timestamp,
+    },
+    /// Waits for its first moment. Entered by `Enqueue` with a start in the future, left by `Promote`, `RunNow`,
+    /// `Kill` or `Cancel`.
     Scheduled {
         /// Not before this moment.
         run_at: Timestamp,
     },
-    /// One worker holds the lease. Left by `Ack`, `Retry`, `Timeout`, `Requeue`, `Dead` or `Cancel`.
-    InFlight(Lease),
-    /// Waits after a failed attempt. Entered by `Retry` and `Timeout`, left by `Promote` or `Cancel`.
+    /// One worker holds the lease. Left by `Ack`, `Retry`, `Timeout`, `Requeue`, `Dead`, `Drop` or `Cancel`.
+    InFlight(Box<Lease>),
+    /// Waits after a failed attempt. Entered by `Retry` and `Timeout`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
     Retrying {
         /// Not before this moment.
         retry_at: Timestamp,
     },
     /// Succeeded. Left only by being forgotten.
     Completed(Finish),
-    /// Out of attempts. Left only by being forgotten.
+    /// Out of attempts, or killed. Left by `RunNow`, or by being forgotten.
     Dead(Finish),
-    /// Withdrawn. Left only by being forgotten.
+    /// Withdrawn, or failed for good with the wish to be dropped then. Left only by being forgotten.
     Cancelled(Finish),
 }
 
 /// The right of one worker to one job until a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Who holds it.
-    pub worker: WorkerId,
+    pub holder: Holder,
     /// Names it; larger than that of any lease before.
     pub token: Token,
     /// When it began.
     pub since: Timestamp,
     /// When it expires.
     pub deadline: Timestamp,
+    /// When the job had joined the pending jobs.
+    pub pending_since: Timestamp,
+}
+
+/// What becomes of a job whose last attempt failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exhausted {
+    /// It is dead, until its retention is over.
+    #[default]
+    Dead,
+    /// It is cancelled: nobody wants to see it again.
+    Drop,
 }
 
 /// When and where in the log a job ended.
@@ -106,10 +121,28 @@ impl Status {
         }
     }
 
-    /// Whether a job in it will never run again.
+    /// Whether a job in it will never run again, unless somebody asks for it.
     #[must_use]
     pub fn is_finished(self) -> bool {
         matches!(self, Status::Completed | Status::Dead | Status::Cancelled)
+    }
+
+    /// Whether a job in it can be declared dead: it waits.
+    #[must_use]
+    pub fn can_be_killed(self) -> bool {
+        matches!(self, Status::Pending | Status::Scheduled | Status::Retrying)
+    }
+
+    /// Whether a job in it can be made pending at once: it waits for a moment, or is dead.
+    #[must_use]
+    pub fn can_run_now(self) -> bool {
+        matches!(self, Status::Scheduled | Status::Retrying | Status::Dead)
+    }
+
+    /// Whether a job in it can go to another queue: it waits, or is dead.
+    #[must_use]
+    pub fn can_be_moved(self) -> bool {
+        self.can_be_killed() || self == Status::Dead
     }
 }
 
@@ -118,7 +151,7 @@ impl JobState {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            JobState::Pending => Status::Pending,
+            JobState::Pending { .. } => Status::Pending,
             JobState::Scheduled { .. } => Status::Scheduled,
             JobState::InFlight(_) => Status::InFlight,
             JobState::Retrying { .. } => Status::Retrying,
@@ -149,73 +182,6 @@ impl JobState {
     }
 }
 
-/// Why an attempt did not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The handler said so.
-    Error,
-    /// The handler panicked.
-    Panic,
-    /// It ran longer than its timeout, or its lease expired.
-    Timeout,
-    /// The worker or the server ended while it ran.
-    Lost,
-}
-
-impl FailureKind {
-    /// As it is written on disk.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            FailureKind::Error => 0,
-            FailureKind::Panic => 1,
-            FailureKind::Timeout => 2,
-            FailureKind::Lost => 3,
-        }
-    }
-
-    /// The reverse of [`FailureKind::number`].
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<FailureKind> {
-        let all = [FailureKind::Error, FailureKind::Panic, FailureKind::Timeout, FailureKind::Lost];
-        all.into_iter().find(|kind| kind.number() == number)
-    }
-}
-
-/// One attempt that did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What sort.
-    pub kind: FailureKind,
-    /// In the handler's words, at most [`MESSAGE_BYTES_MAX`] bytes.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure with its message cut to what is kept.
-    #[must_use]
-    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        let mut message = message.into();
-        if message.len() > MESSAGE_BYTES_MAX {
-            let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
-            message.truncate(end);
-        }
-        Failure { kind, message }
-    }
-}
-
-/// A failed attempt as it is kept with its job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedAttempt {
-    /// Which run.
-    pub attempt: Attempt,
-    /// When it ended.
-    pub at: Timestamp,
-    /// Why.
-    pub failure: Failure,
-}
-
 /// A job as the table holds it. What most jobs do not have is behind one pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
@@ -227,22 +193,40 @@ pub(crate) struct Job {
     pub queue: QueueKey,
     pub kind: KindKey,
     pub priority: Priority,
+    pub exhausted: Exhausted,
+    pub backoff: BackoffKey,
     pub payload: Payload,
     pub timeout_ms: u64,
     pub max_retry: u32,
     pub attempt: Attempt,
     pub created_at: Timestamp,
     pub state: JobState,
-    pub past: Option<Box<Past>>,
+    pub rare: Option<Box<Rare>>,
 }
 
-/// What a job has behind it.
+/// Which back-off a job has, in one byte: those with numbers of their own keep them in [`Rare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackoffKey {
+    Server,
+    Quartic,
+    Own,
+}
+
+/// What most jobs do not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(crate) struct Rare {
     /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`].
     pub failures: Vec<FailedAttempt>,
+    /// How many attempts failed that count against `max_retry`.
+    pub failed: u32,
     /// What the last attempt that had something to say left behind.
     pub result: Option<Payload>,
+    /// For [`BackoffKey::Own`].
+    pub backoff: Backoff,
+    /// What travels with the job unread.
+    pub custom: Option<Payload>,
+    /// How much of a backtrace its producer would like to see.
+    pub backtrace_lines: u32,
 }
 
 /// An event does not fit the job it names: the log and the state disagree, which only damage or a bug can cause.
@@ -274,11 +258,10 @@ impl Job {
         };
         match change {
             Change::Dispatch { worker, attempt, deadline, .. } => {
-                if self.state != JobState::Pending || attempt <= self.attempt {
-                    return Err(misfit(self));
-                }
-                self.attempt = attempt;
-                self.state = JobState::InFlight(Lease { worker, token: Token(lsn.0), since: at, deadline });
+                self.lease(lsn, at, Holder::Local(worker), attempt, deadline).ok_or_else(|| misfit(self))?;
+            }
+            Change::Reserve { worker, attempt, deadline, .. } => {
+                self.lease(lsn, at, Holder::Remote(worker), attempt, deadline).ok_or_else(|| misfit(self))?;
             }
             Change::Ack { token, result, .. } => {
                 self.leave_lease(token).ok_or_else(|| misfit(self))?;
@@ -288,25 +271,31 @@ impl Job {
             Change::Retry { token, failure, retry_at, result, .. }
             | Change::Timeout { token, failure, retry_at, result, .. } => {
                 self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure);
+                self.remember(at, failure, Some(retry_at), true);
                 self.keep_result(result);
                 self.state = JobState::Retrying { retry_at };
             }
-            Change::Requeue { token, failure, .. } => {
+            Change::Requeue { token, failure, counted, .. } => {
                 self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure);
+                self.remember(at, failure, None, counted);
                 // Its place in line stays: it was there before those that came while it ran.
-                self.state = JobState::Pending;
+                self.state = JobState::Pending { since: at };
             }
             Change::Dead { token, failure, result, .. } => {
                 self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure);
+                self.remember(at, failure, None, true);
                 self.keep_result(result);
                 self.state = JobState::Dead(Finish { at, lsn });
             }
+            Change::Drop { token, failure, result, .. } => {
+                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.remember(at, failure, None, true);
+                self.keep_result(result);
+                self.state = JobState::Cancelled(Finish { at, lsn });
+            }
             Change::Extend { token, deadline, .. } => {
-                let lease = *self.lease_under(token).ok_or_else(|| misfit(self))?;
-                self.state = JobState::InFlight(Lease { deadline, ..lease });
+                let lease = self.lease_under(token).ok_or_else(|| misfit(self))?;
+                self.state = JobState::InFlight(Box::new(Lease { deadline, ..lease.clone() }));
             }
             Change::Cancel { .. } => {
                 if self.state.status().is_finished() {
@@ -314,14 +303,61 @@ impl Job {
                 }
                 self.state = JobState::Cancelled(Finish { at, lsn });
             }
+            Change::Kill { .. } => {
+                if !self.state.status().can_be_killed() {
+                    return Err(misfit(self));
+                }
+                self.state = JobState::Dead(Finish { at, lsn });
+            }
+            Change::RunNow { .. } => {
+                if !self.state.status().can_run_now() {
+                    return Err(misfit(self));
+                }
+                self.order = lsn;
+                self.state = JobState::Pending { since: at };
+            }
+            Change::Move { .. } => {
+                // The caller has changed the queue: here it is a name, there it is a number.
+                if !self.state.status().can_be_moved() {
+                    return Err(misfit(self));
+                }
+                if let JobState::Pending { since } = &mut self.state {
+                    (self.order, *since) = (lsn, at);
+                }
+            }
             Change::Promote { .. } => {
                 self.state.due().ok_or_else(|| misfit(self))?;
                 self.order = lsn;
-                self.state = JobState::Pending;
+                self.state = JobState::Pending { since: at };
             }
-            Change::Enqueue(_) | Change::Forget { .. } | Change::Digest { .. } => return Err(misfit(self)),
+            Change::Enqueue(_)
+            | Change::Discard { .. }
+            | Change::Forget { .. }
+            | Change::Pause { .. }
+            | Change::Resume { .. }
+            | Change::RemoveQueue { .. }
+            | Change::Digest { .. } => return Err(misfit(self)),
         }
         Ok(())
+    }
+
+    fn lease(
+        &mut self,
+        lsn: Lsn,
+        at: Timestamp,
+        holder: Holder,
+        attempt: Attempt,
+        deadline: Timestamp,
+    ) -> Option<()> {
+        let JobState::Pending { since: pending_since } = self.state else { return None };
+        if attempt <= self.attempt {
+            return None;
+        }
+        self.attempt = attempt;
+        let token = Token(lsn.0);
+        self.state =
+            JobState::InFlight(Box::new(Lease { holder, token, since: at, deadline, pending_since }));
+        Some(())
     }
 
     /// The lease, if `token` names the one that the job is held under.
@@ -338,16 +374,40 @@ impl Job {
 
     fn keep_result(&mut self, result: Option<Payload>) {
         if result.is_some() {
-            self.past.get_or_insert_default().result = result;
+            self.rare.get_or_insert_default().result = result;
         }
     }
 
-    fn remember(&mut self, at: Timestamp, failure: Failure) {
-        let past = self.past.get_or_insert_default();
-        if past.failures.len() == FAILURES_KEPT {
-            past.failures.remove(0);
+    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
+        let rare = self.rare.get_or_insert_default();
+        rare.failed = rare.failed.saturating_add(u32::from(counted));
+        if rare.failures.len() == FAILURES_KEPT {
+            rare.failures.remove(0);
         }
-        past.failures.push(FailedAttempt { attempt: self.attempt, at, failure });
+        rare.failures.push(FailedAttempt { attempt: self.attempt, at, next_at, failure });
+    }
+
+    /// When it last joined the pending jobs, while it is one of them or runs.
+    pub fn pending_since(&self) -> Option<Timestamp> {
+        match &self.state {
+            JobState::Pending { since } => Some(*since),
+            JobState::InFlight(lease) => Some(lease.pending_since),
+            _ => None,
+        }
+    }
+
+    /// How many attempts failed that count against `max_retry`.
+    pub fn failed(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.failed)
+    }
+
+    /// The pauses between its attempts.
+    pub fn backoff(&self) -> Backoff {
+        match self.backoff {
+            BackoffKey::Server => Backoff::Server,
+            BackoffKey::Quartic => Backoff::Quartic,
+            BackoffKey::Own => self.rare.as_ref().map_or(Backoff::Server, |rare| rare.backoff),
+        }
     }
 }
 
@@ -366,18 +426,27 @@ pub struct JobView {
     pub priority: Priority,
     /// How often it was started.
     pub attempt: Attempt,
+    /// How many attempts failed that count against `max_retry`; an orderly stop of the server does not.
+    pub failed: u32,
     /// How many more runs it gets after a failed one.
     pub max_retry: u32,
+    /// The pauses between its attempts.
+    #[serde(skip_serializing_if = "Backoff::is_server")]
+    pub backoff: Backoff,
+    /// What becomes of it when they have all failed.
+    pub exhausted: Exhausted,
     /// Longest run of one attempt, in milliseconds.
     pub timeout_ms: u64,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// When it last joined the pending jobs; `created_at` before that.
+    pub enqueued_at: Timestamp,
     /// Scheduled or retrying: not before this moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
     /// In flight: who runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub worker: Option<WorkerId>,
+    pub worker: Option<Holder>,
     /// In flight: since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -395,6 +464,16 @@ pub struct JobView {
     /// What its last attempt left behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
-    /// What the producer gave.
+    /// What the producer gave for whoever reads it; beaver does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Payload>,
+    /// How many lines of a backtrace its producer would like to see; a hint for workers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub backtrace_lines: u32,
+    /// What the producer gave for the handler.
     pub payload: Payload,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

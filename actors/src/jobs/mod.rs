@@ -1,7 +1,7 @@
 //! The pure part: what a job is and how it changes. No actix, no tokio, no files, no clock, no dice of its own.
 //!
-//! Reading order: [`job`] (a job and its states), [`command`] (what can be asked), [`event`] (what can
-//! happen), [`table`] (decide and apply), `ready` and `list` (the indexes), [`policy`] (the numbers).
+//! Reading order: [`job`] (a job and its states), [`failure`], [`command`] (what can be asked), [`event`] (what can
+//! happen), [`table`] (decide and apply; `view` is what it tells), [`queues`] (what is known of each), [`filter`] (sets of jobs), `ready` and `list` (the indexes), [`policy`] (the numbers).
 //!
 //! ```text
 //! Command --decide(&table, now, dice)--> Event --(logged)--> apply(&mut table) --> new state
@@ -10,22 +10,28 @@
 pub mod command;
 pub mod digest;
 pub mod event;
+pub mod failure;
 pub mod job;
 pub mod payload;
 pub mod policy;
 
 mod check;
 mod decide;
+pub mod filter;
 mod id_index;
 mod list;
 mod names;
+pub mod queues;
 mod ready;
 pub mod record;
 pub mod table;
+mod view;
 
 pub use command::{Command, JobSpec, Rejection, Start};
 pub use event::{Change, Event};
-pub use job::{Failure, FailureKind, JobState, JobView, Status};
+pub use failure::{Failure, FailureKind};
+pub use filter::Filter;
+pub use job::{Exhausted, JobState, JobView, Status};
 pub use payload::Payload;
-pub use policy::{Policy, Retention};
+pub use policy::{Backoff, Policy, Retention};
 pub use table::{Counts, JobTable};

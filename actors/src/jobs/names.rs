@@ -41,6 +41,13 @@ impl<N: Clone + Eq + Hash> Interner<N> {
         number
     }
 
+    pub fn find(&self, name: &N) -> Option<u32> {
+        match self.names.get(self.last as usize) == Some(name) {
+            true => Some(self.last),
+            false => self.numbers.get(name).copied(),
+        }
+    }
+
     pub fn name(&self, number: u32) -> &N {
         &self.names[number as usize]
     }

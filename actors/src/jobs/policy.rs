@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Rules of the queue that an operator can set.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -36,6 +38,40 @@ pub struct Retention {
     pub age: Duration,
 }
 
+/// The pauses between a job's attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Backoff {
+    /// As the server is set: [`Policy::retry_backoff`], doubling up to [`Policy::retry_backoff_max`].
+    #[default]
+    Server,
+    /// After the first failure 15 s, after the n-th (n - 1)⁴ + 15 s, and up to 29 n seconds more by the dice: what
+    /// workers of the work protocol expect; 25 retries take about three weeks.
+    Quartic,
+    /// Always the same.
+    Fixed {
+        /// In milliseconds.
+        delay_ms: u64,
+    },
+    /// Doubling.
+    Exponential {
+        /// After the first failure, in milliseconds.
+        first_ms: u64,
+        /// Never more than this, in milliseconds.
+        max_ms: u64,
+        /// How much of a pause the dice decide, in percent: 0 makes it exact, 100 draws from nothing to all of it.
+        jitter_percent: u8,
+    },
+}
+
+impl Backoff {
+    /// Whether the job leaves it to the server.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        *self == Backoff::Server
+    }
+}
+
 impl Default for Policy {
     fn default() -> Policy {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,18 +91,40 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Milliseconds to wait before the run after failed attempt number `attempt`.
+    /// Milliseconds to wait after a job's `failed`-th failure (from 1) before it runs again.
     ///
-    /// Exponential with "equal jitter": half of the delay is fixed, the other half is drawn, so that jobs which
-    /// failed together do not come back together
+    /// The server's own back-off is exponential with "equal jitter": half of the delay is fixed, the other half is
+    /// drawn, so that jobs which failed together do not come back together
     /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
     #[must_use]
-    pub fn retry_delay_ms(&self, attempt: u32, dice: &mut fastrand::Rng) -> u64 {
-        let doublings = attempt.saturating_sub(1).min(40);
-        let delay =
-            millis(self.retry_backoff).saturating_mul(1 << doublings).min(millis(self.retry_backoff_max));
-        delay / 2 + dice.u64(0..=delay - delay / 2)
+    pub fn retry_delay_ms(&self, backoff: Backoff, failed: u32, dice: &mut fastrand::Rng) -> u64 {
+        let before = failed.saturating_sub(1);
+        match backoff {
+            Backoff::Server => {
+                let full = doubled(millis(self.retry_backoff), before, millis(self.retry_backoff_max));
+                jittered(full, 50, dice)
+            }
+            Backoff::Quartic => {
+                let count = u64::from(before);
+                let seconds = count.saturating_pow(4).saturating_add(15);
+                let more = dice.u64(0..30) * (count + 1);
+                seconds.saturating_add(more).saturating_mul(1_000)
+            }
+            Backoff::Fixed { delay_ms } => delay_ms,
+            Backoff::Exponential { first_ms, max_ms, jitter_percent } => {
+                jittered(doubled(first_ms, before, max_ms), jitter_percent, dice)
+            }
+        }
     }
+}
+
+fn doubled(first_ms: u64, times: u32, max_ms: u64) -> u64 {
+    first_ms.saturating_mul(1 << times.min(40)).min(max_ms)
+}
+
+fn jittered(delay_ms: u64, percent: u8, dice: &mut fastrand::Rng) -> u64 {
+    let drawn = (u128::from(delay_ms) * u128::from(percent.min(100)) / 100) as u64;
+    delay_ms - drawn + dice.u64(0..=drawn)
 }
 
 /// A duration in milliseconds, as events store it.
@@ -84,9 +142,37 @@ mod tests {
         let mut dice = fastrand::Rng::with_seed(1);
         for (attempt, full) in [(1, 1_000), (2, 2_000), (5, 16_000), (30, 600_000), (u32::MAX, 600_000)] {
             for _ in 0..100 {
-                let delay = policy.retry_delay_ms(attempt, &mut dice);
+                let delay = policy.retry_delay_ms(Backoff::Server, attempt, &mut dice);
                 assert!((full / 2..=full).contains(&delay), "attempt {attempt}: {delay} ms");
             }
+        }
+    }
+
+    #[test]
+    fn the_work_protocols_pauses_grow_with_the_fourth_power() {
+        let policy = Policy::default();
+        let mut dice = fastrand::Rng::with_seed(2);
+        for (failed, least, most) in [(1, 15, 44), (2, 16, 74), (3, 31, 118), (25, 331_791, 332_516)] {
+            for _ in 0..100 {
+                let delay = policy.retry_delay_ms(Backoff::Quartic, failed, &mut dice);
+                assert!((least * 1_000..=most * 1_000).contains(&delay), "failure {failed}: {delay} ms");
+            }
+        }
+        assert!(policy.retry_delay_ms(Backoff::Quartic, u32::MAX, &mut dice) > 1 << 60);
+    }
+
+    #[test]
+    fn a_jobs_own_pauses_are_kept_to() {
+        let policy = Policy::default();
+        let mut dice = fastrand::Rng::with_seed(3);
+        let fixed = Backoff::Fixed { delay_ms: 250 };
+        assert_eq!(policy.retry_delay_ms(fixed, 9, &mut dice), 250);
+        let exact = Backoff::Exponential { first_ms: 100, max_ms: 1_000, jitter_percent: 0 };
+        let delays = [1, 2, 4, 5, 99].map(|failed| policy.retry_delay_ms(exact, failed, &mut dice));
+        assert_eq!(delays, [100, 200, 800, 1_000, 1_000]);
+        let drawn = Backoff::Exponential { first_ms: 100, max_ms: 1_000, jitter_percent: 20 };
+        for _ in 0..100 {
+            assert!((80..=100).contains(&policy.retry_delay_ms(drawn, 1, &mut dice)));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The pending jobs in line: first by priority, then first in, first out.
 //!
 //! A *lane* holds the pending jobs of one queue, kind and priority in the order in which they joined. The heads
-//! of a kind's lanes are sorted, so that the next job of a kind is found without looking at the others,
-//! however many jobs of kinds that nobody handles are waiting too.
+//! of a kind's lanes are sorted, so that a local worker's next job is found without looking at the others, however
+//! many jobs of kinds that nobody handles are waiting too; and so are the heads of a queue's lanes, for remote
+//! workers. Lanes of a paused queue are not among those of their kinds.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -30,7 +31,9 @@ pub(crate) fn place(job: &Job) -> Place {
 pub(crate) struct Ready {
     lanes: Vec<Lane>,
     numbers: HashMap<LaneKey, LaneNumber>,
-    kinds: Vec<Kind>,
+    kinds: Vec<Line>,
+    queues: Vec<Line>,
+    paused: Vec<bool>,
     /// Most jobs go to the lane of the one before.
     last: LaneNumber,
 }
@@ -39,12 +42,13 @@ pub(crate) struct Ready {
 struct Lane {
     key: LaneKey,
     list: List,
-    /// The rank under which the lane is in its kind's `heads`; none while it is empty.
+    /// The rank under which the lane is in the `heads` of its kind and of its queue; none while it is empty.
     rank: Option<Rank>,
 }
 
+/// The lanes of one kind, or of one queue.
 #[derive(Debug, Default)]
-struct Kind {
+struct Line {
     heads: BTreeSet<Rank>,
     len: u64,
 }
@@ -64,6 +68,7 @@ impl Ready {
             lane.list.insert_after(links, before, slot);
         }
         self.kinds[this.kind.0 as usize].len += 1;
+        self.queues[this.queue.0 as usize].len += 1;
         self.rank_again(number, job);
     }
 
@@ -73,6 +78,7 @@ impl Ready {
         let number = self.lane_of(this);
         self.lanes[number as usize].list.remove(links, slot);
         self.kinds[this.kind.0 as usize].len -= 1;
+        self.queues[this.queue.0 as usize].len -= 1;
         self.rank_again(number, job);
     }
 
@@ -80,6 +86,41 @@ impl Ready {
     pub fn first(&self, kinds: &[KindKey]) -> Option<Slot> {
         let best = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first()).min()?;
         self.lanes[best.2 as usize].list.head()
+    }
+
+    /// The job that is first in line in a queue, unless that is paused.
+    pub fn first_in(&self, queue: QueueKey) -> Option<Slot> {
+        let number = queue.0 as usize;
+        let best = self.queues.get(number).filter(|_| !self.paused[number])?.heads.first()?;
+        self.lanes[best.2 as usize].list.head()
+    }
+
+    /// The heads of a queue's lanes, paused or not.
+    pub fn heads_in(&self, queue: QueueKey) -> impl Iterator<Item = Slot> {
+        let heads = self.queues.get(queue.0 as usize).into_iter().flat_map(|line| &line.heads);
+        heads.filter_map(|rank| self.lanes[rank.2 as usize].list.head())
+    }
+
+    /// The pending jobs of a queue, lane by lane.
+    pub fn iter_in<'a>(&'a self, links: &'a [Links], queue: QueueKey) -> impl Iterator<Item = Slot> + 'a {
+        let heads = self.queues.get(queue.0 as usize).into_iter().flat_map(|line| &line.heads);
+        heads.flat_map(move |rank| self.lanes[rank.2 as usize].list.iter(links))
+    }
+
+    /// Takes a queue's jobs out of reach, or back.
+    pub fn set_paused(&mut self, queue: QueueKey, paused: bool) {
+        let number = queue.0 as usize;
+        self.make_room(queue, None);
+        if std::mem::replace(&mut self.paused[number], paused) == paused {
+            return;
+        }
+        for rank in &self.queues[number].heads {
+            let kind = &mut self.kinds[self.lanes[rank.2 as usize].key.1.0 as usize];
+            match paused {
+                true => kind.heads.remove(rank),
+                false => kind.heads.insert(*rank),
+            };
+        }
     }
 
     /// How many jobs of `kind` are pending.
@@ -97,13 +138,22 @@ impl Ready {
 
     /// Whether every lane is ranked by its head, for `check()`.
     pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a Job) -> bool {
-        self.lanes.iter().enumerate().all(|(number, lane)| {
-            let heads = &self.kinds[lane.key.1.0 as usize].heads;
+        let lanes_agree = self.lanes.iter().enumerate().all(|(number, lane)| {
+            let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
             let rank =
                 lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head)), number as LaneNumber));
-            lane.rank == rank && rank.is_none_or(|rank| heads.contains(&rank))
-        }) && self.kinds.iter().map(|kind| kind.heads.len()).sum::<usize>()
-            == self.lanes.iter().filter(|lane| lane.rank.is_some()).count()
+            lane.rank == rank
+                && rank.is_none_or(|rank| {
+                    self.queues[queue].heads.contains(&rank)
+                        && self.kinds[kind].heads.contains(&rank) != self.paused[queue]
+                })
+        });
+        let heads = |lines: &[Line]| lines.iter().map(|line| line.heads.len()).sum::<usize>();
+        let ranked = |lane: &&Lane| lane.rank.is_some();
+        let reachable = |lane: &&Lane| lane.rank.is_some() && !self.paused[lane.key.0.0 as usize];
+        lanes_agree
+            && heads(&self.queues) == self.lanes.iter().filter(ranked).count()
+            && heads(&self.kinds) == self.lanes.iter().filter(reachable).count()
     }
 
     fn lane_of(&mut self, job: &Job) -> LaneNumber {
@@ -118,10 +168,17 @@ impl Ready {
         let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");
         self.lanes.push(Lane { key, list: List::EMPTY, rank: None });
         self.numbers.insert(key, number);
-        if self.kinds.len() <= job.kind.0 as usize {
-            self.kinds.resize_with(job.kind.0 as usize + 1, Kind::default);
-        }
+        self.make_room(job.queue, Some(job.kind));
         number
+    }
+
+    fn make_room(&mut self, queue: QueueKey, kind: Option<KindKey>) {
+        let queues = self.queues.len().max(queue.0 as usize + 1);
+        self.queues.resize_with(queues, Line::default);
+        self.paused.resize(queues, false);
+        if let Some(kind) = kind {
+            self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), Line::default);
+        }
     }
 
     fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a Job) {
@@ -130,12 +187,16 @@ impl Ready {
         if rank == lane.rank {
             return;
         }
-        let heads = &mut self.kinds[lane.key.1.0 as usize].heads;
-        if let Some(old) = std::mem::replace(&mut lane.rank, rank) {
-            heads.remove(&old);
-        }
-        if let Some(new) = rank {
-            heads.insert(new);
+        let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
+        let old = std::mem::replace(&mut lane.rank, rank);
+        let of_kind = (!self.paused[queue]).then(|| &mut self.kinds[kind].heads);
+        for heads in of_kind.into_iter().chain([&mut self.queues[queue].heads]) {
+            if let Some(old) = &old {
+                heads.remove(old);
+            }
+            if let Some(new) = rank {
+                heads.insert(new);
+            }
         }
     }
 }

@@ -2,21 +2,22 @@
 //!
 //! `apply` is deterministic: the same events in the same order give the same table on every machine and in every
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
-//! counters) follow from the jobs alone and are rebuilt by [`JobTable::restore`].
+//! counters) follow from the jobs and the queues' settings alone and are rebuilt by [`JobTable::restore`].
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::digest;
 use super::event::{Change, Event, NewJob};
 use super::id_index::IdIndex;
-use super::job::{Finish, Job, JobState, JobView, Lease, Misfit, Status};
+use super::job::{Finish, Job, JobState, Misfit, Status};
 use super::list::{Links, List, Slot};
-use super::names::{Interner, KindKey, QueueKey};
+use super::names::{Interner, KindKey};
 use super::policy::Policy;
+use super::queues::{Overview, Queues, Totals};
 use super::ready::{Ready, place};
 use super::record::JobRecord;
 use crate::bugs::{self, Bug};
-use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token, WorkerId};
+use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
 
 /// How many jobs are in each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub struct JobTable {
     pub(super) links: Vec<Links>,
     pub(super) free: Vec<Slot>,
     pub(super) ids: IdIndex,
-    pub(super) queues: Interner<QueueName>,
+    pub(super) queues: Queues,
     pub(super) kinds: Interner<KindName>,
     /// Kinds that a worker of this process handles.
     pub(super) handled: Vec<KindKey>,
@@ -92,7 +93,7 @@ pub struct JobTable {
     /// Completed, dead and cancelled jobs, each in the order in which they ended.
     pub(super) finished: [List; 3],
     pub(super) counts: Counts,
-    pub(super) counts_by_queue: Vec<Counts>,
+    pub(super) totals: Totals,
     pub(super) digest: u64,
     pub(super) last: Lsn,
     pub(super) last_at: Timestamp,
@@ -119,7 +120,7 @@ impl JobTable {
             links: Vec::new(),
             free: Vec::new(),
             ids: IdIndex::default(),
-            queues: Interner::new(),
+            queues: Queues::new(),
             kinds,
             handled,
             ready: Ready::default(),
@@ -127,7 +128,7 @@ impl JobTable {
             leases: BTreeSet::new(),
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
-            counts_by_queue: Vec::new(),
+            totals: Totals::default(),
             digest: 0,
             last: Lsn::ZERO,
             last_at: Timestamp(0),
@@ -152,7 +153,14 @@ impl JobTable {
                     self.forget(status, through);
                 }
             }
-            Change::Digest { digest } if digest != self.digest => {
+            Change::Pause { queue } => self.set_paused(&queue, true),
+            Change::Resume { queue } => self.set_paused(&queue, false),
+            Change::RemoveQueue { queue } => {
+                self.set_paused(&queue, false);
+                let key = self.queues.intern(&queue);
+                self.queues.get_mut(key).exists = false;
+            }
+            Change::Digest { digest: Some(digest) } if digest != self.digest => {
                 let problem = format!(
                     "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
                     self.digest
@@ -181,7 +189,7 @@ impl JobTable {
     #[must_use]
     pub fn due_digest(&self) -> Option<Event> {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
-        is_due.then_some(Event { at: self.last_at, change: Change::Digest { digest: self.digest } })
+        is_due.then_some(Event { at: self.last_at, change: Change::Digest { digest: Some(self.digest) } })
     }
 
     /// Position of the last event that was applied.
@@ -196,118 +204,7 @@ impl JobTable {
         self.last_at
     }
 
-    /// How many jobs are in each status.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// How many jobs of each queue are in each status. Queues without jobs are left out.
-    pub fn counts_by_queue(&self) -> impl Iterator<Item = (&QueueName, Counts)> {
-        let all = self.queues.all().iter().zip(self.counts_by_queue.iter().copied());
-        all.filter(|(_, counts)| counts.total() > 0)
-    }
-
-    /// Kinds with pending jobs that no local worker takes, and how many.
-    pub fn pending_without_worker(&self) -> impl Iterator<Item = (&KindName, u64)> {
-        let all = self.kinds.all().iter().enumerate().map(|(number, name)| (KindKey(number as u32), name));
-        all.filter(|(kind, _)| !self.handled.contains(kind))
-            .map(|(kind, name)| (name, self.ready.len_of(kind)))
-            .filter(|(_, len)| *len > 0)
-    }
-
-    /// Whether a worker could take a job now.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        self.ready.first(&self.handled).is_some()
-    }
-
-    /// The job with this id, as people see it.
-    #[must_use]
-    pub fn view(&self, id: &JobId) -> Option<JobView> {
-        self.slot_of(id).map(|slot| self.view_of(self.job(slot)))
-    }
-
-    /// Whether the job with this id is known to have succeeded.
-    #[must_use]
-    pub fn is_completed(&self, id: &JobId) -> bool {
-        self.slot_of(id).is_some_and(|slot| self.job(slot).state.status() == Status::Completed)
-    }
-
-    /// When the job with this id was accepted.
-    #[must_use]
-    pub fn created_at(&self, id: &JobId) -> Option<Timestamp> {
-        self.slot_of(id).map(|slot| self.job(slot).created_at)
-    }
-
-    /// What the worker needs to run the job with this id; none unless it is in flight.
-    #[must_use]
-    pub fn assignment(&self, id: &JobId) -> Option<(WorkerId, Assignment)> {
-        let job = self.job(self.slot_of(id)?);
-        let JobState::InFlight(lease) = job.state else { return None };
-        let assignment = Assignment {
-            job: job.id.clone(),
-            queue: self.queues.name(job.queue.0).clone(),
-            kind: self.kinds.name(job.kind.0).clone(),
-            payload: job.payload.clone(),
-            attempt: job.attempt,
-            token: lease.token,
-            timeout_ms: job.timeout_ms,
-        };
-        Some((lease.worker, assignment))
-    }
-
-    /// The lease of the job with this id, while it is in flight.
-    #[must_use]
-    pub fn lease(&self, id: &JobId) -> Option<Lease> {
-        match self.job(self.slot_of(id)?).state {
-            JobState::InFlight(lease) => Some(lease),
-            _ => None,
-        }
-    }
-
-    /// The jobs whose lease expires at or before `now`, the longest expired first, at most `max`.
-    #[must_use]
-    pub fn expired(&self, now: Timestamp, max: usize) -> Vec<(JobId, Token)> {
-        let expired = self.leases.iter().take_while(|(deadline, ..)| *deadline <= now).take(max);
-        expired.map(|(_, token, slot)| (self.job(*slot).id.clone(), Token(token.0))).collect()
-    }
-
-    /// The jobs in flight, of one worker or of all, in the order in which they were dispatched.
-    #[must_use]
-    pub fn in_flight(&self, worker: Option<WorkerId>) -> Vec<(JobId, Token)> {
-        let mut held: Vec<_> = self
-            .leases
-            .iter()
-            .map(|&(_, _, slot)| self.job(slot))
-            .filter_map(|job| match &job.state {
-                JobState::InFlight(lease) => Some((lease, job)),
-                _ => None,
-            })
-            .filter(|(lease, _)| worker.is_none_or(|worker| lease.worker == worker))
-            .map(|(lease, job)| (job.id.clone(), lease.token))
-            .collect();
-        held.sort_unstable_by_key(|(_, token)| *token);
-        held
-    }
-
-    /// When something is due next without anybody asking: a promotion, an expired lease, something to forget.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
-        let promotion = self.waiting.first().map(|(due, ..)| *due);
-        let expiry = self.leases.first().map(|(deadline, ..)| *deadline);
-        [promotion, expiry, self.next_forget()].into_iter().flatten().min()
-    }
-
-    /// Every job, as it is written to an image, in the order of their numbers.
-    #[must_use]
-    pub fn records(&self) -> Vec<JobRecord> {
-        let mut all: Vec<_> = self.jobs.iter().flatten().map(|job| self.record_of(job)).collect();
-        all.sort_unstable_by_key(|record| record.number);
-        all
-    }
-
-    /// Rebuilds a table and its indexes from the jobs of an image.
+    /// Rebuilds a table and its indexes from the jobs of an image, to which [`JobTable::set_overview`] adds the rest.
     ///
     /// # Errors
     /// A record cannot be: two with the same id, or a position after `last`.
@@ -332,7 +229,7 @@ impl JobTable {
             let slot = table.store(record);
             let job = table.job(slot);
             match (&job.state, job.state.finish()) {
-                (JobState::Pending, _) => pending.push((place(job), slot)),
+                (JobState::Pending { .. }, _) => pending.push((place(job), slot)),
                 (state, Some(finish)) => finished[finished_index(state.status())].push((finish.lsn, slot)),
                 _ => table.link(slot),
             }
@@ -349,6 +246,38 @@ impl JobTable {
         Ok(table)
     }
 
+    /// Takes over what an image says beside the jobs.
+    ///
+    /// Images of the first schema say nothing (`None`): then every queue that has jobs exists, and none is paused.
+    pub fn set_overview(&mut self, overview: Option<Overview>) {
+        let Some(Overview { queues, totals }) = overview else {
+            let all = (0..self.queues.len()).map(|number| super::names::QueueKey(number as u32));
+            all.for_each(|key| self.queues.get_mut(key).exists = true);
+            return;
+        };
+        self.totals = totals;
+        for queue in queues {
+            let key = self.queues.intern(&queue.name);
+            self.queues.get_mut(key).exists = true;
+            self.set_paused(&queue.name, queue.paused);
+        }
+    }
+
+    fn set_paused(&mut self, queue: &QueueName, paused: bool) {
+        let key = self.queues.intern(queue);
+        let state = self.queues.get_mut(key);
+        if std::mem::replace(&mut state.paused, paused) == paused {
+            return;
+        }
+        state.exists |= paused;
+        let part = digest::of_paused(state.digest);
+        self.digest = match paused {
+            true => self.digest.wrapping_add(part),
+            false => self.digest.wrapping_sub(part),
+        };
+        self.ready.set_paused(key, paused);
+    }
+
     pub(super) fn job(&self, slot: Slot) -> &Job {
         occupied(&self.jobs, slot)
     }
@@ -363,11 +292,13 @@ impl JobTable {
                 let problem = format!("job {} is there already", new.id);
                 return Err(Misfit { lsn, change: "ENQUEUE", problem });
             }
-            // A dead or cancelled job gives way to a new one of its name.
+            // A finished job gives way to a new one of its name.
             self.unlink(slot);
             self.drop_job(slot);
         }
         let slot = self.store(JobRecord::accepted(lsn, at, new));
+        let key = self.job(slot).queue;
+        self.queues.get_mut(key).exists = true;
         self.link(slot);
         Ok(())
     }
@@ -391,7 +322,7 @@ impl JobTable {
     fn shuffle(&mut self, lsn: Lsn, due: HashSet<Slot>) {
         for (nth, slot) in due.into_iter().enumerate() {
             self.unlink(slot);
-            let job = self.jobs[slot as usize].as_mut().expect("a slot that an index names is occupied");
+            let job = occupied_mut(&mut self.jobs, slot);
             job.order = Lsn(lsn.0.saturating_sub(nth as u64));
             self.link(slot);
         }
@@ -408,10 +339,30 @@ impl JobTable {
     }
 
     fn change(&mut self, lsn: Lsn, at: Timestamp, slot: Slot, change: Change) -> Result<(), Misfit> {
-        self.unlink(slot);
-        let job = self.jobs[slot as usize].as_mut().expect("a slot that an index names is occupied");
-        job.change(lsn, at, change)?;
-        self.link(slot);
+        // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
+        let keeps_its_place =
+            matches!(change, Change::Move { .. }) && self.job(slot).state.finish().is_some();
+        match keeps_its_place {
+            true => self.count_out(slot),
+            false => self.unlink(slot),
+        }
+        match &change {
+            Change::Discard { .. } => {
+                self.drop_job(slot);
+                return Ok(());
+            }
+            Change::Move { queue, .. } => {
+                let key = self.queues.intern(queue);
+                self.queues.get_mut(key).exists = true;
+                occupied_mut(&mut self.jobs, slot).queue = key;
+            }
+            change => self.totals.take(change),
+        }
+        occupied_mut(&mut self.jobs, slot).change(lsn, at, change)?;
+        match keeps_its_place {
+            true => self.count_in(slot),
+            false => self.link(slot),
+        }
         Ok(())
     }
 
@@ -442,7 +393,9 @@ impl JobTable {
         let job = occupied(&self.jobs, slot);
         let status = job.state.status();
         match &job.state {
-            JobState::Pending => self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), slot),
+            JobState::Pending { .. } => {
+                self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), slot)
+            }
             JobState::Scheduled { run_at: due } | JobState::Retrying { retry_at: due } => {
                 self.waiting.insert((*due, job.number, slot));
             }
@@ -453,9 +406,16 @@ impl JobTable {
                 self.finished[finished_index(status)].push_back(&mut self.links, slot);
             }
         }
-        self.digest = self.digest.wrapping_add(digest::of(job));
+        self.count_in(slot);
+    }
+
+    /// Enters a job into the sums: the counters and the digest.
+    fn count_in(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        let (status, queue) = (job.state.status(), self.queues.get_mut(job.queue));
+        self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
         *self.counts.of_mut(status) += 1;
-        *self.counts_by_queue[job.queue.0 as usize].of_mut(status) += 1;
+        *queue.counts.of_mut(status) += 1;
     }
 
     /// The reverse of [`JobTable::link`].
@@ -463,7 +423,9 @@ impl JobTable {
         let job = occupied(&self.jobs, slot);
         let status = job.state.status();
         match &job.state {
-            JobState::Pending => self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), slot),
+            JobState::Pending { .. } => {
+                self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), slot)
+            }
             JobState::Scheduled { run_at: due } | JobState::Retrying { retry_at: due } => {
                 self.waiting.remove(&(*due, job.number, slot));
             }
@@ -474,9 +436,16 @@ impl JobTable {
                 self.finished[finished_index(status)].remove(&mut self.links, slot);
             }
         }
-        self.digest = self.digest.wrapping_sub(digest::of(job));
+        self.count_out(slot);
+    }
+
+    /// The reverse of [`JobTable::count_in`].
+    fn count_out(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        let (status, queue) = (job.state.status(), self.queues.get_mut(job.queue));
+        self.digest = self.digest.wrapping_sub(digest::of(job, queue.digest));
         *self.counts.of_mut(status) -= 1;
-        *self.counts_by_queue[job.queue.0 as usize].of_mut(status) -= 1;
+        *queue.counts.of_mut(status) -= 1;
     }
 
     pub(super) fn finish_of(&self, slot: Slot) -> Finish {
@@ -484,48 +453,21 @@ impl JobTable {
     }
 
     fn job_of(&mut self, record: JobRecord) -> Job {
-        let queue = QueueKey(self.queues.intern(&record.queue));
+        let queue = self.queues.intern(&record.queue);
         let kind = KindKey(self.kinds.intern(&record.kind));
-        if self.counts_by_queue.len() <= queue.0 as usize {
-            self.counts_by_queue.resize(queue.0 as usize + 1, Counts::default());
-        }
         record.into_job(queue, kind)
     }
 
-    fn record_of(&self, job: &Job) -> JobRecord {
-        JobRecord::of(job, self.queues.name(job.queue.0), self.kinds.name(job.kind.0))
-    }
-
-    fn view_of(&self, job: &Job) -> JobView {
-        let lease = match job.state {
-            JobState::InFlight(lease) => Some(lease),
-            _ => None,
-        };
-        let past = job.past.as_deref();
-        JobView {
-            id: job.id.clone(),
-            status: job.state.status(),
-            queue: self.queues.name(job.queue.0).clone(),
-            kind: self.kinds.name(job.kind.0).clone(),
-            priority: job.priority,
-            attempt: job.attempt,
-            max_retry: job.max_retry,
-            timeout_ms: job.timeout_ms,
-            created_at: job.created_at,
-            run_at: job.state.due(),
-            worker: lease.map(|lease| lease.worker),
-            started_at: lease.map(|lease| lease.since),
-            deadline: lease.map(|lease| lease.deadline),
-            token: lease.map(|lease| lease.token),
-            finished_at: job.state.finish().map(|finish| finish.at),
-            errors: past.map_or_else(Vec::new, |past| past.failures.clone()),
-            result: past.and_then(|past| past.result.clone()),
-            payload: job.payload.clone(),
-        }
+    pub(super) fn record_of(&self, job: &Job) -> JobRecord {
+        JobRecord::of(job, self.queues.name(job.queue), self.kinds.name(job.kind.0))
     }
 }
 
 /// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
 fn occupied(jobs: &[Option<Job>], slot: Slot) -> &Job {
     jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
+}
+
+fn occupied_mut(jobs: &mut [Option<Job>], slot: Slot) -> &mut Job {
+    jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }

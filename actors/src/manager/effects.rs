@@ -1,23 +1,29 @@
 //! What follows from events, held until they are durable: answers, jobs for workers, orders to stop.
 
-use actix::{AsyncContext, Context};
+use actix::{AsyncContext, Context, Recipient};
 
 use super::JobManagerActor;
 use super::turns::Look;
-use crate::engine::EngineStatus;
+use crate::engine::{Delivery, EngineStatus};
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::JobView;
 use crate::jobs::command::Enqueued;
-use crate::messages::{Halt, Reply, Run};
+use crate::messages::{GiveBack, Halt, Reply, Run};
 
 /// What follows from an event, once that is durable.
 pub(super) enum Effect {
     Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
-    Cancelled(Reply<()>),
+    Done(Reply<()>),
+    Changed(Reply<u64>, u64),
+    Listed(Reply<Vec<JobView>>, Vec<JobView>),
     Viewed(Reply<JobView>, Box<JobView>),
     Status(Reply<EngineStatus>, Box<EngineStatus>),
     Rejected(Box<dyn FnOnce() + Send>),
     Run(WorkerId, JobId, Token),
+    /// A job for a remote worker.
+    Deliver(Reply<Option<Delivery>>, JobId, Token),
+    /// None for it.
+    Undelivered(Reply<Option<Delivery>>),
     Halt(WorkerId, Halt),
 }
 
@@ -34,7 +40,7 @@ impl JobManagerActor {
                 break;
             }
             let Some((_, effect)) = self.held.pop_front() else { break };
-            freed |= self.perform(effect);
+            freed |= self.perform(effect, ctx);
         }
         if freed {
             // A worker whose job was cancelled before it began can take another.
@@ -42,17 +48,23 @@ impl JobManagerActor {
         }
     }
 
-    /// Lets an effect out. True if a worker has become free by it.
-    fn perform(&mut self, effect: Effect) -> bool {
+    /// Lets an effect out. True if a local worker has become free by it.
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<JobManagerActor>) -> bool {
         match effect {
             Effect::Enqueued(reply, answers) => {
                 let created = answers.iter().filter(|answer| answer.created).count();
                 self.settings.metrics.jobs_enqueued.add(created as u64);
                 reply.answer(Ok(answers));
             }
-            Effect::Cancelled(reply) => reply.answer(Ok(())),
+            Effect::Done(reply) => reply.answer(Ok(())),
+            Effect::Changed(reply, count) => reply.answer(Ok(count)),
+            Effect::Listed(reply, views) => reply.answer(Ok(views)),
             Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
             Effect::Status(reply, status) => reply.answer(Ok(*status)),
+            Effect::Undelivered(reply) => reply.answer(Ok(None)),
+            Effect::Deliver(reply, job, token) => {
+                reply.answer(Ok(self.delivery(job, token, ctx.address().recipient())));
+            }
             Effect::Rejected(answer) => answer(),
             Effect::Run(worker, job, token) => return self.start(worker, &job, token),
             Effect::Halt(worker, halt) => {
@@ -62,6 +74,14 @@ impl JobManagerActor {
             }
         }
         false
+    }
+
+    /// A job for the remote worker that holds it; none if that has been taken away in the meantime.
+    fn delivery(&self, job: JobId, token: Token, manager: Recipient<GiveBack>) -> Option<Delivery> {
+        self.table.lease(&job).filter(|lease| lease.token == token)?;
+        let view = self.table.view(&job)?;
+        // A closed mailbox means that the engine has ended; then its lease gives the job back.
+        Some(Delivery::new(view, token, move || manager.do_send(GiveBack { job, token })))
     }
 
     /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.

@@ -4,9 +4,14 @@
 //! answer, a job for a worker) until the log says that it is durable. Events that gather while the mailbox is
 //! worked through go to the log as one message.
 //!
-//! `mod.rs` is the turn itself, `turns` the messages that begin one, `effects` what is held.
+//! `mod.rs` is the turn itself, `turns` the messages that begin one, `effects` what is held; `remote` and `fetchers` are
+//! about remote workers, `sweeps` about sets of jobs, `status` about the queue at a glance.
 
 mod effects;
+mod fetchers;
+mod remote;
+mod status;
+mod sweeps;
 mod turns;
 
 use std::collections::VecDeque;
@@ -17,15 +22,15 @@ use actix::{AsyncContext, Context, Recipient, SpawnHandle};
 use tokio::sync::oneshot;
 
 use self::effects::Effect;
+use self::fetchers::Fetchers;
+use self::remote::Stirred;
+use self::sweeps::Sweep;
 use self::turns::Ship;
 use crate::clock::{Clock, Timeline};
-use crate::engine::{
-    EngineError, EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
-    WorkersStatus,
-};
+use crate::engine::{EngineError, RecoveryStatus, SnapshotStatus};
 use crate::failpoint;
 use crate::guard::ExitGuard;
-use crate::ids::{JobId, KindName, Lsn, Timestamp, Token, WorkerId};
+use crate::ids::{Holder, JobId, KindName, Lsn, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::policy::millis;
 use crate::jobs::{Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status};
@@ -43,6 +48,9 @@ const EXPIRED_AT_ONCE_MAX: usize = 1_000;
 /// While the disk is full, jobs are only started as long as the log has this much room for each that runs:
 /// enough for its result.
 const ROOM_PER_JOB: u64 = 512 << 10;
+
+/// What workers of the work protocol know an expired lease by.
+const RESERVATION_EXPIRED: &str = "ReservationExpired";
 
 /// What a JobManagerActor is made of.
 pub struct ManagerSettings {
@@ -81,6 +89,11 @@ pub struct JobManagerActor {
     room: Room,
     workers: Vec<Option<Worker>>,
     idle: VecDeque<WorkerId>,
+    /// Remote workers that wait for a job.
+    fetchers: Fetchers,
+    stirred: Stirred,
+    /// Requests about many jobs, the first of which is being gone through.
+    sweeps: VecDeque<Sweep>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Set while draining: told when nothing runs and nothing is held any more.
     draining: Option<Option<oneshot::Sender<()>>>,
@@ -108,6 +121,9 @@ impl JobManagerActor {
             room: Room { bytes: 0, accepts_jobs: true },
             workers: (0..settings.worker_count).map(|_| None).collect(),
             idle: VecDeque::new(),
+            fetchers: Fetchers::default(),
+            stirred: Stirred::default(),
+            sweeps: VecDeque::new(),
             timer: None,
             draining: None,
             table,
@@ -120,7 +136,7 @@ impl JobManagerActor {
     fn now(&mut self) -> Timestamp {
         let (now, jumped_ms) = self.time.now();
         if jumped_ms > 0 {
-            for (job, token) in self.table.in_flight(None) {
+            for (job, token) in self.table.in_flight(|_| true) {
                 // The lease is held, so this is not rejected.
                 let _ = self.execute(Command::Extend { job, token, by_ms: jumped_ms }, now);
             }
@@ -137,13 +153,14 @@ impl JobManagerActor {
     fn record(&mut self, event: Event) -> Lsn {
         failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
+        self.stir(&event.change);
         journal::record(&mut self.table, &mut self.gathered, event)
     }
 
     fn count(&self, event: &Event) {
         let metrics = &self.settings.metrics;
         match &event.change {
-            Change::Dispatch { .. } => metrics.jobs_dispatched.add(1),
+            Change::Dispatch { .. } | Change::Reserve { .. } => metrics.jobs_dispatched.add(1),
             Change::Ack { job, .. } => {
                 metrics.jobs_completed.add(1);
                 if let Some(created_at) = self.table.created_at(job) {
@@ -157,8 +174,19 @@ impl JobManagerActor {
                 metrics.jobs_failed.add(1);
                 metrics.jobs_dead.add(1);
             }
+            Change::Drop { .. } => {
+                metrics.jobs_failed.add(1);
+                metrics.jobs_cancelled.add(1);
+            }
+            Change::Kill { .. } => metrics.jobs_dead.add(1),
             Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
             Change::Enqueue(_)
+            | Change::RunNow { .. }
+            | Change::Discard { .. }
+            | Change::Move { .. }
+            | Change::Pause { .. }
+            | Change::Resume { .. }
+            | Change::RemoveQueue { .. }
             | Change::Extend { .. }
             | Change::Promote { .. }
             | Change::Forget { .. }
@@ -176,7 +204,7 @@ impl JobManagerActor {
         // All that could be rejected is rejected before the first job is added: all or nothing.
         self.table.admit(jobs.len())?;
         for (index, job) in jobs.iter().enumerate() {
-            let rejection = self.table.admit_job(job).err();
+            let rejection = self.table.admit_job(job).and_then(|()| self.table.admit_queue(&job.queue)).err();
             if let Some(rejection) = rejection {
                 return Err(EngineError::RejectedAt { index, rejection });
             }
@@ -196,14 +224,18 @@ impl JobManagerActor {
         Ok(answers)
     }
 
-    fn cancel(&mut self, job: JobId, now: Timestamp) -> Result<(), Rejection> {
-        let lease = self.table.lease(&job);
-        self.execute(Command::Cancel { job }, now)?;
-        if let Some(lease) = lease {
+    /// Does something that takes a job away from whoever runs it.
+    fn take_away(&mut self, command: Command, job: &JobId, now: Timestamp) -> Result<Option<Lsn>, Rejection> {
+        let lease = self.table.lease(job).cloned();
+        let event = self.execute(command, now)?;
+        // A remote worker hears of it when it reports: its report is refused.
+        if let Some(lease) = lease
+            && let Holder::Local(worker) = lease.holder
+        {
             let halt = Halt { token: lease.token, reason: StopReason::Cancelled };
-            self.hold(Effect::Halt(lease.worker, halt));
+            self.hold(Effect::Halt(worker, halt));
         }
-        Ok(())
+        Ok(event)
     }
 
     /// What is due without anybody asking: promotions, expired leases, retention.
@@ -212,11 +244,15 @@ impl JobManagerActor {
             return;
         }
         for (job, token) in self.table.expired(now, EXPIRED_AT_ONCE_MAX) {
-            let worker = self.table.lease(&job).map(|lease| lease.worker);
+            let holder = self.table.lease(&job).map(|lease| lease.holder.clone());
             let message = "the lease expired: its worker did not report in time";
             let failure = Failure::new(FailureKind::Timeout, message);
+            let failure = match holder {
+                Some(Holder::Remote(_)) => failure.of_type(RESERVATION_EXPIRED),
+                _ => failure,
+            };
             let _ = self.execute(Command::Fail { job, token, failure, result: None }, now);
-            if let Some(worker) = worker {
+            if let Some(Holder::Local(worker)) = holder {
                 self.hold(Effect::Halt(worker, Halt { token, reason: StopReason::Cancelled }));
             }
         }
@@ -254,6 +290,7 @@ impl JobManagerActor {
         let now = self.now();
         self.do_due(now);
         self.dispatch(now);
+        self.serve_fetchers(now);
         if self.gathered.count > 0 && !self.ship_is_due {
             self.ship_is_due = true;
             // Behind what is in the mailbox already, so that its events go along.
@@ -268,7 +305,8 @@ impl JobManagerActor {
     }
 
     fn set_timer(&mut self, ctx: &mut Context<JobManagerActor>, now: Timestamp) {
-        let Some(due) = self.table.next_due() else { return };
+        let dues = [self.table.next_due(), self.fetchers.next_deadline()];
+        let Some(due) = dues.into_iter().flatten().min() else { return };
         let nap = Duration::from_millis(due.since_ms(now)).min(NAP_MAX);
         let at = now.plus_ms(millis(nap));
         // One that fires too early does no harm: it sets the next. Most leases end long before they expire.
@@ -292,41 +330,10 @@ impl JobManagerActor {
         let is_quiet = self.workers.iter().flatten().all(|worker| worker.busy.is_none())
             && self.gathered.count == 0
             && self.held.is_empty()
+            && self.sweeps.is_empty()
             && self.confirmed == self.table.last();
         if is_quiet && let Some(Some(done)) = self.draining.as_mut().map(Option::take) {
             let _ = done.send(());
-        }
-    }
-
-    fn status(&self) -> EngineStatus {
-        let up = self.workers.iter().flatten().count();
-        let idle = self.workers.iter().flatten().filter(|worker| worker.busy.is_none()).count();
-        EngineStatus {
-            jobs: self.table.counts(),
-            queues: self
-                .table
-                .counts_by_queue()
-                .map(|(queue, jobs)| QueueStatus { queue: queue.clone(), jobs })
-                .collect(),
-            waiting_for_worker: self
-                .table
-                .pending_without_worker()
-                .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
-                .collect(),
-            workers: WorkersStatus {
-                count: self.settings.worker_count,
-                busy: up - idle,
-                idle,
-                restarts: self.settings.metrics.restarts_worker.get(),
-                kinds: self.settings.kinds.clone(),
-            },
-            log: LogStatus {
-                seq: self.table.last(),
-                durable_seq: self.durable,
-                accepts_jobs: self.room.accepts_jobs,
-            },
-            snapshot: self.settings.snapshot,
-            recovery: self.settings.recovery,
         }
     }
 }

@@ -4,10 +4,12 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 
 use super::effects::Effect;
 use super::{JobManagerActor, Worker};
+use crate::guard::gives_signs_of_life;
+use crate::ids::Holder;
 use crate::jobs::{Command, Failure, FailureKind, Rejection};
 use crate::messages::{
-    Append, Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Outcome, SnapshotTaken, Submit, Subscribe,
-    WorkerDown, WorkerUp,
+    Append, Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Outcome, Reply, SnapshotTaken, Submit,
+    Subscribe, WorkerDown, WorkerUp,
 };
 use crate::wal::Group;
 use crate::worker::handler::StopReason;
@@ -41,15 +43,35 @@ impl Handler<Submit> for JobManagerActor {
                 Ok(answers) => self.hold(Effect::Enqueued(reply, answers)),
                 Err(error) => reply.answer(Err(error)),
             },
-            Submit::Cancel { job, reply } => match self.cancel(job, now) {
-                Ok(()) => self.hold(Effect::Cancelled(reply)),
-                // What it was rejected for must be durable, too, before anybody hears of it.
-                Err(rejection) => {
-                    self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
-                }
-            },
+            Submit::Cancel { job, reply } => {
+                let done = self.take_away(Command::Cancel { job: job.clone() }, &job, now);
+                self.hold_outcome(reply, done.map(|_| ()));
+            }
+            Submit::Report { job, claim, verdict, reply } => {
+                let done = self.report(job, &claim, verdict, now);
+                self.hold_outcome(reply, done);
+            }
+            Submit::Pause { queues, paused, reply } => {
+                let done = self.pause(queues, paused, now);
+                self.hold_outcome(reply, done);
+            }
+            Submit::Act { action, set, filter, reply } => self.act(action, set, filter, reply, ctx),
+            Submit::RemoveQueues { queues, reply } => self.remove_queues(queues, reply, ctx),
+            Submit::Flush { reply } => self.flush(reply, ctx),
         }
         self.end_turn(ctx);
+    }
+}
+
+impl JobManagerActor {
+    fn hold_outcome(&mut self, reply: Reply<()>, outcome: Result<(), Rejection>) {
+        match outcome {
+            Ok(()) => self.hold(Effect::Done(reply)),
+            // What it was rejected for must be durable, too, before anybody hears of it.
+            Err(rejection) => {
+                self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
+            }
+        }
     }
 }
 
@@ -64,8 +86,10 @@ impl Handler<Ask> for JobManagerActor {
                     reply.answer(Err(Rejection::NotFound { job }.into()));
                 }))),
             },
+            Ask::List { set, filter, limit, reply } => self.list(set, filter, limit, reply, ctx),
             Ask::Status { reply } => {
-                let status = Box::new(self.status());
+                let now = self.now();
+                let status = Box::new(self.status(now));
                 // While the log waits for space, an operator must still be able to see that it does.
                 match self.room.accepts_jobs {
                     true => self.hold(Effect::Status(reply, status)),
@@ -160,7 +184,7 @@ impl Handler<WorkerDown> for JobManagerActor {
             self.idle.retain(|idle| *idle != down.worker);
         }
         let now = self.now();
-        for (job, token) in self.table.in_flight(Some(down.worker)) {
+        for (job, token) in self.table.in_flight(|holder| *holder == Holder::Local(down.worker)) {
             let failure = Failure::new(FailureKind::Lost, format!("{} {}", down.worker, down.cause));
             // Its lease is held, so this is not rejected. The job may be what killed the worker: it counts.
             let _ = self.execute(Command::Requeue { job, token, failure, counts: true }, now);
@@ -182,6 +206,7 @@ impl Handler<Drain> for JobManagerActor {
 
     fn handle(&mut self, drain: Drain, ctx: &mut Context<JobManagerActor>) {
         self.draining = Some(Some(drain.done));
+        self.end_sweeps();
         self.end_turn(ctx);
     }
 }
@@ -206,26 +231,4 @@ impl Handler<End> for JobManagerActor {
     }
 }
 
-impl Handler<crate::messages::Ping> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<JobManagerActor>) {}
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Freeze> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<JobManagerActor>) {
-        std::thread::sleep(freeze.0);
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Crash> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<JobManagerActor>) {
-        panic!("a test asked {} to crash", crash.0);
-    }
-}
+gives_signs_of_life!(JobManagerActor);

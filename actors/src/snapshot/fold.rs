@@ -2,14 +2,15 @@
 //!
 //! Memory is taken by what the log changes, never by the image: the previous image streams through. This works
 //! because every event either names its job, or tells for each job alone whether it is meant (`Promote` up to a
-//! moment, `Forget` up to a position).
+//! moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::SnapshotError;
 use super::format::{ImageReader, ImageWriter};
-use crate::ids::{JobId, Lsn, Timestamp};
+use crate::ids::{JobId, Lsn, QueueName, Timestamp};
 use crate::jobs::job::{Misfit, Status};
+use crate::jobs::queues::{Overview, QueueRecord, Totals};
 use crate::jobs::record::JobRecord;
 use crate::jobs::{Change, Event};
 
@@ -23,8 +24,17 @@ pub struct Delta {
     promotions: Vec<Promotion>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
     forgotten: [Lsn; 3],
+    /// What the events say of queues: by name, whether it exists and whether it is paused.
+    queues: BTreeMap<QueueName, QueueChange>,
+    totals: Totals,
     last: Lsn,
     last_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct QueueChange {
+    exists: Option<bool>,
+    paused: Option<bool>,
 }
 
 /// What happens to the current job of an id.
@@ -34,6 +44,8 @@ enum Changes {
     Added(usize),
     /// It is in the previous image; these are to be applied when it streams by.
     Older(Vec<(Lsn, Event)>),
+    /// There was one, and it was discarded.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -63,6 +75,7 @@ impl Delta {
         self.last_at = self.last_at.max(event.at);
         match event.change {
             Change::Enqueue(new) => {
+                self.queue_exists(&new.queue);
                 let id = new.id.clone();
                 // A job that gives way has finished; nothing of it remains.
                 if let Some(Changes::Added(older)) = self.current.insert(id, Changes::Added(self.added.len()))
@@ -79,6 +92,13 @@ impl Delta {
                     *so_far = through.max(*so_far);
                 }
             }
+            Change::Pause { queue } => {
+                self.queues.insert(queue, QueueChange { exists: Some(true), paused: Some(true) });
+            }
+            Change::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
+            Change::RemoveQueue { queue } => {
+                self.queues.insert(queue, QueueChange { exists: Some(false), paused: Some(false) });
+            }
             // Of the whole state, which is not in memory here; boot compares it.
             Change::Digest { .. } => {}
             change => self.take_change(lsn, event.at, change)?,
@@ -86,14 +106,39 @@ impl Delta {
         Ok(())
     }
 
+    fn queue_exists(&mut self, queue: &QueueName) {
+        match self.queues.get_mut(queue) {
+            Some(change) => change.exists = Some(true),
+            None => {
+                let change = QueueChange { exists: Some(true), paused: None };
+                self.queues.insert(queue.clone(), change);
+            }
+        }
+    }
+
     fn take_change(&mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<(), Misfit> {
         let Some(id) = change.job().cloned() else { return Ok(()) };
-        match self.current.entry(id).or_insert_with(|| Changes::Older(Vec::new())) {
+        self.totals.take(&change);
+        if let Change::Move { queue, .. } = &change {
+            self.queue_exists(queue);
+        }
+        let current = self.current.entry(id).or_insert_with(|| Changes::Older(Vec::new()));
+        match current {
             Changes::Older(events) => events.push((lsn, Event { at, change })),
             Changes::Added(index) => {
                 let record = self.added[*index].take().expect("the current job of an id was not replaced");
+                if let Change::Discard { .. } = change {
+                    // If there was an older one of the id, it has given way before.
+                    *current = Changes::Gone;
+                    return Ok(());
+                }
                 let record = promoted(record, lsn, &self.promotions)?;
                 self.added[*index] = Some(record.change(lsn, at, change)?);
+            }
+            Changes::Gone => {
+                let problem =
+                    format!("there is no job {}", change.job().map_or(String::new(), JobId::to_string));
+                return Err(Misfit { lsn, change: change.name(), problem });
             }
         }
         Ok(())
@@ -111,7 +156,7 @@ impl Delta {
         self.last_at
     }
 
-    /// Writes the next image: the previous one with this delta applied.
+    /// Writes the next image: the previous one with this delta applied. Returns what belongs beside the jobs.
     ///
     /// # Errors
     /// The previous image is corrupted or does not fit, or the storage reported an error.
@@ -119,15 +164,25 @@ impl Delta {
         mut self,
         previous: Option<ImageReader>,
         image: &mut ImageWriter,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<Overview, SnapshotError> {
+        let mut overview = Overview::default();
         if let Some(mut previous) = previous {
+            let mut seen = BTreeSet::new();
             while let Some(records) = previous.next_chunk()? {
                 for record in records {
+                    if !seen.contains(&record.queue) {
+                        seen.insert(record.queue.clone());
+                    }
                     if let Some(record) = self.fold_older(record).map_err(misfit)? {
                         image.add(&record)?;
                     }
                 }
             }
+            // Images of the first schema say nothing of queues: there, those that have jobs exist.
+            overview = previous.overview().cloned().unwrap_or_else(|| Overview {
+                queues: seen.into_iter().map(|name| QueueRecord { name, paused: false }).collect(),
+                totals: Totals::default(),
+            });
         }
         let left = self.current.values().filter(|changes| matches!(changes, Changes::Older(_))).count();
         if left > 0 {
@@ -139,19 +194,43 @@ impl Delta {
                 image.add(&record)?;
             }
         }
-        Ok(())
+        Ok(self.changed(overview))
+    }
+
+    fn changed(&self, before: Overview) -> Overview {
+        let mut queues: BTreeMap<_, _> =
+            before.queues.into_iter().map(|queue| (queue.name, queue.paused)).collect();
+        for (name, change) in &self.queues {
+            match change.exists {
+                Some(false) => drop(queues.remove(name)),
+                Some(true) => drop(queues.entry(name.clone()).or_insert(false)),
+                None => {}
+            }
+            if let (Some(paused), Some(queue)) = (change.paused, queues.get_mut(name)) {
+                *queue = paused;
+            }
+        }
+        let totals = Totals {
+            processed: before.totals.processed + self.totals.processed,
+            failed: before.totals.failed + self.totals.failed,
+        };
+        let queues = queues.into_iter().map(|(name, paused)| QueueRecord { name, paused }).collect();
+        Overview { queues, totals }
     }
 
     /// What becomes of a job of the previous image; none if it is gone.
     fn fold_older(&mut self, mut record: JobRecord) -> Result<Option<JobRecord>, Misfit> {
         let events = match self.current.get_mut(&record.id) {
             // One of its id was accepted later, so this one had finished and gave way.
-            Some(Changes::Added(_)) => return Ok(None),
+            Some(Changes::Added(_) | Changes::Gone) => return Ok(None),
             Some(Changes::Older(events)) => std::mem::take(events),
             None => Vec::new(),
         };
         self.current.remove(&record.id);
         for (lsn, event) in events {
+            if let Change::Discard { .. } = event.change {
+                return Ok(None);
+            }
             record = promoted(record, lsn, &self.promotions)?;
             record = record.change(lsn, event.at, event.change)?;
         }

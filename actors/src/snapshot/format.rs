@@ -3,7 +3,7 @@
 //! ```text
 //! header, 64 bytes
 //!    0  8  magic "BVRSNAP\n"
-//!    8  4  schema version (1)
+//!    8  4  schema version (2)
 //!   12 16  store id
 //!   28  8  position up to which it holds everything (last_seq)
 //!   36  8  moment of the event there, ms since 1970
@@ -17,6 +17,11 @@
 //!   12  4  length of the data
 //!   16  4  crc32 of the data
 //!   20  4  crc32 of the 20 bytes before
+//! overview: header of 16 bytes, then its data; schema version 1 has none
+//!    0  4  magic "BVO1"
+//!    4  4  length of the data
+//!    8  4  crc32 of the data
+//!   12  4  crc32 of the 12 bytes before
 //! trailer, 24 bytes: an image without it was not finished
 //!    0  4  magic "BVT1"
 //!    4  4  number of chunks
@@ -26,6 +31,8 @@
 //! ```
 //!
 //! A chunk's data is a zstd frame of jobs in the order of their numbers: each its length (4), then a MessagePack array.
+//! The overview's data is a MessagePack array: attempts that ended, attempts that failed, and the queues by name, each
+//! with whether it is paused.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -33,19 +40,25 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
-use crate::jobs::Payload;
-use crate::jobs::job::{FailedAttempt, Failure, FailureKind, Finish, JobState, Lease};
+use super::fields::{JobFields, fields_of, record_of};
+use crate::ids::{KindName, Lsn, QueueName, Timestamp};
+use crate::jobs::queues::{Overview, QueueRecord, Totals};
 use crate::jobs::record::JobRecord;
 use crate::msgpack;
 use crate::storage::StoredFile;
 
-/// Version of the schema that this beaver writes and reads.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of the schema that this beaver writes; it reads those before as well.
+pub const SCHEMA_VERSION: u32 = 2;
+/// The first one, without an overview.
+const SCHEMA_WITHOUT_OVERVIEW: u32 = 1;
 const MAGIC: [u8; 8] = *b"BVRSNAP\n";
 const HEADER_BYTES: usize = 64;
 const CHUNK_MAGIC: [u8; 4] = *b"BVC1";
 const CHUNK_HEADER_BYTES: usize = 24;
+const OVERVIEW_MAGIC: [u8; 4] = *b"BVO1";
+const OVERVIEW_HEADER_BYTES: usize = 16;
+/// A hundred thousand queues with the longest names take 13 MB; a length beyond this is damage.
+const OVERVIEW_BYTES_MAX: usize = 64 << 20;
 const TRAILER_MAGIC: [u8; 4] = *b"BVT1";
 const TRAILER_BYTES: usize = 24;
 /// Jobs are gathered up to about this many bytes before they are compressed.
@@ -73,29 +86,9 @@ pub struct ImageHeader {
     pub taken_at: Timestamp,
 }
 
-/// A state as a number and up to four values; what a state does not have is 0.
-type StateFields = (u8, u64, u64, u64, u64);
-
-/// A job as it is written: an array of these, in this order. Fields may be appended, nothing else.
+/// An overview as it is written.
 #[derive(Serialize, Deserialize)]
-struct JobFields<'a> {
-    id: JobId,
-    number: Lsn,
-    order: Lsn,
-    queue: &'a str,
-    kind: &'a str,
-    priority: u8,
-    payload: &'a str,
-    timeout_ms: u64,
-    max_retry: u32,
-    attempt: Attempt,
-    created_at: Timestamp,
-    state: StateFields,
-    #[serde(borrow)]
-    failures: Vec<(Attempt, Timestamp, u8, &'a str)>,
-    #[serde(borrow)]
-    result: Option<&'a str>,
-}
+struct OverviewFields(u64, u64, Vec<(String, bool)>);
 
 /// Writes an image from front to back.
 pub struct ImageWriter {
@@ -150,25 +143,10 @@ impl ImageWriter {
     pub fn add(&mut self, job: &JobRecord) -> Result<(), SnapshotError> {
         assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
         self.last_number = job.number;
-        let fields = JobFields {
-            id: job.id.clone(),
-            number: job.number,
-            order: job.order,
-            queue: job.queue.as_str(),
-            kind: job.kind.as_str(),
-            priority: job.priority.level(),
-            payload: job.payload.as_str(),
-            timeout_ms: job.timeout_ms,
-            max_retry: job.max_retry,
-            attempt: job.attempt,
-            created_at: job.created_at,
-            state: state_fields(&job.state),
-            failures: job.failures.iter().map(failure_fields).collect(),
-            result: job.result.as_ref().map(Payload::as_str),
-        };
         let start = self.raw.len();
         self.raw.extend_from_slice(&[0; 4]);
-        rmp_serde::encode::write(&mut self.raw, &fields).expect("writing plain data to memory cannot fail");
+        rmp_serde::encode::write(&mut self.raw, &fields_of(job))
+            .expect("writing plain data to memory cannot fail");
         let len = len_u32(self.raw.len() - start - 4);
         self.raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
         self.in_chunk += 1;
@@ -183,8 +161,9 @@ impl ImageWriter {
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn finish(mut self) -> Result<(u64, u64), SnapshotError> {
+    pub fn finish(mut self, overview: &Overview) -> Result<(u64, u64), SnapshotError> {
         self.end_chunk()?;
+        self.write_overview(overview)?;
         let mut bytes = [0; TRAILER_BYTES];
         bytes[..4].copy_from_slice(&TRAILER_MAGIC);
         bytes[4..8].copy_from_slice(&self.chunks.to_le_bytes());
@@ -194,6 +173,19 @@ impl ImageWriter {
         self.write(&bytes)?;
         self.file.sync().map_err(SnapshotError::io(&self.path, "sync"))?;
         Ok((self.offset, self.jobs))
+    }
+
+    fn write_overview(&mut self, overview: &Overview) -> Result<(), SnapshotError> {
+        let queues = overview.queues.iter().map(|queue| (queue.name.as_str().to_owned(), queue.paused));
+        let fields = OverviewFields(overview.totals.processed, overview.totals.failed, queues.collect());
+        let data = rmp_serde::to_vec(&fields).expect("writing plain data to memory cannot fail");
+        let mut bytes = [0; OVERVIEW_HEADER_BYTES];
+        bytes[..4].copy_from_slice(&OVERVIEW_MAGIC);
+        bytes[4..8].copy_from_slice(&len_u32(data.len()).to_le_bytes());
+        bytes[8..12].copy_from_slice(&crc32fast::hash(&data).to_le_bytes());
+        seal(&mut bytes);
+        self.write(&bytes)?;
+        self.write(&data)
     }
 
     fn end_chunk(&mut self) -> Result<(), SnapshotError> {
@@ -239,6 +231,8 @@ pub struct ImageReader {
     last_number: Lsn,
     queue: Option<QueueName>,
     kind: Option<KindName>,
+    schema: u32,
+    overview: Option<Overview>,
 }
 
 impl ImageReader {
@@ -265,10 +259,13 @@ impl ImageReader {
             last_number: Lsn::ZERO,
             queue: None,
             kind: None,
+            schema: SCHEMA_VERSION,
+            overview: None,
         };
         let bytes: [u8; HEADER_BYTES] = reader.read_sealed("header", MAGIC.as_slice())?;
         let found = u32_at(&bytes, 8);
-        if found != SCHEMA_VERSION {
+        reader.schema = found;
+        if !(SCHEMA_WITHOUT_OVERVIEW..=SCHEMA_VERSION).contains(&found) {
             let path = path.to_owned();
             return Err(SnapshotError::IncompatibleVersion { path, found, expected: SCHEMA_VERSION });
         }
@@ -290,9 +287,17 @@ impl ImageReader {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn next_chunk(&mut self) -> Result<Option<Vec<JobRecord>>, SnapshotError> {
-        if self.next_magic()? == TRAILER_MAGIC {
-            self.check_trailer()?;
-            return Ok(None);
+        match self.next_magic()? {
+            OVERVIEW_MAGIC if self.schema > SCHEMA_WITHOUT_OVERVIEW => {
+                self.read_overview()?;
+                self.check_trailer()?;
+                return Ok(None);
+            }
+            TRAILER_MAGIC if self.schema == SCHEMA_WITHOUT_OVERVIEW => {
+                self.check_trailer()?;
+                return Ok(None);
+            }
+            _ => {}
         }
         let bytes: [u8; CHUNK_HEADER_BYTES] = self.read_sealed("chunk", CHUNK_MAGIC.as_slice())?;
         let (count, raw_len, len) =
@@ -314,6 +319,38 @@ impl ImageReader {
         self.chunks += 1;
         self.jobs += u64::from(count);
         Ok(Some(jobs))
+    }
+
+    /// What it says beside the jobs, once all of them have been read; none in the first schema.
+    #[must_use]
+    pub fn overview(&self) -> Option<&Overview> {
+        self.overview.as_ref()
+    }
+
+    fn read_overview(&mut self) -> Result<(), SnapshotError> {
+        let bytes: [u8; OVERVIEW_HEADER_BYTES] = self.read_sealed("overview", OVERVIEW_MAGIC.as_slice())?;
+        let len = u32_at(&bytes, 4) as usize;
+        self.whole.update(&bytes);
+        if len > OVERVIEW_BYTES_MAX || self.offset + len as u64 > self.len {
+            return Err(self.corrupted(format!("an overview of {len} bytes cannot be")));
+        }
+        let mut data = vec![0; len];
+        self.read_exact(&mut data)?;
+        let (expected, found) = (crc32fast::hash(&data), u32_at(&bytes, 8));
+        if expected != found {
+            let problem = format!("overview checksum is {found:08x}, its bytes give {expected:08x}");
+            return Err(self.corrupted(problem));
+        }
+        self.whole.update(&data);
+        let OverviewFields(processed, failed, queues) =
+            msgpack::read(&data).map_err(|problem| self.corrupted(problem))?;
+        let queues = queues.into_iter().map(|(name, paused)| {
+            let name = QueueName::parse(&name).map_err(|error| self.corrupted(error.to_string()))?;
+            Ok(QueueRecord { name, paused })
+        });
+        let queues = queues.collect::<Result<_, SnapshotError>>()?;
+        self.overview = Some(Overview { queues, totals: Totals { processed, failed } });
+        Ok(())
     }
 
     /// Jobs read so far.
@@ -385,28 +422,7 @@ impl ImageReader {
             Some(kind) if kind.as_str() == fields.kind => kind.clone(),
             _ => KindName::parse(fields.kind).map_err(|error| invalid(error.to_string()))?,
         };
-        let failures = fields.failures.into_iter().map(|(attempt, at, kind, message)| {
-            let kind =
-                FailureKind::from_number(kind).ok_or_else(|| format!("unknown sort of failure {kind}"))?;
-            Ok(FailedAttempt { attempt, at, failure: Failure::new(kind, message) })
-        });
-        let record = JobRecord {
-            id: fields.id,
-            number: fields.number,
-            order: fields.order,
-            queue: queue.clone(),
-            kind: kind.clone(),
-            priority: Priority::new(fields.priority).map_err(|error| invalid(error.to_string()))?,
-            payload: Payload::trusted(fields.payload),
-            timeout_ms: fields.timeout_ms,
-            max_retry: fields.max_retry,
-            attempt: fields.attempt,
-            created_at: fields.created_at,
-            state: state_of(fields.state)
-                .ok_or_else(|| invalid(format!("unknown state {}", fields.state.0)))?,
-            failures: failures.collect::<Result<_, String>>().map_err(invalid)?,
-            result: fields.result.map(Payload::trusted),
-        };
+        let record = record_of(fields, queue.clone(), kind.clone()).map_err(invalid)?;
         if record.number <= self.last_number || record.number > self.header.last {
             return Err(invalid(format!("job {} comes after job {}", record.number, self.last_number)));
         }
@@ -467,43 +483,6 @@ impl ImageReader {
     fn corrupted(&self, problem: impl Into<String>) -> SnapshotError {
         SnapshotError::corrupted(&self.path, self.offset, problem)
     }
-}
-
-fn failure_fields(failed: &FailedAttempt) -> (Attempt, Timestamp, u8, &str) {
-    (failed.attempt, failed.at, failed.failure.kind.number(), &failed.failure.message)
-}
-
-fn state_fields(state: &JobState) -> StateFields {
-    match *state {
-        JobState::Pending => (0, 0, 0, 0, 0),
-        JobState::Scheduled { run_at } => (1, run_at.0, 0, 0, 0),
-        JobState::InFlight(lease) => {
-            (2, u64::from(lease.worker.0), lease.token.0, lease.since.0, lease.deadline.0)
-        }
-        JobState::Retrying { retry_at } => (3, retry_at.0, 0, 0, 0),
-        JobState::Completed(finish) => (4, finish.at.0, finish.lsn.0, 0, 0),
-        JobState::Dead(finish) => (5, finish.at.0, finish.lsn.0, 0, 0),
-        JobState::Cancelled(finish) => (6, finish.at.0, finish.lsn.0, 0, 0),
-    }
-}
-
-fn state_of((number, a, b, c, d): StateFields) -> Option<JobState> {
-    let finish = Finish { at: Timestamp(a), lsn: Lsn(b) };
-    Some(match number {
-        0 => JobState::Pending,
-        1 => JobState::Scheduled { run_at: Timestamp(a) },
-        2 => JobState::InFlight(Lease {
-            worker: WorkerId(u32::try_from(a).ok()?),
-            token: Token(b),
-            since: Timestamp(c),
-            deadline: Timestamp(d),
-        }),
-        3 => JobState::Retrying { retry_at: Timestamp(a) },
-        4 => JobState::Completed(finish),
-        5 => JobState::Dead(finish),
-        6 => JobState::Cancelled(finish),
-        _ => return None,
-    })
 }
 
 /// Writes the checksum of a block into its last four bytes.

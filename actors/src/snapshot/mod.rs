@@ -8,6 +8,7 @@
 //! the log alone rebuilds the state.
 
 pub mod actor;
+mod fields;
 pub mod fold;
 pub mod format;
 pub mod store;

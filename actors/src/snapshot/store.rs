@@ -10,6 +10,7 @@ use super::format::{ImageHeader, ImageReader, ImageWriter};
 use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::policy::millis;
+use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::storage::{Storage, partial_of, publish, unused};
 
@@ -31,6 +32,22 @@ pub struct SnapshotInfo {
     /// Jobs in it.
     pub jobs: u64,
 }
+
+/// A snapshot that was loaded.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// Which.
+    pub info: SnapshotInfo,
+    /// What was made of its jobs.
+    pub value: T,
+    /// What it says beside them; images of the first schema say nothing.
+    pub overview: Option<Overview>,
+    /// Those newer ones that were passed over, and why.
+    pub corrupted: PassedOver,
+}
+
+/// Snapshots that are corrupted, and how.
+pub type PassedOver = Vec<(Lsn, SnapshotError)>;
 
 impl SnapshotStore {
     /// The snapshots in `dir`; corrupted ones are set aside in `quarantine`.
@@ -83,16 +100,14 @@ impl SnapshotStore {
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
     /// [`SnapshotError::IncompatibleVersion`] or [`SnapshotError::Io`] at once, since an older snapshot is no
     /// answer to those.
-    #[expect(clippy::type_complexity, reason = "a pair of results, used once")]
     pub fn load<T>(
         &self,
         mut make: impl FnMut(&ImageHeader, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
-    ) -> Result<(SnapshotInfo, T, Vec<(Lsn, SnapshotError)>), (SnapshotError, Vec<(Lsn, SnapshotError)>)>
-    {
+    ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
         let mut corrupted = Vec::new();
         for last in self.list().map_err(|error| (error, Vec::new()))? {
             match self.load_one(last, &mut make) {
-                Ok((info, value)) => return Ok((info, value, corrupted)),
+                Ok((info, value, overview)) => return Ok(Loaded { info, value, overview, corrupted }),
                 Err(error @ SnapshotError::Corrupted { .. }) => corrupted.push((last, error)),
                 Err(error) => return Err((error, corrupted)),
             }
@@ -104,7 +119,7 @@ impl SnapshotStore {
         &self,
         last: Lsn,
         make: &mut impl FnMut(&ImageHeader, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
-    ) -> Result<(SnapshotInfo, T), SnapshotError> {
+    ) -> Result<(SnapshotInfo, T, Option<Overview>), SnapshotError> {
         let mut reader = self.open(last)?;
         let header = reader.header;
         let mut chunk = Vec::new().into_iter();
@@ -128,7 +143,8 @@ impl SnapshotStore {
         // A damaged file explains whatever else went wrong.
         end?;
         let value = made.map_err(|problem| SnapshotError::corrupted(&self.path_of(last), 0, problem))?;
-        Ok((SnapshotInfo { header, bytes: reader.bytes(), jobs: reader.jobs() }, value))
+        let info = SnapshotInfo { header, bytes: reader.bytes(), jobs: reader.jobs() };
+        Ok((info, value, reader.overview().cloned()))
     }
 
     /// Writes the snapshot that follows `previous` and keeps that one as a backup to fall back to.
@@ -152,8 +168,8 @@ impl SnapshotStore {
         let file = self.storage.create(&partial).map_err(SnapshotError::io(&partial, "create"))?;
         let result = (|| {
             let mut image = ImageWriter::begin(file, &partial, &header)?;
-            delta.write(previous, &mut image)?;
-            let (bytes, jobs) = image.finish()?;
+            let overview = delta.write(previous, &mut image)?;
+            let (bytes, jobs) = image.finish(&overview)?;
             self.verify(&partial)?;
             publish(&*self.storage, &partial, &path).map_err(SnapshotError::io(&path, "publish"))?;
             Ok(SnapshotInfo { header, bytes, jobs })

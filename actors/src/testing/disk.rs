@@ -369,8 +369,11 @@ impl Storage for SimStorage {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut disk = self.disk();
         let fault = disk.enter(Call::List)?;
-        let names = disk.names.keys().filter(|path| path.parent() == Some(dir));
-        let names = names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+        // Directories are there as long as something is in them.
+        let below = disk.names.keys().filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
+        let mut names: Vec<_> = below.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.dedup();
         done(fault, names)
     }
 
@@ -425,6 +428,11 @@ impl Storage for SimStorage {
         let synced = take_synced(&mut disk.pending, dir);
         disk.make_durable(synced);
         done(fault, ())
+    }
+
+    fn real_path(&self, dir: &Path) -> io::Result<PathBuf> {
+        // There are no links here.
+        Ok(dir.components().collect())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {

@@ -70,16 +70,17 @@ pub fn batch(data: &[u8]) {
     let _ = reader.durable_beyond();
 }
 
-/// Events: 0 as they are, 1 one event whose envelope is made around the rest, its type being the next byte.
+/// Events: 0 as they are, 1 and 2 one event whose envelope is made around the rest, of that version, its type being
+/// the next byte.
 ///
 /// # Panics
 /// The codec breaks its word.
 pub fn event(data: &[u8]) {
     let Some((&mode, bytes)) = data.split_first() else { return };
     let mut bytes = bytes.to_vec();
-    if let (1, Some((&kind, body))) = (mode % 2, bytes.split_first()) {
+    if let (version @ 1..=2, Some((&kind, body))) = (mode % 3, bytes.split_first()) {
         let len = u32::try_from(body.len()).expect("fuzz inputs are small").to_le_bytes();
-        bytes = [&[kind, 1], &len[..], body].concat();
+        bytes = [&[kind, version], &len[..], body].concat();
     }
     let mut rest = bytes.as_slice();
     loop {
@@ -124,13 +125,15 @@ pub fn snapshot(data: &[u8]) {
     let file = storage.create(copy).expect("the disk works");
     let mut image = ImageWriter::begin(file, copy, &reader.header).expect("the disk works");
     jobs.iter().for_each(|job| image.add(job).expect("the disk works"));
-    image.finish().expect("the disk works");
+    let overview = reader.overview().cloned().unwrap_or_default();
+    image.finish(&overview).expect("the disk works");
     let mut again = ImageReader::begin(open(copy), copy).expect("what was written is whole");
     let mut read = Vec::new();
     while let Some(chunk) = again.next_chunk().expect("what was written is whole") {
         read.extend(chunk);
     }
     assert!(jobs == read && reader.header == again.header, "it reads back as written");
+    assert_eq!(again.overview(), Some(&overview), "it reads back as written");
 }
 
 /// A program of edits on the data directory of `tests/fixtures/v1`; then boot, and boot again.
@@ -200,10 +203,11 @@ pub(super) fn mend_segment(bytes: &mut [u8]) {
     }
 }
 
-/// Gives an image, and each chunk that is whole in it, the checksums of what is in them now.
+/// Gives an image, and each chunk and the overview if they are whole in it, the checksums of what is in them now.
 pub(super) fn mend_image(bytes: &mut [u8]) {
     const HEADER: usize = 64;
     const BLOCK: usize = 24;
+    const OVERVIEW: usize = 16;
     let Some(header) = bytes.get_mut(..HEADER) else { return };
     seal(header);
     let mut at = HEADER;
@@ -215,6 +219,15 @@ pub(super) fn mend_image(bytes: &mut [u8]) {
         }
         seal(header);
         at += BLOCK + len;
+    }
+    if bytes.get(at..at + OVERVIEW).is_some_and(|header| header.starts_with(b"BVO1")) {
+        let (header, rest) = bytes[at..].split_at_mut(OVERVIEW);
+        let len = u32_at(header, 4) as usize;
+        if let Some(data) = rest.get(..len) {
+            header[8..12].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
+        }
+        seal(header);
+        at += OVERVIEW + len;
     }
     if at + BLOCK <= bytes.len() {
         let (image, trailer) = bytes.split_at_mut(at);

@@ -9,7 +9,8 @@ use crate::boot::{Boot, BootError, Recovered};
 use crate::bugs::{self, Bug};
 use crate::clock::Clock;
 use crate::engine::RecoveryStatus;
-use crate::ids::{JobId, KindName, Lsn, QueueName, Token, WorkerId};
+use crate::ids::{JobId, KindName, Lsn, QueueName, RemoteName, Token, WorkerId};
+use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::jobs::{
     Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
@@ -120,6 +121,12 @@ impl StepEngine {
         self.table().records()
     }
 
+    /// What an image would hold beside the jobs.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        self.table().overview()
+    }
+
     /// Decides a command; applies and writes the event that follows, without a sync. Checks all invariants.
     ///
     /// # Errors
@@ -208,6 +215,21 @@ impl StepEngine {
         let lsn = self.execute(Command::Dispatch { worker: WorkerId(worker) }).expect("never rejected")?;
         let (_, event) = self.history.last().expect("just recorded");
         Some((event.change.job().expect("DISPATCH names its job").clone(), Token(lsn.0)))
+    }
+
+    /// Gives the next job of the first of these queues that has one to a remote worker.
+    ///
+    /// # Errors
+    /// What the log says.
+    ///
+    /// # Panics
+    /// A name of a queue or of the worker is not a good one.
+    pub fn reserve(&mut self, queues: &[&str], worker: &str) -> Result<Option<(JobId, Token)>, StepError> {
+        let queues = queues.iter().map(|name| QueueName::parse(name).expect("a good name")).collect();
+        let worker = RemoteName::parse(worker).expect("a good name");
+        let lsn = self.execute(Command::Reserve { queues, worker })?;
+        let job = self.history.last().and_then(|(_, event)| event.change.job().cloned());
+        Ok(lsn.zip(job).map(|(lsn, job)| (job, Token(lsn.0))))
     }
 
     /// Reports success.

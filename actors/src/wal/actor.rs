@@ -14,7 +14,7 @@ use super::{Group, WalError};
 use crate::clock::Clock;
 use crate::engine::FailCause;
 use crate::failpoint;
-use crate::guard::ExitGuard;
+use crate::guard::{ExitGuard, gives_signs_of_life};
 use crate::ids::Lsn;
 use crate::messages::{Append, CloseLog, Confirmed, End, LogFailed, Prune, Seal, Subscribe};
 use crate::metrics::Metrics;
@@ -297,26 +297,4 @@ impl Handler<End> for WalActor {
     }
 }
 
-impl Handler<crate::messages::Ping> for WalActor {
-    type Result = ();
-
-    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<WalActor>) {}
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Freeze> for WalActor {
-    type Result = ();
-
-    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<WalActor>) {
-        std::thread::sleep(freeze.0);
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Crash> for WalActor {
-    type Result = ();
-
-    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<WalActor>) {
-        panic!("a test asked {} to crash", crash.0);
-    }
-}
+gives_signs_of_life!(WalActor);

@@ -5,16 +5,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use super::fields::{
+    AckV1, DeadV1, DeadV2, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, FailV2, ForgetV1,
+    MoveV1, OfJobV1, OfQueueV1, PromoteV1, RequeueV1, RequeueV2, ReserveV1,
+};
+use crate::ids::{JobId, KindName, Priority, QueueName, RemoteName, Timestamp, Token};
+use crate::jobs::Exhausted;
 use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::job::{Failure, FailureKind};
+use crate::jobs::failure::{Failure, FailureKind};
 use crate::jobs::payload::Payload;
 use crate::msgpack;
+use crate::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
 
 /// What every event begins with: type, version, length. None is shorter.
 pub(super) const ENVELOPE_BYTES: usize = 6;
-/// Schema version of every type so far.
-const VERSION: u8 = 1;
+/// The first schema version of every type.
+const V1: u8 = 1;
+/// `ENQUEUE`: what a job may have since queues speak the work protocol. `RETRY`, `TIMEOUT`, `DEAD`: the name of the
+/// error and its backtrace. `REQUEUE`: these, and whether the attempt counts. Written only when there is more to say
+/// than the first version can, which is smaller. `DIGEST`: the sum of today's rules.
+const V2: u8 = 2;
 
 /// Types of events. 200 and up are kept for a consensus log: votes, commit marks, membership.
 mod kind {
@@ -30,6 +40,15 @@ mod kind {
     pub const FORGET: u8 = 10;
     pub const EXTEND: u8 = 11;
     pub const DIGEST: u8 = 12;
+    pub const RESERVE: u8 = 13;
+    pub const DROP: u8 = 14;
+    pub const KILL: u8 = 15;
+    pub const RUN_NOW: u8 = 16;
+    pub const DISCARD: u8 = 17;
+    pub const MOVE: u8 = 18;
+    pub const PAUSE: u8 = 19;
+    pub const RESUME: u8 = 20;
+    pub const REMOVE_QUEUE: u8 = 21;
 }
 
 /// Bytes are not an event that this version knows.
@@ -48,79 +67,112 @@ pub enum CodecError {
     Invalid(String),
 }
 
-#[derive(Serialize, Deserialize)]
-struct EnqueueV1<'a>(
-    Timestamp,
-    JobId,
-    &'a str,
-    &'a str,
-    &'a str,
-    u8,
-    /// Run at; 0 for at once.
-    Timestamp,
-    u64,
-    u32,
-);
-#[derive(Serialize, Deserialize)]
-struct DispatchV1(Timestamp, JobId, WorkerId, Attempt, Timestamp);
-#[derive(Serialize, Deserialize)]
-struct AckV1<'a>(Timestamp, JobId, Token, #[serde(borrow)] Option<&'a str>);
-#[derive(Serialize, Deserialize)]
-struct FailV1<'a>(Timestamp, JobId, Token, u8, &'a str, Timestamp, #[serde(borrow)] Option<&'a str>);
-#[derive(Serialize, Deserialize)]
-struct RequeueV1<'a>(Timestamp, JobId, Token, u8, &'a str);
-#[derive(Serialize, Deserialize)]
-struct DeadV1<'a>(Timestamp, JobId, Token, u8, &'a str, #[serde(borrow)] Option<&'a str>);
-#[derive(Serialize, Deserialize)]
-struct ExtendV1(Timestamp, JobId, Token, Timestamp);
-#[derive(Serialize, Deserialize)]
-struct CancelV1(Timestamp, JobId);
-#[derive(Serialize, Deserialize)]
-struct PromoteV1(Timestamp, Timestamp, Lsn);
-#[derive(Serialize, Deserialize)]
-struct DigestV1(Timestamp, u64);
-#[derive(Serialize, Deserialize)]
-struct ForgetV1(Timestamp, Lsn, Lsn, Lsn);
-
 /// Appends `event` to `out`. Allocates nothing but what `out` needs.
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     let at = event.at;
     match &event.change {
-        Change::Enqueue(new) => {
-            let run_at = new.run_at.unwrap_or_default();
-            let (queue, job_kind, payload) = (new.queue.as_str(), new.kind.as_str(), new.payload.as_str());
-            let priority = new.priority.level();
-            let body =
-                (at, &new.id, queue, job_kind, payload, priority, run_at, new.timeout_ms, new.max_retry);
-            write(kind::ENQUEUE, &body, out);
-        }
+        Change::Enqueue(new) => encode_enqueue(at, new, out),
         Change::Dispatch { job, worker, attempt, deadline } => {
             write(kind::DISPATCH, &(at, job, worker, attempt, deadline), out);
         }
+        Change::Reserve { job, worker, attempt, deadline } => {
+            write(kind::RESERVE, &(at, job, worker.as_str(), attempt, deadline), out);
+        }
         Change::Ack { job, token, result } => write(kind::ACK, &(at, job, token, text(result)), out),
         Change::Retry { job, token, failure, retry_at, result } => {
-            let (sort, message) = (failure.kind.number(), &failure.message);
-            write(kind::RETRY, &(at, job, token, sort, message, retry_at, text(result)), out);
+            encode_fail(kind::RETRY, (at, job, token, failure, retry_at, text(result)), out);
         }
         Change::Timeout { job, token, failure, retry_at, result } => {
-            let (sort, message) = (failure.kind.number(), &failure.message);
-            write(kind::TIMEOUT, &(at, job, token, sort, message, retry_at, text(result)), out);
+            encode_fail(kind::TIMEOUT, (at, job, token, failure, retry_at, text(result)), out);
         }
-        Change::Requeue { job, token, failure } => {
-            write(kind::REQUEUE, &(at, job, token, failure.kind.number(), &failure.message), out);
+        Change::Requeue { job, token, failure, counted } => {
+            let (sort, message) = (failure.kind.number(), &failure.message);
+            match *counted && is_brief(failure) {
+                true => write(kind::REQUEUE, &(at, job, token, sort, message), out),
+                false => {
+                    let more = (&failure.errtype, &failure.backtrace);
+                    let body = (at, job, token, sort, message, counted, more.0, more.1);
+                    write_version(kind::REQUEUE, V2, &body, out);
+                }
+            }
         }
         Change::Dead { job, token, failure, result } => {
-            let (sort, message) = (failure.kind.number(), &failure.message);
-            write(kind::DEAD, &(at, job, token, sort, message, text(result)), out);
+            encode_end(kind::DEAD, (at, job, token, failure, text(result)), out);
+        }
+        Change::Drop { job, token, failure, result } => {
+            encode_end(kind::DROP, (at, job, token, failure, text(result)), out);
         }
         Change::Extend { job, token, deadline } => write(kind::EXTEND, &(at, job, token, deadline), out),
         Change::Cancel { job } => write(kind::CANCEL, &(at, job), out),
+        Change::Kill { job } => write(kind::KILL, &(at, job), out),
+        Change::RunNow { job } => write(kind::RUN_NOW, &(at, job), out),
+        Change::Discard { job } => write(kind::DISCARD, &(at, job), out),
+        Change::Move { job, queue } => write(kind::MOVE, &(at, job, queue.as_str()), out),
+        Change::Pause { queue } => write(kind::PAUSE, &(at, queue.as_str()), out),
+        Change::Resume { queue } => write(kind::RESUME, &(at, queue.as_str()), out),
+        Change::RemoveQueue { queue } => write(kind::REMOVE_QUEUE, &(at, queue.as_str()), out),
         Change::Promote { due, number } => write(kind::PROMOTE, &(at, due, number), out),
-        Change::Digest { digest } => write(kind::DIGEST, &(at, digest), out),
+        Change::Digest { digest: Some(digest) } => write_version(kind::DIGEST, V2, &(at, digest), out),
+        // Nobody checks what the first version says.
+        Change::Digest { digest: None } => write(kind::DIGEST, &(at, 0_u64), out),
         Change::Forget { completed, dead, cancelled } => {
             write(kind::FORGET, &(at, completed, dead, cancelled), out);
         }
     }
+}
+
+fn encode_enqueue(at: Timestamp, new: &NewJob, out: &mut Vec<u8>) {
+    let run_at = new.run_at.unwrap_or_default();
+    let (queue, job_kind, payload) = (new.queue.as_str(), new.kind.as_str(), new.payload.as_str());
+    let (priority, timeout_ms, max_retry) = (new.priority.level(), new.timeout_ms, new.max_retry);
+    let is_plain = new.backoff.is_server()
+        && new.exhausted == Exhausted::Dead
+        && new.custom.is_none()
+        && new.backtrace_lines == 0;
+    if is_plain {
+        let body = (at, &new.id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry);
+        return write(kind::ENQUEUE, &body, out);
+    }
+    let (backoff, exhausted) = (backoff_fields(new.backoff), exhausted_number(new.exhausted));
+    let (custom, lines) = (text(&new.custom), new.backtrace_lines);
+    let id = &new.id;
+    let body = (
+        at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry, backoff, exhausted,
+        custom, lines,
+    );
+    write_version(kind::ENQUEUE, V2, &body, out);
+}
+
+type FailParts<'a> = (Timestamp, &'a JobId, &'a Token, &'a Failure, &'a Timestamp, Option<&'a str>);
+
+fn encode_fail(kind: u8, (at, job, token, failure, retry_at, result): FailParts<'_>, out: &mut Vec<u8>) {
+    let (sort, message) = (failure.kind.number(), &failure.message);
+    match is_brief(failure) {
+        true => write(kind, &(at, job, token, sort, message, retry_at, result), out),
+        false => {
+            let more = (&failure.errtype, &failure.backtrace);
+            let body = (at, job, token, sort, message, retry_at, result, more.0, more.1);
+            write_version(kind, V2, &body, out);
+        }
+    }
+}
+
+type EndParts<'a> = (Timestamp, &'a JobId, &'a Token, &'a Failure, Option<&'a str>);
+
+fn encode_end(kind: u8, (at, job, token, failure, result): EndParts<'_>, out: &mut Vec<u8>) {
+    let (sort, message) = (failure.kind.number(), &failure.message);
+    match is_brief(failure) {
+        true => write(kind, &(at, job, token, sort, message, result), out),
+        false => {
+            let body = (at, job, token, sort, message, result, &failure.errtype, &failure.backtrace);
+            write_version(kind, V2, &body, out);
+        }
+    }
+}
+
+/// Whether the first version can say all of a failure.
+fn is_brief(failure: &Failure) -> bool {
+    failure.errtype.is_empty() && failure.backtrace.is_empty()
 }
 
 /// Reads events; remembers the names that it read last, as the next event mostly has the same.
@@ -128,6 +180,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
 pub struct Decoder {
     queue: Option<QueueName>,
     kind: Option<KindName>,
+    remote: Option<RemoteName>,
 }
 
 /// Takes one event from the front of `bytes`.
@@ -145,73 +198,108 @@ impl Decoder {
     /// See [`CodecError`].
     pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Event, CodecError> {
         let (kind, version, body) = open_envelope(bytes)?;
-        if version != VERSION {
-            return Err(CodecError::Unknown { kind, version });
-        }
-        let (at, change) = match kind {
-            kind::ENQUEUE => {
-                let EnqueueV1(at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry) =
-                    read(body)?;
-                let new = NewJob {
-                    id,
-                    queue: self.queue(queue)?,
-                    kind: self.kind(job_kind)?,
-                    payload: Payload::trusted(payload),
-                    priority: Priority::new(priority).map_err(invalid)?,
-                    run_at: (run_at != Timestamp(0)).then_some(run_at),
-                    timeout_ms,
-                    max_retry,
-                };
-                (at, Change::Enqueue(Box::new(new)))
+        let (at, change) = match (kind, version) {
+            (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body)?,
+            (kind::RETRY | kind::TIMEOUT, V1 | V2) => decode_fail(kind, version, body)?,
+            (kind::DEAD | kind::DROP, V1 | V2) => decode_end(kind, version, body)?,
+            (kind::REQUEUE, V1) => {
+                let RequeueV1(at, job, token, sort, message) = read(body)?;
+                (at, Change::Requeue { job, token, failure: failure(sort, message)?, counted: true })
             }
-            kind::DISPATCH => {
+            (kind::REQUEUE, V2) => {
+                let RequeueV2(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
+                let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+                (at, Change::Requeue { job, token, failure, counted })
+            }
+            (kind::DISPATCH, V1) => {
                 let DispatchV1(at, job, worker, attempt, deadline) = read(body)?;
                 (at, Change::Dispatch { job, worker, attempt, deadline })
             }
-            kind::ACK => {
+            (kind::RESERVE, V1) => {
+                let ReserveV1(at, job, worker, attempt, deadline) = read(body)?;
+                (at, Change::Reserve { job, worker: self.remote(worker)?, attempt, deadline })
+            }
+            (kind::ACK, V1) => {
                 let AckV1(at, job, token, result) = read(body)?;
                 (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
             }
-            kind::RETRY | kind::TIMEOUT => {
-                let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
-                let (failure, result) = (failure(sort, message)?, result.map(Payload::trusted));
-                match kind {
-                    kind::RETRY => (at, Change::Retry { job, token, failure, retry_at, result }),
-                    _ => (at, Change::Timeout { job, token, failure, retry_at, result }),
-                }
-            }
-            kind::REQUEUE => {
-                let RequeueV1(at, job, token, sort, message) = read(body)?;
-                (at, Change::Requeue { job, token, failure: failure(sort, message)? })
-            }
-            kind::DEAD => {
-                let DeadV1(at, job, token, sort, message, result) = read(body)?;
-                let result = result.map(Payload::trusted);
-                (at, Change::Dead { job, token, failure: failure(sort, message)?, result })
-            }
-            kind::EXTEND => {
+            (kind::EXTEND, V1) => {
                 let ExtendV1(at, job, token, deadline) = read(body)?;
                 (at, Change::Extend { job, token, deadline })
             }
-            kind::CANCEL => {
-                let CancelV1(at, job) = read(body)?;
-                (at, Change::Cancel { job })
+            (kind::CANCEL | kind::KILL | kind::RUN_NOW | kind::DISCARD, V1) => {
+                let OfJobV1(at, job) = read(body)?;
+                let change = match kind {
+                    kind::CANCEL => Change::Cancel { job },
+                    kind::KILL => Change::Kill { job },
+                    kind::RUN_NOW => Change::RunNow { job },
+                    _ => Change::Discard { job },
+                };
+                (at, change)
             }
-            kind::PROMOTE => {
+            (kind::MOVE, V1) => {
+                let MoveV1(at, job, queue) = read(body)?;
+                (at, Change::Move { job, queue: self.queue(queue)? })
+            }
+            (kind::PAUSE | kind::RESUME | kind::REMOVE_QUEUE, V1) => {
+                let OfQueueV1(at, queue) = read(body)?;
+                let queue = self.queue(queue)?;
+                let change = match kind {
+                    kind::PAUSE => Change::Pause { queue },
+                    kind::RESUME => Change::Resume { queue },
+                    _ => Change::RemoveQueue { queue },
+                };
+                (at, change)
+            }
+            (kind::PROMOTE, V1) => {
                 let PromoteV1(at, due, number) = read(body)?;
                 (at, Change::Promote { due, number })
             }
-            kind::DIGEST => {
+            (kind::DIGEST, V1 | V2) => {
                 let DigestV1(at, digest) = read(body)?;
-                (at, Change::Digest { digest })
+                (at, Change::Digest { digest: (version == V2).then_some(digest) })
             }
-            kind::FORGET => {
+            (kind::FORGET, V1) => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
                 (at, Change::Forget { completed, dead, cancelled })
             }
             _ => return Err(CodecError::Unknown { kind, version }),
         };
         Ok(Event { at, change })
+    }
+
+    fn decode_enqueue(&mut self, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
+        let more = ((0, 0, 0, 0), 0, None, 0);
+        let (plain, (backoff, exhausted, custom, backtrace_lines)) = match version {
+            V1 => (read(body)?, more),
+            _ => {
+                let EnqueueV2(a, b, c, d, e, f, g, h, i, backoff, exhausted, custom, lines) = read(body)?;
+                (EnqueueV1(a, b, c, d, e, f, g, h, i), (backoff, exhausted, custom, lines))
+            }
+        };
+        let EnqueueV1(at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry) = plain;
+        let new = NewJob {
+            id,
+            queue: self.queue(queue)?,
+            kind: self.kind(job_kind)?,
+            payload: Payload::trusted(payload),
+            priority: Priority::new(priority).map_err(invalid)?,
+            run_at: (run_at != Timestamp(0)).then_some(run_at),
+            timeout_ms,
+            max_retry,
+            backoff: backoff_of(backoff).map_err(CodecError::Invalid)?,
+            exhausted: exhausted_of(exhausted).map_err(CodecError::Invalid)?,
+            custom: custom.map(Payload::trusted),
+            backtrace_lines,
+        };
+        Ok((at, Change::Enqueue(Box::new(new))))
+    }
+
+    fn remote(&mut self, name: &str) -> Result<RemoteName, CodecError> {
+        match &self.remote {
+            Some(remote) if remote.as_str() == name => Ok(remote.clone()),
+            _ => Ok(self.remote.insert(remote_of(name).map_err(CodecError::Invalid)?).clone()),
+        }
     }
 
     fn queue(&mut self, name: &str) -> Result<QueueName, CodecError> {
@@ -229,6 +317,40 @@ impl Decoder {
     }
 }
 
+fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
+    let FailV2(at, job, token, sort, message, retry_at, result, errtype, backtrace) = match version {
+        V1 => {
+            let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
+            FailV2(at, job, token, sort, message, retry_at, result, "", Vec::new())
+        }
+        _ => read(body)?,
+    };
+    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+    let result = result.map(Payload::trusted);
+    let change = match kind {
+        kind::RETRY => Change::Retry { job, token, failure, retry_at, result },
+        _ => Change::Timeout { job, token, failure, retry_at, result },
+    };
+    Ok((at, change))
+}
+
+fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
+    let DeadV2(at, job, token, sort, message, result, errtype, backtrace) = match version {
+        V1 => {
+            let DeadV1(at, job, token, sort, message, result) = read(body)?;
+            DeadV2(at, job, token, sort, message, result, "", Vec::new())
+        }
+        _ => read(body)?,
+    };
+    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+    let result = result.map(Payload::trusted);
+    let change = match kind {
+        kind::DEAD => Change::Dead { job, token, failure, result },
+        _ => Change::Drop { job, token, failure, result },
+    };
+    Ok((at, change))
+}
+
 fn failure(sort: u8, message: &str) -> Result<Failure, CodecError> {
     match FailureKind::from_number(sort) {
         Some(kind) => Ok(Failure::new(kind, message)),
@@ -241,7 +363,11 @@ fn text(payload: &Option<Payload>) -> Option<&str> {
 }
 
 fn write<T: Serialize>(kind: u8, body: &T, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[kind, VERSION, 0, 0, 0, 0]);
+    write_version(kind, V1, body, out);
+}
+
+fn write_version<T: Serialize>(kind: u8, version: u8, body: &T, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[kind, version, 0, 0, 0, 0]);
     let start = out.len();
     rmp_serde::encode::write(out, body).expect("writing plain data to memory cannot fail");
     let len = u32::try_from(out.len() - start).expect("an event is smaller than 4 GiB: payloads are bounded");
@@ -271,6 +397,8 @@ fn invalid(error: impl std::fmt::Display) -> CodecError {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::ids::{Attempt, Lsn, WorkerId};
+    use crate::jobs::Backoff;
 
     /// One event of every type.
     pub(crate) fn samples() -> Vec<Event> {
@@ -288,9 +416,65 @@ pub(crate) mod tests {
             run_at: Some(Timestamp(5_000)),
             timeout_ms: 30_000,
             max_retry: 3,
+            backoff: Backoff::Server,
+            exhausted: Exhausted::Dead,
+            custom: None,
+            backtrace_lines: 0,
         };
         let at_once = NewJob { id: job.clone(), run_at: None, ..new.clone() };
+        let unlike = |backoff| NewJob {
+            backoff,
+            exhausted: Exhausted::Drop,
+            custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
+            backtrace_lines: 12,
+            ..new.clone()
+        };
+        let full = failure.clone().of_type("IOError").with_backtrace(["a:1".to_owned(), "b:2".to_owned()]);
+        let queue = QueueName::parse("mail").unwrap();
+        let fixed = unlike(Backoff::Fixed { delay_ms: 5 });
+        let doubling = unlike(Backoff::Exponential { first_ms: 1, max_ms: 9, jitter_percent: 30 });
         let changes = vec![
+            Change::Enqueue(Box::new(unlike(Backoff::Quartic))),
+            Change::Enqueue(Box::new(fixed)),
+            Change::Enqueue(Box::new(doubling)),
+            Change::Reserve {
+                job: job.clone(),
+                worker: RemoteName::parse("9a8b").unwrap(),
+                attempt: Attempt(4),
+                deadline: Timestamp(9),
+            },
+            Change::Reserve {
+                job: job.clone(),
+                worker: RemoteName::anonymous(),
+                attempt: Attempt(5),
+                deadline: Timestamp(9),
+            },
+            Change::Retry {
+                job: job.clone(),
+                token,
+                failure: full.clone(),
+                retry_at: Timestamp(7),
+                result: result.clone(),
+            },
+            Change::Timeout {
+                job: job.clone(),
+                token,
+                failure: full.clone(),
+                retry_at: Timestamp(7),
+                result: None,
+            },
+            Change::Requeue { job: job.clone(), token, failure: full.clone(), counted: true },
+            Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: false },
+            Change::Dead { job: job.clone(), token, failure: full.clone(), result: result.clone() },
+            Change::Drop { job: job.clone(), token, failure: full, result: result.clone() },
+            Change::Drop { job: job.clone(), token, failure: failure.clone(), result: None },
+            Change::Kill { job: job.clone() },
+            Change::RunNow { job: job.clone() },
+            Change::Discard { job: job.clone() },
+            Change::Move { job: job.clone(), queue: queue.clone() },
+            Change::Pause { queue: queue.clone() },
+            Change::Resume { queue: queue.clone() },
+            Change::RemoveQueue { queue },
             Change::Enqueue(Box::new(new)),
             Change::Enqueue(Box::new(at_once)),
             Change::Dispatch {
@@ -315,12 +499,13 @@ pub(crate) mod tests {
                 retry_at: Timestamp(7),
                 result: result.clone(),
             },
-            Change::Requeue { job: job.clone(), token, failure: failure.clone() },
+            Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: true },
             Change::Dead { job: job.clone(), token, failure, result },
             Change::Extend { job: job.clone(), token, deadline: Timestamp(99) },
             Change::Cancel { job },
             Change::Promote { due: Timestamp(8), number: Lsn(2) },
-            Change::Digest { digest: u64::MAX },
+            Change::Digest { digest: Some(u64::MAX) },
+            Change::Digest { digest: None },
             Change::Forget { completed: Lsn(1), dead: Lsn(2), cancelled: Lsn(3) },
         ];
         changes.into_iter().map(|change| Event { at: Timestamp(1_234), change }).collect()
@@ -341,7 +526,7 @@ pub(crate) mod tests {
     fn an_unknown_type_or_version_is_named() {
         let mut bytes = Vec::new();
         encode(&samples()[0], &mut bytes);
-        for (at, expected) in [(0, (250, VERSION)), (1, (1, 250))] {
+        for (at, expected) in [(0, (250, V2)), (1, (1, 250))] {
             let mut changed = bytes.clone();
             changed[at] = 250;
             let expected = CodecError::Unknown { kind: expected.0, version: expected.1 };

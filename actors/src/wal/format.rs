@@ -16,6 +16,11 @@ pub const BATCH_HEADER_BYTES: usize = 52;
 pub const SEAL_COUNT: u32 = u32::MAX;
 /// No batch has a longer payload: a length beyond it is damage, and is never allocated.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// What an operator may set at most as the size of a segment.
+pub const SEGMENT_BYTES_SET_MAX: u64 = 1 << 30;
+/// No segment's file is longer: it is as long as was set, or has grown for one batch. A file beyond it is damage (or
+/// full of holes), and is never read into memory.
+pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 /// No log gets to a segment with a larger number, or a longer one.
 const COUNT_MAX: u64 = u64::MAX >> 1;
 

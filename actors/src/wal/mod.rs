@@ -66,6 +66,7 @@
 
 pub mod actor;
 pub mod codec;
+mod fields;
 pub mod format;
 pub mod reader;
 pub mod recovery;

@@ -1,12 +1,13 @@
 //! One segment, batch by batch.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::WalError;
 use super::codec::{CodecError, Decoder, ENVELOPE_BYTES};
 use super::format::{
-    BATCH_HEADER_BYTES, BATCH_MAGIC, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd,
-    SegmentHeader, checksum,
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX,
+    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
 };
 use crate::ids::Lsn;
 use crate::jobs::Event;
@@ -50,10 +51,16 @@ impl SegmentReader {
     /// Reads the whole of a segment into memory and its header.
     ///
     /// # Errors
-    /// The file cannot be read, or is not a segment of this version.
+    /// The file cannot be read, is not a segment of this version, or is longer than any segment.
     pub fn open(storage: &dyn Storage, path: &Path) -> Result<SegmentReader, WalError> {
         let file = storage.open_to_read(path).map_err(WalError::io(path, "open"))?;
-        let bytes = read_all(&*file).map_err(WalError::io(path, "read"))?;
+        let bytes = read_all(&*file, SEGMENT_BYTES_MAX).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => {
+                let (path, problem) = (path.to_owned(), error.to_string());
+                WalError::Damaged { path, offset: SEGMENT_BYTES_MAX, problem }
+            }
+            _ => WalError::io(path, "read")(error),
+        })?;
         let header = decode_header(path, &bytes)?;
         Ok(SegmentReader {
             path: path.to_owned(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::format::{
-    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd,
-    SegmentHeader, StoreId, checksum, segment_name,
+    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
+    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum, segment_name,
 };
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
@@ -26,7 +26,7 @@ pub struct LogPlace {
     pub storage: Arc<dyn Storage>,
     /// The directory of its segments.
     pub dir: PathBuf,
-    /// The size of one.
+    /// The size of one, as far as [`SEGMENT_BYTES_SET_MAX`].
     pub segment_bytes: u64,
     /// The data directory's identity.
     pub store: StoreId,
@@ -90,6 +90,7 @@ impl LogWriter {
     ) -> Result<LogWriter, WalError> {
         let LogPlace { storage, dir, segment_bytes, store, mut dice } = place;
         let dir = dir.as_path();
+        let segment_bytes = segment_bytes.min(SEGMENT_BYTES_SET_MAX);
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
         let header = SegmentHeader {
             salt: salt(&mut dice),
@@ -255,14 +256,17 @@ impl LogWriter {
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
     /// pass for a torn tail. Not synced: it is evidence, not data.
     pub fn mark(&mut self, now: Timestamp) {
-        let has_room = self.offset + (BATCH_HEADER_BYTES as u64) <= self.capacity;
-        if self.poisoned || self.marked == self.durable || !has_room {
-            return;
-        }
-        let mut frame = [0; BATCH_HEADER_BYTES];
-        if let Err(error) = self.write_frame(&mut frame, 0, now) {
+        if let Err(error) = self.try_to_mark(now) {
             tracing::warn!(%error, "the log's mark was not written");
         }
+    }
+
+    fn try_to_mark(&mut self, now: Timestamp) -> Result<(), WalError> {
+        let has_room = self.offset + (BATCH_HEADER_BYTES as u64) <= self.capacity;
+        if self.poisoned || self.marked == self.durable || !has_room {
+            return Ok(());
+        }
+        self.write_frame(&mut [0; BATCH_HEADER_BYTES], 0, now)
     }
 
     /// Ends the current segment and begins the next. The old one is durable when it returns.
@@ -289,7 +293,7 @@ impl LogWriter {
         let partial = partial_of(&path);
         let (mut file, capacity) = self.take_spare(&partial)?;
         if bugs::has(Bug::RecycledWithoutSalt) {
-            let stale = read_all(&*self.file).map_err(WalError::io(&self.path, "read"))?;
+            let stale = read_all(&*self.file, SEGMENT_BYTES_MAX).map_err(WalError::io(&self.path, "read"))?;
             file.write_at(0, &stale[..stale.len().min(usize::try_from(capacity).unwrap_or(usize::MAX))])
                 .map_err(WalError::io(&partial, "write"))?;
         }
@@ -361,12 +365,24 @@ impl LogWriter {
     /// Closes the log: everything durable, and a mark that says so.
     ///
     /// # Errors
-    /// As [`LogWriter::sync`].
+    /// As [`LogWriter::sync`]; or the mark could not be left, and the error's action says so: every event is durable
+    /// all the same, but damage to the last ones may pass for a torn tail.
     pub fn close(mut self, now: Timestamp) -> Result<Lsn, WalError> {
         let durable = self.sync()?;
-        self.mark(now);
-        self.sync()?;
-        Ok(durable)
+        let marked = self.try_to_mark(now).and_then(|()| self.sync());
+        match marked {
+            Ok(_) => Ok(durable),
+            Err(error) => Err(self.unmarked(error)),
+        }
+    }
+
+    fn unmarked(&self, error: WalError) -> WalError {
+        let source = match error {
+            WalError::Io { source, .. } => source,
+            other => io::Error::other(other.to_string()),
+        };
+        let action = "leave the mark of a clean stop (everything before it is on disk)";
+        WalError::Io { path: self.path.clone(), action, source }
     }
 
     /// Position of the last event that was appended.

@@ -11,7 +11,7 @@ use tokio::runtime;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::handler::{Handlers, JobError, JobRun, StopReason, StopSender, StopSignal};
-use crate::guard::ExitGuard;
+use crate::guard::{ExitGuard, gives_signs_of_life};
 use crate::ids::{Token, WorkerId};
 use crate::jobs::table::Assignment;
 use crate::jobs::{Failure, FailureKind, Payload};
@@ -90,29 +90,7 @@ impl Handler<End> for WorkerActor {
     }
 }
 
-impl Handler<crate::messages::Ping> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: crate::messages::Ping, _: &mut Context<WorkerActor>) {}
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Freeze> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, freeze: crate::messages::Freeze, _: &mut Context<WorkerActor>) {
-        std::thread::sleep(freeze.0);
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Handler<crate::messages::Crash> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, crash: crate::messages::Crash, _: &mut Context<WorkerActor>) {
-        panic!("a test asked {} to crash", crash.0);
-    }
-}
+gives_signs_of_life!(WorkerActor);
 
 /// Runs the handler until it ends, or until it must.
 async fn attempt(

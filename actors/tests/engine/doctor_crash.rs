@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use beaver_actors::doctor::report::Verdict;
+use beaver_actors::doctor::report::{Loss, Verdict};
 use beaver_actors::doctor::{Doctor, DoctorError};
-use beaver_actors::testing::{Fault, Kept, SimStorage};
+use beaver_actors::testing::{Call, Fault, Kept, SimStorage};
 
 use crate::doctor::{
     NOW, SNAPSHOTS, assert_originals_are_kept, boot, engine, examine, files, flip_batch, ids, options,
@@ -37,12 +37,19 @@ fn patients() -> Vec<(&'static str, SimStorage)> {
 
     let gap = stopped(engine());
     gap.delete(segments(&gap)[1].clone());
-    vec![("cut", cut), ("begun", begun), ("older", older), ("gap", gap)]
+
+    let swapped = stopped(engine());
+    let [_, second, third, last] = &segments(&swapped)[..] else { panic!("four segments") };
+    flip_batch(&swapped, last, 1);
+    let bytes = (swapped.bytes(second), swapped.bytes(third));
+    swapped.put(second, bytes.1);
+    swapped.put(third, bytes.0);
+    vec![("cut", cut), ("begun", begun), ("older", older), ("gap", gap), ("swapped", swapped)]
 }
 
 /// What a repair does on one of these: calls until it is done or the machine stops.
 fn try_to_repair(disk: &SimStorage) -> Result<(), DoctorError> {
-    let doctor = Doctor::on(Arc::new(disk.clone()), options())?;
+    let doctor = Doctor::on(Arc::new(disk.clone()), options(), fastrand::Rng::with_seed(7))?;
     match doctor.examine()?.verdict {
         Verdict::Damaged { plan, .. } => doctor.apply(&plan, NOW).map(|_| ()),
         verdict => panic!("{verdict}"),
@@ -57,7 +64,7 @@ fn a_repair_cut_off_at_any_call_is_done_again_and_ends_the_same() {
     for (what, original) in patients() {
         let before = files(&original);
         let whole = original.fork();
-        repair(&whole);
+        let (loss, _) = repair(&whole);
         let expected = ids(&boot(&whole));
         assert!(!expected.is_empty());
         let mut seen = HashSet::new();
@@ -90,7 +97,8 @@ fn a_repair_cut_off_at_any_call_is_done_again_and_ends_the_same() {
                 crashes += 1;
                 assert_originals_are_kept(&disk, &before, &context);
                 match examine(&disk).verdict {
-                    Verdict::Damaged { .. } => drop(repair(&disk)),
+                    // What the first try has moved away is still counted.
+                    Verdict::Damaged { .. } => assert_eq!(repair(&disk).0, loss, "{context}"),
                     Verdict::Hopeless { reason, .. } => panic!("{context}: {reason}"),
                     _ => {}
                 }
@@ -154,4 +162,85 @@ fn a_repair_without_space_for_the_originals_changes_nothing() {
         repair(&disk);
         assert_originals_are_kept(&disk, &before, what);
     }
+}
+
+/// A repair of the first patient that stops when it has moved one segment of two.
+fn half_repaired() -> (SimStorage, Loss) {
+    let (_, original) = patients().remove(0);
+    let Verdict::Damaged { loss, .. } = examine(&original).verdict else { panic!("it is damaged") };
+    let disk = original.fork();
+    disk.crash_at(disk.calls() + 1 + calls_until_the_first_removal(&original));
+    try_to_repair(&disk).unwrap_err();
+    disk.kill_process();
+    assert_eq!(segments(&disk).len(), segments(&original).len() - 1);
+    (disk, loss)
+}
+
+fn calls_until_the_first_removal(original: &SimStorage) -> u64 {
+    let removals = original.calls_of(Call::Remove) + 1;
+    (1..)
+        .find(|calls| {
+            let disk = original.fork();
+            disk.crash_at(disk.calls() + calls + 1);
+            let _ = try_to_repair(&disk);
+            disk.calls_of(Call::Remove) == removals
+        })
+        .expect("it removes something")
+}
+
+#[test]
+fn the_second_report_tells_what_a_repair_that_was_cut_off_has_moved_and_counts_it() {
+    let (disk, loss) = half_repaired();
+    let report = examine(&disk);
+    let Verdict::Damaged { loss: second, .. } = &report.verdict else { panic!("{report}") };
+    assert_eq!(*second, loss, "{report}");
+    assert!(loss.jobs_lost > 0);
+    let text = report.to_string();
+    assert!(text.contains("a repair was cut off; what it has moved there (0000000004.wal)"), "{text}");
+
+    repair(&disk);
+    let report = examine(&disk);
+    assert!(matches!(report.verdict, Verdict::Healthy | Verdict::HealthyAfterCrash { .. }), "{report}");
+    assert!(!disk.paths("/data/quarantine").iter().any(|path| path.ends_with("unfinished")));
+    assert!(report.findings.is_empty(), "{report}");
+}
+
+/// The positions of what was given up are other events by now.
+#[test]
+fn the_note_of_a_repair_is_not_believed_when_the_log_has_gone_on_since() {
+    let (disk, _) = half_repaired();
+    let note = disk.paths("/data/quarantine").into_iter().find(|path| path.ends_with("unfinished")).unwrap();
+    let words = disk.bytes(&note);
+    repair(&disk);
+    disk.put(&note, words);
+    let mut beaver = boot(&disk);
+    for _ in 0..3 {
+        for _ in 0..2 {
+            beaver.enqueue("mail");
+            beaver.sync();
+        }
+        beaver.log().rotate(NOW).unwrap();
+    }
+    let last = beaver.table().last();
+    let disk = stopped(beaver);
+    flip_batch(&disk, &segments(&disk)[2], 1);
+    let report = examine(&disk);
+    let Verdict::Damaged { loss, .. } = &report.verdict else { panic!("{report}") };
+    assert_eq!(loss.known_through, last, "{report}");
+    assert!(!report.findings.iter().any(|finding| finding.contains("cut off")), "{report}");
+}
+
+#[test]
+fn the_same_dice_give_a_log_begun_anew_the_same_bytes() {
+    let (_, begun) = patients().remove(1);
+    let bytes = |seed| {
+        let disk = begun.fork();
+        let dice = fastrand::Rng::with_seed(seed);
+        let doctor = Doctor::on(Arc::new(disk.clone()), options(), dice).unwrap();
+        let Verdict::Damaged { plan, .. } = doctor.examine().unwrap().verdict else { panic!("damaged") };
+        doctor.apply(&plan, NOW).unwrap();
+        disk.bytes(&segments(&disk)[0])
+    };
+    assert_eq!(bytes(1), bytes(1));
+    assert_ne!(bytes(1), bytes(2), "the salt is thrown");
 }

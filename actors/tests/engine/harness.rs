@@ -32,8 +32,16 @@ pub(crate) fn kind(name: &str) -> KindName {
     KindName::parse(name).unwrap()
 }
 
+pub(crate) fn queue(name: &str) -> QueueName {
+    QueueName::parse(name).unwrap()
+}
+
 pub(crate) fn job(name: &str) -> JobSpec {
-    JobSpec::new(QueueName::parse("default").unwrap(), kind(name), Payload::empty())
+    job_in("default", name)
+}
+
+pub(crate) fn job_in(line: &str, name: &str) -> JobSpec {
+    JobSpec::new(queue(line), kind(name), Payload::empty())
 }
 
 pub(crate) fn options() -> EngineOptions {

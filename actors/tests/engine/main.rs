@@ -4,22 +4,33 @@
 //! - `wal`, `snapshot`: torn, flipped, missing and foreign bytes; the recovery table row by row.
 //! - `recovery`: the whole engine through crashes.
 //! - `actors`: the duties, `supervision`: restarts and fail-stop, both with the real actors.
-//! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off.
+//! - `remote`: what remote workers are given and report; `queues`: pause, resume, remove; `sets`: many jobs at once,
+//!   and what a job may ask for.
+//! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
+//!   `doctor_names`: segments that lost their names.
+//! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `formats`: files that earlier versions wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 
 mod actors;
 mod bugs;
+mod closing;
 mod doctor;
 mod doctor_crash;
+mod doctor_names;
 mod explorer;
 mod formats;
 mod fuzz;
 mod harness;
 mod load;
+mod locks;
 mod model;
+mod queues;
 mod recovery;
+mod remote;
+mod sets;
 mod snapshot;
+mod sparse;
 mod supervision;
 mod wal;

@@ -1,151 +1,117 @@
 //! The job table against a model that is too simple to be wrong: a list of jobs, searched from the front.
+//!
+//! Every event is checked against the model as it is applied; at the end the events, an image with the rest of the
+//! events, and an image folded from them must all give the same jobs, queues and totals.
 
+use std::path::Path;
 use std::time::Duration;
 
-use beaver_actors::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use beaver_actors::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::queues::Overview;
+use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{
-    Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Policy, Rejection, Retention,
-    Start, Status,
+    Backoff, Change, Command, Event, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
+    Rejection, Retention, Start, Status,
 };
+use beaver_actors::snapshot::fold::Delta;
+use beaver_actors::snapshot::format::{ImageHeader, ImageReader, ImageWriter};
+use beaver_actors::storage::Storage;
+use beaver_actors::testing::SimStorage;
 use beaver_actors::wal::codec;
 use proptest::prelude::*;
 
+use self::simple::{Model, ModelJob, is_waiting};
+
+mod simple;
+
+#[derive(Clone, Debug)]
+struct New {
+    name: u8,
+    queue: u8,
+    priority: u8,
+    delay_ms: u64,
+    max_retry: u32,
+    foreign: bool,
+    backoff: Backoff,
+    drop: bool,
+    replaces: bool,
+}
+
 #[derive(Clone, Debug)]
 enum Op {
-    Enqueue {
-        name: u8,
-        priority: u8,
-        delay_ms: u64,
-        max_retry: u32,
-        foreign: bool,
-    },
+    Enqueue(New),
     Dispatch,
+    /// For a remote worker, from these queues.
+    Reserve(u8, Vec<u8>),
     /// On the nth known job, under its token or under a stale one.
     Ack(usize, bool),
     Fail(usize, bool),
+    /// By a remote worker, that knows the token or does not.
+    Report(usize, u8, bool),
     Requeue(usize, bool),
     Extend(usize, u64),
     Cancel(usize),
+    RunNow(usize),
+    Kill(usize),
+    Discard(usize),
+    Move(usize, u8),
+    Pause(u8),
+    Resume(u8),
+    RemoveQueue(u8),
     Pass(u64),
 }
 
+fn new() -> impl Strategy<Value = New> {
+    let backoff = prop_oneof![
+        3 => Just(Backoff::Server),
+        1 => Just(Backoff::Quartic),
+        1 => (0_u64..4_000).prop_map(|delay_ms| Backoff::Fixed { delay_ms }),
+        1 => (0_u64..4_000, 0_u8..=100).prop_map(|(first_ms, jitter_percent)| {
+            Backoff::Exponential { first_ms, max_ms: 5_000, jitter_percent }
+        }),
+    ];
+    let delay = prop_oneof![3 => Just(0_u64), 1 => 1_u64..5_000];
+    let place = (0_u8..12, 0_u8..3, 0_u8..3, delay);
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.3), prop::bool::weighted(0.3));
+    (place, 0_u32..3, backoff, flags).prop_map(|(place, max_retry, backoff, (foreign, drop, replaces))| {
+        let (name, queue, priority, delay_ms) = place;
+        New { name, queue, priority, delay_ms, max_retry, foreign, backoff, drop, replaces }
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
+    let nth = || 0_usize..16;
+    let stale = || prop::bool::weighted(0.1);
     prop_oneof![
-        4 => (0_u8..12, 0_u8..3, prop_oneof![3 => Just(0_u64), 1 => 1_u64..5_000], 0_u32..3, prop::bool::weighted(0.1))
-            .prop_map(|(name, priority, delay_ms, max_retry, foreign)| Op::Enqueue {
-                name, priority, delay_ms, max_retry, foreign,
-            }),
-        5 => Just(Op::Dispatch),
-        3 => (0_usize..16, prop::bool::weighted(0.1)).prop_map(|(nth, stale)| Op::Ack(nth, stale)),
-        3 => (0_usize..16, prop::bool::weighted(0.1)).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
-        1 => (0_usize..16, any::<bool>()).prop_map(|(nth, counts)| Op::Requeue(nth, counts)),
-        1 => (0_usize..16, 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
-        1 => (0_usize..16).prop_map(Op::Cancel),
+        6 => new().prop_map(Op::Enqueue),
+        4 => Just(Op::Dispatch),
+        4 => (0_u8..3, prop::collection::vec(0_u8..3, 1..4)).prop_map(|(who, from)| Op::Reserve(who, from)),
+        3 => (nth(), stale()).prop_map(|(nth, stale)| Op::Ack(nth, stale)),
+        4 => (nth(), stale()).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
+        3 => (nth(), 0_u8..3, any::<bool>()).prop_map(|(nth, who, knows)| Op::Report(nth, who, knows)),
+        1 => (nth(), any::<bool>()).prop_map(|(nth, counts)| Op::Requeue(nth, counts)),
+        1 => (nth(), 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
+        1 => nth().prop_map(Op::Cancel),
+        2 => nth().prop_map(Op::RunNow),
+        1 => nth().prop_map(Op::Kill),
+        1 => nth().prop_map(Op::Discard),
+        2 => (nth(), 0_u8..3).prop_map(|(nth, queue)| Op::Move(nth, queue)),
+        1 => (0_u8..4).prop_map(Op::Pause),
+        1 => (0_u8..4).prop_map(Op::Resume),
+        1 => (0_u8..4).prop_map(Op::RemoveQueue),
         2 => (1_u64..20_000).prop_map(Op::Pass),
     ]
 }
 
-#[derive(Clone, Debug)]
-struct ModelJob {
-    id: JobId,
-    status: Status,
-    priority: u8,
-    order: u64,
-    number: u64,
-    due: u64,
-    deadline: u64,
-    token: u64,
-    attempt: u32,
-    max_retry: u32,
-    foreign: bool,
-    finished: (u64, u64),
+fn queue(number: u8) -> QueueName {
+    QueueName::parse(["alpha", "beta", "gamma", "nowhere"][usize::from(number)]).unwrap()
 }
 
-/// What the table should hold.
-#[derive(Default)]
-struct Model {
-    jobs: Vec<ModelJob>,
-}
-
-impl Model {
-    fn position(&self, id: &JobId) -> Option<usize> {
-        self.jobs.iter().position(|job| job.id == *id)
+fn remote(number: u8) -> RemoteName {
+    match number {
+        0 => RemoteName::anonymous(),
+        number => RemoteName::parse(&format!("worker-{number}")).unwrap(),
     }
-
-    fn next(&self) -> Option<JobId> {
-        let ready = self.jobs.iter().filter(|job| job.status == Status::Pending && !job.foreign);
-        ready.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number)).map(|job| job.id.clone())
-    }
-
-    /// Follows an event; everything it says was decided by the table.
-    fn follow(&mut self, lsn: Lsn, event: &Event) {
-        let at = event.at.0;
-        if let Change::Enqueue(new) = &event.change {
-            self.jobs.retain(|job| job.id != new.id);
-            self.jobs.push(ModelJob {
-                id: new.id.clone(),
-                status: if new.run_at.is_some() { Status::Scheduled } else { Status::Pending },
-                priority: new.priority.level(),
-                order: lsn.0,
-                number: lsn.0,
-                due: new.run_at.map_or(0, |run_at| run_at.0),
-                deadline: 0,
-                token: 0,
-                attempt: 0,
-                max_retry: new.max_retry,
-                foreign: new.kind.as_str() == "foreign",
-                finished: (0, 0),
-            });
-            return;
-        }
-        if let Change::Promote { due, number } = &event.change {
-            let mut waiting: Vec<_> = self.jobs.iter_mut().filter(|job| is_waiting(job.status)).collect();
-            waiting.retain(|job| (job.due, job.number) <= (due.0, number.0));
-            for job in waiting {
-                (job.status, job.order) = (Status::Pending, lsn.0);
-            }
-            return;
-        }
-        if let Change::Forget { completed, dead, cancelled } = &event.change {
-            self.jobs.retain(|job| match job.status {
-                Status::Completed => job.finished.0 > completed.0,
-                Status::Dead => job.finished.0 > dead.0,
-                Status::Cancelled => job.finished.0 > cancelled.0,
-                _ => true,
-            });
-            return;
-        }
-        let position = event.change.job().and_then(|id| self.position(id)).expect("the model knows the job");
-        let job = &mut self.jobs[position];
-        match &event.change {
-            Change::Dispatch { attempt, deadline, .. } => {
-                assert_eq!(job.status, Status::Pending);
-                assert_eq!(attempt.0, job.attempt + 1);
-                job.status = Status::InFlight;
-                (job.token, job.attempt, job.deadline) = (lsn.0, attempt.0, deadline.0);
-            }
-            Change::Ack { .. } => (job.status, job.finished) = (Status::Completed, (lsn.0, at)),
-            Change::Retry { retry_at, .. } | Change::Timeout { retry_at, .. } => {
-                (job.status, job.due) = (Status::Retrying, retry_at.0);
-                assert!(job.attempt <= job.max_retry, "it has a retry left");
-            }
-            Change::Requeue { .. } => job.status = Status::Pending,
-            Change::Dead { .. } => {
-                assert!(job.attempt > job.max_retry, "it is out of attempts");
-                (job.status, job.finished) = (Status::Dead, (lsn.0, at));
-            }
-            Change::Extend { deadline, .. } => {
-                assert!(deadline.0 >= job.deadline, "a lease only gets longer");
-                job.deadline = deadline.0;
-            }
-            Change::Cancel { .. } => (job.status, job.finished) = (Status::Cancelled, (lsn.0, at)),
-            Change::Enqueue(_) | Change::Promote { .. } | Change::Forget { .. } | Change::Digest { .. } => {}
-        }
-    }
-}
-
-fn is_waiting(status: Status) -> bool {
-    matches!(status, Status::Scheduled | Status::Retrying)
 }
 
 fn policy() -> Policy {
@@ -188,39 +154,43 @@ impl Run {
     fn compare(&self) {
         for job in &self.model.jobs {
             let view = self.table.view(&job.id).expect("the table knows every job of the model");
-            assert_eq!((view.status, view.attempt.0), (job.status, job.attempt), "job {}", job.id);
+            let seen = (view.status, view.attempt.0, view.failed, view.queue.as_str());
+            assert_eq!(seen, (job.status, job.attempt, job.failed, &*job.queue), "job {}", job.id);
             assert_eq!(self.table.is_completed(&job.id), job.status == Status::Completed);
         }
         assert_eq!(self.table.counts().total(), self.model.jobs.len() as u64);
+        let Overview { queues, totals } = self.table.overview();
+        let queues: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.paused)).collect();
+        let expected: Vec<_> =
+            self.model.queues.iter().map(|(name, paused)| (name.clone(), *paused)).collect();
+        assert_eq!(queues, expected);
+        assert_eq!(totals, self.model.totals);
     }
 
     fn step(&mut self, op: Op) {
         match op {
-            Op::Enqueue { name, priority, delay_ms, max_retry, foreign } => {
-                let id = JobId::parse(&format!("job-{name}")).unwrap();
-                let kind = KindName::parse(if foreign { "foreign" } else { "mail" }).unwrap();
-                let mut spec = JobSpec::new(QueueName::parse("default").unwrap(), kind, Payload::empty());
-                spec.id = Some(id.clone());
-                spec.priority = Priority::new(priority).unwrap();
-                spec.max_retry = Some(max_retry);
-                spec.start = Start::After(Duration::from_millis(delay_ms));
-                let known = self.model.position(&id).map(|position| self.model.jobs[position].status);
-                let is_new = known.is_none_or(|status| matches!(status, Status::Dead | Status::Cancelled));
-                let event = self.execute(Command::Enqueue(Box::new(spec))).unwrap();
-                assert_eq!(event.is_some(), is_new, "{known:?}");
-            }
+            Op::Enqueue(new) => self.enqueue(&new),
             Op::Dispatch => {
                 let expected = self.model.next();
                 let event = self.execute(Command::Dispatch { worker: WorkerId(0) }).unwrap();
+                assert_eq!(event.and_then(|event| event.change.job().cloned()), expected);
+            }
+            Op::Reserve(who, from) => {
+                let queues: Vec<_> = from.into_iter().map(queue).collect();
+                let names: Vec<_> = queues.iter().map(ToString::to_string).collect();
+                let expected = self.model.next_of(&names);
+                let command = Command::Reserve { queues: queues.into(), worker: remote(who) };
+                let event = self.execute(command).unwrap();
                 assert_eq!(event.and_then(|event| event.change.job().cloned()), expected);
             }
             Op::Ack(nth, stale) => {
                 self.report(nth, stale, |job, token| Command::Ack { job, token, result: None })
             }
             Op::Fail(nth, stale) => self.report(nth, stale, |job, token| {
-                let failure = Failure::new(FailureKind::Error, "no");
+                let failure = Failure::new(FailureKind::Error, "no").of_type("Sorry");
                 Command::Fail { job, token, failure, result: None }
             }),
+            Op::Report(nth, who, knows) => self.report_from_afar(nth, &remote(who), knows),
             Op::Requeue(nth, counts) => self.report(nth, false, move |job, token| {
                 let failure = Failure::new(FailureKind::Lost, "gone");
                 Command::Requeue { job, token, failure, counts }
@@ -233,22 +203,86 @@ impl Run {
                 let result = self.execute(Command::Cancel { job: job.id });
                 assert_eq!(result.is_err(), job.status.is_finished());
             }
-            Op::Pass(ms) => {
-                self.now = self.now.plus_ms(ms);
-                for (job, token) in self.table.expired(self.now, usize::MAX) {
-                    let position = self.model.position(&job).unwrap();
-                    assert!(self.model.jobs[position].deadline <= self.now.0);
-                    let failure = Failure::new(FailureKind::Timeout, "expired");
-                    self.execute(Command::Fail { job, token, failure, result: None }).unwrap();
-                }
-                while self.execute(Command::Promote).unwrap().is_some() {}
-                while self.execute(Command::Forget).unwrap().is_some() {}
-                let overdue = |job: &&ModelJob| is_waiting(job.status) && job.due <= self.now.0;
-                assert!(!self.model.jobs.iter().any(|job| overdue(&job)), "promoted when due");
-                let old = |job: &&ModelJob| job.status.is_finished() && job.finished.1 + 60_000 <= self.now.0;
-                assert!(!self.model.jobs.iter().any(|job| old(&job)), "forgotten when old");
+            Op::RunNow(nth) => {
+                let Some(job) = self.nth(nth) else { return };
+                let result = self.execute(Command::RunNow { job: job.id });
+                assert_eq!(result.is_ok(), is_waiting(job.status) || job.status == Status::Dead);
             }
+            Op::Kill(nth) => {
+                let Some(job) = self.nth(nth) else { return };
+                let result = self.execute(Command::Kill { job: job.id });
+                assert_eq!(result.is_ok(), is_waiting(job.status) || job.status == Status::Pending);
+            }
+            Op::Discard(nth) => {
+                let Some(job) = self.nth(nth) else { return };
+                assert!(self.execute(Command::Discard { job: job.id.clone() }).unwrap().is_some());
+                let again = self.execute(Command::Discard { job: job.id.clone() });
+                assert_eq!(again, Err(Rejection::NotFound { job: job.id }));
+            }
+            Op::Move(nth, to) => {
+                let Some(job) = self.nth(nth) else { return };
+                let result = self.execute(Command::Move { job: job.id, queue: queue(to) });
+                let movable = [Status::Pending, Status::Scheduled, Status::Retrying, Status::Dead];
+                assert_eq!(result.is_ok(), movable.contains(&job.status));
+                let moved = result.is_ok_and(|event| event.is_some());
+                assert_eq!(moved, movable.contains(&job.status) && job.queue != queue(to).as_str());
+            }
+            Op::Pause(number) => {
+                let expected = self.is_paused(number) == Some(false);
+                let event = self.execute(Command::Pause { queue: queue(number) }).unwrap();
+                assert_eq!(event.is_some(), expected);
+            }
+            Op::Resume(number) => {
+                let expected = self.is_paused(number) == Some(true);
+                let event = self.execute(Command::Resume { queue: queue(number) }).unwrap();
+                assert_eq!(event.is_some(), expected);
+            }
+            Op::RemoveQueue(number) => {
+                let expected = self.is_paused(number).is_some();
+                let event = self.execute(Command::RemoveQueue { queue: queue(number) }).unwrap();
+                assert_eq!(event.is_some(), expected);
+            }
+            Op::Pass(ms) => self.pass(ms),
         }
+    }
+
+    fn enqueue(&mut self, new: &New) {
+        let id = JobId::parse(&format!("job-{}", new.name)).unwrap();
+        let kind = KindName::parse(if new.foreign { "foreign" } else { "mail" }).unwrap();
+        let mut spec = JobSpec::new(queue(new.queue), kind, Payload::empty());
+        spec.id = Some(id.clone());
+        spec.priority = Priority::new(new.priority).unwrap();
+        spec.max_retry = Some(new.max_retry);
+        spec.start = Start::After(Duration::from_millis(new.delay_ms));
+        spec.backoff = new.backoff;
+        spec.exhausted = if new.drop { Exhausted::Drop } else { Exhausted::Dead };
+        spec.custom = new.drop.then(|| Payload::parse(r#"{"a":1}"#).unwrap());
+        spec.backtrace_lines = u32::from(new.drop);
+        spec.replaces_completed = new.replaces;
+        let known = self.model.position(&id).map(|position| self.model.jobs[position].status);
+        let is_new = match known {
+            None | Some(Status::Dead | Status::Cancelled) => true,
+            Some(Status::Completed) => new.replaces,
+            Some(_) => false,
+        };
+        let event = self.execute(Command::Enqueue(Box::new(spec))).unwrap();
+        assert_eq!(event.is_some(), is_new, "{known:?}");
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        for (job, token) in self.table.expired(self.now, usize::MAX) {
+            let position = self.model.position(&job).unwrap();
+            assert!(self.model.jobs[position].deadline <= self.now.0);
+            let failure = Failure::new(FailureKind::Timeout, "expired");
+            self.execute(Command::Fail { job, token, failure, result: None }).unwrap();
+        }
+        while self.execute(Command::Promote).unwrap().is_some() {}
+        while self.execute(Command::Forget).unwrap().is_some() {}
+        let overdue = |job: &&ModelJob| is_waiting(job.status) && job.due <= self.now.0;
+        assert!(!self.model.jobs.iter().any(|job| overdue(&job)), "promoted when due");
+        let old = |job: &&ModelJob| job.status.is_finished() && job.finished.1 + 60_000 <= self.now.0;
+        assert!(!self.model.jobs.iter().any(|job| old(&job)), "forgotten when old");
     }
 
     /// A report on the nth job: accepted exactly if it is in flight under the token that is presented.
@@ -265,10 +299,97 @@ impl Run {
         }
     }
 
+    /// A remote worker's report: accepted exactly if that worker holds the job.
+    fn report_from_afar(&mut self, nth: usize, worker: &RemoteName, knows: bool) {
+        let Some(job) = self.nth(nth) else { return };
+        let token = knows.then_some(Token(job.token));
+        let theirs = job.status == Status::InFlight && job.remote.as_ref() == Some(worker);
+        match self.table.held_by(&job.id, worker, token) {
+            Ok(token) => {
+                assert!(theirs && token == Token(job.token), "{job:?}");
+                self.execute(Command::Ack { job: job.id, token, result: None }).unwrap();
+            }
+            Err(Rejection::NotHeld { .. }) => assert!(!theirs && !job.status.is_finished(), "{job:?}"),
+            Err(Rejection::Finished { .. }) => assert!(job.status.is_finished(), "{job:?}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     fn nth(&self, nth: usize) -> Option<ModelJob> {
         let count = self.model.jobs.len();
         (count > 0).then(|| self.model.jobs[nth % count].clone())
     }
+
+    /// Whether a queue is paused; none if there is none: it was never used, or removed and no job waits in it.
+    fn is_paused(&self, number: u8) -> Option<bool> {
+        let name = queue(number);
+        let waits = |job: &ModelJob| job.status == Status::Pending && job.queue == name.as_str();
+        let is_there = self.model.queues.get(name.as_str()).copied();
+        is_there.or_else(|| self.model.jobs.iter().any(waits).then_some(false))
+    }
+
+    /// Everything that an image would hold.
+    fn image(&self) -> (Vec<JobRecord>, Overview) {
+        image(&self.table)
+    }
+}
+
+fn image(table: &JobTable) -> (Vec<JobRecord>, Overview) {
+    (table.records(), table.overview())
+}
+
+/// A table from events as they are read back from bytes.
+fn replayed(log: &[(Lsn, Event)]) -> JobTable {
+    let mut table = JobTable::new(policy(), &handled());
+    for (lsn, event) in log {
+        let mut bytes = Vec::new();
+        codec::encode(event, &mut bytes);
+        table.apply(*lsn, codec::decode(&mut bytes.as_slice()).unwrap()).unwrap();
+    }
+    table
+}
+
+fn restored(last: Lsn, last_at: Timestamp, (records, overview): (Vec<JobRecord>, Overview)) -> JobTable {
+    let mut table = JobTable::restore(policy(), &handled(), last, last_at, records).unwrap();
+    table.set_overview(Some(overview));
+    table
+}
+
+/// Folds events into the image before them, if there is one.
+fn fold(storage: &SimStorage, before: Option<&Path>, to: &Path, events: &[(Lsn, Event)]) {
+    let open = |path: &Path| ImageReader::begin(storage.open_to_read(path).unwrap(), path).unwrap();
+    let previous = before.map(open);
+    let (last, last_at) = previous
+        .as_ref()
+        .map_or((Lsn::ZERO, Timestamp(0)), |image| (image.header.last, image.header.last_at));
+    let mut delta = Delta::after(last, last_at);
+    events.iter().for_each(|(lsn, event)| delta.take(*lsn, event.clone()).unwrap());
+    let (last, last_at) = (delta.last(), delta.last_at());
+    let header = ImageHeader { store: [7; 16], last, last_at, taken_at: Timestamp(9) };
+    let mut image = ImageWriter::begin(storage.create(to).unwrap(), to, &header).unwrap();
+    let overview = delta.write(previous, &mut image).unwrap();
+    image.finish(&overview).unwrap();
+}
+
+fn read(storage: &SimStorage, path: &Path) -> (Vec<JobRecord>, Overview) {
+    let mut reader = ImageReader::begin(storage.open_to_read(path).unwrap(), path).unwrap();
+    let mut records = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        records.extend(chunk);
+    }
+    (records, reader.overview().unwrap().clone())
+}
+
+/// The jobs that local workers get one after the other.
+fn line(table: &mut JobTable, now: Timestamp) -> Vec<Option<JobId>> {
+    let mut line = Vec::new();
+    let mut dice = fastrand::Rng::with_seed(1);
+    let dispatch = || Command::Dispatch { worker: WorkerId(0) };
+    while let Some(event) = table.decide(dispatch(), now, &mut dice).unwrap() {
+        line.push(event.change.job().cloned());
+        table.apply(table.last().next(), event).unwrap();
+    }
+    line
 }
 
 proptest! {
@@ -278,6 +399,7 @@ proptest! {
     fn the_table_does_what_a_simple_model_does_and_its_events_rebuild_it(
         ops in prop::collection::vec(op(), 1..120),
         seed in any::<u64>(),
+        part in 0.0..1.0,
     ) {
         let mut run = Run {
             table: JobTable::new(policy(), &handled()),
@@ -290,39 +412,33 @@ proptest! {
             run.step(op);
             run.compare();
         }
-        // From genesis, through bytes.
-        let mut replayed = JobTable::new(policy(), &handled());
-        for (lsn, event) in &run.log {
-            let mut bytes = Vec::new();
-            codec::encode(event, &mut bytes);
-            replayed.apply(*lsn, codec::decode(&mut bytes.as_slice()).unwrap()).unwrap();
+        // From genesis, through bytes, and once more.
+        prop_assert_eq!(image(&replayed(&run.log)), run.image());
+        prop_assert_eq!(image(&replayed(&run.log)), run.image());
+        // From an image part of the way, and the rest of the log.
+        let at = (run.log.len() as f64 * part) as usize;
+        let first = replayed(&run.log[..at]);
+        let mut restored_there = restored(first.last(), first.last_at(), image(&first));
+        prop_assert_eq!(image(&restored_there), image(&first));
+        prop_assert_eq!(restored_there.check(), Vec::<String>::new());
+        for (lsn, event) in &run.log[at..] {
+            restored_there.apply(*lsn, event.clone()).unwrap();
         }
-        prop_assert_eq!(replayed.records(), run.table.records());
-        // From an image half way, and the rest of the log.
-        let half = run.log.len() / 2;
-        let mut first = JobTable::new(policy(), &handled());
-        for (lsn, event) in &run.log[..half] {
-            first.apply(*lsn, event.clone()).unwrap();
-        }
-        let mut restored =
-            JobTable::restore(policy(), &handled(), first.last(), first.last_at(), first.records()).unwrap();
-        prop_assert_eq!(restored.check(), Vec::<String>::new());
-        for (lsn, event) in &run.log[half..] {
-            restored.apply(*lsn, event.clone()).unwrap();
-        }
-        prop_assert_eq!(restored.records(), run.table.records());
-        prop_assert_eq!(restored.check(), Vec::<String>::new());
-        // Both give the same jobs next.
-        let mut line = (Vec::new(), Vec::new());
-        for (table, line) in [(&mut restored, &mut line.0), (&mut run.table, &mut line.1)] {
-            while let Some(event) =
-                table.decide(Command::Dispatch { worker: WorkerId(0) }, run.now, &mut run.dice).unwrap()
-            {
-                line.push(event.change.job().cloned());
-                table.apply(table.last().next(), event).unwrap();
-            }
-        }
-        prop_assert_eq!(line.0, line.1);
+        prop_assert_eq!(image(&restored_there), run.image());
+        prop_assert_eq!(restored_there.check(), Vec::<String>::new());
+        // From images folded out of the log, the second one on top of the first.
+        let storage = SimStorage::new();
+        let (one, two) = (Path::new("/1.snap"), Path::new("/2.snap"));
+        fold(&storage, None, one, &run.log[..at]);
+        prop_assert_eq!(read(&storage, one), image(&first));
+        fold(&storage, Some(one), two, &run.log[at..]);
+        prop_assert_eq!(read(&storage, two), run.image());
+        let mut folded = restored(run.table.last(), run.table.last_at(), read(&storage, two));
+        prop_assert_eq!(folded.check(), Vec::<String>::new());
+        // All give the same jobs next.
+        let next = line(&mut run.table, run.now);
+        prop_assert_eq!(&line(&mut restored_there, run.now), &next);
+        prop_assert_eq!(&line(&mut folded, run.now), &next);
     }
 }
 

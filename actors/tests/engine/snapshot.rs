@@ -206,13 +206,13 @@ fn another_schema_version_is_refused_by_name_and_left_alone() {
     let mut beaver = engine_with_two_snapshots();
     let [_, newest] = beaver.storage.paths(SNAPSHOTS).try_into().unwrap();
     beaver.storage.tamper(&newest, |bytes| {
-        bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
         bytes[60..64].copy_from_slice(&crc);
     });
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
-    assert!(error.message.contains("schema version 2, but this beaver reads 1"), "{error}");
+    assert!(error.message.contains("schema version 3, but this beaver reads 2"), "{error}");
     assert_eq!(beaver.storage.paths(SNAPSHOTS).len(), 2);
 }
 

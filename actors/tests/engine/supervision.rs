@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use beaver_actors::engine::{Ending, EngineError, FailCause, Phase};
 use beaver_actors::ids::{ChildId, WorkerId};
-use beaver_actors::jobs::job::FailureKind;
-use beaver_actors::jobs::{Payload, Rejection, Status};
+use beaver_actors::jobs::{FailureKind, Payload, Rejection, Status};
 use beaver_actors::testing::SimStorage;
 use beaver_actors::worker::handler::{Handlers, JobRun};
 use tokio::sync::Notify;

@@ -4,14 +4,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::workload::{Story, options};
+use super::workload::{REMOTE_QUEUES, Story, options};
 use super::{Effort, Report, has_file, some};
-use crate::ids::{Lsn, WorkerId};
+use crate::clock::Clock;
+use crate::ids::{Holder, Lsn, Token, WorkerId};
+use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Change, Command, JobTable, Status};
+use crate::jobs::{Change, Command, Failure, FailureKind, JobState, JobTable};
 use crate::oracle::{Oracle, Outcome};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::store::{Loaded, SnapshotStore};
 use crate::testing::{SimStorage, StepEngine, StepError};
 
 /// Crashes on top of each other.
@@ -140,15 +142,42 @@ impl Judge {
     fn drain(&mut self, engine: &mut StepEngine, story: &Story, acked: u64) -> Result<(), String> {
         let mut oracle = told(story, acked);
         let failed = |error: StepError| format!("while it is drained: {error}");
+        let mut at = AFTER_THE_CRASH;
+        // Whoever was given a job before the crash may report on it after it; from the others nothing is heard.
+        for (job, token) in engine.table().in_flight(|_| true) {
+            if token.0 <= acked && self.visits.is_multiple_of(2) {
+                engine.ack(&job, token).map_err(failed)?;
+                at += 1;
+                oracle.completed(&job.to_string(), at);
+            }
+        }
+        engine.clock.advance(Duration::from_secs(3_600));
+        for (job, token) in engine.table().expired(engine.clock.now(), usize::MAX) {
+            let failure = Failure::new(FailureKind::Timeout, "expired");
+            engine.execute(Command::Fail { job, token, failure, result: None }).map_err(failed)?;
+        }
+        for queue in engine.overview().queues.into_iter().filter(|queue| queue.paused) {
+            engine.execute(Command::Resume { queue: queue.name }).map_err(failed)?;
+        }
         engine.clock.advance(Duration::from_secs(3_600));
         while engine.execute(Command::Promote).map_err(failed)?.is_some() {}
-        let mut at = AFTER_THE_CRASH;
-        while let Some(lsn) = engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
+        loop {
+            let lsn = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
+                Some(lsn) => lsn,
+                None => match engine.reserve(&REMOTE_QUEUES, "ada").map_err(failed)? {
+                    Some((_, token)) => Lsn(token.0),
+                    None => break,
+                },
+            };
             let Some((_, event)) = engine.history.last() else { break };
-            let Change::Dispatch { job, attempt, .. } = event.change.clone() else { break };
+            let (Change::Dispatch { job, attempt, .. } | Change::Reserve { job, attempt, .. }) =
+                event.change.clone()
+            else {
+                break;
+            };
             at += 1;
             oracle.began(&job.to_string(), attempt.0, lsn.0, at);
-            engine.ack(&job, crate::ids::Token(lsn.0)).map_err(failed)?;
+            engine.ack(&job, Token(lsn.0)).map_err(failed)?;
             at += 1;
             oracle.completed(&job.to_string(), at);
         }
@@ -178,7 +207,13 @@ fn told(story: &Story, acked: u64) -> Oracle {
                 let outcome = if lsn <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
                 oracle.answered(&job, outcome);
             }
-            Change::Dispatch { attempt, .. } if lsn <= acked => oracle.began(&job, attempt.0, lsn, lsn),
+            Change::Dispatch { attempt, .. } | Change::Reserve { attempt, .. } if lsn <= acked => {
+                oracle.began(&job, attempt.0, lsn, lsn);
+            }
+            Change::Discard { .. } => {
+                let outcome = if lsn <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
+                oracle.discarded(&job, outcome);
+            }
             Change::Ack { .. } if lsn <= acked => oracle.completed(&job, lsn),
             _ => {}
         }
@@ -192,10 +227,14 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     let copy = Arc::new(disk.fork());
     let quarantine = options.data_dir.join("quarantine");
     let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
-    let (covered, jobs) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
-        Ok((_, loaded, corrupted)) if corrupted.is_empty() => loaded,
-        Ok((.., corrupted)) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
-        Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => (Lsn::ZERO, Vec::new()),
+    let (covered, held) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
+        Ok(Loaded { value: (last, jobs), overview, corrupted, .. }) if corrupted.is_empty() => {
+            (last, (jobs, overview.unwrap_or_default()))
+        }
+        Ok(Loaded { corrupted, .. }) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
+        Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => {
+            (Lsn::ZERO, Image::default())
+        }
         Err((error, corrupted)) => return Err(format!("no snapshot can be read: {error}; {corrupted:?}")),
     };
     let known = usize::try_from(covered.0).unwrap_or(usize::MAX);
@@ -203,7 +242,7 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
         return Err(format!("a snapshot covers event {covered}, and {} were proposed", story.events.len()));
     };
     let mut found = Story { events: before.to_vec(), ..Story::default() };
-    if image_of(&found)? != jobs {
+    if image_of(&found)? != held {
         return Err(format!("the snapshot at {covered} is not what the events up to there give"));
     }
     found.read_on(disk, &options).map_err(|error| format!("the log cannot be read: {error}"))?;
@@ -229,22 +268,24 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     Ok(Story { ends, ..found })
 }
 
-/// Every job after replaying all events of a story from the first one.
-fn image_of(story: &Story) -> Result<Vec<JobRecord>, String> {
+/// Every job, and what belongs beside them.
+type Image = (Vec<JobRecord>, Overview);
+
+/// The state after replaying all events of a story from the first one.
+fn image_of(story: &Story) -> Result<Image, String> {
     let mut table = JobTable::new(options().policy, &StepEngine::kinds());
     for (lsn, event) in (1..).zip(&story.events) {
         table.apply(Lsn(lsn), event.clone()).map_err(|misfit| misfit.to_string())?;
     }
-    Ok(table.records())
+    Ok((table.records(), table.overview()))
 }
 
 /// The story after boot: what was there, and the leases of the dead process settled, each once, and nothing else.
 fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
-    let held = |image: Vec<JobRecord>| -> BTreeSet<String> {
-        let held = image.into_iter().filter(|job| job.state.status() == Status::InFlight);
-        held.map(|job| job.id.to_string()).collect()
-    };
-    let in_flight = held(image_of(before)?);
+    // Those of remote workers run on.
+    let is_of_the_dead = |state: &JobState| matches!(state, JobState::InFlight(lease) if matches!(lease.holder, Holder::Local(_)));
+    let held = image_of(before)?.0.into_iter().filter(|job| is_of_the_dead(&job.state));
+    let in_flight: BTreeSet<String> = held.map(|job| job.id.to_string()).collect();
     let mut after = before.clone();
     after.read_on(&engine.storage, &engine.options).map_err(|error| format!("after boot: {error}"))?;
     let mut ended = BTreeSet::new();
@@ -257,7 +298,7 @@ fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
     if ended != in_flight {
         return Err(format!("{in_flight:?} were in flight, and boot has settled {ended:?}"));
     }
-    if image_of(&after)? != engine.image() {
+    if image_of(&after)? != (engine.image(), engine.overview()) {
         return Err("the table is not what the events give when they are replayed from the first".to_owned());
     }
     after.ends.insert(after.events.len() as u64);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::workload::{options, play};
 use crate::engine::FailCause;
+use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::testing::{SimStorage, StepEngine};
 
@@ -19,6 +20,8 @@ pub struct Rest {
     pub disk: SimStorage,
     /// The state after a boot on it.
     pub image: Vec<JobRecord>,
+    /// What belongs beside the jobs.
+    pub overview: Overview,
     /// Everything in `wal/` and `snapshots/`.
     pub files: Vec<PathBuf>,
 }
@@ -33,9 +36,10 @@ pub fn closed(seed: u64) -> Rest {
     let (_, engine) = play(&disk, seed);
     let mut engine = engine.expect("the disk works");
     engine.try_close().expect("the disk works");
-    let image = StepEngine::with(disk.fork(), options(), seed).expect("it boots").image();
+    let booted = StepEngine::with(disk.fork(), options(), seed).expect("it boots");
+    let (image, overview) = (booted.image(), booted.overview());
     let files = disk.paths("/data").into_iter().filter(|path| is_data(path)).collect();
-    Rest { disk, image, files }
+    Rest { disk, image, overview, files }
 }
 
 fn is_data(path: &Path) -> bool {
@@ -49,7 +53,7 @@ impl Rest {
         let disk = self.disk.fork();
         accident(&disk);
         match StepEngine::with(disk, options(), 7) {
-            Ok(engine) if engine.image() == self.image => None,
+            Ok(engine) if engine.image() == self.image && engine.overview() == self.overview => None,
             Ok(_) => Some(format!("{what}: it boots, and the state is another one")),
             Err(error) if error.cause == FailCause::Damaged => None,
             Err(error) => Some(format!("{what}: {error} ({:?})", error.cause)),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::ids::{JobId, Lsn, Token, WorkerId};
-use crate::jobs::{Command, Event, Failure, FailureKind, Start};
+use crate::ids::{JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
+use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
 use crate::options::EngineOptions;
 use crate::testing::{SimStorage, StepEngine, StepError};
 use crate::wal::recovery::{Known, recover};
@@ -62,6 +62,25 @@ pub fn options() -> EngineOptions {
     options
 }
 
+/// Queues that a remote worker serves; no local worker handles what is in them.
+pub const REMOTE_QUEUES: [&str; 2] = [CALLS, LETTERS];
+const CALLS: &str = "calls";
+const LETTERS: &str = "letters";
+
+fn queue(name: &str) -> QueueName {
+    QueueName::parse(name).expect("a good name")
+}
+
+/// A job for a remote worker. One that `drops` has a single attempt.
+fn call(name: &str, id: &JobId) -> JobSpec {
+    let mut spec = JobSpec { id: Some(id.clone()), queue: queue(CALLS), ..StepEngine::spec("call") };
+    spec.backoff = Backoff::Fixed { delay_ms: 60_000 };
+    if name == "drops" {
+        (spec.exhausted, spec.max_retry) = (Exhausted::Drop, Some(0));
+    }
+    spec
+}
+
 /// The disk or the log said no: the process would have ended.
 struct Ended;
 
@@ -72,6 +91,8 @@ struct Player<'a> {
     /// How much of the engine's history is in the story.
     told: usize,
     jobs: u32,
+    /// What a remote worker holds, across snapshots and restarts.
+    held_afar: Option<(JobId, Token)>,
 }
 
 /// Does the work until it is done or the disk fails. The engine that is returned still runs, if any does.
@@ -79,7 +100,7 @@ pub fn play(storage: &SimStorage, seed: u64) -> (Story, Option<StepEngine>) {
     let Ok(engine) = StepEngine::with(storage.clone(), options(), seed) else {
         return (Story { is_open: true, ..Story::default() }, None);
     };
-    let mut player = Player { engine, storage, story: Story::default(), told: 0, jobs: 0 };
+    let mut player = Player { engine, storage, story: Story::default(), told: 0, jobs: 0, held_afar: None };
     player.note();
     let _ = player.work();
     (player.story, Some(player.engine))
@@ -90,9 +111,14 @@ impl Player<'_> {
         for round in 0..ROUNDS {
             self.round()?;
             match round {
-                0 | 2 => self.snapshot()?,
+                0 => {
+                    self.afar()?;
+                    self.snapshot()?;
+                }
                 1 => self.reopen()?,
+                2 => self.snapshot()?,
                 _ => {
+                    self.afar()?;
                     self.snapshot()?;
                     self.reopen()?;
                     self.round()?;
@@ -136,6 +162,84 @@ impl Player<'_> {
         self.engine.clock.advance(Duration::from_secs(6));
         self.op(|engine| engine.execute(Command::Promote).map(|_| ()))?;
         self.sync()
+    }
+
+    /// Remote workers, and what an operator does to jobs and queues. It ends with a paused queue, a job that is held
+    /// and some that wait, which the next one begins with.
+    fn afar(&mut self) -> Result<(), Ended> {
+        if let Some(held) = self.held_afar.take() {
+            self.op(|engine| engine.execute(Command::Resume { queue: queue(CALLS) }).map(|_| ()))?;
+            self.report(&held, true)?;
+            let mut left = Vec::new();
+            while let Some(given) = self.reserve()? {
+                left.push(given);
+            }
+            // Nobody is given a job before that is durable.
+            self.sync()?;
+            for given in &left {
+                self.report(given, true)?;
+            }
+        }
+        self.jobs += 1;
+        let names = ["run", "fails", "drops", "held", "killed", "moved"];
+        let ids = names.map(|name| {
+            let id = format!("call-{}-{name}", self.jobs);
+            JobId::parse(&id).expect("a good id")
+        });
+        let [_, _, _, _, killed, moved] = ids.clone();
+        self.op(|engine| {
+            let calls = names.iter().zip(&ids).map(|(name, id)| Command::Enqueue(Box::new(call(name, id))));
+            engine.execute_together(calls.collect()).map(|_| ())
+        })?;
+        self.sync()?;
+        let given = [self.reserve()?, self.reserve()?, self.reserve()?, self.reserve()?];
+        let [Some(run), Some(fails), Some(drops), Some(held)] = given else {
+            self.story.findings.push("fewer than four calls are ready".to_owned());
+            return Err(Ended);
+        };
+        self.op(|engine| engine.execute(Command::Pause { queue: queue(CALLS) }).map(|_| ()))?;
+        self.sync()?;
+        if let Some((job, _)) = self.reserve()? {
+            self.story.findings.push(format!("{job} was given away, though its queue is paused"));
+        }
+        self.report(&run, true)?;
+        self.report(&fails, false)?;
+        self.report(&drops, false)?;
+        self.op(|engine| engine.execute(Command::RunNow { job: fails.0 }).map(|_| ()))?;
+        self.sync()?;
+        let command = Command::Move { job: moved, queue: queue(LETTERS) };
+        self.op(|engine| engine.execute(command).map(|_| ()))?;
+        self.op(|engine| engine.execute(Command::Kill { job: killed.clone() }).map(|_| ()))?;
+        self.op(|engine| engine.execute(Command::Discard { job: killed.clone() }).map(|_| ()))?;
+        self.sync()?;
+        let again = Command::Enqueue(Box::new(call("killed", &killed)));
+        self.op(|engine| engine.execute(again).map(|_| ()))?;
+        self.held_afar = Some(held);
+        self.sync()
+    }
+
+    fn reserve(&mut self) -> Result<Option<(JobId, Token)>, Ended> {
+        let mut given = None;
+        self.op(|engine| {
+            given = engine.reserve(&REMOTE_QUEUES, "ada")?;
+            Ok(())
+        })?;
+        Ok(given)
+    }
+
+    /// The remote worker reports; somebody else did before it, and must not be believed.
+    fn report(&mut self, (job, token): &(JobId, Token), is_success: bool) -> Result<(), Ended> {
+        let [ada, bob] = ["ada", "bob"].map(|name| RemoteName::parse(name).expect("a good name"));
+        if self.engine.table().held_by(job, &bob, None).is_ok() {
+            self.story.findings.push(format!("{job} is held by {ada}, and a report by {bob} was accepted"));
+        }
+        self.op(|engine| {
+            let token = engine.table().held_by(job, &ada, Some(*token))?;
+            match is_success {
+                true => engine.ack(job, token),
+                false => engine.fail(job, token),
+            }
+        })
     }
 
     /// One operation. A rejection of something that is right is a finding.

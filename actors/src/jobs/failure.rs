@@ -1,0 +1,111 @@
+//! A failed attempt, as it is kept with its job.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Attempt, Timestamp};
+
+/// How many of a job's last failed attempts are kept with it.
+pub const FAILURES_KEPT: usize = 5;
+/// Longest failure message that is kept, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest name of an error that is kept, in bytes.
+pub const ERRTYPE_BYTES_MAX: usize = 400;
+/// How many lines of a backtrace are kept.
+pub const BACKTRACE_LINES_MAX: usize = 50;
+/// Longest line of a backtrace that is kept, in bytes.
+pub const BACKTRACE_LINE_BYTES_MAX: usize = 1024;
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The handler said so.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// It ran longer than its timeout, or its lease expired.
+    Timeout,
+    /// The worker or the server ended while it ran.
+    Lost,
+}
+
+impl FailureKind {
+    /// As it is written on disk.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            FailureKind::Error => 0,
+            FailureKind::Panic => 1,
+            FailureKind::Timeout => 2,
+            FailureKind::Lost => 3,
+        }
+    }
+
+    /// The reverse of [`FailureKind::number`].
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<FailureKind> {
+        let all = [FailureKind::Error, FailureKind::Panic, FailureKind::Timeout, FailureKind::Lost];
+        all.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// One attempt that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What sort.
+    pub kind: FailureKind,
+    /// In the handler's words, at most [`MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// The name of the error in the worker's language, at most [`ERRTYPE_BYTES_MAX`] bytes; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub errtype: String,
+    /// Where it happened, innermost first, at most [`BACKTRACE_LINES_MAX`] lines of [`BACKTRACE_LINE_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
+}
+
+impl Failure {
+    /// A failure with its message cut to what is kept.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        let message = cut(message.into(), MESSAGE_BYTES_MAX);
+        Failure { kind, message, errtype: String::new(), backtrace: Vec::new() }
+    }
+
+    /// The same with the name of the error, cut to what is kept.
+    #[must_use]
+    pub fn of_type(self, errtype: impl Into<String>) -> Failure {
+        Failure { errtype: cut(errtype.into(), ERRTYPE_BYTES_MAX), ..self }
+    }
+
+    /// The same with a backtrace, cut to what is kept.
+    #[must_use]
+    pub fn with_backtrace(self, lines: impl IntoIterator<Item = String>) -> Failure {
+        let kept = lines.into_iter().take(BACKTRACE_LINES_MAX);
+        let backtrace = kept.map(|line| cut(line, BACKTRACE_LINE_BYTES_MAX)).collect();
+        Failure { backtrace, ..self }
+    }
+}
+
+/// The beginning of a text, at most so many bytes.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// A failed attempt as it is kept with its job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// Which run.
+    pub attempt: Attempt,
+    /// When it ended.
+    pub at: Timestamp,
+    /// When the next one was due, if it had to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
+    /// Why.
+    pub failure: Failure,
+}

@@ -1,0 +1,117 @@
+//! Sets of jobs: those in one status that pass a filter, looked through a piece at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::job::{JobView, Status};
+use super::list::Slot;
+use super::table::{FINISHED, JobTable, finished_index};
+use crate::ids::{JobId, KindName, Lsn, QueueName};
+
+/// Looks at a whole job.
+pub type JobTest = Arc<dyn Fn(&JobView) -> bool + Send + Sync>;
+
+/// Which jobs are meant; one without conditions means all.
+#[derive(Clone, Default)]
+pub struct Filter {
+    /// Only these.
+    pub ids: Option<Vec<JobId>>,
+    /// Only of this kind.
+    pub kind: Option<KindName>,
+    /// Only in this queue.
+    pub queue: Option<QueueName>,
+    /// Only those that pass this; it is asked last.
+    pub test: Option<JobTest>,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter")
+            .field("ids", &self.ids.as_ref().map(Vec::len))
+            .field("kind", &self.kind)
+            .field("queue", &self.queue)
+            .field("test", &self.test.is_some())
+            .finish()
+    }
+}
+
+/// The jobs that were in a status at one moment. Memory: 16 bytes a job.
+#[derive(Debug)]
+pub struct Members {
+    /// Slot and number of each, the first ones last.
+    left: Vec<(Slot, Lsn)>,
+}
+
+impl Members {
+    /// Whether all have been looked at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+impl JobTable {
+    /// The jobs that are in one of `statuses` now, as far as it can be told without looking at them one by one; of each
+    /// status the first `max`.
+    #[must_use]
+    pub fn members(&self, statuses: &[Status], filter: &Filter, max: usize) -> Members {
+        let mut slots: Vec<Slot> = Vec::new();
+        if let Some(ids) = &filter.ids {
+            slots.extend(ids.iter().filter_map(|id| self.slot_of(id)));
+            // A job that is named twice is meant once.
+            slots.sort_unstable();
+            slots.dedup();
+        } else {
+            statuses.iter().for_each(|status| self.slots_of(*status, filter, max, &mut slots));
+        }
+        let left = slots.into_iter().rev().map(|slot| (slot, self.job(slot).number)).collect();
+        Members { left }
+    }
+
+    fn slots_of(&self, status: Status, filter: &Filter, max: usize, slots: &mut Vec<Slot>) {
+        match (status, &filter.queue) {
+            (Status::Pending, None) => {
+                slots.extend(self.ready.iter(&self.links).map(|(_, slot)| slot).take(max))
+            }
+            (Status::Pending, Some(queue)) => {
+                let queue = self.queues.find(queue);
+                slots.extend(
+                    queue.into_iter().flat_map(|queue| self.ready.iter_in(&self.links, queue)).take(max),
+                );
+            }
+            (Status::Scheduled | Status::Retrying, _) => {
+                let waiting = self.waiting.iter().map(|&(_, _, slot)| slot);
+                let of_status = waiting.filter(|slot| self.job(*slot).state.status() == status);
+                slots.extend(of_status.take(max));
+            }
+            (Status::InFlight, _) => slots.extend(self.leases.iter().map(|&(_, _, slot)| slot).take(max)),
+            (Status::Completed | Status::Dead | Status::Cancelled, _) => {
+                debug_assert!(FINISHED.contains(&status));
+                slots.extend(self.finished[finished_index(status)].iter(&self.links).take(max));
+            }
+        }
+    }
+
+    /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass.
+    pub fn examine(
+        &self,
+        members: &mut Members,
+        statuses: &[Status],
+        filter: &Filter,
+        count: usize,
+    ) -> Vec<JobView> {
+        let at = members.left.len().saturating_sub(count);
+        let piece = members.left.split_off(at);
+        let passes = |(slot, number): (Slot, Lsn)| {
+            let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.number == number)?;
+            let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(job.kind.0) == kind);
+            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(job.queue) == queue);
+            if !statuses.contains(&job.state.status()) || !of_kind || !in_queue {
+                return None;
+            }
+            let view = self.view_of(job);
+            filter.test.as_ref().is_none_or(|test| test(&view)).then_some(view)
+        };
+        piece.into_iter().rev().filter_map(passes).collect()
+    }
+}

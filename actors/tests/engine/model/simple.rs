@@ -1,0 +1,208 @@
+//! What the table should hold, in the simplest way: a list of jobs, and a map of queues.
+
+use std::collections::BTreeMap;
+
+use beaver_actors::ids::{JobId, Lsn, RemoteName, Timestamp};
+use beaver_actors::jobs::event::NewJob;
+use beaver_actors::jobs::queues::Totals;
+use beaver_actors::jobs::{Backoff, Change, Event, Exhausted, Status};
+
+#[derive(Clone, Debug)]
+pub(super) struct ModelJob {
+    pub id: JobId,
+    pub status: Status,
+    pub queue: String,
+    pub priority: u8,
+    pub order: u64,
+    pub number: u64,
+    pub due: u64,
+    pub deadline: u64,
+    pub token: u64,
+    pub attempt: u32,
+    pub failed: u32,
+    pub max_retry: u32,
+    pub backoff: Backoff,
+    pub exhausted: Exhausted,
+    pub foreign: bool,
+    /// In flight at a remote worker: which.
+    pub remote: Option<RemoteName>,
+    pub finished: (u64, u64),
+}
+
+/// What the table should hold.
+#[derive(Default)]
+pub(super) struct Model {
+    pub jobs: Vec<ModelJob>,
+    /// Those that exist, and whether they are paused.
+    pub queues: BTreeMap<String, bool>,
+    pub totals: Totals,
+}
+
+impl Model {
+    pub fn position(&self, id: &JobId) -> Option<usize> {
+        self.jobs.iter().position(|job| job.id == *id)
+    }
+
+    fn in_line(&self) -> impl Iterator<Item = &ModelJob> {
+        let is_open = |job: &&ModelJob| !self.queues.get(&job.queue).is_some_and(|paused| *paused);
+        self.jobs.iter().filter(|job| job.status == Status::Pending).filter(is_open)
+    }
+
+    /// What a local worker gets next.
+    pub fn next(&self) -> Option<JobId> {
+        let handled = self.in_line().filter(|job| !job.foreign);
+        handled.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number)).map(|job| job.id.clone())
+    }
+
+    /// What a remote worker gets next.
+    pub fn next_of(&self, queues: &[String]) -> Option<JobId> {
+        let first = |queue: &String| {
+            let inside = self.in_line().filter(|job| job.queue == *queue);
+            inside.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
+        };
+        queues.iter().find_map(first).map(|job| job.id.clone())
+    }
+
+    /// Follows an event; everything it says was decided by the table.
+    pub fn follow(&mut self, lsn: Lsn, event: &Event) {
+        match &event.change {
+            Change::Enqueue(new) => self.add(lsn, new),
+            Change::Discard { job } => self.jobs.retain(|other| other.id != *job),
+            Change::Pause { queue } => drop(self.queues.insert(queue.to_string(), true)),
+            Change::Resume { queue } => drop(self.queues.insert(queue.to_string(), false)),
+            Change::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
+            Change::Promote { due, number } => {
+                let mut waiting: Vec<_> = self.jobs.iter_mut().filter(|job| is_waiting(job.status)).collect();
+                waiting.retain(|job| (job.due, job.number) <= (due.0, number.0));
+                for job in waiting {
+                    (job.status, job.order) = (Status::Pending, lsn.0);
+                }
+            }
+            Change::Forget { completed, dead, cancelled } => self.jobs.retain(|job| match job.status {
+                Status::Completed => job.finished.0 > completed.0,
+                Status::Dead => job.finished.0 > dead.0,
+                Status::Cancelled => job.finished.0 > cancelled.0,
+                _ => true,
+            }),
+            change => {
+                self.count(change);
+                if let Change::Move { queue, .. } = change {
+                    self.queues.entry(queue.to_string()).or_default();
+                }
+                let position =
+                    change.job().and_then(|id| self.position(id)).expect("the model knows the job");
+                self.jobs[position].follow(lsn.0, event.at, change);
+            }
+        }
+    }
+
+    fn add(&mut self, lsn: Lsn, new: &NewJob) {
+        self.queues.entry(new.queue.to_string()).or_default();
+        self.jobs.retain(|job| job.id != new.id);
+        self.jobs.push(ModelJob {
+            id: new.id.clone(),
+            status: if new.run_at.is_some() { Status::Scheduled } else { Status::Pending },
+            queue: new.queue.to_string(),
+            priority: new.priority.level(),
+            order: lsn.0,
+            number: lsn.0,
+            due: new.run_at.map_or(0, |run_at| run_at.0),
+            deadline: 0,
+            token: 0,
+            attempt: 0,
+            failed: 0,
+            max_retry: new.max_retry,
+            backoff: new.backoff,
+            exhausted: new.exhausted,
+            foreign: new.kind.as_str() == "foreign",
+            remote: None,
+            finished: (0, 0),
+        });
+    }
+
+    fn count(&mut self, change: &Change) {
+        let failed = match change {
+            Change::Ack { .. } => 0,
+            Change::Retry { .. } | Change::Timeout { .. } | Change::Dead { .. } | Change::Drop { .. } => 1,
+            _ => return,
+        };
+        self.totals.processed += 1;
+        self.totals.failed += failed;
+    }
+}
+
+impl ModelJob {
+    fn follow(&mut self, lsn: u64, at: Timestamp, change: &Change) {
+        let end = (lsn, at.0);
+        match change {
+            Change::Dispatch { attempt, deadline, .. } => self.begin(lsn, attempt.0, deadline.0, None),
+            Change::Reserve { attempt, deadline, worker, .. } => {
+                self.begin(lsn, attempt.0, deadline.0, Some(worker.clone()));
+            }
+            Change::Ack { .. } => (self.status, self.finished) = (Status::Completed, end),
+            Change::Retry { retry_at, .. } | Change::Timeout { retry_at, .. } => {
+                assert!(self.failed < self.max_retry, "it has a retry left");
+                self.failed += 1;
+                (self.status, self.due) = (Status::Retrying, retry_at.0);
+                let (least, most) = pause(self.backoff, self.failed);
+                let given = retry_at.since_ms(at);
+                assert!((least..=most).contains(&given), "{:?}: {given} ms", self.backoff);
+            }
+            Change::Requeue { counted, .. } => {
+                assert!(!counted || self.failed < self.max_retry, "it has a retry left");
+                self.failed += u32::from(*counted);
+                self.status = Status::Pending;
+            }
+            Change::Dead { .. } | Change::Drop { .. } => {
+                assert!(self.failed >= self.max_retry, "it is out of attempts");
+                let is_drop = matches!(change, Change::Drop { .. });
+                assert_eq!(is_drop, self.exhausted == Exhausted::Drop);
+                self.failed += 1;
+                self.status = if is_drop { Status::Cancelled } else { Status::Dead };
+                self.finished = end;
+            }
+            Change::Extend { deadline, .. } => {
+                assert!(deadline.0 >= self.deadline, "a lease only gets longer");
+                self.deadline = deadline.0;
+            }
+            Change::Cancel { .. } => (self.status, self.finished) = (Status::Cancelled, end),
+            Change::Kill { .. } => (self.status, self.finished) = (Status::Dead, end),
+            Change::RunNow { .. } => (self.status, self.order) = (Status::Pending, lsn),
+            Change::Move { queue, .. } => {
+                self.queue = queue.to_string();
+                if self.status == Status::Pending {
+                    self.order = lsn;
+                }
+            }
+            other => panic!("{} is not about one job", other.name()),
+        }
+    }
+
+    fn begin(&mut self, lsn: u64, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
+        assert_eq!(self.status, Status::Pending);
+        assert_eq!(attempt, self.attempt + 1);
+        self.status = Status::InFlight;
+        (self.token, self.attempt, self.deadline, self.remote) = (lsn, attempt, deadline, remote);
+    }
+}
+
+/// The shortest and the longest pause after the n-th failure, in milliseconds.
+fn pause(backoff: Backoff, nth: u32) -> (u64, u64) {
+    let doubled = |first: u64, max: u64| (first << (nth - 1)).min(max);
+    match backoff {
+        Backoff::Server => (doubled(1_000, 600_000) / 2, doubled(1_000, 600_000)),
+        Backoff::Quartic => {
+            let least = u64::from(nth - 1).pow(4) + 15;
+            (least * 1_000, (least + 29 * u64::from(nth)) * 1_000)
+        }
+        Backoff::Fixed { delay_ms } => (delay_ms.max(1), delay_ms.max(1)),
+        Backoff::Exponential { first_ms, max_ms, jitter_percent } => {
+            let full = doubled(first_ms, max_ms);
+            ((full - full * u64::from(jitter_percent) / 100).max(1), full.max(1))
+        }
+    }
+}
+
+pub(super) fn is_waiting(status: Status) -> bool {
+    matches!(status, Status::Scheduled | Status::Retrying)
+}
