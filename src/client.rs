@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::job_sets::{ActionWords, ListWords};
+
 const PORT_DEFAULT: u16 = 80;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may stand still, neither taking bytes nor giving some, before it is given up.
@@ -88,6 +90,22 @@ pub enum ClientError {
     /// The answer is not one that a beaver server gives.
     #[error("{0}")]
     Protocol(String),
+}
+
+#[derive(Deserialize)]
+struct RemovedAnswer {
+    discarded: u64,
+}
+
+#[derive(Deserialize)]
+struct JobsAnswer {
+    jobs: Vec<serde_json::Value>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+struct ChangedAnswer {
+    changed: u64,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +203,84 @@ impl Client {
     /// [`ClientError::Refused`] with the code `not_found` or `finished`, among others.
     pub async fn cancel(&self, id: &str) -> Result<(), ClientError> {
         self.answer(Method::DELETE, &job_path(id), Upload::empty(), STALL_TIMEOUT).await.map(|_| ())
+    }
+
+    /// Every queue, with whether it is paused, how long its first job waits, and its jobs by status.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn queues(&self) -> Result<serde_json::Value, ClientError> {
+        self.ask(Method::GET, "/api/v1/queues", Vec::new()).await
+    }
+
+    /// Lets nobody have jobs of a queue any more, or lets them again.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the code `not_found`, among others.
+    pub async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), ClientError> {
+        let verb = if paused { "pause" } else { "resume" };
+        let path = format!("/api/v1/queues/{}/{verb}", encoded(queue));
+        self.ask::<serde_json::Value>(Method::POST, &path, Vec::new()).await.map(|_| ())
+    }
+
+    /// Discards the pending jobs of a queue and forgets it. Answers how many jobs.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the code `not_found`, among others.
+    pub async fn remove_queue(&self, queue: &str) -> Result<u64, ClientError> {
+        let path = format!("/api/v1/queues/{}", encoded(queue));
+        let RemovedAnswer { discarded } = self.ask(Method::DELETE, &path, Vec::new()).await?;
+        Ok(discarded)
+    }
+
+    /// Jobs in a status, and whether there are further ones.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<serde_json::Value>, bool), ClientError> {
+        let query: Vec<_> =
+            words.pairs().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
+        let path = format!("/api/v1/jobs?{}", query.join("&"));
+        let JobsAnswer { jobs, more } = self.ask(Method::GET, &path, Vec::new()).await?;
+        Ok((jobs, more))
+    }
+
+    /// Does the same to every job of a set. Answers to how many.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; only after [`ClientError::Lost`] or the code `unknown` may a part of it have been
+    /// done.
+    pub async fn act(&self, words: &ActionWords) -> Result<u64, ClientError> {
+        let body = serde_json::to_vec(words).expect("words are JSON, and memory takes every write");
+        let ChangedAnswer { changed } = self.ask(Method::POST, "/api/v1/jobs/actions", body).await?;
+        Ok(changed)
+    }
+
+    /// Remote workers and connections.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn workers(&self) -> Result<serde_json::Value, ClientError> {
+        self.ask(Method::GET, "/api/v1/workers", Vec::new()).await
+    }
+
+    /// Asks a remote worker to take no more jobs, or to end; returns what the server says that it is to do.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the code `not_found`, among others.
+    pub async fn ask_worker(&self, wid: &str, ends: bool) -> Result<serde_json::Value, ClientError> {
+        let verb = if ends { "terminate" } else { "quiet" };
+        let path = format!("/api/v1/workers/{}/{verb}", encoded(wid));
+        self.ask(Method::POST, &path, Vec::new()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        self.read(&self.answer(method, path, Upload::new(body, |_| {}), STALL_TIMEOUT).await?)
     }
 
     /// Whether a server answers there at all, within a few seconds.
@@ -305,16 +401,21 @@ impl Client {
 }
 
 fn job_path(id: &str) -> String {
-    let mut path = String::from("/api/v1/jobs/");
-    for byte in id.bytes() {
+    format!("/api/v1/jobs/{}", encoded(id))
+}
+
+/// Text as a part of an address.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                path.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
-            _ => path.push_str(&format!("%{byte:02X}")),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
-    path
+    encoded
 }
 
 fn shortened(body: &[u8]) -> String {

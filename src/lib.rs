@@ -5,7 +5,10 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod fwp;
 pub mod handlers;
 pub mod http;
 pub mod job_json;
+pub mod job_sets;
 pub mod logging;
+pub mod net;

@@ -28,6 +28,8 @@ const TOP_LEVEL: [&str; 11] = [
     "benches",
     "configs",
 ];
+/// Short programs that README.md shows and `tests/clients` runs.
+const EXAMPLES: &str = "tests/clients/examples";
 const TARGETS: [&str; 5] = ["build", "test", "demo", "torture", "clean"];
 const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --workspace"];
 
@@ -35,17 +37,21 @@ const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --worksp
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 17] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 20] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
     ("msgpack", &[]),
+    ("stored", &["ids", "jobs"]),
+    // What can be asked and answered, without the engine that does it.
+    ("requests", &["ids", "jobs"]),
+    ("status", &["ids", "jobs", "snapshot"]),
     ("metrics", &[]),
     ("clock", &["ids"]),
     ("options", &["jobs"]),
-    ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "wal"]),
+    ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "stored", "wal"]),
     ("wal/actor", &["failpoint", "clock", "engine", "guard", "ids", "messages", "metrics", "options", "wal"]),
-    ("snapshot", &["bugs", "ids", "jobs", "msgpack", "snapshot", "storage"]),
+    ("snapshot", &["bugs", "ids", "jobs", "msgpack", "snapshot", "storage", "stored"]),
     ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),
     ("guard", &["ids", "messages"]),
     // What travels in them, but no actor: see `messages_know_no_actor`.
@@ -197,6 +203,18 @@ fn every_flag_in_the_readme_exists() {
     let used = flags("`FOO=1 beaver run --sing-along=3 -- --not-ours | jq --nor-this`");
     assert_eq!(used, BTreeSet::from([("run".to_owned(), "--sing-along".to_owned())]));
     assert!(!knows(&help(&["run"]), "--sing-along") && !knows(&help(&["run"]), "--work"));
+}
+
+#[test]
+fn the_readme_shows_the_examples_that_are_run() {
+    none(examples(&tree()["README.md"], &files(EXAMPLES)));
+
+    let files = Tree::from([("e/greet.py".to_owned(), "print(1)\nprint(2)\n".to_owned())]);
+    let of = |text: &str| examples(text, &files).len();
+    assert_eq!(of("# Python\n<!-- e/greet.py -->\n```python\nprint(1)\nprint(2)\n```\n"), 0);
+    assert_eq!(of("<!-- e/greet.py -->\n```python\nprint(1)\n```\nprint(2)\n```\n"), 1);
+    assert_eq!(of("```python\nprint(1)\nprint(2)\n```\n"), 1);
+    assert_eq!(examples("<!-- tests/clients/examples/gone.py -->", &Tree::new()).len(), 1);
 }
 
 // The rules.
@@ -368,6 +386,23 @@ fn readme(text: &str, ci: &str, subcommands: &BTreeSet<String>, exists: &dyn Fn(
     found
 }
 
+/// Each example stands in a code block right below a comment with its path, word for word.
+fn examples(text: &str, files: &Tree) -> Violations {
+    let shown = |path: &str| {
+        let (_, rest) = text.split_once(&format!("<!-- {path} -->\n```"))?;
+        Some(rest.split_once('\n')?.1.split_once("```")?.0)
+    };
+    let mut found = Violations::new();
+    for (path, _) in files.iter().filter(|(path, text)| shown(path) != Some(text.as_str())) {
+        found.push(format!("README.md: does not show {path} as it is, right below a line <!-- {path} -->"));
+    }
+    let named = text.split("<!-- ").skip(1).filter_map(|rest| Some(rest.split_once(" -->")?.0));
+    for path in named.filter(|path| path.starts_with(EXAMPLES) && !files.contains_key(*path)) {
+        found.push(format!("README.md: shows {path}, which does not exist"));
+    }
+    found
+}
+
 // What the rules look at.
 
 fn root() -> &'static Path {
@@ -384,15 +419,22 @@ fn tree() -> Tree {
 }
 
 fn walk(dir: &str, tree: &mut Tree) {
+    tree.extend(files(dir).into_iter().filter(|(path, _)| path.ends_with(".rs")));
+}
+
+/// All files below a directory.
+fn files(dir: &str) -> Tree {
+    let mut tree = Tree::new();
     for entry in fs::read_dir(root().join(dir)).expect(dir) {
         let entry = entry.unwrap();
         let path = format!("{dir}/{}", entry.file_name().to_str().expect("a UTF-8 name"));
         if entry.file_type().unwrap().is_dir() {
-            walk(&path, tree);
-        } else if path.ends_with(".rs") {
-            tree.insert(path.clone(), fs::read_to_string(entry.path()).expect(&path));
+            tree.append(&mut files(&path));
+        } else if let Ok(text) = fs::read_to_string(entry.path()) {
+            tree.insert(path, text);
         }
     }
+    tree
 }
 
 fn one(path: &str, text: &str) -> Tree {

@@ -1,13 +1,16 @@
-//! `http.addr`: the address at which a running server is reached, left in its data directory.
+//! `http.addr` and `fwp.addr`: the addresses at which a running server is reached, left in its data directory.
 //!
-//! With `metrics_port: 0` nobody else knows it. The file appears whole, once the server holds the directory's
-//! lock, and goes at a clean end; after a crash an old one stays, so whoever reads it must see who answers.
+//! With `metrics_port: 0` (`faktory_port: 0`) nobody else knows them. A file appears whole, once the server holds the
+//! directory's lock, and goes at a clean end; after a crash an old one stays, so whoever reads it must see who
+//! answers.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "http.addr";
+/// The same for remote workers.
+const REMOTE_FILE: &str = "fwp.addr";
 
 /// Where the address of the server on `data_dir` is.
 #[must_use]
@@ -35,9 +38,21 @@ impl AddressFile {
     /// # Errors
     /// The directory cannot be written.
     pub fn write(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
+        AddressFile::write_to(path(data_dir), address)
+    }
+
+    /// The same for the address that remote workers connect to.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn write_remote(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
+        AddressFile::write_to(data_dir.join(REMOTE_FILE), address)
+    }
+
+    fn write_to(path: PathBuf, address: SocketAddr) -> io::Result<AddressFile> {
+        let data_dir = path.parent().unwrap_or(Path::new(""));
         let mut file = tempfile::Builder::new().prefix(FILE).suffix(".partial").tempfile_in(data_dir)?;
         writeln!(file, "{address}")?;
-        let path = path(data_dir);
         file.persist(&path).map_err(|error| error.error)?;
         Ok(AddressFile { path })
     }
@@ -63,7 +78,10 @@ mod tests {
         let address = "127.0.0.1:4100".parse().unwrap();
         let file = AddressFile::write(dir.path(), address).unwrap();
         assert_eq!(read(dir.path()), Some(address));
-        drop(file);
+        let remote = AddressFile::write_remote(dir.path(), "127.0.0.1:4101".parse().unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join(REMOTE_FILE)).unwrap(), "127.0.0.1:4101\n");
+        assert_eq!(read(dir.path()), Some(address));
+        drop((file, remote));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -137,7 +137,7 @@ async fn kill(mut child: Child) -> Result<(), Failure> {
 fn command(dir: &Path, flags: &[String]) -> io::Result<Command> {
     let log = File::options().create(true).append(true).open(log_path(dir))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["run", "--metrics-port", "0", "--log-format", "json"]);
+    command.args(["run", "--metrics-port", "0", "--faktory-port", "0", "--log-format", "json"]);
     // Failed jobs come back soon, so that it ends soon.
     command.args(["--retry-backoff", "20ms", "--retry-backoff-max", "200ms"]);
     command.args(flags);

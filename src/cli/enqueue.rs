@@ -25,12 +25,18 @@ pub const EXAMPLES: &str = "\
 Examples:
   beaver enqueue --kind simulate --payload '{\"sleep_ms\": 200}'
   beaver enqueue --kind mail --id order-17 --delay 5m --payload '{\"to\": \"ann\"}'
+  beaver enqueue --kind mail --backoff '{\"kind\":\"fixed\",\"delay\":\"10s\"}' --exhausted drop
   beaver enqueue --timeout 1h -- rsync -a /srv /backup   # with run --allow-exec
   beaver enqueue --file jobs.json          # an array, one object, or one a line
   produce-jobs | beaver enqueue --file - --json
 
 A job in a file: {\"kind\": \"mail\", \"payload\": {...}}; if wanted, with id, queue,
-priority (0-9), delay (\"5m\") or run_at (RFC 3339), timeout (\"30s\"), max_retry.
+priority (0-9), delay (\"5m\") or run_at (RFC 3339), timeout (\"30s\"), max_retry, and
+  backoff    pauses between attempts: \"server\", \"quartic\" (15 s, growing with the fourth
+             power), {\"kind\":\"fixed\",\"delay\":\"10s\"}, or
+             {\"kind\":\"exponential\",\"first\":\"1s\",\"max\":\"10m\",\"jitter_percent\":50}
+  exhausted  what becomes of it when all attempts failed: \"dead\", or \"drop\" (cancelled)
+  custom     an object that travels with the job unread
 Nothing of a file with a bad job is enqueued.";
 
 /// Flags of `beaver enqueue`.
@@ -39,8 +45,8 @@ Nothing of a file with a bad job is enqueued.";
 pub struct EnqueueArgs {
     /// Read jobs from this file (- is stdin): a JSON array, one object, or one object a line
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
-        "kind", "payload", "id", "queue", "priority", "delay", "run_at", "max_retry", "timeout", "env",
-        "cwd", "program",
+        "kind", "payload", "id", "queue", "priority", "delay", "run_at", "max_retry", "backoff",
+        "exhausted", "custom", "timeout", "env", "cwd", "program",
     ])]
     file: Option<PathBuf>,
     /// Which handler runs the job [default: default_kind of the configuration]
@@ -67,6 +73,15 @@ pub struct EnqueueArgs {
     /// How many more runs it gets after a failed one [default: max_retry of the server's configuration]
     #[arg(long, value_name = "N")]
     max_retry: Option<u32>,
+    /// Pauses between its attempts: server, quartic, or a JSON object as below [default: server]
+    #[arg(long, value_name = "WORD|JSON")]
+    backoff: Option<String>,
+    /// What becomes of it when all attempts failed: dead, or drop [default: dead]
+    #[arg(long, value_name = "WORD")]
+    exhausted: Option<String>,
+    /// A JSON object that travels with the job unread
+    #[arg(long, value_name = "JSON")]
+    custom: Option<String>,
     /// Longest run of one attempt, such as 30s [default: task_timeout of the server's configuration]
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
@@ -164,25 +179,44 @@ impl EnqueueArgs {
             timeout: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             max_retry: Option<u32>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            backoff: Option<Payload>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            exhausted: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            custom: Option<Payload>,
         }
         let is_exec = !self.program.is_empty();
         let described = Described {
             id: self.id.as_deref(),
             queue: self.queue.as_deref(),
             kind: if is_exec { Some("exec") } else { self.kind.as_deref() },
-            payload: if is_exec { Some(self.exec_payload()?) } else { self.given_payload()? },
+            payload: if is_exec {
+                Some(self.exec_payload()?)
+            } else {
+                given("payload", self.payload.as_deref())?
+            },
             priority: self.priority,
             delay: self.delay.as_deref(),
             run_at: self.run_at.as_deref(),
             timeout: self.timeout.as_deref(),
             max_retry: self.max_retry,
+            backoff: self.given_backoff()?,
+            exhausted: self.exhausted.as_deref(),
+            custom: given("custom", self.custom.as_deref())?,
         };
         Ok(serde_json::to_string(&described).expect("text, numbers and valid JSON are always written"))
     }
 
-    fn given_payload(&self) -> Result<Option<Payload>, Failure> {
-        let payload = self.payload.as_deref().map(Payload::parse).transpose();
-        payload.map_err(|error| Failure::new(Exit::Usage, format!("--payload: {error}")))
+    /// A word needs no quotes here.
+    fn given_backoff(&self) -> Result<Option<Payload>, Failure> {
+        match self.backoff.as_deref() {
+            Some(word) if !word.trim_start().starts_with(['{', '"']) => {
+                let quoted = serde_json::Value::from(word).to_string();
+                given("backoff", Some(&quoted))
+            }
+            text => given("backoff", text),
+        }
     }
 
     fn exec_payload(&self) -> Result<Payload, Failure> {
@@ -199,6 +233,15 @@ impl EnqueueArgs {
         let exec = Exec { command: &self.program, env, cwd };
         Payload::from_value(&exec).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
     }
+}
+
+/// The JSON that a flag gives.
+fn given(flag: &str, text: Option<&str>) -> Result<Option<Payload>, Failure> {
+    text.map(Payload::parse).transpose().map_err(|error| {
+        let problem = error.to_string();
+        let problem = problem.strip_prefix("payload ").unwrap_or(&problem);
+        Failure::new(Exit::Usage, format!("--{flag} {problem}"))
+    })
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
@@ -238,6 +281,7 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use beaver_actors::jobs::Backoff;
     use clap::Parser;
 
     use super::*;
@@ -279,6 +323,12 @@ mod tests {
             "7",
             "--timeout",
             "30s",
+            "--backoff",
+            "quartic",
+            "--exhausted",
+            "drop",
+            "--custom",
+            "{\"trace\": 1}",
         ];
         let mut as_line = Vec::new();
         job_json::write_line(&only(&line), &mut as_line);
@@ -289,6 +339,14 @@ mod tests {
         assert_eq!(job["payload"], serde_json::json!({"to": 1}));
         assert_eq!(job["priority"], 9);
         assert_eq!(job["max_retry"], 7);
+        assert_eq!((&job["backoff"], &job["exhausted"]), (&"quartic".into(), &"drop".into()));
+        assert_eq!(job["custom"], serde_json::json!({"trace": 1}));
+    }
+
+    #[test]
+    fn a_back_off_with_numbers_is_given_as_json() {
+        let job = only(&["--kind", "a", "--backoff", r#"{"kind":"fixed","delay":"10s"}"#]);
+        assert_eq!(job.backoff, Backoff::Fixed { delay_ms: 10_000 });
     }
 
     #[test]
@@ -317,8 +375,14 @@ mod tests {
 
     #[test]
     fn a_bad_flag_is_a_usage_error_and_a_bad_file_is_rejected_with_its_line() {
-        for line in [["--payload", "{"], ["--kind", ""]] {
-            assert_eq!(jobs(&line).unwrap_err().exit, Exit::Usage, "{line:?}");
+        for (line, told) in [
+            (&["--payload", "{"][..], "--payload is not JSON"),
+            (&["--kind", ""], "kind"),
+            (&["--kind", "a", "--custom", "{"], "--custom is not JSON"),
+        ] {
+            let failure = jobs(line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{line:?}");
+            assert!(failure.to_string().contains(told), "{failure}");
         }
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("jobs");

@@ -9,7 +9,10 @@ mod run;
 
 mod cancel;
 mod enqueue;
+mod jobs;
+mod queues;
 mod status;
+mod workers;
 
 mod config;
 mod demo;
@@ -21,6 +24,7 @@ mod address;
 mod child;
 mod output;
 mod progress;
+mod remote;
 mod send;
 mod sighting;
 mod system;
@@ -33,6 +37,8 @@ use std::process::ExitCode;
 
 use beaver_actors::ids::JobId;
 use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{ConfigFlags, Loaded};
@@ -77,6 +83,15 @@ enum Command {
     /// Withdraw a job; if it runs, it is told to stop
     #[command(after_help = cancel::EXAMPLES)]
     Cancel(Box<cancel::CancelArgs>),
+    /// Show the queues; pause, resume or remove some
+    #[command(after_help = queues::EXAMPLES)]
+    Queues(Box<queues::QueuesArgs>),
+    /// List the jobs in a status, or do the same to all of them
+    #[command(after_help = jobs::EXAMPLES)]
+    Jobs(Box<jobs::JobsArgs>),
+    /// Show remote workers; ask one to take no more jobs, or to end
+    #[command(after_help = workers::EXAMPLES)]
+    Workers(Box<workers::WorkersArgs>),
     /// Print the log or the newest snapshot as JSON lines
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
@@ -125,6 +140,9 @@ impl Command {
             Command::Enqueue(args) => enqueue::run(args),
             Command::Status(args) => status::run(args),
             Command::Cancel(args) => cancel::run(args),
+            Command::Queues(args) => queues::run(args),
+            Command::Jobs(args) => jobs::run(args),
+            Command::Workers(args) => workers::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Config(args) => config::run(args),
@@ -152,6 +170,14 @@ fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
 fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
     crate::config::load(flags).map_err(|error| {
         Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+    })
+}
+
+/// A server's answer as far as it is shown.
+fn answer_of<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))
+            .hint("--json prints it as it is")
     })
 }
 

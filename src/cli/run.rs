@@ -19,9 +19,11 @@ use tracing_subscriber::filter::LevelFilter;
 use super::address::AddressFile;
 use super::exit::{Exit, Failure, from_ending};
 use super::progress::RecoveryView;
+use super::remote::Remote;
 use super::target::url_of;
 use super::{start_logging, system};
 use crate::config::{ConfigFlags, Settings};
+use crate::fwp::FwpHandle;
 use crate::handlers::{self, HandlerOptions, exec};
 use crate::http::{HttpHandle, HttpServer, HttpState};
 use crate::job_json::JobDefaults;
@@ -66,6 +68,8 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let http = listen(&settings).await?;
     let address = http.local_addr();
+    let remote = Remote::listen(&settings)?;
+    let remote_address = remote.address();
     warn_about_access(&settings, address);
     let handlers = prepare_handlers(&settings).await?;
     let engine = Engine::start(settings.engine.clone(), handlers);
@@ -78,17 +82,27 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
             jobs_bytes_max: settings.engine.request_bytes_max,
         },
         limits: settings.http.clone(),
+        remote: remote.registry.clone(),
     });
-    Server { settings, address, engine, http, address_file: None }.attend(&mut signals).await
+    let fwp = remote.spawn(&settings, &engine)?;
+    let addresses = Addresses { http: address, fwp: remote_address };
+    Server { settings, addresses, engine, http, fwp, address_files: Vec::new() }.attend(&mut signals).await
+}
+
+/// Where the server is reached.
+struct Addresses {
+    http: SocketAddr,
+    fwp: Option<SocketAddr>,
 }
 
 /// A server whose engine has been started.
 struct Server {
     settings: Settings,
-    address: SocketAddr,
+    addresses: Addresses,
     engine: Engine,
     http: HttpHandle,
-    address_file: Option<AddressFile>,
+    fwp: Option<FwpHandle>,
+    address_files: Vec<AddressFile>,
 }
 
 impl Server {
@@ -110,8 +124,13 @@ impl Server {
             },
         };
         // Before the port is free for the next server, which leaves its own address.
-        drop(self.address_file);
-        self.http.shut_down(LAST_ANSWERS).await;
+        drop(self.address_files);
+        let fwp_ends = async {
+            if let Some(fwp) = self.fwp {
+                fwp.shut_down(LAST_ANSWERS).await;
+            }
+        };
+        tokio::join!(self.http.shut_down(LAST_ANSWERS), fwp_ends);
         if ending == Ending::Clean {
             info!("stopped");
         }
@@ -128,14 +147,14 @@ impl Server {
                 Phase::Recovering(progress) => {
                     // Whoever reads the data has locked the directory.
                     if progress != Progress::default() {
-                        self.leave_address();
+                        self.leave_addresses();
                     }
                     if let Some(view) = &mut view {
                         view.show(progress);
                     }
                 }
                 Phase::Serving => {
-                    self.leave_address();
+                    self.leave_addresses();
                     if view.take().is_some() {
                         self.announce().await;
                     }
@@ -150,14 +169,20 @@ impl Server {
         }
     }
 
-    fn leave_address(&mut self) {
-        if self.address_file.is_some() {
+    fn leave_addresses(&mut self) {
+        if !self.address_files.is_empty() {
             return;
         }
-        match AddressFile::write(&self.settings.engine.data_dir, self.address) {
-            Ok(file) => self.address_file = Some(file),
-            // Only a help for finding the server; who knows its port does without.
-            Err(error) => warn!("cannot leave the address in the data directory: {error}"),
+        let data_dir = &self.settings.engine.data_dir;
+        // Last the one that others wait for.
+        let fwp = self.addresses.fwp.map(|address| AddressFile::write_remote(data_dir, address));
+        let http = AddressFile::write(data_dir, self.addresses.http);
+        for written in fwp.into_iter().chain([http]) {
+            match written {
+                Ok(file) => self.address_files.push(file),
+                // Only a help for finding the server; who knows its port does without.
+                Err(error) => warn!("cannot leave the address in the data directory: {error}"),
+            }
         }
     }
 
@@ -168,7 +193,8 @@ impl Server {
             Err(error) => return warn!("serving, but without a status: {error}"),
         };
         info!(
-            url = url_of(self.address),
+            url = url_of(self.addresses.http),
+            faktory = self.addresses.fwp.map_or_else(|| "off".to_owned(), |address| format!("tcp://{address}")),
             data_dir = %self.settings.engine.data_dir.display(),
             durability = told(self.settings.engine.durability),
             workers = status.workers.count,

@@ -1,6 +1,6 @@
 //! What the API said of a job or of the whole queue at one moment, to be compared with a later moment.
 
-use beaver_actors::jobs::job::FailedAttempt;
+use beaver_actors::jobs::failure::FailedAttempt;
 use beaver_actors::jobs::{FailureKind, Status};
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,22 +1,22 @@
 //! `beaver status`: the queue at a glance, or one job with its attempts and errors.
 
-use std::collections::BTreeMap;
-
 use beaver_actors::ids::{JobId, Timestamp};
-use beaver_actors::jobs::Status;
-use beaver_actors::jobs::job::FailedAttempt;
+use beaver_actors::jobs::failure::FailedAttempt;
 use clap::Args;
-use comfy_table::Table;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::output::Output;
-use super::table::{count, of_facts, of_numbers, plain};
+use super::queues::{Counts, QueueRow, counts_table};
+use super::table::{count, of_facts, plain};
 use super::target::{Absent, TargetArgs};
-use super::{parse_id, system};
+use super::workers::Remote;
+use super::{answer_of, parse_id, system};
+
+/// How many remote workers are shown one by one; `beaver workers` shows all.
+const REMOTE_SHOWN_MAX: usize = 10;
 
 /// Examples below `beaver status --help`.
 pub const EXAMPLES: &str = "\
@@ -47,20 +47,20 @@ struct QueueAnswer {
     version: String,
     jobs: Counts,
     queues: Vec<QueueRow>,
+    totals: Totals,
     waiting_for_worker: Vec<WaitingRow>,
     workers: Workers,
     log: Log,
     snapshot: Option<Snapshot>,
     recovery: Recovery,
+    /// None of a directory that no server works on.
+    remote: Option<Remote>,
 }
 
-/// Jobs by status, as it is written.
-type Counts = BTreeMap<String, u64>;
-
 #[derive(Debug, Deserialize)]
-struct QueueRow {
-    queue: String,
-    jobs: Counts,
+struct Totals {
+    processed: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,8 +115,8 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
         return output.finish();
     }
     match id {
-        Some(_) => show_job(&read(answer)?, &mut output)?,
-        None => show_queue(&read(answer)?, &mut output)?,
+        Some(_) => show_job(&answer_of(answer)?, &mut output)?,
+        None => show_queue(&answer_of(answer)?, &mut output)?,
     }
     output.finish()
 }
@@ -133,20 +133,24 @@ async fn ask(args: &StatusArgs, id: Option<&JobId>) -> Result<Value, Failure> {
     Ok(answer)
 }
 
-fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
-    serde_json::from_value(answer).map_err(|error| {
-        Failure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))
-            .hint("--json prints it as it is")
-    })
-}
-
 fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> {
-    output.line(counts_table(answer).trim_fmt())?;
+    output.line(counts_table(&answer.queues, Some(&answer.jobs)).trim_fmt())?;
     output.line("")?;
     let mut facts = of_facts();
     let phase = answer.phase.as_str().map_or_else(|| answer.phase.to_string(), ToOwned::to_owned);
     facts.add_row(["server", &format!("{phase}, version {}", answer.version)]);
+    facts.add_row(["attempts", &told_attempts(&answer.totals)]);
     facts.add_row(["workers", &told_workers(&answer.workers)]);
+    if let Some(remote) = &answer.remote {
+        facts.add_row(["remote", &remote.told()]);
+        let (branches, left_out) = remote.branches(REMOTE_SHOWN_MAX);
+        for (place, told) in branches {
+            facts.add_row([&format!("  {place}"), &told]);
+        }
+        if left_out > 0 {
+            facts.add_row(["", &format!("{left_out} more: `beaver workers`")]);
+        }
+    }
     facts.add_row([
         "snapshot",
         &answer.snapshot.as_ref().map_or_else(|| "none yet".to_owned(), told_snapshot),
@@ -160,18 +164,8 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> 
     Ok(())
 }
 
-fn counts_table(answer: &QueueAnswer) -> Table {
-    let mut table = of_numbers(["queue"].into_iter().chain(Status::ALL.map(Status::as_str)));
-    let row = |name: &str, jobs: &Counts| {
-        let counts = Status::ALL
-            .map(|status| HumanCount(jobs.get(status.as_str()).copied().unwrap_or_default()).to_string());
-        [name.to_owned()].into_iter().chain(counts).collect::<Vec<_>>()
-    };
-    for queue in &answer.queues {
-        table.add_row(row(&queue.queue, &queue.jobs));
-    }
-    table.add_row(row("(all)", &answer.jobs));
-    table
+fn told_attempts(totals: &Totals) -> String {
+    format!("{} ended, {} failed", HumanCount(totals.processed), HumanCount(totals.failed))
 }
 
 fn told_workers(workers: &Workers) -> String {
@@ -249,10 +243,14 @@ struct JobAnswer {
     priority: u8,
     attempt: u64,
     max_retry: u64,
+    backoff: Option<Value>,
+    exhausted: Option<String>,
+    custom: Option<Value>,
     timeout_ms: u64,
     created_at: Timestamp,
     run_at: Option<Timestamp>,
-    worker: Option<u32>,
+    /// A number here, a name elsewhere.
+    worker: Option<Value>,
     started_at: Option<Timestamp>,
     deadline: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -273,6 +271,12 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
     fact("priority", job.priority.to_string());
     let runs_max = job.max_retry.saturating_add(1);
     fact("attempt", format!("{} (up to {} if they fail)", job.attempt, count(runs_max, "run")));
+    if let Some(backoff) = &job.backoff {
+        fact("back-off", backoff.to_string());
+    }
+    if job.exhausted.as_deref() == Some("drop") {
+        fact("exhausted", "drop: cancelled when all attempts failed".to_owned());
+    }
     fact("timeout", format!("{:?}", std::time::Duration::from_millis(job.timeout_ms)));
     fact("created", job.created_at.to_string());
     let moments = [
@@ -286,8 +290,12 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
             fact(name, moment.to_string());
         }
     }
-    if let Some(worker) = job.worker {
-        fact("worker", worker.to_string());
+    if let Some(worker) = &job.worker {
+        let name = worker.as_str().map(|name| format!("remote[{}]", plain(name)));
+        fact("worker", name.unwrap_or_else(|| worker.to_string()));
+    }
+    if let Some(custom) = &job.custom {
+        fact("custom", custom.to_string());
     }
     fact("payload", job.payload.to_string());
     if let Some(result) = &job.result {
@@ -296,7 +304,10 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
     for failed in &job.errors {
         let kind = serde_json::to_value(failed.failure.kind).unwrap_or_default();
         let kind = kind.as_str().unwrap_or("failed");
-        let message = plain(&failed.failure.message);
+        let mut message = plain(&failed.failure.message);
+        if !failed.failure.errtype.is_empty() {
+            message = format!("{}: {message}", plain(&failed.failure.errtype));
+        }
         fact(&format!("attempt {}", failed.attempt), format!("{kind} at {}: {message}", failed.at));
     }
     output.line(facts.trim_fmt())
@@ -309,11 +320,12 @@ mod tests {
     use super::*;
 
     fn answer(workers: u64, waiting: u64) -> QueueAnswer {
-        read(json!({
+        answer_of(json!({
             "phase": "serving", "version": "0.1.0",
             "jobs": {"pending": 12_000, "scheduled": 0, "in_flight": 1, "retrying": 0, "completed": 0,
                      "dead": 0, "cancelled": 0},
-            "queues": [{"queue": "mail.out", "jobs": {"pending": 12_000}}],
+            "queues": [{"queue": "mail.out", "paused": true, "latency_ms": 2_000, "jobs": {"pending": 12_000}}],
+            "totals": {"processed": 1_200, "failed": 34},
             "waiting_for_worker": [{"kind": "mail", "pending": waiting}],
             "workers": {"count": workers, "busy": 1, "idle": 0, "restarts": 1, "kinds": ["noop"]},
             "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false},
@@ -326,9 +338,10 @@ mod tests {
 
     #[test]
     fn the_table_counts_every_queue_and_all_together() {
-        let table = counts_table(&answer(1, 0)).to_string();
+        let answer = answer(1, 0);
+        let table = counts_table(&answer.queues, Some(&answer.jobs)).to_string();
         let row_of = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().to_owned();
-        assert!(row_of("mail.out").contains("12,000"), "{table}");
+        assert!(row_of("mail.out (paused)").contains("12,000"), "{table}");
         assert!(row_of("(all)").contains("12,000"), "{table}");
         assert!(row_of("queue").contains("in_flight"), "{table}");
     }
@@ -356,6 +369,12 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_version_is_told_as_such() {
-        assert_eq!(read::<QueueAnswer>(json!({"jobs": 1})).unwrap_err().exit, Exit::Failure);
+        let failure = answer_of::<QueueAnswer>(json!({"jobs": 1})).unwrap_err();
+        assert!(failure.to_string().contains("not one of this version of beaver"), "{failure}");
+    }
+
+    #[test]
+    fn attempts_are_counted_since_ever() {
+        assert_eq!(told_attempts(&answer(1, 0).totals), "1,200 ended, 34 failed");
     }
 }

@@ -1,6 +1,7 @@
 //! Tables for people, the same everywhere.
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use jiff::SignedDuration;
 
 /// An empty table with a header; the columns from the second on hold numbers and stand on the right.
 pub fn of_numbers(header: impl IntoIterator<Item = impl Into<String>>) -> Table {
@@ -27,6 +28,17 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `250ms`, `1m 30s`, `2d 3h`: from a second on without what is below it.
+pub fn time(ms: u64) -> String {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    match seconds {
+        0 => format!("{ms}ms"),
+        _ if seconds < DAY_S => format!("{:#}", SignedDuration::from_secs(seconds)),
+        _ => format!("{}d {}h", seconds / DAY_S, seconds % DAY_S / 3_600),
+    }
+}
+
 /// `1 job`, `2 jobs`.
 pub fn count(number: u64, one: &str) -> String {
     match number {
@@ -42,5 +54,20 @@ mod tests {
     #[test]
     fn a_message_cannot_steer_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+    }
+
+    #[test]
+    fn a_time_is_as_exact_as_anybody_wants_to_know() {
+        for (ms, told) in [
+            (0, "0ms"),
+            (250, "250ms"),
+            (1_999, "1s"),
+            (90_500, "1m 30s"),
+            (3_600_000, "1h"),
+            (183_600_000, "2d 3h"),
+        ] {
+            assert_eq!(time(ms), told);
+        }
+        assert!(time(u64::MAX).ends_with('h'));
     }
 }

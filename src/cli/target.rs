@@ -13,18 +13,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
-use beaver_actors::ids::JobId;
+use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase, QueueSet};
+use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{JobSpec, Rejection};
 use beaver_actors::worker::handler::Handlers;
 use clap::Args;
 use serde_json::Value;
 
 use super::address;
+use super::child::unreadable;
 use super::exit::{Exit, Failure, from_ending};
 use super::send::Receipt;
 use crate::client::{Client, ClientError};
 use crate::config::{DataFlags, Loaded, Origin, Settings};
+use crate::job_sets::{ActionWords, ListWords};
 
 /// The environment variable that names a server.
 const URL_VARIABLE: &str = "BEAVER_URL";
@@ -131,6 +133,84 @@ impl Target {
                 status["phase"] = "offline".into();
                 status["version"] = env!("CARGO_PKG_VERSION").into();
                 Ok(status)
+            }
+        }
+    }
+
+    /// Every queue as JSON.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn queues(&self) -> Result<Vec<Value>, Failure> {
+        let queues = match self {
+            Target::Server(client) => client.queues().await.map_err(refused)?,
+            Target::Directory(engine) => {
+                json(&engine.status().await.map_err(|error| declined(engine, &error))?.queues)?
+            }
+        };
+        match queues {
+            Value::Array(queues) => Ok(queues),
+            other => Err(unreadable("queues", &other)),
+        }
+    }
+
+    /// Pauses a queue, or resumes it.
+    ///
+    /// # Errors
+    /// There is no such queue, or no answer.
+    pub async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Failure> {
+        match self {
+            Target::Server(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
+            Target::Directory(engine) => {
+                let set = QueueSet::Named(vec![queue.clone()]);
+                let answer = if paused { engine.pause(set) } else { engine.resume(set) };
+                answer.await.map_err(|error| declined(engine, &error))
+            }
+        }
+    }
+
+    /// Discards the pending jobs of a queue and forgets it; returns how many jobs.
+    ///
+    /// # Errors
+    /// There is no such queue, or no answer.
+    pub async fn remove_queue(&self, queue: &QueueName) -> Result<u64, Failure> {
+        match self {
+            Target::Server(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
+            Target::Directory(engine) => {
+                let removed = engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
+                removed.await.map_err(|error| declined(engine, &error))
+            }
+        }
+    }
+
+    /// Jobs of a set as JSON, and whether there are further ones.
+    ///
+    /// # Errors
+    /// The words make no sense, or no answer.
+    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), Failure> {
+        match self {
+            Target::Server(client) => client.jobs(words).await.map_err(refused),
+            Target::Directory(engine) => {
+                let (set, filter, limit) = words.read().map_err(senseless)?;
+                let jobs = engine.list(set, filter, limit + 1).await;
+                let jobs = jobs.map_err(|error| declined(engine, &error))?;
+                let more = jobs.len() > limit;
+                let jobs = jobs.iter().take(limit).map(json).collect::<Result<_, _>>()?;
+                Ok((jobs, more))
+            }
+        }
+    }
+
+    /// Does the same to every job of a set; returns to how many.
+    ///
+    /// # Errors
+    /// The words make no sense, or no answer.
+    pub async fn act(&self, words: &ActionWords) -> Result<u64, Failure> {
+        match self {
+            Target::Server(client) => client.act(words).await.map_err(refused),
+            Target::Directory(engine) => {
+                let (action, set, filter) = words.read().map_err(senseless)?;
+                engine.act(action, set, filter).await.map_err(|error| declined(engine, &error))
             }
         }
     }
@@ -302,6 +382,11 @@ fn unknown(engine: &Engine, error: &EngineError) -> Failure {
         }
         _ => Failure::new(Exit::Storage, error.to_string()),
     }
+}
+
+/// Words that mean nothing, before anybody was asked.
+pub fn senseless(problem: String) -> Failure {
+    Failure::new(Exit::Usage, problem)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {

@@ -16,7 +16,7 @@ pub(super) struct Entry {
     /// Counted from 1.
     pub(super) line: u64,
     pub(super) key: String,
-    /// Empty also when nothing was written, or `null`, or `~`: no key takes an empty value.
+    /// Empty also when nothing was written, or `null`, or `~`: no key tells these apart.
     pub(super) value: String,
 }
 

@@ -115,6 +115,8 @@ fn value_name(form: &Form) -> &'static str {
         Form::Time(..) => "TIME",
         Form::Switch(_) => "true|false",
         Form::DirBelow(_) => "DIR",
+        Form::Secret(_) => "TEXT",
+        Form::File(_) => "FILE",
         Form::Text(name, ..) => name,
     }
 }
@@ -172,7 +174,7 @@ mod tests {
             assert!(help.contains(&format!("--{}", key.flag())), "{}", key.name);
             assert!(help.contains(&format!("[default: {}]", key.default)), "{}", key.name);
         }
-        for heading in ["Storage:", "Jobs:", "HTTP:", "Snapshots:", "Retention:"] {
+        for heading in ["Storage:", "Jobs:", "HTTP:", "Snapshots:", "Retention:", "Remote workers:"] {
             assert!(help.contains(heading), "{heading}");
         }
     }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::options::Durability;
 
-use super::Settings;
 use super::nearest::nearest;
 use super::units::{days, read_duration, read_size, show_duration, show_size};
+use super::{Secret, Settings};
 
 /// One thing that an operator can set.
 pub(super) struct Key {
@@ -39,11 +39,15 @@ pub(super) enum Form {
     Switch(fn(&mut Settings, bool)),
     /// A directory; `{data_dir}` in it stands for that of `data_dir`.
     DirBelow(fn(&mut Settings, PathBuf)),
+    /// Something that is never shown; empty for none.
+    Secret(fn(&mut Settings, &str)),
+    /// A file; empty for none.
+    File(fn(&mut Settings, Option<PathBuf>)),
     /// Anything else: its name in `--help`, what is allowed, and a setter that says what is wrong.
     Text(&'static str, &'static str, fn(&mut Settings, &str) -> Result<(), String>),
 }
 
-use Form::{Count, DirBelow, Size, Switch, Text, Time};
+use Form::{Count, DirBelow, File, Size, Switch, Text, Time};
 
 const EVERYDAY: Option<&str> = None;
 const JOBS: Option<&str> = Some("Jobs");
@@ -51,6 +55,7 @@ const STORAGE: Option<&str> = Some("Storage");
 const SNAPSHOTS: Option<&str> = Some("Snapshots");
 const RETENTION: Option<&str> = Some("Retention");
 const HTTP: Option<&str> = Some("HTTP");
+const REMOTE: Option<&str> = Some("Remote workers");
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -88,7 +93,7 @@ pub(super) static KEYS: &[Key] = &[
             s.bind = text.parse().map_err(|_| "is not an IP address".to_owned())?;
             Ok(())
         }),
-        help: "Address that the HTTP server listens on",
+        help: "Address that beaver listens on, for HTTP and for remote workers",
     },
     Key {
         name: "metrics_port",
@@ -333,6 +338,75 @@ pub(super) static KEYS: &[Key] = &[
         form: Time(SHORTEST..=LONGEST, |s, timeout| s.http.request_timeout = timeout),
         help: "How long a request may take: reading its body and waiting for the answer",
     },
+    Key {
+        name: "faktory_port",
+        heading: REMOTE,
+        default: "7419",
+        form: Text("PORT|off", "0 to 65535, or off", |s, text| {
+            s.fwp.port = match text {
+                "off" => None,
+                _ => Some(fit(within(&(0..=65535), read_count(text)?)?)),
+            };
+            Ok(())
+        }),
+        help: "Port for workers that speak the protocol of Faktory; 0 takes any free one, off none",
+    },
+    Key {
+        name: "faktory_password",
+        heading: REMOTE,
+        default: "",
+        form: Form::Secret(|s, text| s.fwp.password = (!text.is_empty()).then(|| Secret::new(text))),
+        help: "Password that remote workers have to know; a command line is seen by others, so better not here",
+    },
+    Key {
+        name: "faktory_password_file",
+        heading: REMOTE,
+        default: "",
+        form: File(|s, file| s.fwp.password_file = file),
+        help: "File that holds this password",
+    },
+    Key {
+        name: "faktory_tls_cert",
+        heading: REMOTE,
+        default: "",
+        form: File(|s, file| s.fwp.tls_cert = file),
+        help: "File with the certificate (PEM) for remote workers, which then have to speak TLS",
+    },
+    Key {
+        name: "faktory_tls_key",
+        heading: REMOTE,
+        default: "",
+        form: File(|s, file| s.fwp.tls_key = file),
+        help: "File with its private key (PEM)",
+    },
+    Key {
+        name: "faktory_line_bytes_max",
+        heading: REMOTE,
+        default: "16MiB",
+        form: Size(KIB..=GIB, |s, bytes| s.fwp.limits.line_bytes_max = fit(bytes)),
+        help: "Longest command of a remote worker or producer",
+    },
+    Key {
+        name: "faktory_connections_max",
+        heading: REMOTE,
+        default: "2000",
+        form: Count(1..=1_000_000, |s, count| s.fwp.limits.connections_max = fit(count)),
+        help: "Their connections at the same time; more are told so and closed",
+    },
+    Key {
+        name: "faktory_handshake_timeout",
+        heading: REMOTE,
+        default: "2s",
+        form: Time(SHORTEST..=LONGEST, |s, timeout| s.fwp.limits.handshake_timeout = timeout),
+        help: "How long they may take to introduce themselves",
+    },
+    Key {
+        name: "faktory_idle_timeout",
+        heading: REMOTE,
+        default: "1d",
+        form: Time(SHORTEST..=LONGEST, |s, timeout| s.fwp.limits.idle_timeout = timeout),
+        help: "A connection without any command for so long is closed",
+    },
 ];
 
 impl Key {
@@ -382,6 +456,14 @@ impl Key {
                 set(settings, path(&shown)?);
                 Ok(shown)
             }
+            Form::Secret(set) => {
+                set(settings, text);
+                Ok(if text.is_empty() { "" } else { Secret::MASK }.to_owned())
+            }
+            File(set) => {
+                set(settings, if text.is_empty() { None } else { Some(path(text)?) });
+                Ok(text.to_owned())
+            }
             Text(_, _, set) => {
                 set(settings, text)?;
                 Ok(text.to_owned())
@@ -399,6 +481,8 @@ impl Key {
             }
             Switch(_) => "true or false".to_owned(),
             DirBelow(_) => "a path, in which {data_dir} stands for that of data_dir".to_owned(),
+            Form::Secret(_) => "any text, or nothing".to_owned(),
+            File(_) => "a path, or nothing".to_owned(),
             Text(_, allowed, _) => (*allowed).to_owned(),
         }
     }

@@ -107,7 +107,7 @@ impl Loaded {
 
     /// Refuses values that are fine one by one and make no sense together.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Settings { engine, http, .. } = &self.settings;
+        let Settings { engine, http, fwp, .. } = &self.settings;
         let rules = [
             (
                 engine.policy.payload_bytes_max <= http.body_bytes_max,
@@ -128,6 +128,16 @@ impl Loaded {
                 engine.wal_dir != engine.snapshot_dir,
                 ["wal_path", "snapshot_path"],
                 "the log and the snapshots need a directory each",
+            ),
+            (
+                fwp.password.is_none() || fwp.password_file.is_none(),
+                ["faktory_password", "faktory_password_file"],
+                "there is one password",
+            ),
+            (
+                fwp.tls_cert.is_some() == fwp.tls_key.is_some(),
+                ["faktory_tls_cert", "faktory_tls_key"],
+                "TLS needs both a certificate and its key",
             ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {

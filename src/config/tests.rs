@@ -112,7 +112,20 @@ const SAMPLES: &[(&str, &str)] = &[
     ("connections_max", "10"),
     ("header_timeout", "1s"),
     ("request_timeout", "2s"),
+    ("faktory_port", "off"),
+    ("faktory_password", Secret::MASK),
+    ("faktory_password_file", "/run/secrets/faktory"),
+    ("faktory_tls_cert", "/etc/cert.pem"),
+    ("faktory_tls_key", "/etc/key.pem"),
+    ("faktory_line_bytes_max", "1MiB"),
+    ("faktory_connections_max", "10"),
+    ("faktory_handshake_timeout", "1s"),
+    ("faktory_idle_timeout", "1h"),
 ];
+
+/// Keys that only go together with another one.
+const PARTNERS: &[(&str, &str)] =
+    &[("faktory_tls_cert", "faktory_tls_key"), ("faktory_tls_key", "faktory_tls_cert")];
 
 #[test]
 fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
@@ -167,6 +180,14 @@ fn each_key_is_set_by_file_environment_and_flag_and_the_later_one_wins() {
     let sampled: Vec<_> = SAMPLES.iter().map(|(key, _)| *key).collect();
     assert_eq!(sampled, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
     for (key, (name, sample)) in KEYS.iter().zip(SAMPLES) {
+        if let Some((_, partner)) = PARTNERS.iter().find(|(key, _)| key == name) {
+            let operator = || Operator::new().flag(partner, "/etc/partner.pem");
+            let by_file = operator().file(&format!("{name}: {sample}\n"));
+            assert_eq!(by_file.value(name), pair(sample, "file beaver.yaml:1"));
+            let by_flag = by_file.flag(key.name, "/etc/other.pem");
+            assert_eq!(by_flag.value(name), pair("/etc/other.pem", &format!("flag --{}", key.flag())));
+            continue;
+        }
         // `sync_interval` shows in the settings only with this durability.
         let operator = || match *name {
             "durability" => Operator::new(),
@@ -176,7 +197,7 @@ fn each_key_is_set_by_file_environment_and_flag_and_the_later_one_wins() {
         let default = pair(&key.default.replace("{data_dir}", "beaver-data"), "default");
         assert_eq!(unset.value(name), default);
 
-        let by_file = operator().file(&format!("# mine\n{name}: {sample}\n"));
+        let by_file = operator().file(&format!("# mine\n{name}: \"{sample}\"\n"));
         assert_eq!(by_file.value(name), pair(sample, "file beaver.yaml:2"));
         assert_ne!(format!("{:?}", by_file.settings()), format!("{:?}", unset.settings()), "{name}");
 
@@ -187,6 +208,27 @@ fn each_key_is_set_by_file_environment_and_flag_and_the_later_one_wins() {
 
         let by_flag = by_env.flag(key.name, sample);
         assert_eq!(by_flag.value(name), pair(sample, &format!("flag --{}", key.flag())));
+    }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let operator = Operator::new().env("BEAVER_FAKTORY_PASSWORD", "hunter2");
+    let loaded = operator.load().unwrap();
+    assert_eq!(loaded.settings.fwp.password.as_ref().unwrap().reveal(), "hunter2");
+    for shown in [format!("{loaded:?}"), loaded.render(), loaded.to_json().to_string()] {
+        assert!(!shown.contains("hunter2") && shown.contains(Secret::MASK), "{shown}");
+    }
+    assert_eq!(Operator::new().value("faktory_password"), pair("", "default"));
+}
+
+#[test]
+fn the_port_for_remote_workers_is_a_number_or_off() {
+    let port = |text: &str| Operator::new().flag("faktory_port", text).settings().fwp.port;
+    assert_eq!((port("off"), port("0"), port("7420")), (None, Some(0), Some(7420)));
+    for (text, problem) in [("65536", "is too large"), ("on", "is not a whole number")] {
+        let error = Operator::new().flag("faktory_port", text).error();
+        assert!(error.contains(problem) && error.contains("0 to 65535, or off"), "{error}");
     }
 }
 
@@ -346,7 +388,7 @@ fn a_key_that_resembles_none_is_answered_with_all_of_them() {
         error.starts_with("file beaver.yaml:1: unknown key \"colour\"; the known keys are data_dir, "),
         "{error}"
     );
-    assert!(error.ends_with(", request_timeout"), "{error}");
+    assert!(error.ends_with(", faktory_idle_timeout"), "{error}");
 }
 
 #[test]
@@ -407,6 +449,16 @@ fn two_values_that_do_not_go_together_are_both_named() {
             Operator::new().flag("wal_path", "beaver-data/snapshots"),
             "wal_path beaver-data/snapshots (flag --wal-path) and snapshot_path beaver-data/snapshots \
              (default) do not go together: the log and the snapshots need a directory each",
+        ),
+        (
+            Operator::new().file("faktory_password: a\n").flag("faktory_password_file", "b"),
+            "faktory_password ******** (file beaver.yaml:1) and faktory_password_file b (flag \
+             --faktory-password-file) do not go together: there is one password",
+        ),
+        (
+            Operator::new().flag("faktory_tls_cert", "cert.pem"),
+            "faktory_tls_cert cert.pem (flag --faktory-tls-cert) and faktory_tls_key  (default) do not go \
+             together: TLS needs both a certificate and its key",
         ),
     ] {
         assert_eq!(operator.error(), error);

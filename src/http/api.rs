@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use beaver_actors::engine::{Ending, Engine, EngineError, EngineStatus, Phase, Progress};
 use beaver_actors::ids::JobId;
@@ -20,34 +20,47 @@ use super::HttpState;
 use super::body::{Bodies, Deadline, HeldBody};
 use super::error::ApiError;
 use super::metrics::MetricsPage;
+use super::{queues, sets, workers};
 use crate::config::HttpLimits;
+use crate::fwp::workers::{Registry, RemoteStatus};
 use crate::job_json::{JobDefaults, ParsedJobs, Shape, parse_jobs};
 
 /// A body up to this size is parsed in well under a millisecond, where it was read; a larger one would keep
 /// other connections waiting and moves to a thread of its own.
 const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
-struct Api {
-    engine: Engine,
+/// What every route may use.
+pub(super) struct Api {
+    pub(super) engine: Engine,
     defaults: JobDefaults,
     limits: HttpLimits,
-    bodies: Bodies,
+    pub(super) bodies: Bodies,
     metrics: MetricsPage,
+    pub(super) remote: Registry,
 }
 
 /// All routes, ready to serve.
 pub(super) fn router(state: HttpState) -> Router {
-    let HttpState { engine, defaults, limits } = state;
+    let HttpState { engine, defaults, limits, remote } = state;
     let api = Api {
         bodies: Bodies::new(&limits),
-        metrics: MetricsPage::new(Arc::clone(engine.metrics())),
+        metrics: MetricsPage::new(Arc::clone(engine.metrics()), remote.clone()),
         engine,
         defaults,
         limits,
+        remote,
     };
     let routes = Router::new()
-        .route("/api/v1/jobs", post(enqueue))
-        .route("/api/v1/jobs/{id}", get(job).delete(cancel))
+        .route("/api/v1/jobs", post(enqueue).get(sets::list))
+        // A job may be named "actions" as well: it has other methods.
+        .route("/api/v1/jobs/{id}", get(job).delete(cancel).post(sets::act))
+        .route("/api/v1/queues", get(queues::list))
+        .route("/api/v1/queues/{queue}", delete(queues::remove))
+        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/api/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
+        .route("/api/v1/workers/{wid}/terminate", post(workers::terminate))
         .route("/api/v1/status", get(status))
         .route("/metrics", get(metrics))
         .route("/livez", get(live))
@@ -59,11 +72,11 @@ fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router
     routes.fallback(no_such_path).method_not_allowed_fallback(wrong_method)
 }
 
-type Answer = Result<Response, ApiError>;
+pub(super) type Answer = Result<Response, ApiError>;
 
 async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> Answer {
     refuse_web_pages(request.headers())?;
-    let deadline = Deadline::after(api.limits.request_timeout);
+    let deadline = api.deadline();
     let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
     let ParsedJobs { specs, shape } = parse(&api, body).await?;
     let enqueued = in_time(deadline, api.engine.enqueue(specs)).await.map_err(|error| match shape {
@@ -86,7 +99,7 @@ async fn parse(api: &Arc<Api>, body: HeldBody) -> Result<ParsedJobs, ApiError> {
 
 async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Answer {
     let id = job_id(id)?;
-    let job: JobView = in_time(Deadline::after(api.limits.request_timeout), api.engine.job(id)).await?;
+    let job: JobView = in_time(api.deadline(), api.engine.job(id)).await?;
     Ok(Json(job).into_response())
 }
 
@@ -103,7 +116,7 @@ async fn cancel(
 
     refuse_web_pages(&headers)?;
     let id = job_id(id)?;
-    in_time(Deadline::after(api.limits.request_timeout), api.engine.cancel(id.clone())).await?;
+    in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
     Ok(Json(Cancelled { id, status: Status::Cancelled }).into_response())
 }
 
@@ -114,11 +127,13 @@ async fn status(State(api): State<Arc<Api>>) -> Answer {
         phase: &'static str,
         #[serde(flatten)]
         status: EngineStatus,
+        remote: RemoteStatus,
     }
 
-    let status = in_time(Deadline::after(api.limits.request_timeout), api.engine.status()).await?;
+    let status = in_time(api.deadline(), api.engine.status()).await?;
     let phase = phase_name(&api.engine.phase().borrow());
-    Ok(Json(StatusAnswer { version: env!("CARGO_PKG_VERSION"), phase, status }).into_response())
+    let remote = api.remote.status();
+    Ok(Json(StatusAnswer { version: env!("CARGO_PKG_VERSION"), phase, status, remote }).into_response())
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
@@ -142,7 +157,12 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 }
 
 impl Api {
-    fn count(&self, refusal: &ApiError) {
+    /// By when a request that comes now is answered.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.limits.request_timeout)
+    }
+
+    pub(super) fn count(&self, refusal: &ApiError) {
         if refusal.is_busy() {
             self.engine.metrics().requests_busy.add(1);
         }
@@ -150,7 +170,7 @@ impl Api {
 }
 
 /// What the engine answers, if it does so in time. An answer that comes later finds nobody, but is not undone.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     deadline: Deadline,
     answer: impl Future<Output = Result<T, EngineError>>,
 ) -> Result<T, ApiError> {
@@ -167,7 +187,7 @@ fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
 
 /// Any web page can make its visitor's browser send requests to this machine, and a job may run a program.
 /// Browsers mark such requests with an `Origin`; programs do not send one.
-fn refuse_web_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn refuse_web_pages(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key(ORIGIN) { Err(ApiError::from_a_web_page()) } else { Ok(()) }
 }
 

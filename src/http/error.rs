@@ -89,6 +89,20 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_id", problem)
     }
 
+    /// It was understood and makes no sense.
+    pub fn bad_request(problem: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", problem)
+    }
+
+    pub fn no_such_queue(message: &str) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub fn no_such_worker(wid: &str) -> ApiError {
+        let wid: String = wid.chars().take(100).collect();
+        ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no remote worker {wid:?} is connected"))
+    }
+
     pub fn panicked() -> ApiError {
         let message = "the request could not be processed because of a bug; the outcome is unknown";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
@@ -132,11 +146,14 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> ApiError {
         let status = match rejection {
             Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
-            Rejection::StaleToken { .. } | Rejection::Finished { .. } => StatusCode::CONFLICT,
+            Rejection::StaleToken { .. }
+            | Rejection::NotHeld { .. }
+            | Rejection::WrongState { .. }
+            | Rejection::Finished { .. } => StatusCode::CONFLICT,
             Rejection::PayloadTooLarge { .. } | Rejection::RequestTooLarge { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Rejection::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Rejection::QueueFull { .. } | Rejection::TooManyQueues { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };

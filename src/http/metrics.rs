@@ -13,6 +13,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::fwp::workers;
+
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const MICROS_PER_SECOND: f64 = 1e6;
 
@@ -21,9 +23,10 @@ const MICROS_PER_SECOND: f64 = 1e6;
 pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
-    pub fn new(metrics: Arc<Metrics>) -> MetricsPage {
+    pub fn new(metrics: Arc<Metrics>, remote: workers::Registry) -> MetricsPage {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(EngineMetrics(metrics)));
+        registry.register_collector(Box::new(RemoteMetrics(remote)));
         MetricsPage(registry)
     }
 
@@ -93,16 +96,37 @@ impl Collector for EngineMetrics {
     }
 }
 
+struct RemoteMetrics(workers::Registry);
+
+impl fmt::Debug for RemoteMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteMetrics")
+    }
+}
+
+impl Collector for RemoteMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (workers, reaped) = self.0.workers();
+        let mut page = Page(encoder);
+        page.number(
+            "queue_remote_connections",
+            "Open connections of remote workers and producers",
+            self.0.connections(),
+        )?;
+        page.number("queue_remote_workers", "Remote workers that are known now", workers)?;
+        page.count("queue_remote_workers_given_up", "Remote workers that were silent for too long", reaped)
+    }
+}
+
 struct Page<'e>(DescriptorEncoder<'e>);
 
 impl Page<'_> {
     fn counter(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {
-        ConstCounter::new(counter.get()).encode(self.0.encode_descriptor(
-            name,
-            help,
-            None,
-            MetricType::Counter,
-        )?)
+        self.count(name, help, counter.get())
+    }
+
+    fn count(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        ConstCounter::new(count).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
     fn counters_by_actor(&mut self, name: &str, help: &str, counters: &[(&str, &Counter)]) -> fmt::Result {
@@ -114,7 +138,11 @@ impl Page<'_> {
     }
 
     fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) -> fmt::Result {
-        let value = i64::try_from(gauge.get()).unwrap_or(i64::MAX);
+        self.number(name, help, gauge.get())
+    }
+
+    fn number(&mut self, name: &str, help: &str, number: impl TryInto<i64>) -> fmt::Result {
+        let value = number.try_into().unwrap_or(i64::MAX);
         ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
@@ -149,12 +177,15 @@ impl Page<'_> {
 mod tests {
     use std::time::Duration;
 
+    use beaver_actors::clock::SystemClock;
+
     use super::*;
 
     #[test]
     fn the_page_shows_what_the_engine_counted_under_the_promised_names() {
         let metrics = Arc::new(Metrics::default());
-        let page = MetricsPage::new(Arc::clone(&metrics));
+        let remote = workers::Registry::new(Arc::new(SystemClock::default()));
+        let page = MetricsPage::new(Arc::clone(&metrics), remote);
         metrics.jobs_enqueued.add(100);
         metrics.jobs_dispatched.add(60);
         metrics.jobs_completed.add(50);
@@ -205,6 +236,9 @@ mod tests {
             "queue_actor_restarts_total{actor=\"worker\"} 5",
             "queue_actor_restarts_total{actor=\"snapshot\"} 0",
             "queue_requests_busy_total 3",
+            "queue_remote_connections 0",
+            "queue_remote_workers 0",
+            "queue_remote_workers_given_up_total 0",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is missing in\n{text}");
         }

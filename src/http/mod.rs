@@ -5,6 +5,13 @@
 //! | `POST /api/v1/jobs` | adds jobs, all or none, and answers when they are durable |
 //! | `GET /api/v1/jobs/{id}` | one job |
 //! | `DELETE /api/v1/jobs/{id}` | withdraws it |
+//! | `GET /api/v1/jobs?status=` | jobs in a status; if wanted with `kind`, `queue`, `match`, `id` (repeatable), `limit` |
+//! | `POST /api/v1/jobs/actions` | does the same to all jobs of a set: `{"action","status","filter","to"}` |
+//! | `GET /api/v1/queues` | every queue: paused or not, how long its first job waits, its jobs by status |
+//! | `POST /api/v1/queues/{name}/pause`, `/resume` | whether anybody gets jobs of it; durable |
+//! | `DELETE /api/v1/queues/{name}` | discards its pending jobs and forgets it; answers how many |
+//! | `GET /api/v1/workers` | remote workers and connections |
+//! | `POST /api/v1/workers/{wid}/quiet`, `/terminate` | asks a remote worker to take no more jobs, or to end |
 //! | `GET /api/v1/status` | the queue at a glance |
 //! | `GET /metrics` | OpenMetrics text, which Prometheus reads |
 //! | `GET /livez` | 200 while the process serves |
@@ -17,14 +24,20 @@ mod api;
 mod body;
 mod error;
 mod metrics;
+mod queues;
 mod server;
+mod sets;
 mod stall;
+mod workers;
 
 use beaver_actors::engine::Engine;
 
-pub use server::{HttpHandle, HttpServer, Listener};
+pub use server::{HttpHandle, HttpServer};
+
+pub use crate::net::Listener;
 
 use crate::config::HttpLimits;
+use crate::fwp::workers::Registry;
 use crate::job_json::JobDefaults;
 
 /// What the routes need.
@@ -36,4 +49,6 @@ pub struct HttpState {
     pub defaults: JobDefaults,
     /// For bodies and for patience.
     pub limits: HttpLimits,
+    /// Remote workers; an empty registry where there is no server for them.
+    pub remote: Registry,
 }

@@ -3,7 +3,6 @@
 //! `axum::serve` would be shorter, but it has no time limit for a request's head and no cap on connections: a
 //! handful of clients that send one byte a minute would shut everybody else out.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -24,10 +23,8 @@ use tracing::{debug, error, warn};
 use super::stall::StallGuard;
 use super::{HttpState, api};
 use crate::config::HttpLimits;
+use crate::net::{Listener, pause_after};
 
-/// Wait after the first failed accept of a row; doubles with each further one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How many surplus connections are told so at the same time; those beyond are closed without a word.
 const GOODBYES_MAX: usize = 64;
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,28 +32,6 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 const GOODBYE_READ_BYTES_MAX: u64 = 64 << 10;
 const GOODBYE_BODY: &str =
     r#"{"error":{"code":"busy","message":"busy: too many connections are open (connections_max)"}}"#;
-
-/// Where connections come from: a port of this machine, or a simulated network.
-pub trait Listener: Send + 'static {
-    /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-
-    /// Waits for the next connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
-}
-
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = TcpListener::accept(self).await?;
-        // Answers are small and complete: waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "no TCP_NODELAY");
-        }
-        Ok((stream, peer))
-    }
-}
 
 /// A bound socket that nobody is answered on yet.
 #[derive(Debug)]
@@ -163,18 +138,6 @@ async fn accept_loop<L: Listener>(
     // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
     drop(listener);
     connections.close(within).await;
-}
-
-/// How long to leave the listener alone after `error`, the one after `failures` others in a row.
-///
-/// A client that went away before it was accepted says nothing about the next one. Everything else (no file
-/// descriptors, no memory) would come back at once, in a loop that eats a whole processor.
-fn pause_after(error: &io::Error, failures: u32) -> Option<Duration> {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-        return None;
-    }
-    Some(ACCEPT_PAUSE.saturating_mul(1 << failures.min(16)).min(ACCEPT_PAUSE_MAX))
 }
 
 fn report_panic(ended: Result<(), JoinError>) {

@@ -13,8 +13,12 @@
 //! | `run_at` | RFC 3339 text; not together with `delay` | now |
 //! | `delay` | `"5m"`, or milliseconds | now |
 //! | `timeout` | `"30s"`, or milliseconds | the server's `task_timeout` |
-//! | `max_retry` | an integer | the server's `max_retry` |
+//! | `max_retry` | an integer; 0 is never again | the server's `max_retry` |
+//! | `backoff` | the pauses between attempts: see `backoff` | `"server"` |
+//! | `exhausted` | what becomes of it when all attempts failed: `"dead"`, or `"drop"` (cancelled) | `"dead"` |
+//! | `custom` | an object that travels with the job unread | none |
 
+mod backoff;
 mod duration;
 mod read;
 mod write;

@@ -9,17 +9,30 @@ use std::fmt;
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName, Timestamp};
-use beaver_actors::jobs::{JobSpec, Payload, Rejection, Start};
+use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Payload, Rejection, Start};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use super::backoff::read_backoff;
 use super::duration::{BadDuration, from_millis, parse_duration};
 use super::{BadJob, BadJobKind, JobDefaults};
 use crate::config::nearest::nearest;
 
-const FIELDS: &[&str] =
-    &["id", "queue", "kind", "payload", "priority", "run_at", "delay", "timeout", "max_retry"];
+const FIELDS: &[&str] = &[
+    "id",
+    "queue",
+    "kind",
+    "payload",
+    "priority",
+    "run_at",
+    "delay",
+    "timeout",
+    "max_retry",
+    "backoff",
+    "exhausted",
+    "custom",
+];
 /// How much of a wrong value an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 40;
 
@@ -52,7 +65,7 @@ struct Refusal {
 /// Why a value is refused, before its place is known.
 enum Problem {
     NotAllowed(String),
-    TooLarge(Rejection),
+    TooLarge(String),
 }
 
 impl<'t> Reader<'t> {
@@ -140,7 +153,7 @@ impl<'t> Reader<'t> {
     fn refuse(&mut self, value: &str, problem: Problem) {
         let (kind, message) = match problem {
             Problem::NotAllowed(message) => (BadJobKind::NotAJob, message),
-            Problem::TooLarge(rejection) => (BadJobKind::PayloadTooLarge, rejection.to_string()),
+            Problem::TooLarge(message) => (BadJobKind::PayloadTooLarge, message),
         };
         // Every value is a slice of the text, so the distance between the two is its place.
         let offset = value.as_ptr().addr() - self.text.as_ptr().addr();
@@ -242,7 +255,7 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
 }
 
 /// A field's name; borrowed unless it was written with escapes.
-struct Name<'t>(Cow<'t, str>);
+pub(super) struct Name<'t>(pub Cow<'t, str>);
 
 impl<'t> serde::Deserialize<'t> for Name<'t> {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Name<'t>, D::Error> {
@@ -279,6 +292,9 @@ struct Draft {
     start: Option<Start>,
     timeout: Option<Duration>,
     max_retry: Option<u32>,
+    backoff: Backoff,
+    exhausted: Exhausted,
+    custom: Option<Payload>,
 }
 
 impl Draft {
@@ -296,6 +312,10 @@ impl Draft {
         if value.get() == "null" {
             return Ok(());
         }
+        if name == "custom" {
+            self.custom = Some(read_custom(value, reader.defaults.payload_bytes_max)?);
+            return Ok(());
+        }
         self.set_small(name, value, reader)
             .map_err(|message| Problem::NotAllowed(format!("field {name:?}: {message}")))
     }
@@ -310,6 +330,8 @@ impl Draft {
             "delay" => self.set_start(Start::After(read_duration(value)?))?,
             "timeout" => self.timeout = Some(read_timeout(value)?),
             "max_retry" => self.max_retry = Some(read_max_retry(value)?),
+            "backoff" => self.backoff = read_backoff(value)?,
+            "exhausted" => self.exhausted = read_exhausted(value)?,
             _ => unreachable!("{name} is one of FIELDS, which has an arm here for each"),
         }
         Ok(())
@@ -323,15 +345,18 @@ impl Draft {
     }
 
     fn finish(self, defaults: &JobDefaults) -> JobSpec {
+        let queue = self.queue.unwrap_or_else(|| defaults.queue.clone());
+        let kind = self.kind.unwrap_or_else(|| defaults.kind.clone());
         JobSpec {
             id: self.id,
-            queue: self.queue.unwrap_or_else(|| defaults.queue.clone()),
-            kind: self.kind.unwrap_or_else(|| defaults.kind.clone()),
-            payload: self.payload.unwrap_or_else(Payload::empty),
             priority: self.priority.unwrap_or_default(),
             start: self.start.unwrap_or(Start::Now),
             timeout: self.timeout,
             max_retry: self.max_retry,
+            backoff: self.backoff,
+            exhausted: self.exhausted,
+            custom: self.custom,
+            ..JobSpec::new(queue, kind, self.payload.unwrap_or_else(Payload::empty))
         }
     }
 }
@@ -344,7 +369,7 @@ fn unknown_field(name: &str) -> Problem {
     Problem::NotAllowed(format!("unknown field {:?}: {hint}", shortened(name)))
 }
 
-fn text_of(value: &RawValue) -> Result<Cow<'_, str>, String> {
+pub(super) fn text_of(value: &RawValue) -> Result<Cow<'_, str>, String> {
     let json = value.get();
     let quoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
     match quoted {
@@ -365,7 +390,7 @@ fn read_moment(value: &RawValue) -> Result<Timestamp, String> {
     text_of(value)?.parse().map_err(|error: beaver_actors::ids::InvalidName| error.to_string())
 }
 
-fn read_duration(value: &RawValue) -> Result<Duration, String> {
+pub(super) fn read_duration(value: &RawValue) -> Result<Duration, String> {
     let duration = match value.get().parse::<u64>() {
         Ok(ms) => from_millis(ms),
         Err(_) => text_of(value).map_err(|_| BadDuration::Unreadable).and_then(|text| parse_duration(&text)),
@@ -390,10 +415,38 @@ fn read_payload(value: &RawValue, bytes_max: usize) -> Result<Payload, Problem> 
     if json.len() > bytes_max {
         let bytes = compact_bytes(json);
         if bytes > bytes_max {
-            return Err(Problem::TooLarge(Rejection::PayloadTooLarge { bytes, bytes_max }));
+            return Err(Problem::TooLarge(Rejection::PayloadTooLarge { bytes, bytes_max }.to_string()));
         }
     }
     Payload::from_raw(value).map_err(|error| Problem::NotAllowed(error.to_string()))
+}
+
+fn read_exhausted(value: &RawValue) -> Result<Exhausted, String> {
+    match &*text_of(value)? {
+        "dead" => Ok(Exhausted::Dead),
+        "drop" => Ok(Exhausted::Drop),
+        other => Err(match nearest(other, ["dead", "drop"]) {
+            Some(word) => format!("{:?} does not exist: did you mean {word:?}?", shortened(other)),
+            None => format!("{:?} is neither \"dead\" nor \"drop\"", shortened(other)),
+        }),
+    }
+}
+
+fn read_custom(value: &RawValue, bytes_max: usize) -> Result<Payload, Problem> {
+    let json = value.get();
+    if !json.starts_with('{') {
+        let message = format!("field \"custom\": {} is not an object", shortened(json));
+        return Err(Problem::NotAllowed(message));
+    }
+    let bytes = if json.len() > bytes_max { compact_bytes(json) } else { json.len() };
+    if bytes > bytes_max {
+        let message = format!(
+            "field \"custom\" has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)"
+        );
+        return Err(Problem::TooLarge(message));
+    }
+    Payload::from_raw(value)
+        .map_err(|error| Problem::NotAllowed(error.to_string().replacen("payload", "field \"custom\"", 1)))
 }
 
 /// How long valid JSON is without the white space between its tokens, which is how a payload is measured.
@@ -416,7 +469,7 @@ fn compact_bytes(json: &str) -> usize {
 }
 
 /// A value as an error repeats it.
-fn shortened(text: &str) -> Cow<'_, str> {
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),

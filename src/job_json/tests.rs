@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName};
-use beaver_actors::jobs::{JobSpec, Start};
+use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Start};
 
 use super::*;
 
@@ -41,7 +41,8 @@ fn ids(jobs: &ParsedJobs) -> Vec<String> {
 fn every_field_is_read() {
     let spec = parse_one(
         r#"{"id":"order-17","queue":"mail","kind":"exec","payload":{"command":["true"]},"priority":9,
-            "delay":"5m","timeout":"30s","max_retry":7}"#,
+            "delay":"5m","timeout":"30s","max_retry":7,"backoff":{"kind":"fixed","delay":"10s"},
+            "exhausted":"drop","custom":{ "trace" : 1 }}"#,
     );
     assert_eq!(spec.id, Some(JobId::parse("order-17").unwrap()));
     assert_eq!(spec.queue.as_str(), "mail");
@@ -51,6 +52,9 @@ fn every_field_is_read() {
     assert_eq!(spec.start, Start::After(Duration::from_secs(300)));
     assert_eq!(spec.timeout, Some(Duration::from_secs(30)));
     assert_eq!(spec.max_retry, Some(7));
+    assert_eq!(spec.backoff, Backoff::Fixed { delay_ms: 10_000 });
+    assert_eq!(spec.exhausted, Exhausted::Drop);
+    assert_eq!(spec.custom.unwrap().as_str(), r#"{"trace":1}"#);
 }
 
 #[test]
@@ -65,7 +69,8 @@ fn moments_and_numbers_of_milliseconds_are_read() {
 fn what_is_absent_or_null_gets_its_default() {
     for text in [
         "{}",
-        r#"{"id":null,"queue":null,"kind":null,"priority":null,"run_at":null,"delay":null,"timeout":null,"max_retry":null}"#,
+        r#"{"id":null,"queue":null,"kind":null,"priority":null,"run_at":null,"delay":null,"timeout":null,"max_retry":null,
+            "backoff":null,"exhausted":null,"custom":null}"#,
     ] {
         let spec = parse_one(text);
         assert_eq!(spec.id, None);
@@ -73,6 +78,7 @@ fn what_is_absent_or_null_gets_its_default() {
         assert_eq!(spec.payload.as_str(), "{}");
         assert_eq!((spec.priority, spec.start), (Priority::default(), Start::Now));
         assert_eq!((spec.timeout, spec.max_retry), (None, None));
+        assert_eq!((spec.backoff, spec.exhausted, spec.custom), (Backoff::Server, Exhausted::Dead, None));
     }
 }
 
@@ -135,6 +141,13 @@ fn a_wrong_value_is_repeated_with_its_field_and_with_what_is_allowed() {
         (r#"{"timeout":0}"#, r#"field "timeout": 0 leaves no time to run"#),
         (r#"{"delay":"-5m"}"#, r#"field "delay": "-5m" is negative"#),
         (r#"{"max_retry":1.5}"#, r#"field "max_retry": 1.5 is not a whole number from 0 to 4294967295"#),
+        (
+            r#"{"backoff":"quartik"}"#,
+            r#"field "backoff": there is no back-off "quartik": did you mean "quartic"?"#,
+        ),
+        (r#"{"exhausted":"dropp"}"#, r#"field "exhausted": "dropp" does not exist: did you mean "drop"?"#),
+        (r#"{"exhausted":"buried"}"#, r#"field "exhausted": "buried" is neither "dead" nor "drop""#),
+        (r#"{"custom":[1]}"#, r#"field "custom": [1] is not an object"#),
         (r#"{"id":"a","id":"b"}"#, r#"field "id" is given twice"#),
         (
             r#"{"run_at":"2026-11-21T09:30:00Z","delay":1}"#,
@@ -296,6 +309,9 @@ fn a_written_line_reads_back_as_the_same_job() {
         r#"{"id":"caf\u00e9 \"1\"","queue":"mail","kind":"a\\b","payload":{"text":"two\nlines"},"priority":0,
             "delay":"1h30m","timeout":"100us","max_retry":0}"#,
         r#"{"run_at":"2026-11-21T09:30:00.250Z","payload":null}"#,
+        r#"{"backoff":"quartic","exhausted":"drop","custom":{ "a" : ["b c"] }}"#,
+        r#"{"backoff":{"kind":"fixed","delay":"10s"}}"#,
+        r#"{"backoff":{"kind":"exponential","first":"1s","max":"10m","jitter_percent":7}}"#,
     ] {
         let spec = parse_one(text);
         let mut line = Vec::new();
@@ -304,6 +320,16 @@ fn a_written_line_reads_back_as_the_same_job() {
         assert_eq!(line.matches('\n').count(), 1);
         assert_eq!(format!("{:?}", parse_one(&line)), format!("{spec:?}"));
     }
+}
+
+#[test]
+fn a_custom_object_has_the_limits_of_a_payload() {
+    let text = format!(r#"{{"custom":{{"a":"{}"}}}}"#, "x".repeat(1 << 20));
+    let error = refused(&text);
+    assert_eq!(error.kind, BadJobKind::PayloadTooLarge);
+    assert!(error.message.starts_with(r#"field "custom" has 1048584 bytes"#), "{error}");
+    let deep = format!(r#"{{"custom":{{"a":{}{}}}}}"#, "[".repeat(100), "]".repeat(100));
+    assert_eq!(refused(&deep).message, r#"field "custom" is nested deeper than 64 levels"#);
 }
 
 /// Row 50: found by the fuzz target `jobs`.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use beaver_actors::jobs::{JobSpec, Start};
+use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Start};
 use serde::Serialize;
+use serde_json::json;
 
 /// Appends `spec` as one line of JSON, line end included.
 ///
@@ -38,10 +39,32 @@ pub fn write_line(spec: &JobSpec, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"max_retry\":");
         write_json(&max_retry, out);
     }
+    write_backoff(spec.backoff, out);
+    match spec.exhausted {
+        Exhausted::Dead => {}
+        Exhausted::Drop => out.extend_from_slice(b",\"exhausted\":\"drop\""),
+    }
+    if let Some(custom) = &spec.custom {
+        out.extend_from_slice(b",\"custom\":");
+        out.extend_from_slice(custom.as_str().as_bytes());
+    }
     // A payload is compact JSON already, so it has no line end either.
     out.extend_from_slice(b",\"payload\":");
     out.extend_from_slice(spec.payload.as_str().as_bytes());
     out.extend_from_slice(b"}\n");
+}
+
+fn write_backoff(backoff: Backoff, out: &mut Vec<u8>) {
+    let value = match backoff {
+        Backoff::Server => return,
+        Backoff::Quartic => json!("quartic"),
+        Backoff::Fixed { delay_ms } => json!({"kind": "fixed", "delay": delay_ms}),
+        Backoff::Exponential { first_ms, max_ms, jitter_percent } => {
+            json!({"kind": "exponential", "first": first_ms, "max": max_ms, "jitter_percent": jitter_percent})
+        }
+    };
+    out.extend_from_slice(b",\"backoff\":");
+    write_json(&value, out);
 }
 
 fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -50,6 +73,6 @@ fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Rounded up, so that a timeout below one millisecond does not become none.
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -133,7 +133,9 @@ fn a_wrong_path_or_method_is_told_as_such() {
     let server = server(&place, &[]);
     server.get("/api/v2/jobs").refuses(404, "not_found", &["/api/v2/jobs"]);
     server.get("/api/v1/jobs/nobody").refuses(404, "not_found", &["nobody"]);
-    for (method, path) in [("PUT", "/api/v1/jobs"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/status")] {
+    for (method, path) in
+        [("PUT", "/api/v1/jobs"), ("GET", "/api/v1/queues/a/pause"), ("POST", "/api/v1/status")]
+    {
         server.request(method, path, "{}").refuses(405, "method_not_allowed", &[method]);
     }
     let mut stream = connect(server.address()).unwrap();

@@ -245,7 +245,17 @@ fn a_server_killed_while_it_starts_starts_all_the_same() {
     server.kill9();
     for wait_ms in [1, 3, 5, 8, 12, 16, 20, 30] {
         let mut command = place.command();
-        command.args(["run", "--data-dir", "data", "--metrics-port", "0", "--segment-bytes", "1MiB"]);
+        command.args([
+            "run",
+            "--data-dir",
+            "data",
+            "--metrics-port",
+            "0",
+            "--faktory-port",
+            "off",
+            "--segment-bytes",
+            "1MiB",
+        ]);
         let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
         // Not a wait for anything: the kill shall hit another moment each time.
         thread::sleep(Duration::from_millis(wait_ms));

@@ -117,7 +117,17 @@ fn a_limit_on_file_sizes_is_a_storage_failure_that_says_so() {
     let enqueue = ["enqueue", "--offline", "--data-dir", "data", "--kind", "noop", "--id", "a"];
     place.beaver(&enqueue).exits(0);
     // Below the size of a segment.
-    let run = ["run", "--data-dir", "data", "--metrics-port", "0", "--segment-bytes", "1MiB"];
+    let run = [
+        "run",
+        "--data-dir",
+        "data",
+        "--metrics-port",
+        "0",
+        "--faktory-port",
+        "off",
+        "--segment-bytes",
+        "1MiB",
+    ];
     for args in [&run[..], &["status", "--offline", "--data-dir", "data"]] {
         place.beaver_with_file_limit(1_000, args).exits(74).says(&["data/wal/", "File too large"]);
     }

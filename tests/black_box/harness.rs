@@ -70,6 +70,7 @@ impl Place {
     pub fn start_under(&self, limits: &str, flags: &[&str]) -> Server {
         // What a killed server left there would name a port that is not ours any more.
         let _ = fs::remove_file(self.data("http.addr"));
+        let _ = fs::remove_file(self.data("fwp.addr"));
         let log = self.path("server.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = self.run_command(limits, flags);
@@ -115,7 +116,8 @@ impl Place {
     fn run_command(&self, limits: &str, flags: &[&str]) -> Command {
         let mut command = self.command_under(limits);
         command.arg("run");
-        for (flag, value) in DEFAULT_FLAGS.iter().chain(&[("--data-dir", "data"), ("--metrics-port", "0")]) {
+        let ours = [("--data-dir", "data"), ("--metrics-port", "0"), ("--faktory-port", "0")];
+        for (flag, value) in DEFAULT_FLAGS.iter().chain(&ours) {
             if !flags.contains(flag) {
                 command.args([flag, value]);
             }

@@ -22,7 +22,8 @@
 //! | 50 | malformed and oversized requests | `bad_input` |
 //! | 53 | SIGTERM under load, twice, amid snapshots | `faults::sigterm_under_load_and_amid_snapshots_keeps_all_that_was_accepted`, `lifecycle::a_second_signal_ends_the_server_at_once_and_loses_nothing` |
 //! | 54 | no memory | `limits::a_server_that_runs_out_of_memory_has_lost_nothing_at_its_next_start` |
-//! | 56 | a long replay, cut off, with little memory | `limits::replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_half_way` |
+//! | 56 | a long replay, cut off, with little memory | `limits::replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_half_way`: an eighth of a GiB, and a whole one with `BEAVER_TORTURE=8` or more |
+//! | 57, 58 | deliberate bugs, by `BEAVER_BUG` | `bugs` |
 //!
 //! What is not built with a real process, and why:
 //!
@@ -34,8 +35,16 @@
 //! | 47 | a process id used again by a stranger | ids cannot be chosen without root; what decides, the mark in the environment, is tested in `handlers/exec` |
 //! | 48 | 100,000 requests behind one slow fsync | needs that fsync: `load` of the engine's tests |
 //! | 49 | 10,000 idle connections | more than an ordinary limit of file descriptors; 200 here, and the cap in `bad_input` |
-//! | 56 | a log of 1 GiB | takes minutes in a debug build; an eighth of it shows the same |
+//!
+//! Deliberate bugs (`beaver_actors::testing::Bug`) that cannot be noticed from outside of a real process, and why; the
+//! crash explorer and `tests/simulation` notice them:
+//!
+//! | bug | reason |
+//! |---|---|
+//! | `AckBeforeFsync`, `NoDirectorySync` | SIGKILL takes the process, not the power: the kernel keeps bytes and names that were never synced |
+//! | `RequeueAsTwoRecords` | it replaces a command of the engine without actors, which a real server does not have; only the crash explorer notices it |
 
+mod fwp_client;
 mod harness;
 mod http_client;
 
@@ -52,9 +61,12 @@ mod torture;
 mod cli;
 mod cli_offline;
 mod inspect;
+mod queues;
 
 mod bad_input;
+mod bugs;
 mod damage;
 mod doctor;
 mod full_disk;
+mod fwp;
 mod http;

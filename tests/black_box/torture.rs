@@ -15,8 +15,8 @@ const KILLS: u64 = 25;
 /// Every run of these tests has the same plan, so that a failure can be asked for again.
 const SEED: u64 = 20_261_121;
 
-/// How many times as many kills as usual: `BEAVER_TORTURE=100 cargo test --test black_box torture`.
-fn times() -> u64 {
+/// How many times as much as usual: `BEAVER_TORTURE=100 cargo test --test black_box torture`.
+pub fn times() -> u64 {
     match std::env::var("BEAVER_TORTURE") {
         Ok(times) => times.parse().expect("BEAVER_TORTURE is a number"),
         Err(_) => 1,

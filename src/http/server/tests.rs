@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::extract::Request;
 use axum::routing::{get, post};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::*;

@@ -1,0 +1,294 @@
+//! `beaver jobs`: listing a set of jobs, and doing the same to all of them.
+
+use beaver_actors::ids::Timestamp;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::table::{count, of_facts, plain};
+use super::target::{Absent, TargetArgs, senseless};
+use super::{answer_of, system};
+use crate::job_sets::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
+
+/// Examples below `beaver jobs --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver jobs list --status dead
+  beaver jobs run-now --status dead --kind mail      # try them again
+  beaver jobs move --status pending --queue mail --match '*\"to\":\"ann\"*' --to slow
+  beaver jobs kill --status retrying --id order-17 --id order-18
+  beaver jobs discard --status dead --yes            # all of them
+
+--match is a pattern with *, ? and [..] over the JSON that remote workers see of a job:
+  {\"jid\":\"order-17\",\"queue\":\"mail\",\"jobtype\":\"mail\",\"args\":[{\"to\":\"ann\"}],...}
+Statuses: pending, scheduled, in_flight, retrying, completed, dead, cancelled.";
+
+/// How much of an error's message a list shows, in characters.
+const MESSAGE_CHARS_MAX: usize = 60;
+
+/// Flags of `beaver jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "ACTION")]
+    action: Action,
+    /// Jobs in this status
+    #[arg(long, value_name = "STATUS")]
+    status: String,
+    /// Only of this kind
+    #[arg(short, long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only in this queue
+    #[arg(short, long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// Only this job; may be repeated
+    #[arg(short, long, value_name = "ID")]
+    id: Vec<String>,
+    /// Only those whose JSON this pattern fits
+    #[arg(long = "match", value_name = "GLOB")]
+    pattern: Option<String>,
+    /// How many are listed at most [default: 100]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// The queue to which jobs are moved
+    #[arg(long, value_name = "QUEUE")]
+    to: Option<String>,
+    /// Kill, discard or cancel all jobs in the status, if no filter says which
+    #[arg(long)]
+    yes: bool,
+    /// Print one JSON object a job, or {"changed"} for what is done to them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// Show them
+    List,
+    /// Make scheduled, retrying or dead jobs pending now
+    RunNow,
+    /// Declare pending, scheduled or retrying jobs dead
+    Kill,
+    /// Make them disappear
+    Discard,
+    /// Withdraw unfinished ones
+    Cancel,
+    /// Put pending, scheduled, retrying or dead jobs into another queue
+    Move,
+}
+
+impl Action {
+    /// As it travels, and as it is told afterwards.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Action::List => ("list", "listed"),
+            Action::RunNow => ("run_now", "made pending"),
+            Action::Kill => ("kill", "killed"),
+            Action::Discard => ("discard", "discarded"),
+            Action::Cancel => ("cancel", "cancelled"),
+            Action::Move => ("move", "moved"),
+        }
+    }
+
+    fn is_destructive(self) -> bool {
+        matches!(self, Action::Kill | Action::Discard | Action::Cancel)
+    }
+}
+
+/// The parts of a job that a list shows.
+#[derive(Debug, Deserialize)]
+struct JobRow {
+    id: String,
+    queue: String,
+    kind: String,
+    attempt: u64,
+    created_at: Timestamp,
+    run_at: Option<Timestamp>,
+    errors: Vec<Value>,
+}
+
+/// Runs `beaver jobs`.
+///
+/// # Errors
+/// The command line makes no sense, or nobody answers.
+pub fn run(args: &JobsArgs) -> Result<(), Failure> {
+    match args.action {
+        Action::List => list(args),
+        _ => act(args),
+    }
+}
+
+fn list(args: &JobsArgs) -> Result<(), Failure> {
+    let words = args.list_words()?;
+    let loaded = args.target.load()?;
+    let (jobs, more) = system::block_on(async {
+        let target = args.target.open(&loaded, Absent::Refuse).await?;
+        let listed = target.jobs(&words).await;
+        let closed = target.close().await;
+        let listed = listed?;
+        closed.map(|()| listed)
+    })?;
+    let shown = jobs.len();
+    let mut output = Output::stdout();
+    if args.json {
+        jobs.iter().try_for_each(|job| output.json(job))?;
+    } else if !jobs.is_empty() {
+        output.line(table(jobs)?)?;
+    }
+    output.finish()?;
+    if more {
+        super::note(format_args!("the first {shown}; there are more (--limit)"));
+    }
+    Ok(())
+}
+
+fn act(args: &JobsArgs) -> Result<(), Failure> {
+    let words = args.action_words()?;
+    let loaded = args.target.load()?;
+    let changed = system::block_on(async {
+        let target = args.target.open(&loaded, Absent::Refuse).await?;
+        let changed = target.act(&words).await;
+        let closed = target.close().await;
+        let changed = changed?;
+        closed.map(|()| changed)
+    })?;
+    let mut output = Output::stdout();
+    match args.json {
+        true => output.json(&json!({"changed": changed}))?,
+        false => output.line(format_args!("{} {}", args.action.words().1, count(changed, "job")))?,
+    }
+    output.finish()
+}
+
+impl JobsArgs {
+    fn filter(&self) -> FilterWords {
+        FilterWords {
+            ids: (!self.id.is_empty()).then(|| self.id.clone()),
+            kind: self.kind.clone(),
+            queue: self.queue.clone(),
+            pattern: self.pattern.clone(),
+        }
+    }
+
+    /// Statuses are typed with a dash or an underscore.
+    fn status(&self) -> String {
+        self.status.replace('-', "_")
+    }
+
+    fn list_words(&self) -> Result<ListWords, Failure> {
+        if self.to.is_some() {
+            return Err(senseless("--to is only for move".to_owned()));
+        }
+        let limit = Some(self.limit.unwrap_or(LIMIT_DEFAULT));
+        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit };
+        words.read().map_err(senseless)?;
+        Ok(words)
+    }
+
+    fn action_words(&self) -> Result<ActionWords, Failure> {
+        if self.limit.is_some() {
+            return Err(senseless("--limit is only for list".to_owned()));
+        }
+        if self.action == Action::Move && self.to.is_none() {
+            return Err(senseless("--to is missing: the queue to which the jobs go".to_owned()));
+        }
+        let (word, _) = self.action.words();
+        let filter = self.filter();
+        let means_all = filter.is_empty();
+        let words = ActionWords {
+            action: Some(word.to_owned()),
+            status: Some(self.status()),
+            filter,
+            to: self.to.clone(),
+        };
+        words.read().map_err(senseless)?;
+        if means_all && self.action.is_destructive() && !self.yes {
+            let message = format!("no filter says which: that is every job that is {}", self.status());
+            return Err(Failure::new(Exit::Usage, message)
+                .hint("name some with --id, --kind, --queue or --match, or add --yes to mean all"));
+        }
+        Ok(words)
+    }
+}
+
+fn table(jobs: Vec<Value>) -> Result<String, Failure> {
+    let mut table = of_facts();
+    table.set_header(["id", "queue", "kind", "attempt", "created", "not before", "last error"]);
+    for job in jobs {
+        let job: JobRow = answer_of(job)?;
+        let error =
+            job.errors.last().and_then(|error| error["failure"]["message"].as_str()).unwrap_or_default();
+        table.add_row([
+            plain(&job.id),
+            plain(&job.queue),
+            plain(&job.kind),
+            job.attempt.to_string(),
+            job.created_at.to_string(),
+            job.run_at.map(|moment| moment.to_string()).unwrap_or_default(),
+            plain(&error.chars().take(MESSAGE_CHARS_MAX).collect::<String>()),
+        ]);
+    }
+    Ok(table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: JobsArgs,
+    }
+
+    fn args(line: &[&str]) -> JobsArgs {
+        Line::try_parse_from([&["jobs"], line].concat()).unwrap().args
+    }
+
+    #[test]
+    fn flags_become_the_words_that_a_server_reads() {
+        let line =
+            ["run-now", "--status", "dead", "--kind", "mail", "--queue", "out", "--id", "a", "--match", "*"];
+        let words = args(&line).action_words().unwrap();
+        assert_eq!(words.action.as_deref(), Some("run_now"));
+        assert_eq!(words.filter.ids, Some(vec!["a".to_owned()]));
+        assert_eq!(words.filter.pattern.as_deref(), Some("*"));
+        let words = args(&["list", "--status", "in-flight", "--limit", "7"]).list_words().unwrap();
+        assert_eq!((words.status.as_deref(), words.limit), (Some("in_flight"), Some(7)));
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_not_done_to_all_without_a_yes() {
+        for action in ["kill", "discard", "cancel"] {
+            let failure = args(&[action, "--status", "pending"]).action_words().unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains("add --yes"), "{failure}");
+            assert!(args(&[action, "--status", "pending", "--yes"]).action_words().is_ok());
+            assert!(args(&[action, "--status", "pending", "--kind", "a"]).action_words().is_ok());
+        }
+        assert!(args(&["run-now", "--status", "dead"]).action_words().is_ok());
+    }
+
+    #[test]
+    fn a_mistake_is_found_before_anybody_is_asked() {
+        for (line, told) in [
+            (&["kill", "--status", "ded"][..], "did you mean \"dead\"?"),
+            (&["kill", "--status", "completed", "--yes"], "cannot be killed"),
+            (&["move", "--status", "dead"], "--to is missing"),
+            (&["kill", "--status", "pending", "--to", "a"], "only for move"),
+            (&["kill", "--status", "pending", "--limit", "1"], "only for list"),
+        ] {
+            let failure = args(line).action_words().unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains(told), "{failure}");
+        }
+        assert!(args(&["list", "--status", "dead", "--limit", "0"]).list_words().is_err());
+        assert!(args(&["list", "--status", "dead", "--to", "a"]).list_words().is_err());
+    }
+}

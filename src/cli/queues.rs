@@ -1,0 +1,237 @@
+//! `beaver queues`: which queues there are and who waits in them; pausing, resuming and removing them.
+
+use std::collections::BTreeMap;
+
+use beaver_actors::ids::QueueName;
+use beaver_actors::jobs::Status;
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+use indicatif::HumanCount;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::table::{count, of_numbers, plain, time};
+use super::target::{Absent, Target, TargetArgs};
+use super::{answer_of, system};
+use crate::job_sets::no_such_queue;
+
+/// Examples below `beaver queues --help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  beaver queues
+  beaver queues pause mail reports     # what runs goes on; nobody gets further jobs of them
+  beaver queues resume mail
+  beaver queues remove reports --yes   # discards its pending jobs and forgets it
+
+A pause is durable: it outlives the server. A queue that does not exist: exit code 3, and none of
+those named is touched.";
+
+/// Flags of `beaver queues`.
+#[derive(Debug, Args)]
+pub struct QueuesArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "ACTION", default_value_t = Action::List)]
+    action: Action,
+    /// The queues to do it to
+    #[arg(value_name = "QUEUE")]
+    names: Vec<String>,
+    /// Discard the pending jobs of a queue that is removed
+    #[arg(long)]
+    yes: bool,
+    /// Print one JSON object a queue
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// Show every queue, or those that are named
+    List,
+    /// Give nobody jobs of them any more
+    Pause,
+    /// The reverse
+    Resume,
+    /// Discard their pending jobs and forget them
+    Remove,
+}
+
+/// Jobs by status, as it is written.
+pub type Counts = BTreeMap<String, u64>;
+
+/// What people are shown of a queue.
+#[derive(Debug, Deserialize)]
+pub struct QueueRow {
+    queue: String,
+    paused: bool,
+    latency_ms: u64,
+    jobs: Counts,
+}
+
+/// Runs `beaver queues`.
+///
+/// # Errors
+/// The command line makes no sense, a queue does not exist, or nobody answers.
+pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
+    let names = args.names()?;
+    let loaded = args.target.load()?;
+    let answers = system::block_on(async {
+        let target = args.target.open(&loaded, Absent::Refuse).await?;
+        let answers = carry_out(&target, args.action, &names).await;
+        let closed = target.close().await;
+        let answers = answers?;
+        closed.map(|()| answers)
+    })?;
+    let mut output = Output::stdout();
+    if args.json {
+        answers.iter().try_for_each(|answer| output.json(answer))?;
+    } else if args.action == Action::List {
+        let rows = answers.into_iter().map(answer_of).collect::<Result<Vec<QueueRow>, _>>()?;
+        output.line(counts_table(&rows, None).trim_fmt())?;
+    } else {
+        names
+            .iter()
+            .zip(&answers)
+            .try_for_each(|(queue, answer)| output.line(told(args.action, queue, answer)))?;
+    }
+    output.finish()
+}
+
+impl QueuesArgs {
+    /// The queues that are named, each once.
+    fn names(&self) -> Result<Vec<QueueName>, Failure> {
+        let usage = |message: String| Failure::new(Exit::Usage, message);
+        let mut names = Vec::new();
+        for name in &self.names {
+            let name = QueueName::parse(name).map_err(|error| usage(error.to_string()))?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        match self.action {
+            Action::List => {}
+            _ if names.is_empty() => {
+                return Err(usage("no queue is named".to_owned()).hint("`beaver queues` shows them all"));
+            }
+            Action::Remove if !self.yes => {
+                return Err(usage("removing a queue discards its pending jobs".to_owned())
+                    .hint("add --yes if that is what you want"));
+            }
+            Action::Pause | Action::Resume | Action::Remove => {}
+        }
+        Ok(names)
+    }
+}
+
+/// Does it to all of the queues if all of them exist.
+async fn carry_out(target: &Target, action: Action, names: &[QueueName]) -> Result<Vec<Value>, Failure> {
+    let mut queues = target.queues().await?;
+    let known: Vec<QueueName> =
+        queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(Failure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+    }
+    let mut answers = Vec::new();
+    for name in names {
+        answers.push(match action {
+            Action::List => break,
+            Action::Pause | Action::Resume => {
+                let paused = action == Action::Pause;
+                target.set_paused(name, paused).await?;
+                json!({"queue": name, "paused": paused})
+            }
+            Action::Remove => json!({"queue": name, "discarded": target.remove_queue(name).await?}),
+        });
+    }
+    if action == Action::List {
+        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
+        answers = queues;
+    }
+    Ok(answers)
+}
+
+fn told(action: Action, queue: &QueueName, answer: &Value) -> String {
+    match action {
+        Action::List | Action::Pause => format!("paused {queue}"),
+        Action::Resume => format!("resumed {queue}"),
+        Action::Remove => {
+            let discarded = answer["discarded"].as_u64().unwrap_or_default();
+            format!("removed {queue} with {}", count(discarded, "pending job"))
+        }
+    }
+}
+
+/// Queues with their jobs by status, and if wanted the sum of all.
+pub fn counts_table(queues: &[QueueRow], all: Option<&Counts>) -> Table {
+    let header = ["queue", "latency"].into_iter().chain(Status::ALL.map(Status::as_str));
+    let mut table = of_numbers(header);
+    let row = |name: String, latency: String, jobs: &Counts| {
+        let counts = Status::ALL
+            .map(|status| HumanCount(jobs.get(status.as_str()).copied().unwrap_or_default()).to_string());
+        [name, latency].into_iter().chain(counts).collect::<Vec<_>>()
+    };
+    for queue in queues {
+        let paused = if queue.paused { " (paused)" } else { "" };
+        let latency = if queue.latency_ms == 0 { String::new() } else { time(queue.latency_ms) };
+        table.add_row(row(format!("{}{paused}", plain(&queue.queue)), latency, &queue.jobs));
+    }
+    if let Some(all) = all {
+        table.add_row(row("(all)".to_owned(), String::new(), all));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: QueuesArgs,
+    }
+
+    fn args(line: &[&str]) -> QueuesArgs {
+        Line::try_parse_from([&["queues"], line].concat()).unwrap().args
+    }
+
+    #[test]
+    fn without_an_action_the_queues_are_listed() {
+        assert_eq!(args(&[]).action, Action::List);
+        assert_eq!(args(&["resume", "a", "b", "a"]).names().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_needs_a_queue_or_a_yes_is_not_done_without() {
+        for (line, told) in [
+            (&["pause"][..], "no queue is named"),
+            (&["remove", "--yes"], "no queue is named"),
+            (&["remove", "mail"], "add --yes"),
+            (&["pause", "a b"], "may only use"),
+        ] {
+            let failure = args(line).names().unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains(told), "{failure}");
+        }
+        assert!(args(&["remove", "mail", "--yes"]).names().is_ok());
+    }
+
+    #[test]
+    fn the_table_shows_who_is_paused_and_how_long_the_first_job_waits() {
+        let rows: Vec<QueueRow> = serde_json::from_value(json!([
+            {"queue": "mail", "paused": true, "latency_ms": 90_000, "jobs": {"pending": 12_000}},
+            {"queue": "other", "paused": false, "latency_ms": 0, "jobs": {}},
+        ]))
+        .unwrap();
+        let table = counts_table(&rows, None).to_string();
+        let row_of = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(row_of("mail (paused)").contains("1m 30s"), "{table}");
+        assert!(row_of("mail").contains("12,000"), "{table}");
+        assert!(!row_of("other").contains("paused"), "{table}");
+    }
+}

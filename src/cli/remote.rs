@@ -1,0 +1,137 @@
+//! The server for remote workers, as `beaver run` sets it up: its address, its password, its certificate.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use beaver_actors::clock::SystemClock;
+use beaver_actors::engine::Engine;
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, warn};
+
+use super::exit::{Exit, Failure};
+use crate::config::{FwpSettings, Secret, Settings};
+use crate::fwp::workers::Registry;
+use crate::fwp::{FwpHandle, FwpServer, FwpState, tls};
+
+/// A server that listens and answers nobody yet; none if it is off.
+pub(super) struct Remote {
+    listening: Option<(FwpServer, Option<Secret>, Option<TlsAcceptor>)>,
+    /// Remote workers, also without a server: then there are none.
+    pub(super) registry: Registry,
+}
+
+impl Remote {
+    /// Takes the address and reads what is needed.
+    ///
+    /// # Errors
+    /// The address is taken, or a file cannot be read.
+    pub(super) fn listen(settings: &Settings) -> Result<Remote, Failure> {
+        let registry = Registry::new(Arc::new(SystemClock::default()));
+        let Some(port) = settings.fwp.port else { return Ok(Remote { listening: None, registry }) };
+        let password = password(&settings.fwp)?;
+        let tls = match (&settings.fwp.tls_cert, &settings.fwp.tls_key) {
+            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(|error| {
+                Failure::new(Exit::Failure, error.to_string())
+                    .hint("see the keys faktory_tls_cert and faktory_tls_key")
+            })?),
+            _ => None,
+        };
+        let server = bind(SocketAddr::new(settings.bind, port))?;
+        let address = server.local_addr();
+        if !address.ip().is_loopback() && password.is_none() {
+            warn_about_access(settings, address);
+        }
+        Ok(Remote { listening: Some((server, password, tls)), registry })
+    }
+
+    /// Where workers connect to.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listening.as_ref().map(|(server, ..)| server.local_addr())
+    }
+
+    /// Answers them from now on.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn spawn(self, settings: &Settings, engine: &Engine) -> Result<Option<FwpHandle>, Failure> {
+        let Some((server, password, tls)) = self.listening else { return Ok(None) };
+        let state = FwpState {
+            engine: engine.clone(),
+            registry: self.registry,
+            clock: Arc::new(SystemClock::default()),
+            password,
+            tls,
+            payload_bytes_max: settings.engine.policy.payload_bytes_max,
+            limits: settings.fwp.limits.clone(),
+        };
+        let spawned = server.spawn_thread(state);
+        spawned.map(Some).map_err(|error| {
+            Failure::new(Exit::Failure, format!("cannot start the thread for remote workers: {error}"))
+        })
+    }
+}
+
+fn password(settings: &FwpSettings) -> Result<Option<Secret>, Failure> {
+    let Some(file) = &settings.password_file else { return Ok(settings.password.clone()) };
+    read_password(file).map(Some).map_err(|problem| {
+        Failure::new(Exit::Failure, format!("{}: {problem}", file.display()))
+            .hint("key faktory_password_file names a file that holds the password and nothing else")
+    })
+}
+
+fn read_password(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    match text.trim() {
+        "" => Err("there is no password in it".to_owned()),
+        password => Ok(Secret::new(password)),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<FwpServer, Failure> {
+    FwpServer::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "choose another port for remote workers with --faktory-port (key faktory_port); 0 takes any free \
+                 one, off none"
+            }
+            io::ErrorKind::AddrNotAvailable => "--bind (key bind) must be an address of this machine",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are for root; choose another with --faktory-port (key faktory_port)"
+            }
+            _ => "see --bind and --faktory-port (keys bind and faktory_port)",
+        };
+        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
+    })
+}
+
+/// Without a password, the operator hears who is let in.
+fn warn_about_access(settings: &Settings, address: SocketAddr) {
+    match settings.allow_exec {
+        false => warn!(
+            "{address} is open to the network without a password (key faktory_password): whoever reaches it may add, \
+             take and delete jobs"
+        ),
+        true => error!(
+            "DANGER: exec is on and {address} is open to the network without a password (key faktory_password): \
+             WHOEVER REACHES IT CAN RUN PROGRAMS AS THIS USER"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_in_a_file_is_what_stands_there_without_white_space_around_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, " se cret\n").unwrap();
+        assert_eq!(read_password(&file), Ok(Secret::new("se cret")));
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(read_password(&file), Err("there is no password in it".to_owned()));
+        assert!(read_password(dir.path()).unwrap_err().contains("directory"));
+    }
+}

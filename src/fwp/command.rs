@@ -1,0 +1,301 @@
+//! What a line asks for. Reading it changes nothing and looks at no state.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use beaver_actors::ids::{JobId, QueueName};
+use beaver_actors::jobs::{Failure, FailureKind};
+use serde::Deserialize;
+
+/// More queues in one FETCH are refused: each costs time whenever a job arrives.
+const QUEUES_MAX: usize = 1_000;
+const ERRTYPE_CHARS_MAX: usize = 100;
+const MESSAGE_CHARS_MAX: usize = 1_000;
+const BACKTRACE_LINES_MAX: usize = 50;
+const UNKNOWN: &str = "unknown";
+
+/// A line, cut into what is asked for and the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'l> {
+    /// One job.
+    Push(&'l str),
+    /// An array of jobs.
+    PushBulk(&'l str),
+    /// The queues to take a job from.
+    Fetch(&'l str),
+    /// A job is done.
+    Ack(&'l str),
+    /// A job's attempt failed.
+    Fail(&'l str),
+    /// A worker lives.
+    Beat(&'l str),
+    /// How the server is.
+    Info,
+    /// Forget everything.
+    Flush,
+    /// Good-bye.
+    End,
+    /// Something about queues.
+    Queue(&'l str),
+    /// Change many jobs.
+    Mutate(&'l str),
+    /// How far a job is.
+    Track,
+    /// Jobs that belong together.
+    Batch,
+    /// None of these.
+    Unknown(&'l str),
+}
+
+impl<'l> Command<'l> {
+    /// Reads a line. The verb ends at the first space and is written in capital letters.
+    #[must_use]
+    pub fn parse(line: &'l str) -> Command<'l> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "PUSH" => Command::Push(rest),
+            "PUSHB" => Command::PushBulk(rest),
+            "FETCH" => Command::Fetch(rest),
+            "ACK" => Command::Ack(rest),
+            "FAIL" => Command::Fail(rest),
+            "BEAT" => Command::Beat(rest),
+            "INFO" => Command::Info,
+            "FLUSH" => Command::Flush,
+            "END" => Command::End,
+            "QUEUE" => Command::Queue(rest),
+            "MUTATE" => Command::Mutate(rest),
+            "TRACK" => Command::Track,
+            "BATCH" => Command::Batch,
+            _ => Command::Unknown(verb),
+        }
+    }
+}
+
+/// Reads the queues of a FETCH.
+///
+/// # Errors
+/// There is none, there are too many, or one of them is no name.
+pub fn fetched_queues(names: &str) -> Result<Arc<[QueueName]>, String> {
+    let mut queues = Vec::new();
+    for name in names.split_ascii_whitespace() {
+        if queues.len() == QUEUES_MAX {
+            return Err(format!("FETCH takes at most {QUEUES_MAX} queues"));
+        }
+        queues.push(QueueName::parse(name).map_err(|error| error.to_string())?);
+    }
+    match queues.is_empty() {
+        true => Err("must call fetch with at least one queue".to_owned()),
+        false => Ok(queues.into()),
+    }
+}
+
+/// Which job was done.
+///
+/// # Errors
+/// It names none; `None` for a name that no job can have.
+pub fn acked_job(text: &str) -> Result<Option<JobId>, String> {
+    #[derive(Deserialize)]
+    struct Ack<'l> {
+        #[serde(borrow)]
+        jid: Cow<'l, str>,
+    }
+    let ack: Ack<'_> = serde_json::from_str(text).map_err(|error| format!("invalid ACK: {error}"))?;
+    match ack.jid.is_empty() {
+        true => Err("invalid ACK: missing jid".to_owned()),
+        false => Ok(JobId::parse(&ack.jid).ok()),
+    }
+}
+
+/// Which job failed, and why.
+///
+/// # Errors
+/// It cannot be read, names no job, or one that cannot exist.
+pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
+    #[derive(Deserialize)]
+    struct Fail<'l> {
+        #[serde(borrow, default)]
+        jid: Cow<'l, str>,
+        errtype: Option<String>,
+        message: Option<String>,
+        backtrace: Option<Vec<String>>,
+    }
+    let fail: Fail<'_> = serde_json::from_str(text).map_err(|error| format!("invalid FAIL: {error}"))?;
+    if fail.jid.is_empty() {
+        return Err("missing JID".to_owned());
+    }
+    let job = JobId::parse(&fail.jid).map_err(|_| no_such_job(&fail.jid))?;
+    let mut lines = fail.backtrace.unwrap_or_default();
+    lines.truncate(BACKTRACE_LINES_MAX);
+    let failure = Failure::new(FailureKind::Error, shortened(fail.message, MESSAGE_CHARS_MAX))
+        .of_type(shortened(fail.errtype, ERRTYPE_CHARS_MAX))
+        .with_backtrace(lines);
+    Ok((job, failure))
+}
+
+/// What a FAIL of a job that is not there (any more) is answered.
+#[must_use]
+pub fn no_such_job(jid: impl std::fmt::Display) -> String {
+    format!("Job not found {jid}")
+}
+
+fn shortened(text: Option<String>, chars_max: usize) -> String {
+    let mut text = text.unwrap_or_default();
+    if text.is_empty() {
+        return UNKNOWN.to_owned();
+    }
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+    }
+    text
+}
+
+/// A worker's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub struct Beat {
+    /// Which worker.
+    pub wid: String,
+    /// What it says it is doing, if it does.
+    pub current_state: Option<String>,
+    /// Its memory.
+    pub rss_kb: Option<i64>,
+}
+
+impl Beat {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn parse(text: &str) -> Result<Beat, String> {
+        serde_json::from_str(text).map_err(|error| format!("invalid BEAT: {error}"))
+    }
+}
+
+/// What is asked about queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueCommand {
+    /// Hold them.
+    Pause(Queues),
+    /// Let them go on.
+    Resume(Queues),
+    /// Forget them.
+    Remove(Queues),
+    /// How long their oldest jobs have waited.
+    Latency(Vec<String>),
+}
+
+/// Which queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Queues {
+    /// Every one.
+    All,
+    /// These. What cannot be the name of any is left out: there is no such queue.
+    Named(Vec<QueueName>),
+}
+
+impl QueueCommand {
+    /// Reads what follows QUEUE.
+    ///
+    /// # Errors
+    /// The first word is none of the four, or no queue is named.
+    pub fn parse(text: &str) -> Result<QueueCommand, String> {
+        let mut words = text.split_ascii_whitespace();
+        let sub = words.next().unwrap_or_default();
+        if !["PAUSE", "RESUME", "REMOVE", "LATENCY"].contains(&sub) {
+            return Err(format!("no such QUEUE subcommand: {sub}"));
+        }
+        let names: Vec<&str> = words.collect();
+        if names.is_empty() {
+            return Err(format!("QUEUE {sub} needs at least one queue"));
+        }
+        let is_all = names.contains(&"*");
+        if sub == "LATENCY" {
+            return match is_all {
+                true => Err("QUEUE LATENCY does not support wildcards".to_owned()),
+                false => Ok(QueueCommand::Latency(names.into_iter().map(str::to_owned).collect())),
+            };
+        }
+        let queues = match is_all {
+            true => Queues::All,
+            false => Queues::Named(names.iter().filter_map(|name| QueueName::parse(name).ok()).collect()),
+        };
+        Ok(match sub {
+            "PAUSE" => QueueCommand::Pause(queues),
+            "RESUME" => QueueCommand::Resume(queues),
+            _ => QueueCommand::Remove(queues),
+        })
+    }
+}
+
+/// What everybody hears once the server stops.
+pub const SHUTDOWN: &str = "shutdown in progress";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_ends_at_the_first_space_and_is_written_in_capitals() {
+        assert_eq!(Command::parse("PUSH {\"a\": 1}"), Command::Push("{\"a\": 1}"));
+        assert_eq!(Command::parse("INFO"), Command::Info);
+        assert_eq!(Command::parse("FETCH"), Command::Fetch(""));
+        assert_eq!(Command::parse("push {}"), Command::Unknown("push"));
+        assert_eq!(Command::parse(""), Command::Unknown(""));
+        assert_eq!(Command::parse(" INFO"), Command::Unknown(""));
+    }
+
+    #[test]
+    fn a_fetch_names_its_queues_in_order() {
+        let queues = fetched_queues("high  default low").unwrap();
+        assert_eq!(queues.iter().map(QueueName::as_str).collect::<Vec<_>>(), ["high", "default", "low"]);
+        assert_eq!(fetched_queues(" ").unwrap_err(), "must call fetch with at least one queue");
+        assert!(fetched_queues("a b/c").unwrap_err().starts_with("queue \"b/c\" may only use"));
+        assert_eq!(fetched_queues(&"q ".repeat(1_001)).unwrap_err(), "FETCH takes at most 1000 queues");
+    }
+
+    #[test]
+    fn an_ack_names_a_job() {
+        assert_eq!(acked_job(r#"{"jid":"12345678"}"#).unwrap(), Some(JobId::parse("12345678").unwrap()));
+        assert_eq!(acked_job(&format!(r#"{{"jid":"{}"}}"#, "x".repeat(300))).unwrap(), None);
+        for text in ["", "{}", r#"{"jid":""}"#, r#"{"jid":7}"#, "12345678"] {
+            assert!(acked_job(text).unwrap_err().starts_with("invalid ACK"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_cut_to_what_is_kept_and_says_unknown_where_it_says_nothing() {
+        let (job, failure) = failed_job(r#"{"jid":"12345678"}"#).unwrap();
+        assert_eq!(job.to_string(), "12345678");
+        assert_eq!((failure.errtype.as_str(), failure.message.as_str()), ("unknown", "unknown"));
+        assert!(failure.backtrace.is_empty());
+        let lines = vec!["line".to_owned(); 60];
+        let (long_type, long_message) = ("é".repeat(200), "é".repeat(2_000));
+        let text = serde_json::json!({
+            "jid": "12345678", "errtype": long_type, "message": long_message, "backtrace": lines,
+        });
+        let (_, failure) = failed_job(&text.to_string()).unwrap();
+        assert_eq!(failure.errtype.chars().count(), 100);
+        assert_eq!(failure.message.chars().count(), 1_000);
+        assert_eq!(failure.backtrace.len(), 50);
+        assert_eq!(failed_job("{}").unwrap_err(), "missing JID");
+        let nobody = "x".repeat(300);
+        let unknown = failed_job(&format!(r#"{{"jid":"{nobody}"}}"#)).unwrap_err();
+        assert_eq!(unknown, format!("Job not found {nobody}"));
+        assert!(failed_job("{").unwrap_err().starts_with("invalid FAIL"));
+    }
+
+    #[test]
+    fn queues_are_paused_by_name_or_all() {
+        let queue = |name| QueueName::parse(name).unwrap();
+        let parse = QueueCommand::parse;
+        assert_eq!(parse("PAUSE *").unwrap(), QueueCommand::Pause(Queues::All));
+        let named = QueueCommand::Remove(Queues::Named(vec![queue("a"), queue("b")]));
+        assert_eq!(parse("REMOVE a / b").unwrap(), named, "no queue can have the name /");
+        assert_eq!(parse("LATENCY a").unwrap(), QueueCommand::Latency(vec!["a".into()]));
+        assert_eq!(parse("LATENCY *").unwrap_err(), "QUEUE LATENCY does not support wildcards");
+        assert_eq!(parse("STOP a").unwrap_err(), "no such QUEUE subcommand: STOP");
+        assert_eq!(parse("").unwrap_err(), "no such QUEUE subcommand: ");
+        assert_eq!(parse("RESUME").unwrap_err(), "QUEUE RESUME needs at least one queue");
+    }
+}

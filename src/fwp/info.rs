@@ -1,0 +1,176 @@
+//! INFO: the server at a glance, in the shape that dashboards and clients of the protocol know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use beaver_actors::engine::EngineStatus;
+use beaver_actors::ids::Timestamp;
+use beaver_actors::jobs::Status;
+use serde::Serialize;
+
+/// The version of the protocol's original that is spoken; clients compare it.
+const PROTOCOL_RELEASE: &str = "1.10.0";
+const DESCRIPTION: &str = "beaver, FWP-compatible";
+
+/// What the engine does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The moment.
+    pub now: Timestamp,
+    /// How long the server has listened.
+    pub uptime: Duration,
+    /// Open connections.
+    pub connections: usize,
+    /// Commands so far.
+    pub commands: u64,
+    /// Workers that are known.
+    pub workers: usize,
+    /// Workers that were given up.
+    pub reaped: u64,
+}
+
+#[derive(Serialize)]
+struct Info<'s> {
+    now: Timestamp,
+    server_utc_time: String,
+    faktory: Queues<'s>,
+    server: Server,
+}
+
+#[derive(Serialize)]
+struct Queues<'s> {
+    queues: BTreeMap<&'s str, u64>,
+    sets: Sets,
+    tasks: Tasks,
+    total_failures: u64,
+    total_processed: u64,
+    total_enqueued: u64,
+    total_queues: usize,
+}
+
+#[derive(Serialize)]
+struct Sets {
+    scheduled: u64,
+    retries: u64,
+    dead: u64,
+    working: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tasks {
+    scheduled: Scan,
+    retries: Scan,
+    dead: Scan,
+    busy: Watch,
+    workers: Watch,
+}
+
+/// Nothing is scanned here: every job has a timer of its own. Only the size says something.
+#[derive(Default, Serialize)]
+struct Scan {
+    enqueued: u64,
+    cycles: u64,
+    size: u64,
+    wall_time_sec: f64,
+}
+
+#[derive(Serialize)]
+struct Watch {
+    size: u64,
+    reaped: u64,
+}
+
+#[derive(Serialize)]
+struct Server {
+    description: &'static str,
+    faktory_version: &'static str,
+    uptime: u64,
+    connections: usize,
+    command_count: u64,
+    used_memory_mb: u64,
+}
+
+/// The answer to INFO.
+#[must_use]
+pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
+    let scan = |status_of: Status| Scan { size: status.jobs.of(status_of), ..Scan::default() };
+    let queues: BTreeMap<&str, u64> =
+        status.queues.iter().map(|queue| (queue.queue.as_str(), queue.jobs.of(Status::Pending))).collect();
+    let working = status.jobs.of(Status::InFlight);
+    let info = Info {
+        now: facts.now,
+        server_utc_time: utc_time(facts.now),
+        faktory: Queues {
+            total_enqueued: queues.values().sum(),
+            total_queues: queues.len(),
+            queues,
+            sets: Sets {
+                scheduled: status.jobs.of(Status::Scheduled),
+                retries: status.jobs.of(Status::Retrying),
+                dead: status.jobs.of(Status::Dead),
+                working,
+            },
+            tasks: Tasks {
+                scheduled: scan(Status::Scheduled),
+                retries: scan(Status::Retrying),
+                dead: scan(Status::Dead),
+                busy: Watch { size: working, reaped: 0 },
+                workers: Watch { size: facts.workers as u64, reaped: facts.reaped },
+            },
+            total_failures: status.totals.failed,
+            total_processed: status.totals.processed,
+        },
+        server: Server {
+            description: DESCRIPTION,
+            faktory_version: PROTOCOL_RELEASE,
+            // Clients take 0 for "no answer".
+            uptime: facts.uptime.as_secs().max(1),
+            connections: facts.connections,
+            command_count: facts.commands,
+            used_memory_mb: resident_mib(),
+        },
+    };
+    serde_json::to_vec(&info).expect("text and numbers are always JSON")
+}
+
+fn utc_time(now: Timestamp) -> String {
+    let seconds = now.0 / 1_000 % (24 * 60 * 60);
+    format!("{:02}:{:02}:{:02} UTC", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Memory of this process, where the system tells.
+fn resident_mib() -> u64 {
+    let pages = || -> Option<u64> {
+        std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()
+    };
+    (pages().unwrap_or(0) * rustix::param::page_size() as u64) >> 20
+}
+
+/// How long the oldest pending job of each of some queues has waited, in seconds; 0 for an empty queue.
+#[must_use]
+pub fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
+    let latency_ms = |name: &str| {
+        let queue = status.queues.iter().find(|queue| queue.queue.as_str() == name);
+        queue.map_or(0, |queue| queue.latency_ms)
+    };
+    let latencies: BTreeMap<&str, f64> =
+        names.iter().map(|name| (name.as_str(), latency_ms(name) as f64 / 1_000.0)).collect();
+    serde_json::to_vec(&latencies).expect("text and numbers are always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_day_is_written_with_two_digits_each() {
+        assert_eq!(utc_time("2026-11-21T09:05:07.999Z".parse().unwrap()), "09:05:07 UTC");
+        assert_eq!(utc_time(Timestamp(0)), "00:00:00 UTC");
+    }
+
+    #[test]
+    fn this_process_takes_some_memory() {
+        assert!(resident_mib() > 0);
+    }
+}

@@ -1,0 +1,152 @@
+//! MUTATE: one change to all jobs of a set that a filter fits.
+
+use std::sync::Arc;
+
+use beaver_actors::ids::{JobId, KindName};
+use beaver_actors::jobs::{JobView, Status};
+use serde::Deserialize;
+
+use super::glob::{Glob, PATTERN_BYTES_MAX};
+use super::job;
+
+/// What to do with which jobs, as it was read.
+#[derive(Clone, Debug)]
+pub struct Mutation {
+    /// What is done.
+    pub action: Action,
+    /// To jobs of this set.
+    pub target: Status,
+    /// Only to those that it fits.
+    pub filter: JobFilter,
+}
+
+/// What can be done to a set of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Declare them dead.
+    Kill,
+    /// Run them now.
+    Requeue,
+    /// Forget them.
+    Discard,
+}
+
+/// Which jobs of a set; an empty one fits all.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// These, whatever the rest says.
+    pub jids: Option<Vec<JobId>>,
+    /// Those of this kind.
+    pub kind: Option<KindName>,
+    /// Those whose JSON the pattern fits.
+    pub glob: Option<Arc<Glob>>,
+}
+
+impl Mutation {
+    /// Reads what follows MUTATE.
+    ///
+    /// # Errors
+    /// It is not JSON, or says something that does not exist.
+    pub fn parse(text: &str) -> Result<Mutation, String> {
+        let sent: Sent = serde_json::from_str(text).map_err(job::not_json)?;
+        let target = match sent.target.as_str() {
+            "scheduled" => Status::Scheduled,
+            "retries" => Status::Retrying,
+            "dead" => Status::Dead,
+            _ => return Err("invalid target for mutation command".to_owned()),
+        };
+        let (action, filter) = match sent.cmd.as_str() {
+            "clear" => (Action::Discard, JobFilter::default()),
+            "kill" => (Action::Kill, sent.filter.unwrap_or_default().read()?),
+            "requeue" => (Action::Requeue, sent.filter.unwrap_or_default().read()?),
+            "discard" => (Action::Discard, sent.filter.unwrap_or_default().read()?),
+            _ => return Err("unknown mutate operation".to_owned()),
+        };
+        Ok(Mutation { action, target, filter })
+    }
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    #[serde(default)]
+    cmd: String,
+    #[serde(default)]
+    target: String,
+    filter: Option<SentFilter>,
+}
+
+#[derive(Default, Deserialize)]
+struct SentFilter {
+    jids: Option<Vec<String>>,
+    regexp: Option<String>,
+    jobtype: Option<String>,
+}
+
+impl SentFilter {
+    fn read(self) -> Result<JobFilter, String> {
+        if let Some(jids) = self.jids.filter(|jids| !jids.is_empty()) {
+            // What cannot be the name of a job is the name of none.
+            let jids = jids.iter().filter_map(|jid| JobId::parse(jid).ok()).collect();
+            return Ok(JobFilter { jids: Some(jids), ..JobFilter::default() });
+        }
+        let jobtype = self.jobtype.filter(|jobtype| !jobtype.is_empty());
+        let pattern = self.regexp.filter(|pattern| !pattern.is_empty());
+        if pattern.as_ref().is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX) {
+            return Err(format!("regexp is longer than {PATTERN_BYTES_MAX} bytes"));
+        }
+        let kind = jobtype.map(|jobtype| KindName::parse(&jobtype).map_err(|error| error.to_string()));
+        let glob = pattern.map(|pattern| Arc::new(Glob::new(&pattern)));
+        Ok(JobFilter { jids: None, kind: kind.transpose()?, glob })
+    }
+}
+
+/// Whether a pattern fits the JSON of a job.
+#[must_use]
+pub fn fits(glob: &Glob, view: &JobView) -> bool {
+    let mut text = Vec::with_capacity(512);
+    job::write(view, &mut text);
+    glob.matches(&String::from_utf8_lossy(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutation_names_what_it_does_and_to_which_jobs() {
+        let read = |text| Mutation::parse(text).unwrap();
+        let cleared = read(r#"{"cmd":"clear","target":"dead","filter":{"jids":["12345678"]}}"#);
+        assert_eq!((cleared.action, cleared.target), (Action::Discard, Status::Dead));
+        assert!(cleared.filter.jids.is_none(), "clear takes all");
+
+        let by_jid = read(
+            r#"{"cmd": "kill", "target": "retries", "filter": {"jids": ["12345678", ""], "jobtype": "mail"}}"#,
+        );
+        assert_eq!((by_jid.action, by_jid.target), (Action::Kill, Status::Retrying));
+        assert_eq!(by_jid.filter.jids.unwrap(), [JobId::parse("12345678").unwrap()]);
+        assert!(by_jid.filter.kind.is_none(), "jids win over the rest");
+
+        let both =
+            read(r#"{"cmd":"requeue","target":"scheduled","filter":{"regexp":"*a*","jobtype":"mail"}}"#);
+        assert_eq!((both.action, both.target), (Action::Requeue, Status::Scheduled));
+        assert_eq!(both.filter.kind.unwrap().as_str(), "mail");
+        assert!(both.filter.glob.unwrap().matches("bab"));
+
+        let all =
+            read(r#"{"cmd":"discard","target":"dead","filter":{"jids":[],"regexp":"","jobtype":null}}"#)
+                .filter;
+        assert!(all.jids.is_none() && all.kind.is_none() && all.glob.is_none());
+        assert!(read(r#"{"cmd":"discard","target":"dead"}"#).filter.jids.is_none());
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_in_the_usual_words() {
+        let refused = |text| Mutation::parse(text).unwrap_err();
+        assert_eq!(refused(r#"{"cmd":"eat","target":"dead"}"#), "unknown mutate operation");
+        assert_eq!(refused(r#"{"cmd":"kill","target":"queues"}"#), "invalid target for mutation command");
+        assert!(refused("{").starts_with("invalid JSON: "));
+        let endless =
+            format!(r#"{{"cmd":"kill","target":"dead","filter":{{"regexp":"{}"}}}}"#, "x".repeat(1_001));
+        assert_eq!(refused(&endless), "regexp is longer than 1000 bytes");
+    }
+}

@@ -1,0 +1,66 @@
+//! Replies as they go over the wire.
+
+use std::io::Write as _;
+
+/// Longest text of an error, in bytes: input that is repeated in it may be long.
+const ERROR_BYTES_MAX: usize = 400;
+
+/// Appends `+OK`.
+pub fn ok(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+OK\r\n");
+}
+
+/// Appends `$-1`, which means "nothing".
+pub fn nothing(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"$-1\r\n");
+}
+
+/// Appends `-ERR` with a text, made one line and cut where it is very long.
+pub fn error(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(b"-ERR ");
+    let cut = &text[..text.floor_char_boundary(ERROR_BYTES_MAX)];
+    out.extend(cut.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+    if cut.len() < text.len() {
+        out.extend_from_slice("…".as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a text with its length before it.
+pub fn bulk(out: &mut Vec<u8>, text: &[u8]) {
+    write!(out, "${}\r\n", text.len()).expect("memory takes every write");
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends text as a JSON string.
+pub(super) fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value)
+        .expect("text and numbers are always JSON, and memory takes every write");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(say: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        say(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn replies_are_resp() {
+        assert_eq!(said(ok), "+OK\r\n");
+        assert_eq!(said(nothing), "$-1\r\n");
+        assert_eq!(said(|out| bulk(out, "é{}".as_bytes())), "$4\r\né{}\r\n");
+        assert_eq!(said(|out| error(out, "no such thing")), "-ERR no such thing\r\n");
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_it_repeats() {
+        assert_eq!(said(|out| error(out, "a\r\n+OK\tb")), "-ERR a  +OK b\r\n");
+        let long = said(|out| error(out, &"é".repeat(10_000)));
+        assert!(long.len() < 420 && long.ends_with("é…\r\n"), "{long}");
+    }
+}

@@ -1,0 +1,321 @@
+//! The accept loop: who gets a connection, for how long, and how all of them end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, error, warn};
+
+use super::connection::{Connection, part};
+use super::handshake::{BadHello, Challenge, Hello, greeting};
+use super::line::{Budget, Inbox};
+use super::session::Session;
+use super::workers::{Close, Member};
+use super::{FwpState, Shared, reply};
+use crate::net::{Listener, pause_after};
+
+/// How often silent workers are looked for.
+const REAP_EVERY: Duration = Duration::from_secs(5);
+/// How many surplus connections are told so at the same time; those beyond are closed without a word.
+const GOODBYES_MAX: usize = 64;
+/// Longest first line: a client that has not shown its password gets little memory.
+const HELLO_BYTES_MAX: usize = 64 << 10;
+
+/// A bound socket that nobody is answered on yet.
+#[derive(Debug)]
+pub struct FwpServer<L = std::net::TcpListener> {
+    listener: L,
+    local_addr: SocketAddr,
+}
+
+/// A serving server. Dropping it ends every connection at once; [`FwpHandle::shut_down`] is the polite way.
+#[must_use = "dropping it ends the server"]
+#[derive(Debug)]
+pub struct FwpHandle {
+    stop: oneshot::Sender<Duration>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl FwpServer {
+    /// Takes the address. Clients may connect from now on, but wait until [`FwpServer::spawn_thread`].
+    ///
+    /// # Errors
+    /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
+    pub fn bind(addr: SocketAddr) -> io::Result<FwpServer> {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        let local_addr = listener.local_addr()?;
+        Ok(FwpServer { listener, local_addr })
+    }
+
+    /// Serves on a thread and a runtime of its own: a hop between threads a command less than on a shared one.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn_thread(self, state: FwpState) -> io::Result<FwpHandle> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (handle, stopped, end) = FwpHandle::new();
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(self.listener)?
+        };
+        std::thread::Builder::new().name("fwp".to_owned()).spawn(move || {
+            runtime.block_on(accept_loop(listener, Shared::new(state), stopped));
+            drop(end);
+        })?;
+        Ok(handle)
+    }
+}
+
+impl<L> FwpServer<L> {
+    /// The address with its real port, also when port 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl<L: Listener> FwpServer<L> {
+    /// Serves on a listener that is bound already.
+    #[must_use]
+    pub fn on(listener: L, local_addr: SocketAddr) -> FwpServer<L> {
+        FwpServer { listener, local_addr }
+    }
+
+    /// Serves on the tokio runtime of the caller.
+    pub fn spawn(self, state: FwpState) -> FwpHandle {
+        let (handle, stopped, end) = FwpHandle::new();
+        tokio::spawn(async move {
+            accept_loop(self.listener, Shared::new(state), stopped).await;
+            drop(end);
+        });
+        handle
+    }
+}
+
+impl FwpHandle {
+    /// The last part is dropped when all is over.
+    fn new() -> (FwpHandle, oneshot::Receiver<Duration>, oneshot::Sender<()>) {
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        (FwpHandle { stop, ended }, stopped, end)
+    }
+
+    /// Stops accepting, answers what was asked for at most `within`, then closes what is left.
+    pub async fn shut_down(self, within: Duration) {
+        // An error means that the loop has ended by itself, which a panic alone can cause.
+        let _ = self.stop.send(within);
+        // Nothing is ever sent: the other half is dropped.
+        let _ = self.ended.await;
+    }
+}
+
+async fn accept_loop<L: Listener>(mut listener: L, shared: Shared, mut stopped: oneshot::Receiver<Duration>) {
+    let connections_max = shared.state.limits.connections_max.min(Semaphore::MAX_PERMITS);
+    let mut door = Door {
+        shared: Arc::new(shared),
+        tasks: JoinSet::new(),
+        free: Arc::new(Semaphore::new(connections_max)),
+        goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
+    };
+    let mut reap = interval(REAP_EVERY);
+    reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failures = 0;
+    let within = loop {
+        tokio::select! {
+            // In order, so that a simulation runs the same way twice.
+            biased;
+            within = &mut stopped => break within.unwrap_or(Duration::ZERO),
+            _ = reap.tick() => door.shared.state.registry.reap(),
+            Some(ended) = door.tasks.join_next() => {
+                if let Err(error) = ended && error.is_panic() {
+                    error!(%error, "a connection broke");
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    door.open(stream, peer);
+                }
+                Err(error) => {
+                    let pause = pause_after(&error, failures);
+                    failures += 1;
+                    if let Some(pause) = pause {
+                        warn!(%error, ?pause, "cannot accept workers: waiting before the next try");
+                        tokio::select! {
+                            within = &mut stopped => break within.unwrap_or(Duration::ZERO),
+                            () = sleep(pause) => {}
+                        }
+                    }
+                }
+            },
+        }
+    };
+    // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
+    drop(listener);
+    door.shared.state.registry.close_all();
+    let drained = timeout(within, async { while door.tasks.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        debug!(?within, "connections of workers are still open: closing them");
+    }
+    door.tasks.shutdown().await;
+}
+
+/// The open connections and what each new one gets.
+struct Door {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    free: Arc<Semaphore>,
+    goodbyes: Arc<Semaphore>,
+}
+
+/// Whether a connection is one of those that are served.
+enum Place {
+    /// It is, as long as this lives.
+    Free(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
+    /// It is only told that it is not.
+    Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
+}
+
+impl Door {
+    fn open<S>(&mut self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let place = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => Place::Free(permit),
+            Err(_) => {
+                debug!(%peer, "turned away: too many connections");
+                self.shared.state.engine.metrics().requests_busy.add(1);
+                let Ok(permit) = Arc::clone(&self.goodbyes).try_acquire_owned() else { return };
+                Place::Surplus(permit)
+            }
+        };
+        self.tasks.spawn(serve(Arc::clone(&self.shared), stream, peer, place));
+    }
+}
+
+async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, place: Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let (member, mut closed) = shared.state.registry.join();
+    let limit = shared.state.limits.handshake_timeout;
+    let Some(tls) = shared.state.tls.clone() else {
+        return welcome(shared, stream, peer, place, member, closed, limit).await;
+    };
+    let started = tokio::time::Instant::now();
+    let secured = tokio::select! {
+        biased;
+        _ = &mut closed => return,
+        secured = timeout(limit, tls.accept(stream)) => secured,
+    };
+    match secured {
+        Ok(Ok(stream)) => {
+            let left = limit.saturating_sub(started.elapsed());
+            welcome(shared, stream, peer, place, member, closed, left).await;
+        }
+        Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
+        Err(_) => debug!(%peer, "no TLS within {limit:?}"),
+    }
+}
+
+/// The handshake, and then the conversation.
+async fn welcome<S>(
+    shared: Arc<Shared>,
+    mut stream: S,
+    peer: SocketAddr,
+    place: Place,
+    mut member: Member,
+    mut closed: oneshot::Receiver<Close>,
+    limit: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let limits = &shared.state.limits;
+    // Its own budget: the memory for long lines is for those who were let in.
+    let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
+    let greeted = tokio::select! {
+        biased;
+        _ = &mut closed => return,
+        greeted = timeout(limit, greet(&shared, &mut stream, &mut inbox)) => greeted.unwrap_or_else(|_| {
+            let limit = limits.handshake_timeout;
+            Err(BadHello::Refused(format!("no HELLO within {limit:?} (faktory_handshake_timeout)")))
+        }),
+    };
+    let mut said = Vec::new();
+    let introduced = greeted.and_then(|hello| {
+        if matches!(place, Place::Surplus(_)) {
+            reply::ok(&mut said);
+            return Err(BadHello::Refused(format!("too many connections: {}", limits.connections_max)));
+        }
+        member.introduce(hello).map_err(BadHello::Refused)
+    });
+    match introduced {
+        Ok(()) => reply::ok(&mut said),
+        Err(BadHello::Stranger) => return debug!(%peer, "no HELLO"),
+        Err(BadHello::Refused(why)) => {
+            debug!(%peer, why, "turned away");
+            drop(member);
+            reply::error(&mut said, &why);
+            if let Ok(Ok(())) = timeout(limits.handshake_timeout, say(&mut stream, &said)).await {
+                part(stream).await;
+            }
+            return;
+        }
+    }
+    if !matches!(timeout(limits.handshake_timeout, say(&mut stream, &said)).await, Ok(Ok(()))) {
+        return debug!(%peer, "gone after its HELLO");
+    }
+    let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
+    let inbox = inbox.with_limits(line_bytes_max, shared.long_lines.clone());
+    let session = Session::new(shared, member);
+    Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
+}
+
+async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &[u8]) -> io::Result<()> {
+    stream.write_all(text).await?;
+    stream.flush().await
+}
+
+/// Says hello and hears who it is.
+async fn greet<S>(shared: &Shared, stream: &mut S, inbox: &mut Inbox) -> Result<Hello, BadHello>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let challenge = shared.state.password.as_ref().map(|password| (password, Challenge::new()));
+    let challenge = match challenge {
+        None => None,
+        Some((password, Ok(challenge))) => Some((password, challenge)),
+        Some((_, Err(error))) => {
+            error!(%error, "cannot ask for the password");
+            return Err(BadHello::Refused(error.to_string()));
+        }
+    };
+    let greeting = greeting(challenge.as_ref().map(|(_, challenge)| challenge));
+    let gone = |_: io::Error| BadHello::Stranger;
+    say(stream, greeting.as_bytes()).await.map_err(gone)?;
+    let line = loop {
+        if let Some(line) = inbox.take_line() {
+            break line;
+        }
+        let spare = inbox.spare().map_err(|_| BadHello::Stranger)?;
+        match stream.read(spare).await.map_err(gone)? {
+            0 => return Err(BadHello::Stranger),
+            bytes => inbox.filled(bytes),
+        }
+    };
+    let hello = Hello::parse(inbox.text(line))?;
+    match challenge {
+        Some((password, challenge)) if !challenge.is_met(password, &hello) => {
+            Err(BadHello::Refused("Invalid password".to_owned()))
+        }
+        _ => Ok(hello),
+    }
+}

@@ -1,0 +1,328 @@
+//! What one client asks for, turned into requests of the engine, and the engine's answers into replies.
+//!
+//! A command is sent to the engine the moment it is read; its reply is written when its turn comes. TRACK and BATCH
+//! have their place in [`Session::submit`].
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use beaver_actors::engine::{
+    Answer, Claim, Delivery, EngineError, EngineStatus, QueueSet, SetAction, Verdict,
+};
+use beaver_actors::ids::{JobId, QueueName};
+use beaver_actors::jobs::command::Enqueued;
+use beaver_actors::jobs::{Filter, Rejection};
+use tokio::time::{Sleep, sleep};
+
+use super::Shared;
+use super::command::{self, Beat, Command, QueueCommand, Queues, SHUTDOWN};
+use super::info::{self, Facts};
+use super::job::{self, JobReader, Refused};
+use super::mutate::{self, Action, Mutation};
+use super::reply;
+use super::workers::Member;
+
+/// How long a FETCH waits for a job: clients give up after 5 s.
+const FETCH_WAIT: Duration = Duration::from_secs(2);
+const NO_TRACKING: &str = "tracking subsystem is only available in Faktory Enterprise";
+const NO_BATCHES: &str = "batch subsystem is only available in Faktory Enterprise";
+
+/// A client whose HELLO was accepted.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    member: Member,
+    reader: JobReader,
+    /// The queues of its last FETCH, as text and read: most workers always ask for the same.
+    fetched: (String, Arc<[QueueName]>),
+    scratch: Vec<u8>,
+}
+
+/// A reply that is on its way.
+pub(super) enum Pending {
+    Said(Said),
+    Pushed(Answer<Vec<Enqueued>>),
+    PushedMany(Answer<Vec<Enqueued>>, Vec<Refused>),
+    Fetched(Answer<Option<Delivery>>),
+    /// A worker that gets no jobs waits as long as one for whom there is none.
+    Held(Pin<Box<Sleep>>),
+    Acked(Answer<()>, JobId),
+    Failed(Answer<()>, JobId),
+    Done(Answer<()>),
+    Counted(Answer<u64>),
+    Info(Answer<EngineStatus>),
+    Latencies(Answer<EngineStatus>, Vec<String>),
+}
+
+/// A reply that is known at once.
+pub(super) enum Said {
+    Ok,
+    Bulk(Vec<u8>),
+    Error(Cow<'static, str>),
+}
+
+/// What follows a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Next,
+    /// No more commands are taken.
+    Close,
+}
+
+impl Pending {
+    pub(super) fn error(text: impl Into<Cow<'static, str>>) -> Pending {
+        Pending::Said(Said::Error(text.into()))
+    }
+
+    /// Whether the command after this one has to wait for its reply.
+    pub(super) fn is_fetch(&self) -> bool {
+        matches!(self, Pending::Fetched(_) | Pending::Held(_))
+    }
+}
+
+impl Said {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Said::Ok => reply::ok(out),
+            Said::Bulk(text) => reply::bulk(out, text),
+            Said::Error(text) => reply::error(out, text),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>, member: Member) -> Session {
+        let reader = JobReader::new(shared.state.payload_bytes_max);
+        Session { shared, member, reader, fetched: (String::new(), Arc::default()), scratch: Vec::new() }
+    }
+
+    /// Starts what a line asks for; `None` for END.
+    pub(super) fn submit(&mut self, line: &[u8]) -> Option<Pending> {
+        self.shared.commands.fetch_add(1, Relaxed);
+        let line = match std::str::from_utf8(line) {
+            Ok(line) => line,
+            Err(error) => {
+                return Some(Pending::error(format!(
+                    "not UTF-8 after byte {} of the line",
+                    error.valid_up_to()
+                )));
+            }
+        };
+        let engine = &self.shared.state.engine;
+        let pending = match Command::parse(line) {
+            Command::Push(job) => {
+                self.reader.one(job).map(|spec| Pending::Pushed(engine.enqueue(vec![spec])))
+            }
+            Command::PushBulk(jobs) => self.push_many(jobs),
+            Command::Fetch(queues) => self.fetch(queues),
+            Command::Ack(job) => self.ack(job),
+            Command::Fail(job) => self.fail(job),
+            Command::Beat(beat) => self.beat(beat),
+            Command::Info => Ok(Pending::Info(engine.status())),
+            Command::Flush => Ok(Pending::Counted(engine.flush())),
+            Command::Queue(queues) => self.queue(queues),
+            Command::Mutate(mutation) => self.mutate(mutation),
+            Command::Track => Err(NO_TRACKING.to_owned()),
+            Command::Batch => Err(NO_BATCHES.to_owned()),
+            Command::Unknown(verb) => Err(format!("unknown command {verb}")),
+            Command::End => return None,
+        };
+        Some(pending.unwrap_or_else(Pending::error))
+    }
+
+    fn push_many(&mut self, jobs: &str) -> Result<Pending, String> {
+        let (specs, refused) = self.reader.many(jobs)?;
+        match specs.is_empty() {
+            true => Ok(Pending::Said(Said::Bulk(refusals(&refused)))),
+            false => Ok(Pending::PushedMany(self.shared.state.engine.enqueue(specs), refused)),
+        }
+    }
+
+    fn fetch(&mut self, names: &str) -> Result<Pending, String> {
+        if self.fetched.0 != names || self.fetched.1.is_empty() {
+            self.fetched = (names.to_owned(), command::fetched_queues(names)?);
+        }
+        if !self.member.takes_jobs() {
+            return Ok(Pending::Held(Box::pin(sleep(FETCH_WAIT))));
+        }
+        let (queues, worker) = (Arc::clone(&self.fetched.1), self.member.name().clone());
+        Ok(Pending::Fetched(self.shared.state.engine.fetch(queues, worker, FETCH_WAIT)))
+    }
+
+    fn ack(&mut self, text: &str) -> Result<Pending, String> {
+        let Some(job) = command::acked_job(text)? else { return Ok(Pending::Said(Said::Ok)) };
+        let answer = self.report(&job, Verdict::Success(None));
+        Ok(Pending::Acked(answer, job))
+    }
+
+    fn fail(&mut self, text: &str) -> Result<Pending, String> {
+        let (job, failure) = command::failed_job(text)?;
+        let answer = self.report(&job, Verdict::Failure(failure));
+        Ok(Pending::Failed(answer, job))
+    }
+
+    fn report(&self, job: &JobId, verdict: Verdict) -> Answer<()> {
+        let claim = Claim { worker: self.member.name().clone(), token: self.member.token(job) };
+        self.shared.state.engine.report(job.clone(), claim, verdict)
+    }
+
+    fn beat(&self, text: &str) -> Result<Pending, String> {
+        let beat = Beat::parse(text)?;
+        let told = self.shared.state.registry.beat(&beat);
+        let state = told.map_err(|_| format!("unknown worker {}", beat.wid))?;
+        Ok(Pending::Said(match state {
+            None => Said::Ok,
+            Some(state) => Said::Bulk(format!("{{\"state\":\"{}\"}}", state.as_str()).into_bytes()),
+        }))
+    }
+
+    fn queue(&self, text: &str) -> Result<Pending, String> {
+        let engine = &self.shared.state.engine;
+        Ok(match QueueCommand::parse(text)? {
+            QueueCommand::Pause(queues) => Pending::Done(engine.pause(set_of(queues))),
+            QueueCommand::Resume(queues) => Pending::Done(engine.resume(set_of(queues))),
+            QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(set_of(queues))),
+            QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
+        })
+    }
+
+    fn mutate(&self, text: &str) -> Result<Pending, String> {
+        let Mutation { action, target, filter } = Mutation::parse(text)?;
+        let action = match action {
+            Action::Kill => SetAction::Kill,
+            Action::Requeue => SetAction::RunNow,
+            Action::Discard => SetAction::Discard,
+        };
+        let mut chosen = Filter { ids: filter.jids, kind: filter.kind, ..Filter::default() };
+        if let Some(glob) = filter.glob {
+            chosen.test = Some(Arc::new(move |view| mutate::fits(&glob, view)));
+        }
+        Ok(Pending::Counted(self.shared.state.engine.act(action, target, chosen)))
+    }
+
+    /// Writes the reply once it is known.
+    pub(super) fn poll(
+        &mut self,
+        pending: &mut Pending,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<After> {
+        let told = match pending {
+            Pending::Said(said) => {
+                said.write(out);
+                Ok(())
+            }
+            Pending::Pushed(answer) => {
+                // A batch of one needs no number in front of what is wrong.
+                let pushed = ready!(Pin::new(answer).poll(cx)).map_err(|error| match error {
+                    EngineError::RejectedAt { rejection, .. } => EngineError::Rejected(rejection),
+                    error => error,
+                });
+                pushed.map(|_| reply::ok(out))
+            }
+            Pending::PushedMany(answer, refused) => {
+                let pushed = ready!(Pin::new(answer).poll(cx));
+                pushed.map(|_| reply::bulk(out, &refusals(refused)))
+            }
+            Pending::Fetched(answer) => {
+                let fetched = ready!(Pin::new(answer).poll(cx));
+                fetched.map(|delivery| match delivery {
+                    Some(delivery) => self.deliver(delivery, out),
+                    None => reply::nothing(out),
+                })
+            }
+            Pending::Held(sleep) => {
+                ready!(sleep.as_mut().poll(cx));
+                reply::nothing(out);
+                Ok(())
+            }
+            Pending::Acked(answer, job) => {
+                let acked = self.settled(job, ready!(Pin::new(answer).poll(cx)));
+                // To the worker its job is done, whoever else has it by now.
+                acked.map(|_| reply::ok(out))
+            }
+            Pending::Failed(answer, job) => {
+                let failed = self.settled(job, ready!(Pin::new(answer).poll(cx)));
+                failed.map(|was_held| match was_held {
+                    true => reply::ok(out),
+                    false => reply::error(out, &command::no_such_job(job)),
+                })
+            }
+            Pending::Done(answer) => ready!(Pin::new(answer).poll(cx)).map(|()| reply::ok(out)),
+            Pending::Counted(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
+            Pending::Info(answer) => {
+                let status = ready!(Pin::new(answer).poll(cx));
+                status.map(|status| reply::bulk(out, &info::info(&status, &self.facts())))
+            }
+            Pending::Latencies(answer, names) => {
+                let status = ready!(Pin::new(answer).poll(cx));
+                status.map(|status| reply::bulk(out, &info::latencies(&status, names)))
+            }
+        };
+        Poll::Ready(match told {
+            Ok(()) => After::Next,
+            Err(EngineError::Rejected(Rejection::Stopping)) => {
+                reply::error(out, SHUTDOWN);
+                After::Close
+            }
+            Err(error) => {
+                reply::error(out, &error.to_string());
+                After::Next
+            }
+        })
+    }
+
+    fn deliver(&mut self, delivery: Delivery, out: &mut Vec<u8>) {
+        let (job, token) = delivery.accept();
+        self.member.holds(job.id.clone(), token, Duration::from_millis(job.timeout_ms));
+        self.scratch.clear();
+        job::write(&job, &mut self.scratch);
+        reply::bulk(out, &self.scratch);
+    }
+
+    /// Whether a report was one of a job that this worker held.
+    fn settled(&self, job: &JobId, reported: Result<(), EngineError>) -> Result<bool, EngineError> {
+        use Rejection::{Finished, NotFound, NotHeld, StaleToken};
+        let was_held = match reported {
+            Ok(()) => true,
+            Err(EngineError::Rejected(
+                NotFound { .. } | NotHeld { .. } | StaleToken { .. } | Finished { .. },
+            )) => false,
+            // Nothing is decided: the worker may report again.
+            Err(error) => return Err(error),
+        };
+        self.member.holds_no_more(job);
+        Ok(was_held)
+    }
+
+    fn facts(&self) -> Facts {
+        let state = &self.shared.state;
+        let (workers, reaped) = state.registry.workers();
+        Facts {
+            now: state.clock.now(),
+            uptime: self.shared.since.elapsed(),
+            connections: state.registry.connections(),
+            commands: self.shared.commands.load(Relaxed),
+            workers,
+            reaped,
+        }
+    }
+}
+
+fn set_of(queues: Queues) -> QueueSet {
+    match queues {
+        Queues::All => QueueSet::All,
+        Queues::Named(names) => QueueSet::Named(names),
+    }
+}
+
+/// What was wrong with which job, as an object.
+fn refusals(refused: &[Refused]) -> Vec<u8> {
+    let map: serde_json::Map<String, serde_json::Value> =
+        refused.iter().map(|Refused { jid, why }| (jid.clone(), why.as_str().into())).collect();
+    serde_json::to_vec(&map).expect("text is always JSON")
+}

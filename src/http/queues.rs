@@ -1,0 +1,77 @@
+//! Queues: who waits how long, pausing, resuming, removing.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use beaver_actors::engine::QueueSet;
+use beaver_actors::ids::QueueName;
+use serde::Serialize;
+
+use super::api::{Answer, Api, in_time, refuse_web_pages};
+use super::body::Deadline;
+use super::error::ApiError;
+use crate::job_sets::no_such_queue;
+
+/// A queue by its name in the path.
+type Named = Result<Path<String>, PathRejection>;
+
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Answer {
+    let status = in_time(api.deadline(), api.engine.status()).await?;
+    Ok(Json(status.queues).into_response())
+}
+
+pub(super) async fn pause(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+    set_paused(&api, &headers, name, true).await
+}
+
+pub(super) async fn resume(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+    set_paused(&api, &headers, name, false).await
+}
+
+async fn set_paused(api: &Api, headers: &HeaderMap, name: Named, paused: bool) -> Answer {
+    #[derive(Serialize)]
+    struct Paused {
+        queue: QueueName,
+        paused: bool,
+    }
+
+    refuse_web_pages(headers)?;
+    let deadline = api.deadline();
+    let queue = existing(api, deadline, name).await?;
+    let set = QueueSet::Named(vec![queue.clone()]);
+    let answer = if paused { api.engine.pause(set) } else { api.engine.resume(set) };
+    in_time(deadline, answer).await?;
+    Ok(Json(Paused { queue, paused }).into_response())
+}
+
+pub(super) async fn remove(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+    #[derive(Serialize)]
+    struct Removed {
+        queue: QueueName,
+        discarded: u64,
+    }
+
+    refuse_web_pages(&headers)?;
+    let deadline = api.deadline();
+    let queue = existing(&api, deadline, name).await?;
+    let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
+    let discarded = in_time(deadline, removed).await?;
+    Ok(Json(Removed { queue, discarded }).into_response())
+}
+
+/// The name, if a queue has it. The engine passes over unknown ones, which would hide a slip of the pen.
+async fn existing(api: &Api, deadline: Deadline, name: Named) -> Result<QueueName, ApiError> {
+    let Path(name) = name.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let queue = QueueName::parse(&name).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let queues = in_time(deadline, api.engine.status()).await?.queues;
+    match queues.iter().any(|known| known.queue == queue) {
+        true => Ok(queue),
+        false => {
+            Err(ApiError::no_such_queue(&no_such_queue(&queue, queues.iter().map(|known| &known.queue))))
+        }
+    }
+}
