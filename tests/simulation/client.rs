@@ -1,5 +1,5 @@
-//! What clients do: enqueue alone and in batches, ask again with the same ids when there was no answer, look at jobs,
-//! cancel some; and the one that waits for the end and reports what is there.
+//! What clients do over HTTP: enqueue alone and in batches, ask again with the same ids when no answer came, look at
+//! jobs, cancel some; and the one that waits for the end and reports what is there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,17 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After the faults have ended, everything must be done within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// As long, where reservations are left to expire (a minute) and retries to wait (up to two).
+const HEALED_PATIENTLY_WITHIN: Duration = Duration::from_secs(240);
+
+/// Jobs that are added when everything has ended.
+const LATE_JOBS: u64 = 5;
+/// How jobs go at their first attempt.
+const HOW: [&str; 10] =
+    ["well", "well", "well", "well", "well", "well", "fail", "panic", "overrun", "outlive"];
 
 /// How a request ended.
-enum Answer {
+pub enum Answer {
     /// The server answered.
     Status(u16, Value),
     /// It was never sent.
@@ -30,7 +38,7 @@ enum Answer {
     Lost,
 }
 
-async fn request(method: &str, path: &str, body: String) -> Answer {
+pub async fn request(method: &str, path: &str, body: String) -> Answer {
     let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(("server", PORT))).await;
     let Ok(Ok(stream)) = connected else { return Answer::NotSent };
     let exchange = async {
@@ -57,7 +65,7 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
     let mut mine: Vec<String> = Vec::new();
     let mut next = 0;
     while !world.is_healed() {
-        tokio::time::sleep(Duration::from_millis(dice.u64(1..300))).await;
+        tokio::time::sleep(Duration::from_millis(dice.u64(1..450))).await;
         match dice.u32(0..10) {
             0..=5 => {
                 let count = if dice.bool() { 1 } else { dice.u64(2..6) };
@@ -73,6 +81,7 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
             }
             9 if !mine.is_empty() => {
                 let id = dice.choice(&mine).expect("it is not empty").clone();
+                world.cancelling(&id);
                 if let Answer::Status(200, _) =
                     request("DELETE", &format!("/api/v1/jobs/{id}"), String::new()).await
                 {
@@ -88,12 +97,15 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
 /// Asks for jobs, all or none, again and again while there is no answer.
 async fn enqueue(world: &World, ids: &[String], dice: &mut fastrand::Rng) {
     let job = |id: &String| {
-        let how = dice.choice(["well", "well", "well", "fail", "panic", "overrun"]).expect("not empty");
+        let how = dice.choice(HOW).expect("not empty");
         let delay = if dice.u32(0..5) == 0 { dice.u64(0..3_000) } else { 0 };
         json!({ "id": id, "payload": [dice.u64(0..400), how], "delay": delay, "priority": dice.u8(0..10) })
     };
     let body: Vec<Value> = ids.iter().map(job).collect();
-    let body = Value::from(body).to_string();
+    post(world, ids, Value::from(body).to_string(), dice).await;
+}
+
+async fn post(world: &World, ids: &[String], body: String, dice: &mut fastrand::Rng) {
     ids.iter().for_each(|id| world.asked(id));
     for _ in 0..4 {
         let outcome = match request("POST", "/api/v1/jobs", body.clone()).await {
@@ -122,24 +134,51 @@ async fn look(world: &World, id: &str) {
     }
 }
 
-/// Waits until everything has ended, and reports every job to the oracle.
-pub async fn drain(world: Arc<World>) -> turmoil::Result {
-    while !world.is_healed() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let healed_at = turmoil::sim_elapsed().unwrap_or_default();
-    let jobs = loop {
+/// How many jobs are in which state, once all are in a final one.
+async fn until_all_have_ended(world: &World) -> Value {
+    let within = if world.is_patient() { HEALED_PATIENTLY_WITHIN } else { HEALED_WITHIN };
+    let begun_at = turmoil::sim_elapsed().unwrap_or_default();
+    loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if let Answer::Status(200, status) = request("GET", "/api/v1/status", String::new()).await {
             let jobs = status["jobs"].clone();
             let unfinished = ["pending", "scheduled", "in_flight", "retrying"];
             if unfinished.iter().all(|state| jobs[state] == 0) {
-                break jobs;
+                return jobs;
             }
         }
-        let waited = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(healed_at);
-        assert!(waited < HEALED_WITHIN, "not everything has ended {waited:?} after the faults did");
-    };
+        let waited = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(begun_at);
+        if waited >= within {
+            world.tell();
+            for state in ["pending", "scheduled", "in_flight", "retrying"] {
+                if let Answer::Status(_, jobs) =
+                    request("GET", &format!("/api/v1/jobs?status={state}"), String::new()).await
+                {
+                    eprintln!("{state}: {jobs}");
+                }
+            }
+            panic!("not everything has ended {waited:?} after the faults did");
+        }
+    }
+}
+
+/// Waits until everything has ended, and reports every job to the oracle.
+pub async fn drain(world: Arc<World>) -> turmoil::Result {
+    while !world.is_healed() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    until_all_have_ended(&world).await;
+    // Remote workers and operators go home.
+    world.is_drained_now();
+    // Whoever comes now finds a server at rest that takes jobs: some for one moment, which join the line together.
+    let ids: Vec<String> = (0..LATE_JOBS).map(|number| format!("late-{number}")).collect();
+    let body: Vec<Value> =
+        ids.iter().map(|id| json!({ "id": id, "payload": [10, "well"], "delay": 500 })).collect();
+    post(&world, &ids, Value::from(body).to_string(), &mut fastrand::Rng::with_seed(world.seed)).await;
+    let jobs = until_all_have_ended(&world).await;
+    // A moment later, the log says that all of it is durable.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.is_at_rest();
     let mut there = 0;
     for id in world.known_jobs() {
         let answer = loop {
@@ -154,7 +193,7 @@ pub async fn drain(world: Arc<World>) -> turmoil::Result {
                 there += 1;
                 world.ended(&id, status_of(&job).expect("a job has a status"));
             }
-            (404, _) => {}
+            (404, _) => world.is_gone(&id),
             (status, body) => panic!("GET of {id} is answered {status}: {body}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The server's host: what `beaver run` puts together, on simulated seams.
+//! The server's host: what `beaver run` puts together, both its listeners, on simulated seams.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use beaver::config::Settings;
+use beaver::fwp::workers::Registry;
+use beaver::fwp::{FwpServer, FwpState};
 use beaver::http::{HttpServer, HttpState, Listener};
 use beaver::job_json::JobDefaults;
 use beaver_actors::clock::Clock;
@@ -21,6 +23,9 @@ use turmoil::net::{TcpListener, TcpStream};
 use crate::world::World;
 
 pub const PORT: u16 = 9090;
+pub const FWP_PORT: u16 = 7419;
+/// What local workers know how to do.
+pub const KIND: &str = "work";
 /// 2026-01-01T00:00:00Z
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
@@ -29,13 +34,17 @@ pub struct SimClock(pub Arc<World>);
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let ms = EPOCH_MS + self.ticks().as_millis() as u64;
-        Timestamp(ms.saturating_add_signed(self.0.clock_skew_ms.load(SeqCst)))
+        Timestamp(right_time().0.saturating_add_signed(self.0.clock_skew_ms.load(SeqCst)))
     }
 
     fn ticks(&self) -> Duration {
         turmoil::sim_elapsed().unwrap_or_default()
     }
+}
+
+/// What a wall clock shows that nobody has set.
+pub fn right_time() -> Timestamp {
+    Timestamp(EPOCH_MS + turmoil::sim_elapsed().unwrap_or_default().as_millis() as u64)
 }
 
 struct SimListener(TcpListener);
@@ -48,11 +57,17 @@ impl Listener for SimListener {
     }
 }
 
-/// Sleeps, fails, panics or overruns its timeout, as the payload says.
+/// What [`options`] give a job.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// What a lease lasts beyond that.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Sleeps, fails, panics, overruns its timeout or even its lease, as the payload says. Its result is the number of
+/// its attempt.
 struct Work(Arc<World>);
 
 impl JobHandler for Work {
-    fn run(&self, job: JobRun) -> HandlerFuture {
+    fn run(&self, mut job: JobRun) -> HandlerFuture {
         let world = self.0.clone();
         Box::pin(async move {
             let (sleep_ms, how): (u64, String) = job.payload.read()?;
@@ -61,20 +76,30 @@ impl JobHandler for Work {
             match (how.as_str(), job.attempt.0) {
                 ("fail", 1) => Err(JobError::new("as asked")),
                 ("panic", 1) => panic!("a job panics, as asked"),
-                ("overrun", 1) => std::future::pending().await,
-                _ => Ok(Some(Payload::empty())),
+                ("overrun", 1) => Err(JobError::new(format!("{:?}", job.stop.stopped().await))),
+                // The job has been given to somebody else by the time at which this one reports.
+                ("outlive", 1) => {
+                    tokio::time::sleep(TIMEOUT + LEASE_MARGIN - Duration::from_millis(sleep_ms / 2)).await;
+                    Ok(None)
+                }
+                (_, attempt) => Ok(Some(Payload::parse(&attempt.to_string())?)),
             }
         })
     }
+
+    fn grace(&self) -> Option<Duration> {
+        Some(2 * LEASE_MARGIN)
+    }
 }
 
-fn options() -> EngineOptions {
+/// Small segments and frequent snapshots, so that a short run has many.
+pub fn options() -> EngineOptions {
     let mut options = EngineOptions::in_dir("/data");
     options.segment_bytes = 32 << 10;
     options.worker_count = 4;
     options.snapshot_interval = Duration::from_secs(3);
-    options.policy.timeout = Duration::from_secs(2);
-    options.policy.lease_margin = Duration::from_secs(1);
+    options.policy.timeout = TIMEOUT;
+    options.policy.lease_margin = LEASE_MARGIN;
     // Faults must not use up the attempts of a job: then "dead" would hide what is lost.
     options.policy.max_retry = 1_000;
     options.policy.retry_backoff = Duration::from_millis(50);
@@ -88,7 +113,7 @@ fn options() -> EngineOptions {
 /// One life of the server: until the engine ends. Crashes end it from outside.
 pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let boot = world.boots.fetch_add(1, SeqCst);
-    let kind = KindName::parse("work")?;
+    let kind = KindName::parse(KIND)?;
     let handlers = Handlers::new().with(kind.clone(), Work(world.clone()));
     let seams = Seams {
         storage: Arc::new(world.disk.clone()),
@@ -100,6 +125,8 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     *world.engine.lock().expect("nobody panics while holding it") = Some(engine.clone());
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     let listener = TcpListener::bind(address).await?;
+    let clock = Arc::new(SimClock(world.clone()));
+    let registry = Registry::new(clock.clone());
     let state = HttpState {
         engine: engine.clone(),
         defaults: JobDefaults {
@@ -109,12 +136,26 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
             jobs_bytes_max: 1 << 24,
         },
         limits: Settings::default().http,
+        remote: registry.clone(),
     };
     let http = HttpServer::on(SimListener(listener), address).spawn(state);
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, FWP_PORT));
+    let listener = TcpListener::bind(address).await?;
+    let state = FwpState {
+        engine: engine.clone(),
+        registry,
+        clock,
+        password: None,
+        tls: None,
+        payload_bytes_max: 1 << 20,
+        limits: Settings::default().fwp.limits,
+    };
+    let fwp = FwpServer::on(SimListener(listener), address).spawn(state);
     let ending = engine.stopped().await;
     if let Ending::Failed { message, .. } = &ending {
         world.note(format!("server ended: {message}"));
     }
     http.shut_down(Duration::ZERO).await;
+    fwp.shut_down(Duration::ZERO).await;
     Ok(())
 }

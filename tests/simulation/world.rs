@@ -1,6 +1,6 @@
 //! One run: the hosts, the time, what everybody saw, and the verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,20 @@ use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use beaver_actors::testing::SimStorage;
 
 use crate::faults::Faults;
-use crate::{client, server};
+use crate::ledger::{Counts, Ledger};
+use crate::{client, operator, remote, rest, server};
 
-const CLIENTS: u64 = 3;
+/// Clients that speak HTTP.
+const CLIENTS: u64 = 2;
+/// Machines with clients that speak the work protocol.
+const REMOTES: u64 = 2;
+const OPERATOR: &str = "operator";
+/// One of so many runs is left to time when the faults have ended.
+const PATIENT_ONES: u64 = 10;
 /// Within this time everything may go wrong.
-const SAFETY_PHASE: Duration = Duration::from_secs(12);
+const SAFETY_PHASE: Duration = Duration::from_secs(8);
 /// A run that takes longer hangs.
-const RUN_MAX: Duration = Duration::from_secs(200);
+const RUN_MAX: Duration = Duration::from_secs(300);
 
 /// What all hosts of a run share.
 pub struct World {
@@ -27,20 +34,26 @@ pub struct World {
     pub clock_skew_ms: AtomicI64,
     pub boots: AtomicU64,
     pub engine: Mutex<Option<Engine>>,
+    /// The clock was ahead or behind at some time.
+    pub clock_was_set: AtomicBool,
     healed: AtomicBool,
+    drained: AtomicBool,
     seen: Mutex<SeenByAll>,
 }
 
 #[derive(Default)]
-struct SeenByAll {
-    oracle: Oracle,
+pub struct SeenByAll {
+    pub oracle: Oracle,
+    pub ledger: Ledger,
     /// Numbers everything that happens.
     order: u64,
     jobs: BTreeSet<String>,
     /// Jobs that were asked for together: all of them are there, or none.
     batches: Vec<Vec<String>>,
     cancelled: BTreeSet<String>,
-    ends: std::collections::BTreeMap<String, Status>,
+    ends: BTreeMap<String, Status>,
+    /// The disk when everything had ended.
+    rest: Option<SimStorage>,
     trace: Vec<String>,
 }
 
@@ -48,6 +61,7 @@ struct SeenByAll {
 #[derive(Default)]
 pub struct Report {
     pub verdict: Verdict,
+    pub remote: Counts,
     pub faults: u64,
     pub boots: u64,
     pub took_simulated: Duration,
@@ -60,6 +74,7 @@ impl Report {
         self.verdict.acknowledged += other.verdict.acknowledged;
         self.verdict.recovered += other.verdict.recovered;
         self.verdict.duplicated += other.verdict.duplicated;
+        self.remote.add(&other.remote);
         self.faults += other.faults;
         self.boots += other.boots;
         self.took_simulated += other.took_simulated;
@@ -68,23 +83,29 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { verdict, faults, boots, took_simulated, .. } = self;
+        let Report { verdict, remote, faults, boots, took_simulated, .. } = self;
         write!(
             f,
-            "{faults} faults, {boots} boots, {:.0} s simulated; {verdict}",
+            "{faults} faults, {boots} boots, {:.0} s simulated; {verdict}; {remote}",
             took_simulated.as_secs_f64()
         )
     }
 }
 
 impl World {
-    fn see<T>(&self, what: String, change: impl FnOnce(&mut SeenByAll, u64) -> T) -> T {
+    pub fn see<T>(&self, what: String, change: impl FnOnce(&mut SeenByAll, u64) -> T) -> T {
         let mut seen = self.seen.lock().expect("nobody panics while holding it");
         seen.order += 1;
         let order = seen.order;
         let at = turmoil::sim_elapsed().unwrap_or_default().as_millis();
         seen.trace.push(format!("{at} {what}"));
         change(&mut seen, order)
+    }
+
+    /// What was seen so far, for whoever looks into a run that does not end.
+    pub fn tell(&self) {
+        let seen = self.seen.lock().expect("nobody panics while holding it");
+        eprintln!("{}", seen.trace.join("\n"));
     }
 
     pub fn note(&self, what: String) {
@@ -101,13 +122,19 @@ impl World {
     pub fn answered(&self, ids: &[String], outcome: Outcome) {
         self.see(format!("answered {ids:?} {outcome:?}"), |seen, _| {
             seen.batches.push(ids.to_vec());
+            if outcome == Outcome::Acknowledged {
+                seen.ledger.added();
+            }
             ids.iter().for_each(|id| seen.oracle.answered(id, outcome));
         });
     }
 
     pub fn began(&self, id: &str, attempt: u32, token: u64) {
         let what = format!("began {id} attempt {attempt} token {token}");
-        self.see(what, |seen, order| seen.oracle.began(id, attempt, token, order));
+        self.see(what, |seen, order| {
+            seen.ledger.began(id, attempt, token);
+            seen.oracle.began(id, attempt, token, order);
+        });
     }
 
     pub fn observed(&self, id: &str, status: Status) {
@@ -127,8 +154,27 @@ impl World {
         });
     }
 
+    /// Everything has ended: what the disk holds now must give this state for ever.
+    pub fn is_at_rest(&self) {
+        self.see("at rest".to_owned(), |seen, _| seen.rest = Some(self.disk.fork()));
+    }
+
     pub fn known_jobs(&self) -> Vec<String> {
         self.seen.lock().expect("nobody panics while holding it").jobs.iter().cloned().collect()
+    }
+
+    /// Whether what waits is left to time when the faults have ended.
+    pub fn is_patient(&self) -> bool {
+        self.seed % PATIENT_ONES == 1
+    }
+
+    pub fn is_drained_now(&self) {
+        self.note("drained".to_owned());
+        self.drained.store(true, SeqCst);
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(SeqCst)
     }
 
     pub fn is_healed(&self) -> bool {
@@ -147,7 +193,9 @@ pub fn run(seed: u64) -> Report {
         clock_skew_ms: AtomicI64::new(0),
         boots: AtomicU64::new(0),
         engine: Mutex::new(None),
+        clock_was_set: AtomicBool::new(false),
         healed: AtomicBool::new(false),
+        drained: AtomicBool::new(false),
         seen: Mutex::default(),
     });
     let mut sim = turmoil::Builder::new()
@@ -155,7 +203,7 @@ pub fn run(seed: u64) -> Report {
         .simulation_duration(RUN_MAX)
         .tick_duration(Duration::from_millis(10))
         .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(40))
+        .max_message_latency(Duration::from_millis(1))
         .build();
     {
         let world = world.clone();
@@ -164,6 +212,10 @@ pub fn run(seed: u64) -> Report {
     for number in 0..CLIENTS {
         sim.client(client_name(number), client::work(world.clone(), number));
     }
+    for number in 0..REMOTES {
+        sim.client(remote_name(number), remote::live(world.clone(), number));
+    }
+    sim.client(OPERATOR, operator::operate(world.clone()));
     sim.client("drain", client::drain(world.clone()));
     let mut faults = Faults::new(seed);
     loop {
@@ -181,9 +233,11 @@ pub fn run(seed: u64) -> Report {
     }
     let took_simulated = sim.elapsed();
     drop(sim);
-    let seen = std::mem::take(&mut *world.seen.lock().expect("nobody panics while holding it"));
+    let mut seen = std::mem::take(&mut *world.seen.lock().expect("nobody panics while holding it"));
     let verdict = seen.oracle.verdict();
     assert!(verdict.holds(), "seed {seed}: {verdict}\n{}", seen.trace.join("\n"));
+    let (remote, broken) = seen.ledger.judge(&seen.ends);
+    assert!(broken.is_empty(), "seed {seed}: {}\n{}", broken.join("; "), seen.trace.join("\n"));
     for batch in &seen.batches {
         let there = batch.iter().filter(|id| seen.ends.contains_key(*id)).count();
         assert!(there == 0 || there == batch.len(), "seed {seed}: {there} of the batch {batch:?} are there");
@@ -191,14 +245,21 @@ pub fn run(seed: u64) -> Report {
     for id in &seen.cancelled {
         assert_eq!(seen.ends.get(id), Some(&Status::Cancelled), "seed {seed}: job {id} was cancelled");
     }
+    rest::judge(seed, &seen.rest.expect("the run came to its end"), &seen.ends);
     let boots = world.boots.load(SeqCst);
-    Report { verdict, faults: faults.count, boots, took_simulated, trace: seen.trace }
+    Report { verdict, remote, faults: faults.count, boots, took_simulated, trace: seen.trace }
 }
 
 pub fn client_name(number: u64) -> String {
     format!("client-{number}")
 }
 
+fn remote_name(number: u64) -> String {
+    format!("remote-{number}")
+}
+
+/// Everybody whose link to the server may break.
 pub fn clients() -> impl Iterator<Item = String> {
-    (0..CLIENTS).map(client_name)
+    let remotes = (0..REMOTES).map(remote_name);
+    (0..CLIENTS).map(client_name).chain(remotes).chain([OPERATOR.to_owned()])
 }
