@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`Submit`] | engine handle | manager | decide these commands |
 //! | [`Fetch`] | engine handle | manager | a remote worker wants a job |
+//! | [`Host`] | engine handle | manager | let this run on your thread |
 //! | [`GiveBack`] | a delivery that nobody took | manager | it has not been run |
 //! | [`Ask`] | engine handle | manager | answer when what you say is durable |
 //! | [`Append`] | manager | wal | write these events |
@@ -138,6 +139,11 @@ pub struct Fetch {
     /// The job, when its lease is durable.
     pub reply: Reply<Option<Delivery>>,
 }
+
+/// Let a future run on the manager's thread.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Host(pub std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// A job reached no worker.
 #[derive(Debug, Message)]

@@ -164,7 +164,11 @@ impl Server {
             expect(&stream, answer)
         };
         match self.language {
-            Language::Faktory => say("FLUSH\r\n", "+OK"),
+            Language::Faktory => {
+                // A worker that is silent for a minute is given up, and its connections with it.
+                say(&format!("BEAT {{\"wid\":\"{QUEUE}-client\"}}\r\n"), "+OK")?;
+                say("FLUSH\r\n", "+OK")
+            }
             Language::Redis => {
                 say(&talk::resp(&["DEL", QUEUE]), ":")?;
                 say(&talk::resp(&["XGROUP", "CREATE", QUEUE, QUEUE, "0", "MKSTREAM"]), "+OK")

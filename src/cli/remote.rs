@@ -51,12 +51,9 @@ impl Remote {
         self.listening.as_ref().map(|(server, ..)| server.local_addr())
     }
 
-    /// Answers them from now on.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(super) fn spawn(self, settings: &Settings, engine: &Engine) -> Result<Option<FwpHandle>, Failure> {
-        let Some((server, password, tls)) = self.listening else { return Ok(None) };
+    /// Answers them once the engine has recovered.
+    pub(super) fn spawn(self, settings: &Settings, engine: &Engine) -> Option<FwpHandle> {
+        let (server, password, tls) = self.listening?;
         let state = FwpState {
             engine: engine.clone(),
             registry: self.registry,
@@ -66,10 +63,7 @@ impl Remote {
             payload_bytes_max: settings.engine.policy.payload_bytes_max,
             limits: settings.fwp.limits.clone(),
         };
-        let spawned = server.spawn_thread(state);
-        spawned.map(Some).map_err(|error| {
-            Failure::new(Exit::Failure, format!("cannot start the thread for remote workers: {error}"))
-        })
+        Some(server.spawn_beside(state))
     }
 }
 

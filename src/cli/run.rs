@@ -84,7 +84,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
     });
-    let fwp = remote.spawn(&settings, &engine)?;
+    let fwp = remote.spawn(&settings, &engine);
     let addresses = Addresses { http: address, fwp: remote_address };
     Server { settings, addresses, engine, http, fwp, address_files: Vec::new() }.attend(&mut signals).await
 }

@@ -43,7 +43,7 @@ pub struct FwpHandle {
 }
 
 impl FwpServer {
-    /// Takes the address. Clients may connect from now on, but wait until [`FwpServer::spawn_thread`].
+    /// Takes the address. Clients may connect from now on, but wait until [`FwpServer::spawn_beside`].
     ///
     /// # Errors
     /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
@@ -54,22 +54,26 @@ impl FwpServer {
         Ok(FwpServer { listener, local_addr })
     }
 
-    /// Serves on a thread and a runtime of its own: a hop between threads a command less than on a shared one.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn spawn_thread(self, state: FwpState) -> io::Result<FwpHandle> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// Serves on the engine's own thread as soon as the engine has recovered; clients wait that long. Measured against a
+    /// thread of its own, this takes two hops between threads out of every request, and what comes in together shares
+    /// one fsync more often.
+    pub fn spawn_beside(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(self.listener)?
-        };
-        std::thread::Builder::new().name("fwp".to_owned()).spawn(move || {
-            runtime.block_on(accept_loop(listener, Shared::new(state), stopped));
-            drop(end);
-        })?;
-        Ok(handle)
+        tokio::spawn(async move {
+            let engine = state.engine.clone();
+            let serve = async move {
+                match TcpListener::from_std(self.listener) {
+                    Ok(listener) => accept_loop(listener, Shared::new(state), stopped).await,
+                    Err(error) => error!(%error, "cannot listen for workers"),
+                }
+                drop(end);
+            };
+            // Whoever started the engine hears why it did not recover.
+            if engine.ready().await.is_ok() {
+                let _ = engine.run_beside(serve);
+            }
+        });
+        handle
     }
 }
 

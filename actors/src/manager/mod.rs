@@ -5,11 +5,12 @@
 //! worked through go to the log as one message.
 //!
 //! `mod.rs` is the turn itself, `turns` the messages that begin one, `effects` what is held; `remote` and `fetchers` are
-//! about remote workers, `sweeps` about sets of jobs, `status` about the queue at a glance.
+//! about remote workers, `ship` about groups of events, `sweeps` about sets of jobs, `status` about the queue at a glance.
 
 mod effects;
 mod fetchers;
 mod remote;
+mod ship;
 mod status;
 mod sweeps;
 mod turns;
@@ -24,8 +25,8 @@ use tokio::sync::oneshot;
 use self::effects::Effect;
 use self::fetchers::Fetchers;
 use self::remote::Stirred;
+use self::ship::Shipping;
 use self::sweeps::Sweep;
-use self::turns::Ship;
 use crate::clock::{Clock, Timeline};
 use crate::engine::{EngineError, RecoveryStatus, SnapshotStatus};
 use crate::failpoint;
@@ -81,7 +82,7 @@ pub struct JobManagerActor {
     settings: ManagerSettings,
     /// Events since the last [`Append`].
     gathered: Group,
-    ship_is_due: bool,
+    shipping: Shipping,
     /// What waits for the log, in the order of the positions that it waits for.
     held: VecDeque<(Lsn, Effect)>,
     confirmed: Lsn,
@@ -114,7 +115,7 @@ impl JobManagerActor {
         JobManagerActor {
             time: Timeline::begin(settings.clock.clone(), table.last_at()),
             gathered: Group { first: last.next(), ..Group::default() },
-            ship_is_due: false,
+            shipping: Shipping::default(),
             held: VecDeque::new(),
             confirmed: last,
             durable: last,
@@ -291,11 +292,7 @@ impl JobManagerActor {
         self.do_due(now);
         self.dispatch(now);
         self.serve_fetchers(now);
-        if self.gathered.count > 0 && !self.ship_is_due {
-            self.ship_is_due = true;
-            // Behind what is in the mailbox already, so that its events go along.
-            ctx.notify(Ship);
-        }
+        self.ship_soon(ctx);
         self.release(ctx);
         self.set_timer(ctx, now);
         let counts = self.table.counts();

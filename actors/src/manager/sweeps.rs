@@ -1,6 +1,6 @@
 //! What is done to many jobs at once, or asked about them: a piece a turn, so that the queue goes on beside it.
 
-use actix::{AsyncContext, Context, Handler};
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::JobManagerActor;
 use super::effects::Effect;
@@ -40,33 +40,6 @@ struct Part {
     statuses: Vec<Status>,
     filter: Filter,
     then_remove: Vec<QueueName>,
-}
-
-/// Go on with the sweep.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-pub(super) struct GoOn;
-
-impl Handler<GoOn> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: GoOn, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        if let Some(mut sweep) = self.sweeps.pop_front() {
-            match self.sweep_on(&mut sweep, now) {
-                Ok(true) => self.hold(match sweep.purpose {
-                    Purpose::Act { changed, reply, .. } => Effect::Changed(reply, changed),
-                    Purpose::List { found, reply, .. } => Effect::Listed(reply, found),
-                }),
-                Ok(false) => self.sweeps.push_front(sweep),
-                Err(rejection) => sweep.purpose.refuse(rejection),
-            }
-        }
-        self.end_turn(ctx);
-        if !self.sweeps.is_empty() {
-            ctx.notify(GoOn);
-        }
-    }
 }
 
 impl JobManagerActor {
@@ -150,7 +123,31 @@ impl JobManagerActor {
         }
         self.sweeps.push_back(Sweep { parts, purpose });
         if self.sweeps.len() == 1 {
-            ctx.notify(GoOn);
+            self.go_on_later(ctx);
+        }
+    }
+
+    /// A message to itself would be the next one in the mailbox; whatever else lives on this thread comes first.
+    fn go_on_later(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let others_had_their_turn = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(others_had_their_turn.map(|(), manager, ctx| manager.go_on(ctx)));
+    }
+
+    fn go_on(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let now = self.now();
+        if let Some(mut sweep) = self.sweeps.pop_front() {
+            match self.sweep_on(&mut sweep, now) {
+                Ok(true) => self.hold(match sweep.purpose {
+                    Purpose::Act { changed, reply, .. } => Effect::Changed(reply, changed),
+                    Purpose::List { found, reply, .. } => Effect::Listed(reply, found),
+                }),
+                Ok(false) => self.sweeps.push_front(sweep),
+                Err(rejection) => sweep.purpose.refuse(rejection),
+            }
+        }
+        self.end_turn(ctx);
+        if !self.sweeps.is_empty() {
+            self.go_on_later(ctx);
         }
     }
 

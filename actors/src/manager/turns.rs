@@ -8,10 +8,9 @@ use crate::guard::gives_signs_of_life;
 use crate::ids::Holder;
 use crate::jobs::{Command, Failure, FailureKind, Rejection};
 use crate::messages::{
-    Append, Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Outcome, Reply, SnapshotTaken, Submit,
+    Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Host, Outcome, Reply, SnapshotTaken, Submit,
     Subscribe, WorkerDown, WorkerUp,
 };
-use crate::wal::Group;
 use crate::worker::handler::StopReason;
 
 impl Actor for JobManagerActor {
@@ -22,11 +21,6 @@ impl Actor for JobManagerActor {
         self.end_turn(ctx);
     }
 }
-
-/// Send what has gathered to the log.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-pub(super) struct Ship;
 
 /// See whether there is something to do.
 #[derive(actix::Message)]
@@ -98,20 +92,6 @@ impl Handler<Ask> for JobManagerActor {
             }
         }
         self.end_turn(ctx);
-    }
-}
-
-impl Handler<Ship> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Ship, _: &mut Context<JobManagerActor>) {
-        self.ship_is_due = false;
-        let next = Group { first: self.table.last().next(), ..Group::default() };
-        let group = std::mem::replace(&mut self.gathered, next);
-        if group.count > 0 {
-            // A closed mailbox means that the log has died; the supervisor ends the engine for that.
-            self.settings.wal.do_send(Append(group));
-        }
     }
 }
 
@@ -220,6 +200,15 @@ impl Handler<HaltAll> for JobManagerActor {
                 worker.halt.do_send(Halt { token, reason: StopReason::Shutdown });
             }
         }
+    }
+}
+
+impl Handler<Host> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, Host(future): Host, _: &mut Context<JobManagerActor>) {
+        // Not one of the actor's own futures: those are all looked at in each of its turns.
+        tokio::spawn(future);
     }
 }
 

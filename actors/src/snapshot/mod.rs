@@ -36,7 +36,7 @@ pub enum SnapshotError {
         problem: String,
     },
     /// Another version of beaver wrote it.
-    #[error("{}: schema version {found}, but this beaver reads {expected}", path.display())]
+    #[error("{}: schema version {found}, but this beaver reads those up to {expected}", path.display())]
     IncompatibleVersion {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,58 @@
+//! When events go to the log: not each by itself, but all that come in at about the same time.
+//!
+//! A group costs one fdatasync and two hops between threads, however small it is. So it is sent off when a look at
+//! everything that can bring more (the mailbox, and the sockets of servers that run beside the manager) has brought
+//! nothing. No clock is involved: when nothing comes, it goes at once.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::JobManagerActor;
+use crate::messages::Append;
+use crate::wal::Group;
+
+/// A group of so many bytes is worth an fdatasync of its own.
+const BYTES_ENOUGH: usize = 64 << 10;
+/// So often at most is looked for more, so that a stream without a gap is not kept waiting.
+const LOOKS_MAX: u32 = 8;
+
+/// How far a group is on its way.
+#[derive(Default)]
+pub(super) struct Shipping {
+    is_due: bool,
+    looks: u32,
+    /// How many events had gathered at the last look.
+    seen: u32,
+}
+
+impl JobManagerActor {
+    /// Sees to it that what has gathered is sent.
+    pub(super) fn ship_soon(&mut self, ctx: &mut Context<JobManagerActor>) {
+        if self.gathered.count > 0 && !self.shipping.is_due {
+            self.shipping = Shipping { is_due: true, looks: 0, seen: 0 };
+            self.look_for_more(ctx);
+        }
+    }
+
+    fn look_for_more(&mut self, ctx: &mut Context<JobManagerActor>) {
+        self.shipping.seen = self.gathered.count;
+        self.shipping.looks += 1;
+        // Comes back after the runtime has asked its sockets and has worked through what they brought.
+        let looked = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(looked.map(|(), manager, ctx| {
+            let Shipping { looks, seen, .. } = manager.shipping;
+            let brought_more = manager.gathered.count > seen;
+            match brought_more && looks < LOOKS_MAX && manager.gathered.bytes.len() < BYTES_ENOUGH {
+                true => manager.look_for_more(ctx),
+                false => manager.ship(),
+            }
+        }));
+    }
+
+    fn ship(&mut self) {
+        self.shipping.is_due = false;
+        let next = Group { first: self.table.last().next(), ..Group::default() };
+        let group = std::mem::replace(&mut self.gathered, next);
+        // A closed mailbox means that the log has died; the supervisor ends the engine for that.
+        self.settings.wal.do_send(Append(group));
+    }
+}
