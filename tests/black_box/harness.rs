@@ -313,6 +313,11 @@ impl Ran {
 
 /// Runs a command to its end, which must come.
 pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+    run_within(command, input, PATIENCE)
+}
+
+/// As [`run`], for a command that may take longer.
+pub fn run_within(command: &mut Command, input: &[u8], patience: Duration) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
@@ -323,7 +328,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     });
     let (done, is_done) = mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
-        let ran_too_long = is_done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+        let ran_too_long = is_done.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout);
         if ran_too_long {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -337,7 +342,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
-    assert!(!watchdog.join().unwrap(), "{command:?} did not end within {PATIENCE:?}: {}", ran.told());
+    assert!(!watchdog.join().unwrap(), "{command:?} did not end within {patience:?}: {}", ran.told());
     ran
 }
 
