@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bodies::StoredBodies;
 use crate::clock::Clock;
 use crate::engine::{FailCause, Progress, RecoveryStatus};
 use crate::ids::{Holder, KindName, Lsn, Timestamp};
@@ -19,8 +20,11 @@ use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
-use crate::wal::format::{BatchHeader, SegmentEnd, StoreId};
-use crate::wal::recovery::{Found, Known, recover, settle};
+use crate::wal::codec::Decoder;
+use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId};
+use crate::wal::index::LogIndex;
+use crate::wal::reader::{Batch, events};
+use crate::wal::recovery::{Found, Known, Visitor, misfit, recover, settle};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
 
@@ -35,6 +39,8 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub struct Recovered {
     /// The state.
     pub table: JobTable,
+    /// Payloads that are not in memory.
+    pub bodies: Arc<StoredBodies>,
     /// The log, at its new segment.
     pub writer: LogWriter,
     /// Whose data it is.
@@ -68,6 +74,8 @@ pub(crate) struct Seen {
     pub snapshot: Option<SnapshotInfo>,
     /// Newer snapshots that are corrupted.
     pub set_aside: Vec<Lsn>,
+    /// Where its payloads are.
+    pub bodies: Arc<StoredBodies>,
     /// The log; none at the first boot.
     pub found: Option<Found>,
     /// Events that were replayed.
@@ -137,7 +145,7 @@ impl Boot {
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
         let mut locks = self.lock()?;
-        let Seen { mut table, snapshot, set_aside, found, events } = self.look(progress)?;
+        let Seen { mut table, bodies, snapshot, set_aside, found, events } = self.look(progress)?;
 
         self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
@@ -168,6 +176,7 @@ impl Boot {
             segment_bytes: self.options.segment_bytes,
             store,
             dice: self.dice.fork(),
+            index: bodies.log().clone(),
         };
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
@@ -180,7 +189,7 @@ impl Boot {
             interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
         };
-        Ok(Recovered { table, writer, store, snapshot, status, lock: Box::new(locks) })
+        Ok(Recovered { table, bodies, writer, store, snapshot, status, lock: Box::new(locks) })
     }
 
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
@@ -194,16 +203,14 @@ impl Boot {
         progress(so_far);
 
         let known = Known { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
-        let mut events = 0;
-        let mut apply = |lsn, event, _: &BatchHeader| {
-            events += 1;
-            table.apply(lsn, event).map_err(|misfit| misfit.to_string())
-        };
+        let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
+        let mut replay = Replay { table: &mut table, index: &index, events: 0 };
         let mut read = |bytes, total| {
             (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
             progress(so_far);
         };
-        let found = recover(&*self.storage, &self.options.wal_dir, known, &mut apply, &mut read)?;
+        let found = recover(&*self.storage, &self.options.wal_dir, known, &mut replay, &mut read)?;
+        let events = replay.events;
         so_far.events = events;
         progress(so_far);
         self.expect_log(found.is_some(), known, &set_aside)?;
@@ -212,7 +219,8 @@ impl Boot {
             let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
             return Err(BootError { cause: FailCause::Damaged, message });
         }
-        Ok(Seen { table, snapshot, set_aside, found, events })
+        let bodies = Arc::new(StoredBodies::new(index));
+        Ok(Seen { table, bodies, snapshot, set_aside, found, events })
     }
 
     /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
@@ -346,6 +354,31 @@ impl Boot {
             writer.sync()?;
         }
         Ok(interrupted.len() as u64)
+    }
+}
+
+/// Brings the table up to date with the log.
+struct Replay<'a> {
+    table: &'a mut JobTable,
+    index: &'a LogIndex,
+    events: u64,
+}
+
+impl Visitor for Replay<'_> {
+    fn segment(&mut self, header: &SegmentHeader) {
+        self.index.begin(header);
+    }
+
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError> {
+        self.index.note(batch.offset, batch.header.first, std::iter::once(batch.payload));
+        for event in events(path, batch, Decoder::leaving_payloads()) {
+            let (lsn, event) = event?;
+            if lsn > covered {
+                self.events += 1;
+                self.table.apply(lsn, event).map_err(|error| misfit(path, error.to_string()))?;
+            }
+        }
+        Ok(())
     }
 }
 

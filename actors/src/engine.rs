@@ -11,7 +11,7 @@ use crate::boot::Boot;
 use crate::clock::{Clock, SystemClock};
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
+use crate::jobs::{BodyError, Filter, JobSpec, JobView, Rejection, Status};
 use crate::manager::JobManagerActor;
 use crate::messages::{Ask, Fetch, Host, Reply, StopEngine, Submit};
 use crate::metrics::Metrics;
@@ -97,6 +97,9 @@ pub enum EngineError {
     /// Recovery has not ended yet. Nothing was done; try again later.
     #[error("the server is still recovering")]
     Recovering,
+    /// A payload that the answer needs is damaged on disk; the text says where. Nothing was changed.
+    #[error("{0}")]
+    Unreadable(BodyError),
     /// The engine stopped before the log confirmed: it may be done or not. Ask again by id after a restart.
     #[error("the outcome is unknown: the server stopped before the log confirmed it")]
     Unknown,

@@ -282,6 +282,22 @@ impl JobId {
         }
     }
 
+    /// The sixteen bytes of a generated id, or the text of a given one.
+    pub(crate) fn parts(&self) -> Result<&[u8; 16], &str> {
+        match &self.0 {
+            Repr::Ulid(bytes) => Ok(bytes),
+            Repr::Text(text) => Err(text),
+        }
+    }
+
+    /// The reverse of [`JobId::parts`], with the checks of [`JobId::parse`].
+    pub(crate) fn from_parts(parts: Result<[u8; 16], &str>) -> Result<JobId, InvalidName> {
+        match parts {
+            Ok(bytes) => Ok(JobId(Repr::Ulid(bytes))),
+            Err(text) => JobId::parse(text),
+        }
+    }
+
     fn from_valid(text: &str) -> JobId {
         let canonical = (text.len() == ulid::ULID_LEN).then(|| ulid::Ulid::from_string(text).ok()).flatten();
         match canonical {

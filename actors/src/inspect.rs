@@ -21,7 +21,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{DiskStorage, Storage};
 use crate::wal::WalError;
 use crate::wal::format::BatchHeader;
-use crate::wal::recovery::{Known, recover, segments};
+use crate::wal::recovery::{EachEvent, Known, recover, segments};
 
 /// Takes the rows; an error of its own (such as a closed pipe) ends the reading.
 pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
@@ -103,7 +103,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
             Err(error) => Err(error.to_string()),
         }
     };
-    let result = recover(&storage, dir, known, &mut visit, &mut |_, _| {});
+    let result = recover(&storage, dir, known, &mut EachEvent(&mut visit), &mut |_, _| {});
     written.map_err(InspectError::Write)?;
     let found = match result {
         Ok(found) => found,

@@ -49,6 +49,7 @@
 //! ```
 
 mod answer;
+pub mod bodies;
 pub mod boot;
 mod bugs;
 pub mod clock;

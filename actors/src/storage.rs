@@ -50,7 +50,7 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// An open file.
-pub trait StoredFile: Send {
+pub trait StoredFile: Send + Sync {
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 

@@ -370,6 +370,7 @@ fn declined(engine: &Engine, error: &EngineError) -> Failure {
         EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
             Failure::new(Exit::Rejected, error.to_string())
         }
+        EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),
         EngineError::Unknown => unknown(engine, error),
     }
 }

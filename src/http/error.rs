@@ -171,6 +171,9 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
+            EngineError::Unreadable(_) => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged_payload", message)
+            }
             EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message),
         }
     }
@@ -190,7 +193,8 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use beaver_actors::ids::{JobId, Token};
+    use beaver_actors::ids::{JobId, Lsn, Token};
+    use beaver_actors::jobs::BodyError;
 
     use super::*;
 
@@ -205,6 +209,7 @@ mod tests {
     #[tokio::test]
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
+        let damaged = BodyError { number: Lsn(7), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),
@@ -222,6 +227,7 @@ mod tests {
             (EngineError::RejectedAt { index: 4, rejection: full }, 413, "payload_too_large", false),
             (EngineError::Busy, 429, "busy", true),
             (EngineError::Recovering, 503, "recovering", true),
+            (EngineError::Unreadable(damaged), 500, "damaged_payload", false),
             (EngineError::Unknown, 500, "unknown", false),
         ] {
             let (got_status, got_retry, body) = rendered(error.into()).await;

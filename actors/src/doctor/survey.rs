@@ -16,6 +16,7 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::wal::WalError;
+use crate::wal::codec::Decoder;
 use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId, segment_name, segment_number};
 use crate::wal::reader::{Batch, SegmentReader, Stop, events, read_header};
 
@@ -499,7 +500,7 @@ pub(super) fn read_batches(
 }
 
 fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Lsn, Event)>, WalError> {
-    events(path, batch).collect()
+    events(path, batch, Decoder::default()).collect()
 }
 
 /// Every event behind `after` that can be read at all, in no order, perhaps twice.

@@ -4,7 +4,7 @@ use super::command::{Command, JobSpec, Rejection, Start};
 use super::event::{Change, Event, NewJob};
 use super::failure::{Failure, FailureKind};
 use super::job::{Exhausted, Job, JobState, Status};
-use super::payload::Payload;
+use super::payload::{Body, Payload};
 use super::policy::{Retention, millis};
 use super::queues::QUEUES_MAX;
 use super::table::{FINISHED, JobTable, finished_index};
@@ -87,7 +87,10 @@ impl JobTable {
             Command::Promote => self.decide_promote(now),
             Command::Forget => self.decide_forget(now),
         };
-        Ok(change.map(|change| Event { at: now, change }))
+        Ok(change.map(|change| {
+            let number = change.job().and_then(|job| self.number(job)).unwrap_or(Lsn::ZERO);
+            Event { at: now, number: Some(number), change }
+        }))
     }
 
     /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.
@@ -153,7 +156,7 @@ impl JobTable {
             id,
             queue: spec.queue,
             kind: spec.kind,
-            payload: spec.payload,
+            payload: Body::Here(spec.payload),
             priority: spec.priority,
             // Strictly in the future: every promotion so far ended at or before `now`.
             run_at: run_at.filter(|run_at| *run_at > now),

@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::job::Exhausted;
-use super::payload::Payload;
+use super::payload::{Body, Payload};
 use super::policy::Backoff;
 use crate::ids::{
     Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
@@ -14,6 +14,10 @@ use crate::ids::{
 pub struct Event {
     /// When it was decided. Never earlier than the event before.
     pub at: Timestamp,
+    /// Number of the job that it changes; of the one that gives way, for `Enqueue`. Zero if there is none.
+    ///
+    /// None in what an earlier version wrote. Who folds a log into a snapshot finds the job by it.
+    pub number: Option<Lsn>,
     /// What happened.
     pub change: Change,
 }
@@ -28,7 +32,7 @@ pub struct NewJob {
     /// Which handler runs it.
     pub kind: KindName,
     /// What the handler gets.
-    pub payload: Payload,
+    pub payload: Body,
     /// 0 to 9, 9 first.
     pub priority: Priority,
     /// Not before this moment, if that was in the future.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::job::{JobView, Status};
 use super::list::Slot;
+use super::payload::{Bodies, Body, BodyError};
 use super::table::{FINISHED, JobTable, finished_index};
 use crate::ids::{JobId, KindName, Lsn, QueueName};
 
@@ -92,14 +93,19 @@ impl JobTable {
         }
     }
 
-    /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass.
+    /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass, each with
+    /// its number.
+    ///
+    /// # Errors
+    /// The filter's test wants to see a payload that cannot be read.
     pub fn examine(
         &self,
         members: &mut Members,
         statuses: &[Status],
         filter: &Filter,
         count: usize,
-    ) -> Vec<JobView> {
+        bodies: &dyn Bodies,
+    ) -> Result<Vec<(Lsn, JobView<Body>)>, BodyError> {
         let at = members.left.len().saturating_sub(count);
         let piece = members.left.split_off(at);
         let passes = |(slot, number): (Slot, Lsn)| {
@@ -109,8 +115,18 @@ impl JobTable {
             if !statuses.contains(&job.state.status()) || !of_kind || !in_queue {
                 return None;
             }
-            let view = self.view_of(job);
-            filter.test.as_ref().is_none_or(|test| test(&view)).then_some(view)
+            let mut view = self.view_of(job);
+            if let Some(test) = &filter.test {
+                let whole = match view.clone().whole(number, bodies) {
+                    Ok(whole) => whole,
+                    Err(error) => return Some(Err(error)),
+                };
+                if !test(&whole) {
+                    return None;
+                }
+                view.payload = Body::Here(whole.payload);
+            }
+            Some(Ok((number, view)))
         };
         piece.into_iter().rev().filter_map(passes).collect()
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Change;
 use super::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use super::names::{KindKey, QueueKey};
-use super::payload::Payload;
+use super::payload::{Bodies, Body, BodyError, Payload};
 use super::policy::Backoff;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token};
@@ -195,7 +195,7 @@ pub(crate) struct Job {
     pub priority: Priority,
     pub exhausted: Exhausted,
     pub backoff: BackoffKey,
-    pub payload: Payload,
+    pub payload: Body,
     pub timeout_ms: u64,
     pub max_retry: u32,
     pub attempt: Attempt,
@@ -411,9 +411,9 @@ impl Job {
     }
 }
 
-/// A job as people and programs see it.
+/// A job as people and programs see it; inside of the engine with a [`Body`] that may still be on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JobView {
+pub struct JobView<P = Payload> {
     /// Its name.
     pub id: JobId,
     /// Where it is in its life.
@@ -471,7 +471,78 @@ pub struct JobView {
     #[serde(skip_serializing_if = "is_zero")]
     pub backtrace_lines: u32,
     /// What the producer gave for the handler.
-    pub payload: Payload,
+    pub payload: P,
+}
+
+impl JobView<Body> {
+    /// With the payload itself, read back if it has to be.
+    ///
+    /// # Errors
+    /// It is not in memory and cannot be read.
+    pub fn whole(self, number: Lsn, bodies: &dyn Bodies) -> Result<JobView, BodyError> {
+        let payload = match &self.payload {
+            Body::Here(payload) => payload.clone(),
+            Body::Stored { .. } => bodies.read(number)?,
+        };
+        Ok(self.with(payload))
+    }
+
+    /// With this payload.
+    #[must_use]
+    pub fn with(self, payload: Payload) -> JobView {
+        let JobView {
+            id,
+            status,
+            queue,
+            kind,
+            priority,
+            attempt,
+            failed,
+            max_retry,
+            backoff,
+            exhausted,
+            timeout_ms,
+            created_at,
+            enqueued_at,
+            run_at,
+            worker,
+            started_at,
+            deadline,
+            token,
+            finished_at,
+            errors,
+            result,
+            custom,
+            backtrace_lines,
+            payload: _,
+        } = self;
+        JobView {
+            id,
+            status,
+            queue,
+            kind,
+            priority,
+            attempt,
+            failed,
+            max_retry,
+            backoff,
+            exhausted,
+            timeout_ms,
+            created_at,
+            enqueued_at,
+            run_at,
+            worker,
+            started_at,
+            deadline,
+            token,
+            finished_at,
+            errors,
+            result,
+            custom,
+            backtrace_lines,
+            payload,
+        }
+    }
 }
 
 fn is_zero(count: &u32) -> bool {

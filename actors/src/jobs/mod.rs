@@ -32,6 +32,6 @@ pub use event::{Change, Event};
 pub use failure::{Failure, FailureKind};
 pub use filter::Filter;
 pub use job::{Exhausted, JobState, JobView, Status};
-pub use payload::Payload;
+pub use payload::{Bodies, Body, BodyError, Payload};
 pub use policy::{Backoff, Policy, Retention};
 pub use table::{Counts, JobTable};

@@ -6,12 +6,74 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::ids::Lsn;
+
 /// Deepest nesting of arrays and objects that is accepted.
 pub const DEPTH_MAX: usize = 64;
 
 /// A JSON value as compact text (no white space between tokens). Cloning it shares the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
+
+/// Where a job's payload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In memory.
+    Here(Payload),
+    /// On disk only, where [`Bodies`] finds it under the job's number.
+    Stored {
+        /// Its length.
+        bytes: u32,
+    },
+}
+
+impl Body {
+    /// Payloads up to this length are always kept in memory: what one on disk costs to find again is not worth it.
+    pub const KEPT_BYTES: usize = 64;
+
+    /// Length of the payload's text, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Body::Here(payload) => payload.as_str().len(),
+            Body::Stored { bytes } => *bytes as usize,
+        }
+    }
+
+    /// Whether the text is empty; no JSON is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The payload, if it is in memory.
+    #[must_use]
+    pub fn here(&self) -> Option<&Payload> {
+        match self {
+            Body::Here(payload) => Some(payload),
+            Body::Stored { .. } => None,
+        }
+    }
+}
+
+/// Finds payloads that are not in memory: in the log or in the newest images.
+pub trait Bodies: Send + Sync {
+    /// The payload of the job with this number.
+    ///
+    /// # Errors
+    /// It is not there, or not as it was written.
+    fn read(&self, number: Lsn) -> Result<Payload, BodyError>;
+}
+
+/// A payload cannot be read back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the payload of job number {number} cannot be read: {problem}")]
+pub struct BodyError {
+    /// Of the job.
+    pub number: Lsn,
+    /// File, place, and what is wrong there.
+    pub problem: String,
+}
 
 /// Text was not acceptable as a payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +84,16 @@ pub enum PayloadError {
     /// Nested deeper than [`DEPTH_MAX`].
     #[error("payload is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
+}
+
+impl Serialize for Body {
+    /// As the payload; as its length if it is on disk.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Body::Here(payload) => payload.serialize(serializer),
+            Body::Stored { bytes } => serializer.collect_str(&format_args!("{bytes} bytes on disk")),
+        }
+    }
 }
 
 impl Payload {

@@ -4,7 +4,7 @@ use super::event::Change;
 use super::failure::FailedAttempt;
 use super::job::{BackoffKey, Exhausted, Job, JobState, Misfit, Rare};
 use super::names::{KindKey, QueueKey};
-use super::payload::Payload;
+use super::payload::{Body, Payload};
 use super::policy::Backoff;
 use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
 
@@ -24,7 +24,7 @@ pub struct JobRecord {
     /// 0 to 9, 9 first.
     pub priority: Priority,
     /// What the producer gave.
-    pub payload: Payload,
+    pub payload: Body,
     /// Longest run of one attempt.
     pub timeout_ms: u64,
     /// How many more runs after a failed one.

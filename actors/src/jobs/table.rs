@@ -12,6 +12,7 @@ use super::id_index::IdIndex;
 use super::job::{Finish, Job, JobState, Misfit, Status};
 use super::list::{Links, List, Slot};
 use super::names::{Interner, KindKey};
+use super::payload::Body;
 use super::policy::Policy;
 use super::queues::{Overview, Queues, Totals};
 use super::ready::{Ready, place};
@@ -59,12 +60,14 @@ impl serde::Serialize for Counts {
 pub struct Assignment {
     /// The job.
     pub job: JobId,
+    /// Its number, by which a payload on disk is found.
+    pub number: Lsn,
     /// The line it waited in.
     pub queue: QueueName,
     /// Which handler runs it.
     pub kind: KindName,
     /// What the handler gets.
-    pub payload: super::Payload,
+    pub payload: Body,
     /// Which run this is.
     pub attempt: Attempt,
     /// The lease it is run under.
@@ -189,7 +192,11 @@ impl JobTable {
     #[must_use]
     pub fn due_digest(&self) -> Option<Event> {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
-        is_due.then_some(Event { at: self.last_at, change: Change::Digest { digest: Some(self.digest) } })
+        is_due.then_some(Event {
+            at: self.last_at,
+            number: Some(Lsn::ZERO),
+            change: Change::Digest { digest: Some(self.digest) },
+        })
     }
 
     /// Position of the last event that was applied.

@@ -2,10 +2,11 @@
 
 use super::job::{Job, JobState, JobView, Lease, Status};
 use super::names::KindKey;
+use super::payload::Body;
 use super::queues::{Overview, QueueView, Totals};
 use super::record::JobRecord;
 use super::table::{Assignment, Counts, JobTable};
-use crate::ids::{Holder, JobId, KindName, QueueName, Timestamp, Token, WorkerId};
+use crate::ids::{Holder, JobId, KindName, Lsn, QueueName, Timestamp, Token, WorkerId};
 
 impl JobTable {
     /// How many jobs are in each status.
@@ -63,9 +64,9 @@ impl JobTable {
         self.ready.first(&self.handled).is_some()
     }
 
-    /// The job with this id, as people see it.
+    /// The job with this id, as people see it, but for a payload that is on disk.
     #[must_use]
-    pub fn view(&self, id: &JobId) -> Option<JobView> {
+    pub fn view(&self, id: &JobId) -> Option<JobView<Body>> {
         self.slot_of(id).map(|slot| self.view_of(self.job(slot)))
     }
 
@@ -73,6 +74,12 @@ impl JobTable {
     #[must_use]
     pub fn is_completed(&self, id: &JobId) -> bool {
         self.slot_of(id).is_some_and(|slot| self.job(slot).state.status() == Status::Completed)
+    }
+
+    /// The number of the job with this id: the position of the event that created it.
+    #[must_use]
+    pub fn number(&self, id: &JobId) -> Option<Lsn> {
+        self.slot_of(id).map(|slot| self.job(slot).number)
     }
 
     /// When the job with this id was accepted.
@@ -89,6 +96,7 @@ impl JobTable {
         let Holder::Local(worker) = lease.holder else { return None };
         let assignment = Assignment {
             job: job.id.clone(),
+            number: job.number,
             queue: self.queues.name(job.queue).clone(),
             kind: self.kinds.name(job.kind.0).clone(),
             payload: job.payload.clone(),
@@ -147,7 +155,7 @@ impl JobTable {
         all
     }
 
-    pub(super) fn view_of(&self, job: &Job) -> JobView {
+    pub(super) fn view_of(&self, job: &Job) -> JobView<Body> {
         let lease = match &job.state {
             JobState::InFlight(lease) => Some(lease),
             _ => None,

@@ -4,10 +4,10 @@ use actix::{AsyncContext, Context, Recipient};
 
 use super::JobManagerActor;
 use super::turns::Look;
-use crate::engine::{Delivery, EngineStatus};
-use crate::ids::{JobId, Token, WorkerId};
-use crate::jobs::JobView;
+use crate::engine::{Delivery, EngineError, EngineStatus};
+use crate::ids::{JobId, Lsn, Token, WorkerId};
 use crate::jobs::command::Enqueued;
+use crate::jobs::{Body, BodyError, Command, Failure, FailureKind, JobView};
 use crate::messages::{GiveBack, Halt, Reply, Run};
 
 /// What follows from an event, once that is durable.
@@ -16,7 +16,7 @@ pub(super) enum Effect {
     Done(Reply<()>),
     Changed(Reply<u64>, u64),
     Listed(Reply<Vec<JobView>>, Vec<JobView>),
-    Viewed(Reply<JobView>, Box<JobView>),
+    Viewed(Reply<JobView>, Lsn, Box<JobView<Body>>),
     Status(Reply<EngineStatus>, Box<EngineStatus>),
     Rejected(Box<dyn FnOnce() + Send>),
     Run(WorkerId, JobId, Token),
@@ -59,11 +59,21 @@ impl JobManagerActor {
             Effect::Done(reply) => reply.answer(Ok(())),
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
-            Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
+            Effect::Viewed(reply, number, view) => {
+                let whole = view.whole(number, &*self.settings.bodies);
+                reply.answer(whole.map_err(EngineError::Unreadable));
+            }
             Effect::Status(reply, status) => reply.answer(Ok(*status)),
             Effect::Undelivered(reply) => reply.answer(Ok(None)),
             Effect::Deliver(reply, job, token) => {
-                reply.answer(Ok(self.delivery(job, token, ctx.address().recipient())));
+                match self.delivery(&job, token, ctx.address().recipient()) {
+                    Ok(delivery) => reply.answer(Ok(delivery)),
+                    Err(error) => {
+                        self.fail_unreadable(job, token, &error);
+                        ctx.notify(Look);
+                        reply.answer(Ok(None));
+                    }
+                }
             }
             Effect::Rejected(answer) => answer(),
             Effect::Run(worker, job, token) => return self.start(worker, &job, token),
@@ -77,11 +87,28 @@ impl JobManagerActor {
     }
 
     /// A job for the remote worker that holds it; none if that has been taken away in the meantime.
-    fn delivery(&self, job: JobId, token: Token, manager: Recipient<GiveBack>) -> Option<Delivery> {
-        self.table.lease(&job).filter(|lease| lease.token == token)?;
-        let view = self.table.view(&job)?;
+    fn delivery(
+        &self,
+        job: &JobId,
+        token: Token,
+        manager: Recipient<GiveBack>,
+    ) -> Result<Option<Delivery>, BodyError> {
+        let is_held = self.table.lease(job).is_some_and(|lease| lease.token == token);
+        let found = self.table.number(job).zip(self.table.view(job)).filter(|_| is_held);
+        let Some((number, view)) = found else { return Ok(None) };
+        let view = view.whole(number, &*self.settings.bodies)?;
+        let job = job.clone();
         // A closed mailbox means that the engine has ended; then its lease gives the job back.
-        Some(Delivery::new(view, token, move || manager.do_send(GiveBack { job, token })))
+        Ok(Some(Delivery::new(view, token, move || manager.do_send(GiveBack { job, token }))))
+    }
+
+    /// A job whose payload is damaged fails as if its worker had said so: it is seen, and stops nobody else.
+    fn fail_unreadable(&mut self, job: JobId, token: Token, error: &BodyError) {
+        tracing::error!(%job, %error, "a job cannot be delivered");
+        let failure = Failure::new(FailureKind::Error, error.to_string());
+        let now = self.now();
+        // It is held under this token, so this is not rejected.
+        let _ = self.execute(Command::Fail { job, token, failure, result: None }, now);
     }
 
     /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.

@@ -34,7 +34,9 @@ use crate::guard::ExitGuard;
 use crate::ids::{Holder, JobId, KindName, Lsn, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::policy::millis;
-use crate::jobs::{Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status};
+use crate::jobs::{
+    Bodies, Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status,
+};
 use crate::journal;
 use crate::messages::{Append, Halt, Run, Subscribe};
 use crate::metrics::Metrics;
@@ -63,6 +65,8 @@ pub struct ManagerSettings {
     pub wal: Recipient<Append>,
     /// Tells it who hears what is durable.
     pub subscribe: Recipient<Subscribe>,
+    /// Payloads that are not in memory.
+    pub bodies: Arc<dyn Bodies>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// How many workers there will be.

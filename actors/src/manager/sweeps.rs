@@ -4,7 +4,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::JobManagerActor;
 use super::effects::Effect;
-use crate::engine::{QueueSet, SetAction};
+use crate::engine::{EngineError, QueueSet, SetAction};
 use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::filter::Members;
 use crate::jobs::{Command, Filter, JobView, Rejection, Status};
@@ -26,10 +26,10 @@ enum Purpose {
 }
 
 impl Purpose {
-    fn refuse(self, rejection: Rejection) {
+    fn refuse(self, error: impl Into<EngineError>) {
         match self {
-            Purpose::Act { reply, .. } => reply.answer(Err(rejection.into())),
-            Purpose::List { reply, .. } => reply.answer(Err(rejection.into())),
+            Purpose::Act { reply, .. } => reply.answer(Err(error.into())),
+            Purpose::List { reply, .. } => reply.answer(Err(error.into())),
         }
     }
 }
@@ -142,7 +142,7 @@ impl JobManagerActor {
                     Purpose::List { found, reply, .. } => Effect::Listed(reply, found),
                 }),
                 Ok(false) => self.sweeps.push_front(sweep),
-                Err(rejection) => sweep.purpose.refuse(rejection),
+                Err(error) => sweep.purpose.refuse(error),
             }
         }
         self.end_turn(ctx);
@@ -152,20 +152,24 @@ impl JobManagerActor {
     }
 
     /// Does the next piece; true when all is done.
-    fn sweep_on(&mut self, sweep: &mut Sweep, now: Timestamp) -> Result<bool, Rejection> {
+    fn sweep_on(&mut self, sweep: &mut Sweep, now: Timestamp) -> Result<bool, EngineError> {
         let Some(part) = sweep.parts.last_mut() else { return Ok(true) };
         let Part { members, statuses, filter, .. } = part;
-        let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE);
+        let bodies = self.settings.bodies.clone();
+        let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*bodies);
+        let jobs = jobs.map_err(EngineError::Unreadable)?;
         match &mut sweep.purpose {
             Purpose::List { found, limit, .. } => {
                 let missing = *limit - found.len();
-                found.extend(jobs.into_iter().take(missing));
+                for (number, view) in jobs.into_iter().take(missing) {
+                    found.push(view.whole(number, &*bodies).map_err(EngineError::Unreadable)?);
+                }
                 return Ok(found.len() == *limit || part.members.is_empty());
             }
             // What it would write has no room set aside for it.
-            Purpose::Act { .. } if !self.room.accepts_jobs => return Err(Rejection::DiskFull),
+            Purpose::Act { .. } if !self.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
-                for job in jobs {
+                for (_, job) in jobs {
                     *changed += u64::from(self.act_on(action, job.id, now)?);
                 }
             }

@@ -74,8 +74,8 @@ impl Handler<Ask> for JobManagerActor {
 
     fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
         match ask {
-            Ask::Job { job, reply } => match self.table.view(&job) {
-                Some(view) => self.hold(Effect::Viewed(reply, Box::new(view))),
+            Ask::Job { job, reply } => match self.table.number(&job).zip(self.table.view(&job)) {
+                Some((number, view)) => self.hold(Effect::Viewed(reply, number, Box::new(view))),
                 None => self.hold(Effect::Rejected(Box::new(move || {
                     reply.answer(Err(Rejection::NotFound { job }.into()));
                 }))),

@@ -9,7 +9,7 @@ use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Tim
 use crate::jobs::failure::{FailedAttempt, Failure, FailureKind};
 use crate::jobs::job::{Finish, JobState, Lease, Status};
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Backoff, Exhausted, Payload};
+use crate::jobs::{Backoff, Body, Exhausted, Payload};
 use crate::stored::{BackoffFields, backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
 
 /// A state as a number and up to four values; what a state does not have is 0.
@@ -71,7 +71,7 @@ pub(super) fn fields_of(job: &JobRecord) -> JobFields<'_> {
         queue: job.queue.as_str(),
         kind: job.kind.as_str(),
         priority: job.priority.level(),
-        payload: job.payload.as_str(),
+        payload: job.payload.here().map_or("", Payload::as_str),
         timeout_ms: job.timeout_ms,
         max_retry: job.max_retry,
         attempt: job.attempt,
@@ -121,7 +121,7 @@ pub(super) fn record_of(
         queue,
         kind,
         priority: Priority::new(fields.priority).map_err(|error| error.to_string())?,
-        payload: Payload::trusted(fields.payload),
+        payload: Body::Here(Payload::trusted(fields.payload)),
         timeout_ms: fields.timeout_ms,
         max_retry: fields.max_retry,
         backoff: backoff_of(more.backoff)?,

@@ -101,7 +101,7 @@ impl Delta {
             }
             // Of the whole state, which is not in memory here; boot compares it.
             Change::Digest { .. } => {}
-            change => self.take_change(lsn, event.at, change)?,
+            change => self.take_change(lsn, event.at, event.number, change)?,
         }
         Ok(())
     }
@@ -116,7 +116,13 @@ impl Delta {
         }
     }
 
-    fn take_change(&mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<(), Misfit> {
+    fn take_change(
+        &mut self,
+        lsn: Lsn,
+        at: Timestamp,
+        number: Option<Lsn>,
+        change: Change,
+    ) -> Result<(), Misfit> {
         let Some(id) = change.job().cloned() else { return Ok(()) };
         self.totals.take(&change);
         if let Change::Move { queue, .. } = &change {
@@ -124,7 +130,7 @@ impl Delta {
         }
         let current = self.current.entry(id).or_insert_with(|| Changes::Older(Vec::new()));
         match current {
-            Changes::Older(events) => events.push((lsn, Event { at, change })),
+            Changes::Older(events) => events.push((lsn, Event { at, number, change })),
             Changes::Added(index) => {
                 let record = self.added[*index].take().expect("the current job of an id was not replaced");
                 if let Change::Discard { .. } = change {

@@ -27,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 pub use self::homes::Threads;
 use self::homes::{Home, Homes};
 use self::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
+use crate::bodies::StoredBodies;
 use crate::boot::{Boot, BootError, Recovered};
 use crate::engine::{Ending, FailCause, Phase, Progress};
 use crate::failpoint;
@@ -40,7 +41,7 @@ use crate::messages::{
 use crate::metrics::Metrics;
 use crate::snapshot::actor::{SnapshotActor, SnapshotSettings};
 use crate::wal::actor::{WalActor, WalSettings};
-use crate::wal::recovery::replay_sealed;
+use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::worker::actor::{WorkerActor, WorkerSettings};
 use crate::worker::handler::Handlers;
 
@@ -74,6 +75,7 @@ struct Children {
     workers: Vec<Addr<WorkerActor>>,
     snapshot_settings: SnapshotSettings,
     runtime: runtime::Handle,
+    bodies: Arc<StoredBodies>,
     homes: Homes,
     boot: Boot,
 }
@@ -111,7 +113,7 @@ impl SupervisorActor {
     }
 
     fn start_children(&mut self, boot: Boot, recovered: Recovered, ctx: &mut Context<SupervisorActor>) {
-        let Recovered { table, writer, store, snapshot, status, lock } = recovered;
+        let Recovered { table, bodies, writer, store, snapshot, status, lock } = recovered;
         let counts = table.counts();
         tracing::info!(
             actor = "supervisor",
@@ -139,6 +141,7 @@ impl SupervisorActor {
             dice: boot.dice.clone(),
             wal: wal.clone().recipient(),
             subscribe: wal.clone().recipient(),
+            bodies: bodies.clone(),
             metrics: self.metrics.clone(),
             worker_count: boot.options.worker_count,
             kinds: boot.kinds.clone(),
@@ -157,7 +160,7 @@ impl SupervisorActor {
             age_max: boot.options.snapshot_age_max,
             log: Arc::new(move |after, through, visit| {
                 let mut visit = |lsn, event, _: &_| visit(lsn, event);
-                replay_sealed(&*storage, &wal_dir, after, through, &mut visit)
+                replay_sealed(&*storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
                     .map_err(|error| error.to_string())
             }),
             clock: boot.clock.clone(),
@@ -174,6 +177,7 @@ impl SupervisorActor {
             workers: Vec::new(),
             snapshot_settings,
             runtime: runtime::Handle::current(),
+            bodies,
             homes,
             boot,
         };
@@ -209,6 +213,7 @@ impl SupervisorActor {
             id,
             handlers: self.handlers.clone(),
             runtime: children.runtime.clone(),
+            bodies: children.bodies.clone(),
             finished: children.manager.clone().recipient(),
         };
         let worker = children.homes.workers.start(move || WorkerActor::new(settings, guard));

@@ -13,14 +13,14 @@ use crate::ids::{JobId, KindName, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::jobs::{
-    Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
+    Bodies, Body, Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
 };
 use crate::journal;
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::fold::Delta;
 use crate::snapshot::store::SnapshotInfo;
-use crate::wal::recovery::replay_sealed;
+use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
 
@@ -115,10 +115,22 @@ impl StepEngine {
         &mut self.running().writer
     }
 
-    /// Every job as an image would hold it: two engines in the same state give the same.
+    /// Every job as an image would hold it: two engines in the same state give the same. Payloads that are not in
+    /// memory are read back from the disk.
+    ///
+    /// # Panics
+    /// One cannot be read.
     #[must_use]
     pub fn image(&self) -> Vec<JobRecord> {
-        self.table().records()
+        let bodies = &self.running.as_ref().expect("the engine has booted").bodies;
+        let mut records = self.table().records();
+        for record in &mut records {
+            if record.payload.here().is_none() {
+                let payload = bodies.read(record.number).expect("an acknowledged payload is on disk");
+                record.payload = Body::Here(payload);
+            }
+        }
+        records
     }
 
     /// What an image would hold beside the jobs.
@@ -309,7 +321,7 @@ impl StepEngine {
         let mut delta = Delta::after(base.unwrap_or_default(), base_at.unwrap_or_default());
         let after = delta.last();
         let mut take = |lsn, event, _: &_| delta.take(lsn, event).map_err(|misfit| misfit.to_string());
-        replay_sealed(&storage, &wal_dir, after, sealed, &mut take)
+        replay_sealed(&storage, &wal_dir, after, sealed, &mut EachEvent(&mut take))
             .map_err(|error| SnapshotError::Log(error.to_string()))?;
         let info = store.write(base, delta, store_id, now)?;
         if let Some(through) = store.retain(options.snapshots_kept, options.snapshot_age_max, now)? {

@@ -68,6 +68,8 @@ pub mod actor;
 pub mod codec;
 mod fields;
 pub mod format;
+pub mod index;
+mod pack;
 pub mod reader;
 pub mod recovery;
 pub mod writer;

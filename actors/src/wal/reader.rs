@@ -231,11 +231,11 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
 pub fn events<'a>(
     path: &'a Path,
     batch: Batch<'a>,
+    mut decoder: Decoder,
 ) -> impl Iterator<Item = Result<(Lsn, Event), WalError>> + use<'a> {
     let mut rest = batch.payload;
     let mut at = batch.header.first;
     let mut left = batch.header.count;
-    let mut decoder = Decoder::default();
     std::iter::from_fn(move || {
         if left == 0 {
             return (!std::mem::take(&mut rest).is_empty()).then(|| {

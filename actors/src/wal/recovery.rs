@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::format::{BatchHeader, SegmentEnd, StoreId, segment_number};
-use super::reader::{SegmentReader, Stop, events, read_header};
+use super::codec::Decoder;
+use super::format::{BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
+use super::reader::{Batch, SegmentReader, Stop, events, read_header};
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
 use crate::ids::Lsn;
@@ -24,8 +25,6 @@ pub struct Found {
     pub unproven: Vec<Group>,
     /// An unfinished last write.
     pub torn: Option<TornTail>,
-    /// Events visited.
-    pub events: u64,
 }
 
 /// An unfinished last write: expected after a crash.
@@ -50,8 +49,42 @@ pub struct Known {
     pub store: Option<StoreId>,
 }
 
+/// Gets what is read, in order.
+pub trait Visitor {
+    /// The segment that the next batches are in.
+    fn segment(&mut self, header: &SegmentHeader) {
+        let _ = header;
+    }
+
+    /// A batch that holds events behind `covered`.
+    ///
+    /// # Errors
+    /// One of its events cannot be read, or does not fit.
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError>;
+}
+
 /// Gets every event with its position and the header of its batch; says in words what is wrong with it.
 pub type Visit<'a> = &'a mut dyn FnMut(Lsn, Event, &BatchHeader) -> Result<(), String>;
+
+/// A visitor that wants to see one event at a time.
+pub struct EachEvent<'a>(pub Visit<'a>);
+
+impl Visitor for EachEvent<'_> {
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError> {
+        for event in events(path, batch, Decoder::default()) {
+            let (lsn, event) = event?;
+            if lsn > covered {
+                (self.0)(lsn, event, &batch.header).map_err(|problem| misfit(path, problem))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An event does not fit.
+pub(crate) fn misfit(path: &Path, problem: String) -> WalError {
+    WalError::Misfit { path: path.to_owned(), problem }
+}
 
 /// The segments of a log in order, with their headers.
 ///
@@ -94,17 +127,17 @@ pub struct SegmentFile {
     pub header: super::format::SegmentHeader,
 }
 
-/// Reads the log behind `known.covered` and calls `visit` with every event, in order.
+/// Reads the log behind `known.covered` and hands every batch to `visitor`, in order.
 ///
 /// `progress` is told the bytes read so far and in all. Returns `None` if there is no log.
 ///
 /// # Errors
-/// Damage, a gap, a foreign or newer file, or an error of `visit`. Nothing on disk was changed.
+/// Damage, a gap, a foreign or newer file, or an error of `visitor`. Nothing on disk was changed.
 pub fn recover(
     storage: &dyn Storage,
     dir: &Path,
     known: Known,
-    visit: Visit<'_>,
+    visitor: &mut dyn Visitor,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Found>, WalError> {
     let segments = segments(storage, dir)?;
@@ -125,20 +158,15 @@ pub fn recover(
     let start = segments.iter().rposition(|segment| segment.header.first <= needed).unwrap_or(0);
     let total: u64 = segments[start..].iter().map(|segment| file_len(storage, &segment.path)).sum();
     let mut read = 0;
-    let mut events_visited = 0;
-    let mut counted = |lsn: Lsn, event: Event, batch: &BatchHeader| {
-        events_visited += 1;
-        visit(lsn, event, batch)
-    };
     for pair in segments[start..].windows(2) {
         let mut reader = SegmentReader::open(storage, &pair[0].path)?;
         read += reader.len();
-        read_sealed(&mut reader, pair[1].header.predecessor, known.covered, &mut counted)?;
+        read_sealed(&mut reader, pair[1].header.predecessor, known.covered, visitor)?;
         progress(read, total);
     }
     let last = segments.last().expect("there is a first one");
     let mut reader = SegmentReader::open(storage, &last.path)?;
-    let tail = read_last(&mut reader, known.covered, &mut counted)?;
+    let tail = read_last(&mut reader, known.covered, visitor)?;
     let read_alone = start + 1 == segments.len();
     if let [.., before, _] = segments.as_slice()
         && read_alone
@@ -147,16 +175,10 @@ pub fn recover(
         // A snapshot covers it, so it was not read; but the log goes on from where it is said to end, and the seal
         // there would overwrite whatever is in a wrong place.
         let mut reader = SegmentReader::open(storage, &before.path)?;
-        read_sealed(&mut reader, tail.end, known.covered, &mut |_, _, _| Ok(()))?;
+        read_sealed(&mut reader, tail.end, known.covered, &mut Nobody)?;
     }
     progress(total, total);
-    Ok(Some(Found {
-        store: first.header.store,
-        end: tail.end,
-        unproven: tail.unproven,
-        torn: tail.torn,
-        events: events_visited,
-    }))
+    Ok(Some(Found { store: first.header.store, end: tail.end, unproven: tail.unproven, torn: tail.torn }))
 }
 
 /// Reads the sealed segments behind `after` up to `through`, for folding them into a snapshot.
@@ -168,7 +190,7 @@ pub fn replay_sealed(
     dir: &Path,
     after: Lsn,
     through: Lsn,
-    visit: Visit<'_>,
+    visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
     let segments = segments(storage, dir)?;
     let begins = segments.first().map_or(Lsn(u64::MAX), |segment| segment.header.first);
@@ -182,7 +204,7 @@ pub fn replay_sealed(
             continue;
         }
         let mut reader = SegmentReader::open(storage, &pair[0].path)?;
-        read_sealed(&mut reader, end, after, visit)?;
+        read_sealed(&mut reader, end, after, visitor)?;
     }
     Ok(())
 }
@@ -192,12 +214,13 @@ fn read_sealed(
     reader: &mut SegmentReader,
     end: SegmentEnd,
     covered: Lsn,
-    visit: Visit<'_>,
+    visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
     let path = reader.path().to_owned();
+    visitor.segment(&reader.header);
     while reader.end().len < end.len {
         match reader.next_batch() {
-            Ok(batch) => visit_batch(&path, batch, covered, visit)?,
+            Ok(batch) => visit_batch(&path, batch, covered, visitor)?,
             Err(Stop::End) => return Err(reader.damaged("a batch is missing: only zeros follow")),
             Err(Stop::Sealed) => return Err(reader.damaged("it is sealed here, before its end")),
             Err(Stop::Invalid(problem)) => return Err(reader.damaged(problem)),
@@ -217,8 +240,9 @@ struct Tail {
 }
 
 /// Reads the segment without a successor: up to its last valid batch, and decides what the rest is.
-fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Result<Tail, WalError> {
+fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor) -> Result<Tail, WalError> {
     let path = reader.path().to_owned();
+    visitor.segment(&reader.header);
     // Its existence proves what its predecessor held; the snapshot proves what it covers.
     let mut proven = covered.max(reader.header.predecessor.last);
     let mut ends = vec![reader.end()];
@@ -234,7 +258,7 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Resu
             let (first, count) = (batch.header.first, batch.header.count);
             batches.push(Group { first, count, bytes: batch.payload.to_vec() });
         }
-        visit_batch(&path, batch, covered, visit)?;
+        visit_batch(&path, batch, covered, visitor)?;
         // A mark behind the last proven events was perhaps never synced: the segment ends before it.
         if has_events {
             ends.push(reader.end());
@@ -279,21 +303,23 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visit: Visit<'_>) -> Resu
 
 fn visit_batch(
     path: &Path,
-    batch: super::reader::Batch<'_>,
+    batch: Batch<'_>,
     covered: Lsn,
-    visit: Visit<'_>,
+    visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
-    if Lsn(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
-        return Ok(());
+    match Lsn(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
+        true => Ok(()),
+        false => visitor.batch(path, batch, covered),
     }
-    for event in events(path, batch) {
-        let (lsn, event) = event?;
-        if lsn > covered {
-            visit(lsn, event, &batch.header)
-                .map_err(|problem| WalError::Misfit { path: path.to_owned(), problem })?;
-        }
+}
+
+/// Where only the batches themselves are of interest.
+struct Nobody;
+
+impl Visitor for Nobody {
+    fn batch(&mut self, _: &Path, _: Batch<'_>, _: Lsn) -> Result<(), WalError> {
+        Ok(())
     }
-    Ok(())
 }
 
 /// Sets the torn tail aside and removes what a crash left unfinished, before a new segment is begun.

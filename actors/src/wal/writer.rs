@@ -9,6 +9,7 @@ use super::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum, segment_name,
 };
+use super::index::LogIndex;
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
 use crate::failpoint;
@@ -32,6 +33,8 @@ pub struct LogPlace {
     pub store: StoreId,
     /// Where salts come from.
     pub dice: fastrand::Rng,
+    /// Is told where events are.
+    pub index: Arc<LogIndex>,
 }
 
 /// The end of the log that grows. One owner, one thread.
@@ -40,6 +43,7 @@ pub struct LogWriter {
     dir: PathBuf,
     segment_bytes: u64,
     dice: fastrand::Rng,
+    index: Arc<LogIndex>,
     header: SegmentHeader,
     file: Box<dyn StoredFile>,
     path: PathBuf,
@@ -88,7 +92,7 @@ impl LogWriter {
         unproven: &[Group],
         now: Timestamp,
     ) -> Result<LogWriter, WalError> {
-        let LogPlace { storage, dir, segment_bytes, store, mut dice } = place;
+        let LogPlace { storage, dir, segment_bytes, store, mut dice, index } = place;
         let dir = dir.as_path();
         let segment_bytes = segment_bytes.min(SEGMENT_BYTES_SET_MAX);
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
@@ -123,8 +127,10 @@ impl LogWriter {
             buffer: Vec::new(),
             storage,
             dice,
+            index,
             header,
         };
+        writer.index.begin(&writer.header);
         for group in unproven {
             writer.write_batch(std::slice::from_ref(group), now)?;
         }
@@ -227,6 +233,7 @@ impl LogWriter {
         failpoint::pass("wal.write")
             .and_then(|()| self.file.write_at(self.offset, frame))
             .map_err(WalError::io(&self.path, "write"))?;
+        self.index.note(self.offset, self.next, std::iter::once(&frame[BATCH_HEADER_BYTES..]));
         self.offset += frame.len() as u64;
         self.chain = chain;
         self.marked = self.durable;
@@ -313,6 +320,7 @@ impl LogWriter {
         self.capacity = capacity;
         self.chain = header.chain();
         self.header = header;
+        self.index.begin(&self.header);
         self.prepare_spare();
         Ok(end.last)
     }
@@ -357,6 +365,7 @@ impl LogWriter {
             }
             self.storage.remove(&pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
             self.storage.sync_dir(&self.dir).map_err(WalError::io(&self.dir, "sync"))?;
+            self.index.forget_through(pair[0].header.number);
             deleted += 1;
         }
         Ok(deleted)

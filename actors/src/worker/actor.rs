@@ -12,9 +12,9 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::handler::{Handlers, JobError, JobRun, StopReason, StopSender, StopSignal};
 use crate::guard::{ExitGuard, gives_signs_of_life};
-use crate::ids::{Token, WorkerId};
+use crate::ids::{Lsn, Token, WorkerId};
 use crate::jobs::table::Assignment;
-use crate::jobs::{Failure, FailureKind, Payload};
+use crate::jobs::{Bodies, Body, Failure, FailureKind, Payload};
 use crate::messages::{End, Finished, Halt, Outcome, Run};
 
 /// How long a dropped future may take to go away before its worker stops waiting for it.
@@ -29,6 +29,8 @@ pub struct WorkerSettings {
     pub handlers: Handlers,
     /// Where handlers run.
     pub runtime: runtime::Handle,
+    /// Payloads that are not in memory.
+    pub bodies: Arc<dyn Bodies>,
     /// Hears how attempts end.
     pub finished: Recipient<Finished>,
 }
@@ -99,6 +101,13 @@ async fn attempt(
     stop: Arc<StopSender>,
     signal: StopSignal,
 ) -> Outcome {
+    let payload = match assignment.payload {
+        Body::Here(payload) => payload,
+        Body::Stored { .. } => match read(&settings, assignment.number).await {
+            Ok(payload) => payload,
+            Err(problem) => return Outcome::Failed(Failure::new(FailureKind::Error, problem), None),
+        },
+    };
     let Some(handler) = settings.handlers.get(&assignment.kind).cloned() else {
         let message = format!("no handler for kind {:?}", assignment.kind.as_str());
         return Outcome::Failed(Failure::new(FailureKind::Error, message), None);
@@ -109,7 +118,7 @@ async fn attempt(
         id: assignment.job,
         queue: assignment.queue,
         kind: assignment.kind,
-        payload: assignment.payload,
+        payload,
         attempt: assignment.attempt,
         token: assignment.token,
         timeout,
@@ -130,6 +139,17 @@ async fn attempt(
     stop.stop(reason);
     let ended = end_within(&mut task, grace).await;
     outcome_when_stopped(reason, timeout, ended)
+}
+
+/// Reads a payload that is on disk, on a thread that may wait for it.
+async fn read(settings: &WorkerSettings, number: Lsn) -> Result<Payload, String> {
+    let bodies = settings.bodies.clone();
+    let read = settings.runtime.spawn_blocking(move || bodies.read(number)).await;
+    let read = read.map_err(|error| error.to_string())?;
+    read.map_err(|error| {
+        tracing::error!(%error, "a job cannot be run");
+        error.to_string()
+    })
 }
 
 /// Waits for a task that was told to stop; drops it when its grace is over. None if it cannot even be dropped.

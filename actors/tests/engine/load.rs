@@ -6,8 +6,8 @@ use beaver_actors::engine::{Ending, EngineError};
 use beaver_actors::ids::{Attempt, ChildId, KindName, Lsn, QueueName, Timestamp, WorkerId};
 use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{
-    Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, Policy, Start,
-    Status,
+    Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, Policy,
+    Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::worker::handler::Handlers;
@@ -135,7 +135,7 @@ fn positions_pass_two_to_the_32_and_attempts_stop_at_their_end() {
         queue: QueueName::parse("default").unwrap(),
         kind: kind.clone(),
         priority: Default::default(),
-        payload: Payload::empty(),
+        payload: Body::Here(Payload::empty()),
         timeout_ms: u64::MAX,
         max_retry: u32::MAX,
         backoff: Backoff::Server,

@@ -445,7 +445,11 @@ proptest! {
 #[test]
 fn an_event_that_does_not_follow_or_does_not_fit_is_refused() {
     let mut table = JobTable::new(policy(), &handled());
-    let cancel = Event { at: Timestamp(1), change: Change::Cancel { job: JobId::parse("job-1").unwrap() } };
+    let cancel = Event {
+        at: Timestamp(1),
+        number: None,
+        change: Change::Cancel { job: JobId::parse("job-1").unwrap() },
+    };
     let gap = table.apply(Lsn(2), cancel.clone()).unwrap_err().to_string();
     assert!(gap.contains("should follow event 0"), "{gap}");
     let unknown = table.apply(Lsn(1), cancel).unwrap_err().to_string();

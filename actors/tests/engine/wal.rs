@@ -7,7 +7,7 @@ use beaver_actors::ids::{Lsn, Timestamp};
 use beaver_actors::jobs::{Event, Status};
 use beaver_actors::testing::{SimStorage, StepEngine, StepError};
 use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
-use beaver_actors::wal::recovery::{Known, recover};
+use beaver_actors::wal::recovery::{EachEvent, Known, recover};
 use beaver_actors::wal::{Group, WalError, codec};
 
 const WAL: &str = "/data/wal";
@@ -36,7 +36,7 @@ fn events_on(storage: &SimStorage) -> Result<Vec<(Lsn, Event)>, WalError> {
         events.push((lsn, event));
         Ok(())
     };
-    recover(storage, Path::new(WAL), Known::default(), &mut visit, &mut |_, _| {})?;
+    recover(storage, Path::new(WAL), Known::default(), &mut EachEvent(&mut visit), &mut |_, _| {})?;
     Ok(events)
 }
 

@@ -8,7 +8,7 @@ use crate::ids::{JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
 use crate::options::EngineOptions;
 use crate::testing::{SimStorage, StepEngine, StepError};
-use crate::wal::recovery::{Known, recover};
+use crate::wal::recovery::{EachEvent, Known, recover};
 
 /// Small, so that the work fills several.
 const SEGMENT_BYTES: u64 = 2 << 10;
@@ -48,7 +48,7 @@ impl Story {
             self.events.push(event);
             Ok(())
         };
-        recover(&storage.fork(), &options.wal_dir, known, &mut take, &mut |_, _| {})
+        recover(&storage.fork(), &options.wal_dir, known, &mut EachEvent(&mut take), &mut |_, _| {})
             .map(|_| ())
             .map_err(|error| error.to_string())
     }

@@ -1,0 +1,70 @@
+//! Finds payloads that are not in memory: in the newest images, or in the log behind them.
+//!
+//! A job's number says all: the newest image holds everything up to its position, the log what is behind it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::ids::Lsn;
+use crate::jobs::{Bodies, BodyError, Payload};
+use crate::wal::index::LogIndex;
+
+/// Images, as far as payloads are read from them.
+pub trait ImagePayloads: Send + Sync {
+    /// Position up to which they hold everything.
+    fn last(&self) -> Lsn;
+
+    /// The payload of the job with this number; none if they do not have it.
+    ///
+    /// # Errors
+    /// It is not there as it was written.
+    fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError>;
+}
+
+/// Both places, as they are now.
+pub struct StoredBodies {
+    log: Arc<LogIndex>,
+    images: RwLock<Option<Arc<dyn ImagePayloads>>>,
+}
+
+impl StoredBodies {
+    /// Without images: those come with [`StoredBodies::set_images`].
+    #[must_use]
+    pub fn new(log: Arc<LogIndex>) -> StoredBodies {
+        StoredBodies { log, images: RwLock::default() }
+    }
+
+    /// There are newer images. To be called before anything is deleted that they take the place of.
+    pub fn set_images(&self, images: Arc<dyn ImagePayloads>) {
+        *self.images.write().unwrap_or_else(PoisonError::into_inner) = Some(images);
+    }
+
+    /// The log's part.
+    #[must_use]
+    pub fn log(&self) -> &Arc<LogIndex> {
+        &self.log
+    }
+}
+
+impl Bodies for StoredBodies {
+    fn read(&self, number: Lsn) -> Result<Payload, BodyError> {
+        let images = self.images.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let from_images = match images.filter(|images| number <= images.last()) {
+            Some(images) => images.read(number),
+            None => Ok(None),
+        };
+        let damaged = match from_images {
+            Ok(Some(payload)) => return Ok(payload),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        // The log often reaches further back than it must: what is damaged there may be whole here.
+        match (self.log.read(number), damaged) {
+            (Ok(Some(payload)), _) => Ok(payload),
+            (_, Some(error)) | (Err(error), None) => Err(error),
+            (Ok(None), None) => {
+                let problem = "neither the images nor the log hold it".to_owned();
+                Err(BodyError { number, problem })
+            }
+        }
+    }
+}

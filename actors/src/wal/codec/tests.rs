@@ -1,0 +1,161 @@
+//! One event of every type goes through bytes and back.
+
+use super::*;
+use crate::ids::{Attempt, KindName, Priority, QueueName, RemoteName, WorkerId};
+use crate::jobs::{Backoff, Body, FailureKind};
+
+/// One event of every type.
+pub(crate) fn samples() -> Vec<Event> {
+    let job = JobId::parse("order-17").unwrap();
+    let generated = JobId::generate(Timestamp(1_000), 7);
+    let failure = Failure::new(FailureKind::Panic, "no");
+    let result = Some(Payload::parse(r#"{"a":[1,2]}"#).unwrap());
+    let token = Token(3);
+    let new = NewJob {
+        id: generated.clone(),
+        queue: QueueName::parse("default").unwrap(),
+        kind: KindName::parse("mail").unwrap(),
+        payload: Body::Here(Payload::parse(r#"{"to":"é"}"#).unwrap()),
+        priority: Priority::new(9).unwrap(),
+        run_at: Some(Timestamp(5_000)),
+        timeout_ms: 30_000,
+        max_retry: 3,
+        backoff: Backoff::Server,
+        exhausted: Exhausted::Dead,
+        custom: None,
+        backtrace_lines: 0,
+    };
+    let at_once = NewJob { id: job.clone(), run_at: None, ..new.clone() };
+    let unlike = |backoff| NewJob {
+        backoff,
+        exhausted: Exhausted::Drop,
+        custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
+        backtrace_lines: 12,
+        ..new.clone()
+    };
+    let full = failure.clone().of_type("IOError").with_backtrace(["a:1".to_owned(), "b:2".to_owned()]);
+    let queue = QueueName::parse("mail").unwrap();
+    let fixed = unlike(Backoff::Fixed { delay_ms: 5 });
+    let doubling = unlike(Backoff::Exponential { first_ms: 1, max_ms: 9, jitter_percent: 30 });
+    let changes = vec![
+        Change::Enqueue(Box::new(unlike(Backoff::Quartic))),
+        Change::Enqueue(Box::new(fixed)),
+        Change::Enqueue(Box::new(doubling)),
+        Change::Reserve {
+            job: job.clone(),
+            worker: RemoteName::parse("9a8b").unwrap(),
+            attempt: Attempt(4),
+            deadline: Timestamp(9),
+        },
+        Change::Reserve {
+            job: job.clone(),
+            worker: RemoteName::anonymous(),
+            attempt: Attempt(5),
+            deadline: Timestamp(9),
+        },
+        Change::Retry {
+            job: job.clone(),
+            token,
+            failure: full.clone(),
+            retry_at: Timestamp(7),
+            result: result.clone(),
+        },
+        Change::Timeout {
+            job: job.clone(),
+            token,
+            failure: full.clone(),
+            retry_at: Timestamp(7),
+            result: None,
+        },
+        Change::Requeue { job: job.clone(), token, failure: full.clone(), counted: true },
+        Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: false },
+        Change::Dead { job: job.clone(), token, failure: full.clone(), result: result.clone() },
+        Change::Drop { job: job.clone(), token, failure: full, result: result.clone() },
+        Change::Drop { job: job.clone(), token, failure: failure.clone(), result: None },
+        Change::Kill { job: job.clone() },
+        Change::RunNow { job: job.clone() },
+        Change::Discard { job: job.clone() },
+        Change::Move { job: job.clone(), queue: queue.clone() },
+        Change::Pause { queue: queue.clone() },
+        Change::Resume { queue: queue.clone() },
+        Change::RemoveQueue { queue },
+        Change::Enqueue(Box::new(new)),
+        Change::Enqueue(Box::new(at_once)),
+        Change::Dispatch {
+            job: job.clone(),
+            worker: WorkerId(2),
+            attempt: Attempt(1),
+            deadline: Timestamp(9),
+        },
+        Change::Ack { job: job.clone(), token, result: result.clone() },
+        Change::Ack { job: generated, token, result: None },
+        Change::Retry {
+            job: job.clone(),
+            token,
+            failure: failure.clone(),
+            retry_at: Timestamp(7),
+            result: None,
+        },
+        Change::Timeout {
+            job: job.clone(),
+            token,
+            failure: failure.clone(),
+            retry_at: Timestamp(7),
+            result: result.clone(),
+        },
+        Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: true },
+        Change::Dead { job: job.clone(), token, failure, result },
+        Change::Extend { job: job.clone(), token, deadline: Timestamp(99) },
+        Change::Cancel { job },
+        Change::Promote { due: Timestamp(8), number: Lsn(2) },
+        Change::Digest { digest: Some(u64::MAX) },
+        Change::Digest { digest: None },
+        Change::Forget { completed: Lsn(1), dead: Lsn(2), cancelled: Lsn(3) },
+    ];
+    let plain = changes.into_iter().map(|change| {
+        let number = change.job().is_none().then_some(Lsn::ZERO);
+        Event { at: Timestamp(1_234), number, change }
+    });
+    // As an earlier version wrote them, and with the job's number.
+    let tagged = |event: &Event| Event { number: Some(event.number.unwrap_or(Lsn(300))), ..event.clone() };
+    plain.flat_map(|event| [tagged(&event), event]).collect()
+}
+
+#[test]
+fn every_event_reads_back_as_written() {
+    let mut bytes = Vec::new();
+    samples().iter().for_each(|event| encode(event, &mut bytes));
+    let mut rest = bytes.as_slice();
+    for event in samples() {
+        assert_eq!(decode(&mut rest), Ok(event));
+    }
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn an_unknown_type_or_version_is_named() {
+    let mut bytes = Vec::new();
+    encode(&samples()[1], &mut bytes);
+    for (at, expected) in [(0, (100, V2)), (1, (1, 100))] {
+        let mut changed = bytes.clone();
+        changed[at] = 100;
+        let expected = CodecError::Unknown { kind: expected.0, version: expected.1 };
+        assert_eq!(decode(&mut changed.as_slice()), Err(expected));
+    }
+}
+
+#[test]
+fn a_cut_or_prolonged_event_is_refused_at_every_length() {
+    for event in samples() {
+        let mut bytes = Vec::new();
+        encode(&event, &mut bytes);
+        for len in 0..bytes.len() {
+            assert!(decode(&mut &bytes[..len]).is_err());
+        }
+        let len = (bytes.len() - ENVELOPE_BYTES + 1) as u32;
+        bytes[2..6].copy_from_slice(&len.to_le_bytes());
+        bytes.push(0xc0);
+        let error = decode(&mut bytes.as_slice()).unwrap_err().to_string();
+        assert!(error.contains("more bytes follow") || error.contains("checksum"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! Where in the log an event is, for reading a job's payload back.
+//!
+//! A payload that is not in memory is found by the position of its `ENQUEUE` alone: marks lie so close together that
+//! reading on from the one before finds it, and so far apart that they take no memory worth counting (eight bytes in
+//! 16 KiB of log). A job thus needs no pointer of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::codec;
+use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
+use crate::ids::Lsn;
+use crate::jobs::{Body, BodyError, Change, Payload};
+use crate::storage::{Storage, StoredFile};
+
+/// Marks are about this many bytes apart.
+const SPACING: u32 = 16 << 10;
+/// Set in a mark's place when it is that of an event inside of a batch; else it is that of a batch's header.
+const INSIDE: u32 = 1 << 31;
+
+/// The marks of every segment that is there.
+pub struct LogIndex {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    segments: Mutex<Vec<Segment>>,
+    /// What was read last: jobs are mostly wanted in the order in which they came.
+    window: Mutex<Option<Window>>,
+}
+
+struct Segment {
+    number: u64,
+    first: Lsn,
+    salt: u32,
+    marks: Vec<Mark>,
+    /// Where what is known of it ends.
+    end: u32,
+    file: Option<Arc<dyn StoredFile>>,
+}
+
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Position of the event that begins here, counted from the segment's first.
+    after: u32,
+    /// Offset in the file, and [`INSIDE`].
+    place: u32,
+}
+
+impl Mark {
+    fn offset(self) -> u32 {
+        self.place & !INSIDE
+    }
+
+    fn is_inside(self) -> bool {
+        self.place & INSIDE != 0
+    }
+}
+
+/// The bytes from one mark to the next.
+#[derive(Clone)]
+struct Window {
+    segment: u64,
+    from: Mark,
+    first: Lsn,
+    salt: u32,
+    bytes: Arc<[u8]>,
+}
+
+impl LogIndex {
+    /// Of the log in `dir`, without any mark yet.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, dir: PathBuf) -> LogIndex {
+        LogIndex { storage, dir, segments: Mutex::default(), window: Mutex::default() }
+    }
+
+    /// A segment begins, in place of all from its number on.
+    pub(crate) fn begin(&self, header: &SegmentHeader) {
+        let mut segments = self.segments();
+        segments.retain(|segment| segment.number < header.number);
+        segments.push(Segment {
+            number: header.number,
+            first: header.first,
+            salt: header.salt,
+            marks: Vec::new(),
+            end: 0,
+            file: None,
+        });
+    }
+
+    /// A batch was written, or read, at `offset` of the newest segment. `payload` may come in pieces that end where
+    /// events end.
+    pub(crate) fn note<'a>(&self, offset: u64, first: Lsn, payload: impl Iterator<Item = &'a [u8]>) {
+        let mut segments = self.segments();
+        let Some(segment) = segments.last_mut() else { return };
+        // A segment is far smaller: see SEGMENT_BYTES_MAX.
+        let Ok(offset) = u32::try_from(offset) else { return };
+        let after = |lsn: u64| u32::try_from(lsn.wrapping_sub(segment.first.0)).ok();
+        let Some(mut next) = after(first.0) else { return };
+        // A walk from a mark inside of a batch never leaves that batch.
+        let is_due =
+            segment.marks.last().is_none_or(|mark| mark.is_inside() || offset - mark.offset() >= SPACING);
+        if is_due {
+            segment.marks.push(Mark { after: next, place: offset });
+        }
+        let mut last = offset;
+        let mut at = offset + BATCH_HEADER_BYTES as u32;
+        for piece in payload {
+            let mut rest = piece;
+            while let Some(len) = codec::record_len(rest) {
+                if at - last >= SPACING {
+                    segment.marks.push(Mark { after: next, place: at | INSIDE });
+                    last = at;
+                }
+                rest = &rest[len..];
+                at += len as u32;
+                next += 1;
+            }
+        }
+        segment.end = at;
+    }
+
+    /// Segments up to this number are gone.
+    pub(crate) fn forget_through(&self, number: u64) {
+        self.segments().retain(|segment| segment.number > number);
+    }
+
+    /// The payload of the job that the event at `number` created; none if no segment that is there holds it.
+    ///
+    /// # Errors
+    /// It is not there as it was written.
+    pub fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
+        let Some(window) = self.window(number)? else { return Ok(None) };
+        let unreadable = |problem: String| BodyError { number, problem };
+        let file = segment_name(window.segment);
+        let record = window.find(number).ok_or_else(|| {
+            unreadable(format!("{file}: no event {number} behind byte {}", window.from.offset()))
+        })?;
+        let event =
+            codec::decode(&mut &record[..]).map_err(|error| unreadable(format!("{file}: {error}")))?;
+        match event.change {
+            Change::Enqueue(new) => match new.payload {
+                Body::Here(payload) => Ok(Some(payload)),
+                Body::Stored { .. } => Err(unreadable(format!("{file}: event {number} has no payload"))),
+            },
+            change => Err(unreadable(format!("{file}: event {number} is {}, not ENQUEUE", change.name()))),
+        }
+    }
+
+    fn window(&self, number: Lsn) -> Result<Option<Window>, BodyError> {
+        let segments = self.segments();
+        let behind = segments.partition_point(|segment| segment.first <= number);
+        let Some(segment) = behind.checked_sub(1).and_then(|index| segments.get(index)) else {
+            return Ok(None);
+        };
+        let Ok(after) = u32::try_from(number.0 - segment.first.0) else { return Ok(None) };
+        let behind = segment.marks.partition_point(|mark| mark.after <= after);
+        let Some(from) = behind.checked_sub(1).map(|index| segment.marks[index]) else { return Ok(None) };
+        let end = segment.marks.get(behind).map_or(segment.end, |mark| mark.offset());
+        let mut window = Window {
+            segment: segment.number,
+            from,
+            first: segment.first,
+            salt: segment.salt,
+            bytes: Arc::new([]),
+        };
+        let file = segment.file.clone();
+        // Whoever appends must not wait for what follows.
+        drop(segments);
+        let len = (end - from.offset()) as usize;
+        let mut held = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.as_ref().filter(|held| held.is(&window, len)) {
+            return Ok(Some(held.clone()));
+        }
+        let path = self.dir.join(segment_name(window.segment));
+        let unreadable = |error: std::io::Error| BodyError {
+            number,
+            problem: format!("{}: cannot be read: {error}", path.display()),
+        };
+        let file = match file {
+            Some(file) => file,
+            None => self.open(&path, window.segment).map_err(unreadable)?,
+        };
+        let mut bytes = vec![0; len];
+        let read = file.read_at(u64::from(from.offset()), &mut bytes).map_err(unreadable)?;
+        bytes.truncate(read);
+        window.bytes = bytes.into();
+        Ok(Some(held.insert(window).clone()))
+    }
+
+    fn open(&self, path: &Path, number: u64) -> std::io::Result<Arc<dyn StoredFile>> {
+        let file: Arc<dyn StoredFile> = self.storage.open_to_read(path)?.into();
+        if let Some(segment) = self.segments().iter_mut().find(|segment| segment.number == number) {
+            segment.file = Some(file.clone());
+        }
+        Ok(file)
+    }
+
+    fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
+        // Nothing here can be left half done.
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    /// Whether it is what `wanted` says, which has no bytes yet. A segment that was replaced had another salt.
+    fn is(&self, wanted: &Window, len: usize) -> bool {
+        let this = (self.segment, self.salt, self.from.place, self.bytes.len());
+        this == (wanted.segment, wanted.salt, wanted.from.place, len)
+    }
+
+    /// The record of the event at `number`.
+    fn find(&self, number: Lsn) -> Option<&[u8]> {
+        let mut at = Lsn(self.first.0 + u64::from(self.from.after));
+        let mut rest = &self.bytes[..];
+        if !self.from.is_inside() {
+            loop {
+                let (header, _) = BatchHeader::decode(rest, self.salt).ok()?;
+                let (batch, behind) =
+                    rest[BATCH_HEADER_BYTES..].split_at_checked(header.payload_len as usize).unwrap_or((
+                        // Of a large batch, the window has only the beginning.
+                        &rest[BATCH_HEADER_BYTES..],
+                        &[],
+                    ));
+                at = header.first;
+                if number.0 < at.0 + u64::from(header.count) {
+                    rest = batch;
+                    break;
+                }
+                rest = behind;
+            }
+        }
+        for _ in at.0..number.0 {
+            rest = rest.get(codec::record_len(rest)?..)?;
+        }
+        rest.get(..codec::record_len(rest)?)
+    }
+}
