@@ -49,6 +49,9 @@ pub struct EngineOptions {
     /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
     /// by itself, or larger than 512 MiB, is rejected.
     pub request_bytes_max: usize,
+    /// Payloads of jobs that wait are kept in memory up to about so many bytes; the rest of them are read back from disk
+    /// when their job is started. Small ones are always in memory.
+    pub payload_memory_bytes: u64,
     /// Defaults, retries, retention, limits.
     pub policy: Policy,
 }
@@ -73,6 +76,7 @@ impl EngineOptions {
             heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,
             request_bytes_max: 512 << 20,
+            payload_memory_bytes: 64 << 20,
             policy: Policy::default(),
         }
     }

@@ -1,12 +1,13 @@
 //! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests and at boot.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::digest;
-use super::job::{JobState, Status};
+use super::job::Status;
+use super::kept::Job;
 use super::list::Slot;
 use super::ready::place;
-use super::table::{Counts, FINISHED, JobTable, finished_index};
+use super::table::{Counts, FINISHED, JobTable, finished_index, resident_bytes};
 
 impl JobTable {
     /// Every broken invariant in words; empty when the table is sound. Cost: a walk over every job.
@@ -18,6 +19,7 @@ impl JobTable {
         self.check_indexes(&mut broken);
         self.check_order(&mut broken);
         self.check_leases(&mut broken);
+        self.check_classes(&mut broken);
         broken
     }
 
@@ -26,9 +28,9 @@ impl JobTable {
         let mut by_queue = vec![Counts::default(); self.queues.len()];
         let mut digest = 0_u64;
         for job in self.jobs.iter().flatten() {
-            *counts.of_mut(job.state.status()) += 1;
-            *by_queue[job.queue.0 as usize].of_mut(job.state.status()) += 1;
-            digest = digest.wrapping_add(digest::of(job, self.queues.get(job.queue).digest));
+            *counts.of_mut(job.status()) += 1;
+            *by_queue[self.class_of(job).queue.0 as usize].of_mut(job.status()) += 1;
+            digest = digest.wrapping_add(digest::of(job, self.queues.get(self.class_of(job).queue).digest));
         }
         for (_, _, queue) in self.queues.iter().filter(|(_, _, queue)| queue.paused) {
             digest = digest.wrapping_add(digest::of_paused(queue.digest));
@@ -74,12 +76,12 @@ impl JobTable {
         let waiting: Vec<Slot> = self.waiting.iter().map(|&(_, _, slot)| slot).collect();
         let leases: Vec<Slot> = self.leases.iter().map(|&(_, _, slot)| slot).collect();
         let mut seen = vec![false; self.jobs.len()];
-        let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&JobState) -> bool| {
+        let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&Job) -> bool| {
             for slot in slots {
                 match self.jobs.get(slot as usize).and_then(Option::as_ref) {
                     None => broken.push(format!("{what}: slot {slot} has no job")),
-                    Some(job) if !fits(&job.state) => {
-                        broken.push(format!("{what}: job {} is {}", job.id, job.state.status().as_str()));
+                    Some(job) if !fits(job) => {
+                        broken.push(format!("{what}: job {} is {}", job.id, job.status().as_str()));
                     }
                     Some(job) if std::mem::replace(&mut seen[slot as usize], true) => {
                         broken.push(format!("{what}: job {} is in two indexes, or twice in one", job.id));
@@ -88,22 +90,22 @@ impl JobTable {
                 }
             }
         };
-        expect("line", pending, &|state| state.status() == Status::Pending);
-        expect("waiting", waiting, &|state| state.due().is_some());
-        expect("leases", leases, &|state| state.status() == Status::InFlight);
+        expect("line", pending, &|job| job.status() == Status::Pending);
+        expect("waiting", waiting, &|job| job.due().is_some());
+        expect("leases", leases, &|job| job.status() == Status::InFlight);
         for status in FINISHED {
             let list = self.finished[finished_index(status)].iter(&self.links).collect();
-            expect(status.as_str(), list, &|state| state.status() == status);
+            expect(status.as_str(), list, &|job| job.status() == status);
         }
         for (slot, job) in self.each() {
             if !seen[slot as usize] {
-                broken.push(format!("job {} ({}) is in no index", job.id, job.state.status().as_str()));
+                broken.push(format!("job {} ({}) is in no index", job.id, job.status().as_str()));
             }
         }
         let keys_agree = self.waiting.iter().all(|&(due, number, slot)| {
             self.jobs[slot as usize]
                 .as_ref()
-                .is_some_and(|job| job.state.due() == Some(due) && job.number == number)
+                .is_some_and(|job| job.due() == Some(due) && job.number == number)
         });
         if !keys_agree {
             broken.push("waiting: a key differs from its job".to_owned());
@@ -140,21 +142,43 @@ impl JobTable {
             if job.number > self.last || job.order > self.last {
                 broken.push(format!("job {} is from after the last event, {}", job.id, self.last));
             }
-            if let JobState::InFlight(lease) = &job.state {
+            if job.lease().is_some() != (job.status() == Status::InFlight) {
+                broken.push(format!(
+                    "job {} is {}, but has a lease or has none",
+                    job.id,
+                    job.status().as_str()
+                ));
+            }
+            if let Some(lease) = job.lease() {
                 if !tokens.insert(lease.token) {
                     broken.push(format!("token {} is held twice", lease.token));
                 }
                 if lease.token.0 > self.last.0 || lease.token.0 <= job.number.0 {
                     broken.push(format!("job {} is held under the impossible token {}", job.id, lease.token));
                 }
-                if job.attempt.0 == 0 {
+                if job.attempt().0 == 0 {
                     broken.push(format!("job {} is in flight before its first attempt", job.id));
                 }
             }
         }
     }
 
-    fn each(&self) -> impl Iterator<Item = (Slot, &super::job::Job)> {
+    fn check_classes(&self, broken: &mut Vec<String>) {
+        let mut counted = HashMap::new();
+        self.each().for_each(|(_, job)| *counted.entry(job.class.0).or_insert(0) += 1);
+        for (class, jobs) in self.classes.jobs() {
+            let found = counted.get(&class.0).copied().unwrap_or(0);
+            if jobs != found {
+                broken.push(format!("class {} says that {jobs} jobs have it, but {found} do", class.0));
+            }
+        }
+        let resident: u64 = self.each().map(|(_, job)| resident_bytes(&job.body)).sum();
+        if resident != self.resident {
+            broken.push(format!("{resident} bytes of payload are in memory, not {}", self.resident));
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Slot, &Job)> {
         self.jobs.iter().enumerate().filter_map(|(slot, job)| Some((slot as Slot, job.as_ref()?)))
     }
 }

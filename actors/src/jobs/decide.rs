@@ -1,9 +1,11 @@
 //! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
 
+use super::classes::Class;
 use super::command::{Command, JobSpec, Rejection, Start};
 use super::event::{Change, Event, NewJob};
 use super::failure::{Failure, FailureKind};
-use super::job::{Exhausted, Job, JobState, Status};
+use super::job::{Exhausted, Status};
+use super::kept::Job;
 use super::payload::{Body, Payload};
 use super::policy::{Retention, millis};
 use super::queues::QUEUES_MAX;
@@ -45,8 +47,9 @@ impl JobTable {
             }
             Command::Requeue { job, token, failure, counts } => {
                 let held = self.held_under(&job, token)?;
-                Some(match (counts && out_of_attempts(held)) || cannot_count_on(held) {
-                    true => end_of(held, job, token, failure, None),
+                let class = self.class_of(held);
+                Some(match (counts && out_of_attempts(held, class)) || cannot_count_on(held) {
+                    true => end_of(class, job, token, failure, None),
                     false => Change::Requeue { job, token, failure, counted: counts },
                 })
             }
@@ -56,7 +59,7 @@ impl JobTable {
                 Some(Change::Extend { job, token, deadline })
             }
             Command::Cancel { job } => {
-                let status = self.find(&job)?.state.status();
+                let status = self.find(&job)?.status();
                 if status.is_finished() {
                     return Err(Rejection::Finished { job, status: status.as_str() });
                 }
@@ -78,7 +81,7 @@ impl JobTable {
             Command::Move { job, queue } => {
                 self.admit_queue(&queue)?;
                 let found = self.expect_status(&job, Status::can_be_moved, "go to another queue")?;
-                let is_there = *self.queues.name(found.queue) == queue;
+                let is_there = *self.queues.name(self.class_of(found).queue) == queue;
                 (!is_there).then_some(Change::Move { job, queue })
             }
             Command::Pause { queue } => self.is_paused(&queue, false).then_some(Change::Pause { queue }),
@@ -139,7 +142,7 @@ impl JobTable {
             Some(id) => id,
             None => self.generate_id(now, dice),
         };
-        let existing = self.slot_of(&id).map(|slot| self.job(slot).state.status());
+        let existing = self.slot_of(&id).map(|slot| self.job(slot).status());
         let stays = |status: Status| match status {
             Status::Completed => !spec.replaces_completed,
             status => !status.is_finished(),
@@ -180,11 +183,11 @@ impl JobTable {
 
     fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Change> {
         let job = self.job(self.ready.first(&self.handled)?);
-        let lease_ms = job.timeout_ms.saturating_add(millis(self.policy.lease_margin));
+        let lease_ms = self.class_of(job).timeout_ms.saturating_add(millis(self.policy.lease_margin));
         Some(Change::Dispatch {
             job: job.id.clone(),
             worker,
-            attempt: Attempt(job.attempt.0.saturating_add(1)),
+            attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(lease_ms),
         })
     }
@@ -195,8 +198,8 @@ impl JobTable {
         Some(Change::Reserve {
             job: job.id.clone(),
             worker,
-            attempt: Attempt(job.attempt.0.saturating_add(1)),
-            deadline: now.plus_ms(job.timeout_ms),
+            attempt: Attempt(job.attempt().0.saturating_add(1)),
+            deadline: now.plus_ms(self.class_of(job).timeout_ms),
         })
     }
 
@@ -210,11 +213,12 @@ impl JobTable {
         dice: &mut fastrand::Rng,
     ) -> Result<Change, Rejection> {
         let held = self.held_under(&job, token)?;
-        if out_of_attempts(held) {
-            return Ok(end_of(held, job, token, failure, result));
+        let class = self.class_of(held);
+        if out_of_attempts(held, class) {
+            return Ok(end_of(class, job, token, failure, result));
         }
         let failed = held.failed().saturating_add(1);
-        let delay_ms = self.policy.retry_delay_ms(held.backoff(), failed, dice).max(1);
+        let delay_ms = self.policy.retry_delay_ms(class.backoff, failed, dice).max(1);
         let retry_at = now.plus_ms(delay_ms);
         Ok(match failure.kind {
             FailureKind::Timeout => Change::Timeout { job, token, failure, retry_at, result },
@@ -304,7 +308,7 @@ impl JobTable {
         action: &'static str,
     ) -> Result<&Job, Rejection> {
         let found = self.find(job)?;
-        let status = found.state.status();
+        let status = found.status();
         match fits(status) {
             true => Ok(found),
             false => Err(Rejection::WrongState { job: job.clone(), status: status.as_str(), action }),
@@ -323,8 +327,8 @@ impl JobTable {
     /// [`Rejection::NotFound`], [`Rejection::Finished`], [`Rejection::NotHeld`].
     pub fn held_by(&self, id: &JobId, worker: &RemoteName, token: Option<Token>) -> Result<Token, Rejection> {
         let job = self.find(id)?;
-        match &job.state {
-            JobState::InFlight(lease) => {
+        match (job.lease(), job.status()) {
+            (Some(lease), _) => {
                 let is_theirs = matches!(&lease.holder, Holder::Remote(name) if name == worker);
                 let is_meant = token.is_none_or(|token| token == lease.token);
                 match (is_theirs && is_meant) || bugs::has(Bug::NoTokenCheck) {
@@ -332,8 +336,8 @@ impl JobTable {
                     false => Err(Rejection::NotHeld { job: id.clone(), worker: worker.clone() }),
                 }
             }
-            state if state.status().is_finished() => {
-                Err(Rejection::Finished { job: id.clone(), status: state.status().as_str() })
+            (None, status) if status.is_finished() => {
+                Err(Rejection::Finished { job: id.clone(), status: status.as_str() })
             }
             _ => Err(Rejection::NotHeld { job: id.clone(), worker: worker.clone() }),
         }
@@ -341,10 +345,10 @@ impl JobTable {
 
     fn held_under(&self, id: &JobId, token: Token) -> Result<&Job, Rejection> {
         let job = self.find(id)?;
-        match (&job.state, job.lease_under(token)) {
+        match (job.status(), job.lease_under(token)) {
             (_, Some(_)) => Ok(job),
-            (state, None) if state.status().is_finished() => {
-                Err(Rejection::Finished { job: id.clone(), status: state.status().as_str() })
+            (status, None) if status.is_finished() => {
+                Err(Rejection::Finished { job: id.clone(), status: status.as_str() })
             }
             (_, None) => Err(Rejection::StaleToken { job: id.clone(), token }),
         }
@@ -352,13 +356,13 @@ impl JobTable {
 }
 
 /// Whether one more failed attempt is the last.
-fn out_of_attempts(job: &Job) -> bool {
-    job.failed() >= job.max_retry || cannot_count_on(job)
+fn out_of_attempts(job: &Job, class: &Class) -> bool {
+    job.failed() >= class.max_retry || cannot_count_on(job)
 }
 
 /// How a job ends whose last attempt failed.
-fn end_of(held: &Job, job: JobId, token: Token, failure: Failure, result: Option<Payload>) -> Change {
-    match held.exhausted {
+fn end_of(class: &Class, job: JobId, token: Token, failure: Failure, result: Option<Payload>) -> Change {
+    match class.exhausted {
         Exhausted::Dead => Change::Dead { job, token, failure, result },
         Exhausted::Drop => Change::Drop { job, token, failure, result },
     }
@@ -366,5 +370,5 @@ fn end_of(held: &Job, job: JobId, token: Token, failure: Failure, result: Option
 
 /// Attempts never decrease and never stand still; at the end of what the number can hold, there is no next one.
 fn cannot_count_on(job: &Job) -> bool {
-    job.attempt.0 == u32::MAX
+    job.attempt().0 == u32::MAX
 }

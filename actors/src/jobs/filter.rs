@@ -82,7 +82,7 @@ impl JobTable {
             }
             (Status::Scheduled | Status::Retrying, _) => {
                 let waiting = self.waiting.iter().map(|&(_, _, slot)| slot);
-                let of_status = waiting.filter(|slot| self.job(*slot).state.status() == status);
+                let of_status = waiting.filter(|slot| self.job(*slot).status() == status);
                 slots.extend(of_status.take(max));
             }
             (Status::InFlight, _) => slots.extend(self.leases.iter().map(|&(_, _, slot)| slot).take(max)),
@@ -110,9 +110,11 @@ impl JobTable {
         let piece = members.left.split_off(at);
         let passes = |(slot, number): (Slot, Lsn)| {
             let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.number == number)?;
-            let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(job.kind.0) == kind);
-            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(job.queue) == queue);
-            if !statuses.contains(&job.state.status()) || !of_kind || !in_queue {
+            let of_kind =
+                filter.kind.as_ref().is_none_or(|kind| self.kinds.name(self.class_of(job).kind.0) == kind);
+            let in_queue =
+                filter.queue.as_ref().is_none_or(|queue| self.queues.name(self.class_of(job).queue) == queue);
+            if !statuses.contains(&job.status()) || !of_kind || !in_queue {
                 return None;
             }
             let mut view = self.view_of(job);

@@ -4,6 +4,9 @@
 //! have to look at the jobs themselves, each of which would be a miss of the processor's cache (recovery of a
 //! million jobs spends a third less time for it). The hash is keyed at random, against producers that choose
 //! ids to collide; nothing iterates over the index in its own order, so this never shows.
+//!
+//! The index is cut into [`SHARDS`] tables by other bits of the hash: each grows by itself, so that no job waits while
+//! an index of millions is moved to a larger place, and only one small table exists twice meanwhile.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -12,9 +15,13 @@ use hashbrown::HashTable;
 use super::list::Slot;
 use crate::ids::JobId;
 
-#[derive(Debug, Default)]
+/// Tables; at fifty million jobs, one has 50,000 entries and takes about a millisecond to grow.
+const SHARDS: usize = 1024;
+
+#[derive(Debug)]
 pub(crate) struct IdIndex {
-    entries: HashTable<Entry>,
+    shards: Box<[HashTable<Entry>]>,
+    len: usize,
     hasher: RandomState,
 }
 
@@ -24,36 +31,53 @@ struct Entry {
     slot: Slot,
 }
 
+/// Half of an id's hash, and the shard that the other half chooses.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    shard: usize,
+}
+
+impl Default for IdIndex {
+    fn default() -> IdIndex {
+        let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
+        IdIndex { shards, len: 0, hasher: RandomState::new() }
+    }
+}
+
 impl IdIndex {
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// The slot with this id; `is` tells whether a slot really has it.
     pub fn find(&self, id: &JobId, is: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let hash = self.hash(id);
-        let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is(entry.slot));
+        let Place { hash, shard } = self.place(id);
+        let found = self.shards[shard].find(spread(hash), |entry| entry.hash == hash && is(entry.slot));
         found.map(|entry| entry.slot)
     }
 
     /// Adds an id that is not there.
     pub fn insert(&mut self, id: &JobId, slot: Slot) {
-        let hash = self.hash(id);
-        self.entries.insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+        let Place { hash, shard } = self.place(id);
+        self.len += 1;
+        self.shards[shard].insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
     }
 
     /// Removes an id that is there.
     pub fn remove(&mut self, id: &JobId, slot: Slot) {
-        let hash = self.hash(id);
-        let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.slot == slot) else {
+        let Place { hash, shard } = self.place(id);
+        let Ok(entry) = self.shards[shard].find_entry(spread(hash), |entry| entry.slot == slot) else {
             panic!("job {id} is not in the index of ids");
         };
         entry.remove();
+        self.len -= 1;
     }
 
-    /// Half of the hash: more than four billion ids never fit in memory, so the other half would find nothing more.
-    fn hash(&self, id: &JobId) -> u32 {
-        (self.hasher.hash_one(id) >> 32) as u32
+    /// Half of the hash is kept: more than four billion ids never fit in memory, so the other would find nothing more.
+    fn place(&self, id: &JobId) -> Place {
+        let hash = self.hasher.hash_one(id);
+        Place { hash: (hash >> 32) as u32, shard: hash as usize % SHARDS }
     }
 }
 

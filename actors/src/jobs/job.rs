@@ -2,12 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Change;
-use super::failure::{FAILURES_KEPT, FailedAttempt, Failure};
-use super::names::{KindKey, QueueKey};
+use super::failure::FailedAttempt;
 use super::payload::{Bodies, Body, BodyError, Payload};
 use super::policy::Backoff;
-use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token};
 
 /// Where a job is in its life. Data that means nothing in a state is not there.
@@ -56,7 +53,7 @@ pub struct Lease {
 }
 
 /// What becomes of a job whose last attempt failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exhausted {
     /// It is dead, until its retention is over.
@@ -182,53 +179,6 @@ impl JobState {
     }
 }
 
-/// A job as the table holds it. What most jobs do not have is behind one pointer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Job {
-    pub id: JobId,
-    /// Position of the event that created it: its number, never used twice.
-    pub number: Lsn,
-    /// Its place in line: the position at which it last joined the pending jobs.
-    pub order: Lsn,
-    pub queue: QueueKey,
-    pub kind: KindKey,
-    pub priority: Priority,
-    pub exhausted: Exhausted,
-    pub backoff: BackoffKey,
-    pub payload: Body,
-    pub timeout_ms: u64,
-    pub max_retry: u32,
-    pub attempt: Attempt,
-    pub created_at: Timestamp,
-    pub state: JobState,
-    pub rare: Option<Box<Rare>>,
-}
-
-/// Which back-off a job has, in one byte: those with numbers of their own keep them in [`Rare`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BackoffKey {
-    Server,
-    Quartic,
-    Own,
-}
-
-/// What most jobs do not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rare {
-    /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`].
-    pub failures: Vec<FailedAttempt>,
-    /// How many attempts failed that count against `max_retry`.
-    pub failed: u32,
-    /// What the last attempt that had something to say left behind.
-    pub result: Option<Payload>,
-    /// For [`BackoffKey::Own`].
-    pub backoff: Backoff,
-    /// What travels with the job unread.
-    pub custom: Option<Payload>,
-    /// How much of a backtrace its producer would like to see.
-    pub backtrace_lines: u32,
-}
-
 /// An event does not fit the job it names: the log and the state disagree, which only damage or a bug can cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {lsn} ({change}) does not fit: {problem}")]
@@ -239,176 +189,6 @@ pub struct Misfit {
     pub change: &'static str,
     /// What is in the way.
     pub problem: String,
-}
-
-impl Job {
-    /// Moves the job to the state that `change`, logged at `lsn` and `at`, puts it in.
-    ///
-    /// Only changes that name this job, and `Promote` when it covers it. The caller keeps the indexes.
-    pub fn change(&mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<(), Misfit> {
-        let name = change.name();
-        let misfit = |job: &Job| Misfit {
-            lsn,
-            change: name,
-            problem: format!(
-                "job {} is {} under another lease or in another state",
-                job.id,
-                job.state.status().as_str()
-            ),
-        };
-        match change {
-            Change::Dispatch { worker, attempt, deadline, .. } => {
-                self.lease(lsn, at, Holder::Local(worker), attempt, deadline).ok_or_else(|| misfit(self))?;
-            }
-            Change::Reserve { worker, attempt, deadline, .. } => {
-                self.lease(lsn, at, Holder::Remote(worker), attempt, deadline).ok_or_else(|| misfit(self))?;
-            }
-            Change::Ack { token, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.keep_result(result);
-                self.state = JobState::Completed(Finish { at, lsn });
-            }
-            Change::Retry { token, failure, retry_at, result, .. }
-            | Change::Timeout { token, failure, retry_at, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, Some(retry_at), true);
-                self.keep_result(result);
-                self.state = JobState::Retrying { retry_at };
-            }
-            Change::Requeue { token, failure, counted, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, counted);
-                // Its place in line stays: it was there before those that came while it ran.
-                self.state = JobState::Pending { since: at };
-            }
-            Change::Dead { token, failure, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, true);
-                self.keep_result(result);
-                self.state = JobState::Dead(Finish { at, lsn });
-            }
-            Change::Drop { token, failure, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, true);
-                self.keep_result(result);
-                self.state = JobState::Cancelled(Finish { at, lsn });
-            }
-            Change::Extend { token, deadline, .. } => {
-                let lease = self.lease_under(token).ok_or_else(|| misfit(self))?;
-                self.state = JobState::InFlight(Box::new(Lease { deadline, ..lease.clone() }));
-            }
-            Change::Cancel { .. } => {
-                if self.state.status().is_finished() {
-                    return Err(misfit(self));
-                }
-                self.state = JobState::Cancelled(Finish { at, lsn });
-            }
-            Change::Kill { .. } => {
-                if !self.state.status().can_be_killed() {
-                    return Err(misfit(self));
-                }
-                self.state = JobState::Dead(Finish { at, lsn });
-            }
-            Change::RunNow { .. } => {
-                if !self.state.status().can_run_now() {
-                    return Err(misfit(self));
-                }
-                self.order = lsn;
-                self.state = JobState::Pending { since: at };
-            }
-            Change::Move { .. } => {
-                // The caller has changed the queue: here it is a name, there it is a number.
-                if !self.state.status().can_be_moved() {
-                    return Err(misfit(self));
-                }
-                if let JobState::Pending { since } = &mut self.state {
-                    (self.order, *since) = (lsn, at);
-                }
-            }
-            Change::Promote { .. } => {
-                self.state.due().ok_or_else(|| misfit(self))?;
-                self.order = lsn;
-                self.state = JobState::Pending { since: at };
-            }
-            Change::Enqueue(_)
-            | Change::Discard { .. }
-            | Change::Forget { .. }
-            | Change::Pause { .. }
-            | Change::Resume { .. }
-            | Change::RemoveQueue { .. }
-            | Change::Digest { .. } => return Err(misfit(self)),
-        }
-        Ok(())
-    }
-
-    fn lease(
-        &mut self,
-        lsn: Lsn,
-        at: Timestamp,
-        holder: Holder,
-        attempt: Attempt,
-        deadline: Timestamp,
-    ) -> Option<()> {
-        let JobState::Pending { since: pending_since } = self.state else { return None };
-        if attempt <= self.attempt {
-            return None;
-        }
-        self.attempt = attempt;
-        let token = Token(lsn.0);
-        self.state =
-            JobState::InFlight(Box::new(Lease { holder, token, since: at, deadline, pending_since }));
-        Some(())
-    }
-
-    /// The lease, if `token` names the one that the job is held under.
-    pub fn lease_under(&self, token: Token) -> Option<&Lease> {
-        match &self.state {
-            JobState::InFlight(lease) if lease.token == token || bugs::has(Bug::NoTokenCheck) => Some(lease),
-            _ => None,
-        }
-    }
-
-    fn leave_lease(&self, token: Token) -> Option<()> {
-        self.lease_under(token).map(|_| ())
-    }
-
-    fn keep_result(&mut self, result: Option<Payload>) {
-        if result.is_some() {
-            self.rare.get_or_insert_default().result = result;
-        }
-    }
-
-    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
-        let rare = self.rare.get_or_insert_default();
-        rare.failed = rare.failed.saturating_add(u32::from(counted));
-        if rare.failures.len() == FAILURES_KEPT {
-            rare.failures.remove(0);
-        }
-        rare.failures.push(FailedAttempt { attempt: self.attempt, at, next_at, failure });
-    }
-
-    /// When it last joined the pending jobs, while it is one of them or runs.
-    pub fn pending_since(&self) -> Option<Timestamp> {
-        match &self.state {
-            JobState::Pending { since } => Some(*since),
-            JobState::InFlight(lease) => Some(lease.pending_since),
-            _ => None,
-        }
-    }
-
-    /// How many attempts failed that count against `max_retry`.
-    pub fn failed(&self) -> u32 {
-        self.rare.as_ref().map_or(0, |rare| rare.failed)
-    }
-
-    /// The pauses between its attempts.
-    pub fn backoff(&self) -> Backoff {
-        match self.backoff {
-            BackoffKey::Server => Backoff::Server,
-            BackoffKey::Quartic => Backoff::Quartic,
-            BackoffKey::Own => self.rare.as_ref().map_or(Backoff::Server, |rare| rare.backoff),
-        }
-    }
 }
 
 /// A job as people and programs see it; inside of the engine with a [`Body`] that may still be on disk.

@@ -39,7 +39,7 @@ pub struct Retention {
 }
 
 /// The pauses between a job's attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Backoff {
     /// As the server is set: [`Policy::retry_backoff`], doubling up to [`Policy::retry_backoff_max`].

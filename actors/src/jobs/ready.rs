@@ -6,21 +6,24 @@
 //! workers. Lanes of a paused queue are not among those of their kinds.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use super::job::Job;
+use super::heads::{Heads, NOWHERE, Side};
+use super::kept::Job;
 use super::list::{Links, List, Slot};
 use super::names::{KindKey, QueueKey};
 use crate::ids::{Lsn, Priority};
 
 type LaneKey = (QueueKey, KindKey, Priority);
-type LaneNumber = u32;
+
+/// Number of a lane in one table.
+pub(crate) type LaneNumber = u32;
 
 /// A job's place in line. Those that were promoted together stand in the order in which they were accepted.
 type Place = (Lsn, Lsn);
 
 /// Where a lane stands among the others of its kind: by priority, then by its head's place in line.
-type Rank = (Reverse<Priority>, Place, LaneNumber);
+type Rank = (Reverse<Priority>, Place);
 
 /// The place in line of a pending job.
 pub(crate) fn place(job: &Job) -> Place {
@@ -34,77 +37,121 @@ pub(crate) struct Ready {
     kinds: Vec<Line>,
     queues: Vec<Line>,
     paused: Vec<bool>,
-    /// Most jobs go to the lane of the one before.
-    last: LaneNumber,
 }
 
+/// The pending jobs of one queue, kind and priority.
 #[derive(Debug)]
-struct Lane {
+pub(crate) struct Lane {
     key: LaneKey,
     list: List,
-    /// The rank under which the lane is in the `heads` of its kind and of its queue; none while it is empty.
-    rank: Option<Rank>,
+    /// None while it is empty.
+    pub(super) rank: Option<Rank>,
+    /// Its place among the heads of its kind and of its queue.
+    pub(super) at: [u32; 2],
 }
 
 /// The lanes of one kind, or of one queue.
 #[derive(Debug, Default)]
 struct Line {
-    heads: BTreeSet<Rank>,
+    heads: Heads,
     len: u64,
 }
 
 impl Ready {
-    /// Adds a job at its place in line: at the end, unless it was there before others came (a requeued job).
-    pub fn insert<'a>(&mut self, links: &mut [Links], job: impl Fn(Slot) -> &'a Job, slot: Slot) {
-        let this = job(slot);
-        let number = self.lane_of(this);
-        let lane = &mut self.lanes[number as usize];
-        let at_the_end = lane.list.tail().is_none_or(|tail| place(job(tail)) <= place(this));
-        if at_the_end {
-            lane.list.push_back(links, slot);
-        } else {
-            // Requeued jobs are old, so their place is near the head.
-            let before = lane.list.iter(links).take_while(|&other| place(job(other)) <= place(this)).last();
-            lane.list.insert_after(links, before, slot);
+    /// Adds a job to a lane at its place in line: at the end, unless it was there before others came (a requeued job).
+    pub fn insert<'a>(
+        &mut self,
+        links: &mut [Links],
+        job: impl Fn(Slot) -> &'a Job,
+        number: LaneNumber,
+        slot: Slot,
+    ) {
+        if self.append(links, &job, number, slot) {
+            return;
         }
-        self.kinds[this.kind.0 as usize].len += 1;
-        self.queues[this.queue.0 as usize].len += 1;
+        let this = place(job(slot));
+        let lane = &mut self.lanes[number as usize];
+        // Requeued jobs are old, so their place is near the head.
+        let before = lane.list.iter(links).take_while(|&other| place(job(other)) <= this).last();
+        lane.list.insert_after(links, before, slot);
+        let (queue, kind, _) = lane.key;
+        self.kinds[kind.0 as usize].len += 1;
+        self.queues[queue.0 as usize].len += 1;
         self.rank_again(number, job);
     }
 
-    /// Takes a job out, wherever in line it is.
-    pub fn remove<'a>(&mut self, links: &mut [Links], job: impl Fn(Slot) -> &'a Job, slot: Slot) {
-        let this = job(slot);
-        let number = self.lane_of(this);
-        self.lanes[number as usize].list.remove(links, slot);
-        self.kinds[this.kind.0 as usize].len -= 1;
-        self.queues[this.queue.0 as usize].len -= 1;
+    /// Adds a job to the end of a lane, unless its place is before the end: then false.
+    pub fn append<'a>(
+        &mut self,
+        links: &mut [Links],
+        job: impl Fn(Slot) -> &'a Job,
+        number: LaneNumber,
+        slot: Slot,
+    ) -> bool {
+        let lane = &mut self.lanes[number as usize];
+        if lane.list.tail().is_some_and(|tail| place(job(tail)) > place(job(slot))) {
+            return false;
+        }
+        lane.list.push_back(links, slot);
+        let (queue, kind, _) = lane.key;
+        self.kinds[kind.0 as usize].len += 1;
+        self.queues[queue.0 as usize].len += 1;
+        self.rank_again(number, job);
+        true
+    }
+
+    /// Empties every lane; the links are those of nobody then.
+    pub fn clear(&mut self) {
+        for lane in &mut self.lanes {
+            (lane.list, lane.rank, lane.at) = (List::EMPTY, None, [NOWHERE; 2]);
+        }
+        for line in self.kinds.iter_mut().chain(&mut self.queues) {
+            *line = Line::default();
+        }
+    }
+
+    /// Takes a job out of its lane, wherever in line it is.
+    pub fn remove<'a>(
+        &mut self,
+        links: &mut [Links],
+        job: impl Fn(Slot) -> &'a Job,
+        number: LaneNumber,
+        slot: Slot,
+    ) {
+        let lane = &mut self.lanes[number as usize];
+        lane.list.remove(links, slot);
+        let (queue, kind, _) = lane.key;
+        self.kinds[kind.0 as usize].len -= 1;
+        self.queues[queue.0 as usize].len -= 1;
         self.rank_again(number, job);
     }
 
     /// The job that is first in line among those of `kinds`.
     pub fn first(&self, kinds: &[KindKey]) -> Option<Slot> {
-        let best = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first()).min()?;
-        self.lanes[best.2 as usize].list.head()
+        let firsts = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first());
+        let best = firsts.min_by_key(|lane| self.lanes[*lane as usize].rank)?;
+        self.lanes[best as usize].list.head()
     }
 
     /// The job that is first in line in a queue, unless that is paused.
     pub fn first_in(&self, queue: QueueKey) -> Option<Slot> {
         let number = queue.0 as usize;
         let best = self.queues.get(number).filter(|_| !self.paused[number])?.heads.first()?;
-        self.lanes[best.2 as usize].list.head()
+        self.lanes[best as usize].list.head()
     }
 
-    /// The heads of a queue's lanes, paused or not.
+    /// The heads of a queue's lanes, paused or not, in no particular order.
     pub fn heads_in(&self, queue: QueueKey) -> impl Iterator<Item = Slot> {
-        let heads = self.queues.get(queue.0 as usize).into_iter().flat_map(|line| &line.heads);
-        heads.filter_map(|rank| self.lanes[rank.2 as usize].list.head())
+        let lanes = self.queues.get(queue.0 as usize).map_or(&[][..], |line| line.heads.all());
+        lanes.iter().filter_map(|lane| self.lanes[*lane as usize].list.head())
     }
 
     /// The pending jobs of a queue, lane by lane.
     pub fn iter_in<'a>(&'a self, links: &'a [Links], queue: QueueKey) -> impl Iterator<Item = Slot> + 'a {
-        let heads = self.queues.get(queue.0 as usize).into_iter().flat_map(|line| &line.heads);
-        heads.flat_map(move |rank| self.lanes[rank.2 as usize].list.iter(links))
+        let mut lanes =
+            self.queues.get(queue.0 as usize).map_or(Vec::new(), |line| line.heads.all().to_vec());
+        lanes.sort_unstable_by_key(|lane| self.lanes[*lane as usize].rank);
+        lanes.into_iter().flat_map(move |lane| self.lanes[lane as usize].list.iter(links))
     }
 
     /// Takes a queue's jobs out of reach, or back.
@@ -114,12 +161,12 @@ impl Ready {
         if std::mem::replace(&mut self.paused[number], paused) == paused {
             return;
         }
-        for rank in &self.queues[number].heads {
-            let kind = &mut self.kinds[self.lanes[rank.2 as usize].key.1.0 as usize];
+        for &lane in self.queues[number].heads.all() {
+            let kind = &mut self.kinds[self.lanes[lane as usize].key.1.0 as usize];
             match paused {
-                true => kind.heads.remove(rank),
-                false => kind.heads.insert(*rank),
-            };
+                true => kind.heads.remove(&mut self.lanes, Side::Kind, lane),
+                false => kind.heads.settle(&mut self.lanes, Side::Kind, lane),
+            }
         }
     }
 
@@ -140,35 +187,38 @@ impl Ready {
     pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a Job) -> bool {
         let lanes_agree = self.lanes.iter().enumerate().all(|(number, lane)| {
             let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-            let rank =
-                lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head)), number as LaneNumber));
+            let is_at = |line: &Line, side: Side| {
+                line.heads.all().get(lane.at[side as usize] as usize) == Some(&(number as LaneNumber))
+            };
+            let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
+            let is_in = rank.is_some();
             lane.rank == rank
-                && rank.is_none_or(|rank| {
-                    self.queues[queue].heads.contains(&rank)
-                        && self.kinds[kind].heads.contains(&rank) != self.paused[queue]
-                })
+                && is_at(&self.queues[queue], Side::Queue) == is_in
+                && is_at(&self.kinds[kind], Side::Kind) == (is_in && !self.paused[queue])
         });
-        let heads = |lines: &[Line]| lines.iter().map(|line| line.heads.len()).sum::<usize>();
+        let is_heap = |line: &Line| {
+            let ranks: Vec<_> = line.heads.all().iter().map(|lane| self.lanes[*lane as usize].rank).collect();
+            (1..ranks.len()).all(|at| ranks[(at - 1) / 2] <= ranks[at])
+        };
+        let heads = |lines: &[Line]| lines.iter().map(|line| line.heads.all().len()).sum::<usize>();
         let ranked = |lane: &&Lane| lane.rank.is_some();
         let reachable = |lane: &&Lane| lane.rank.is_some() && !self.paused[lane.key.0.0 as usize];
         lanes_agree
+            && self.kinds.iter().chain(&self.queues).all(is_heap)
             && heads(&self.queues) == self.lanes.iter().filter(ranked).count()
             && heads(&self.kinds) == self.lanes.iter().filter(reachable).count()
     }
 
-    fn lane_of(&mut self, job: &Job) -> LaneNumber {
-        let key = (job.queue, job.kind, job.priority);
-        if self.lanes.get(self.last as usize).is_some_and(|lane| lane.key == key) {
-            return self.last;
-        }
+    /// The lane of a queue, kind and priority.
+    pub fn lane_of(&mut self, queue: QueueKey, kind: KindKey, priority: Priority) -> LaneNumber {
+        let key = (queue, kind, priority);
         if let Some(number) = self.numbers.get(&key) {
-            self.last = *number;
             return *number;
         }
         let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");
-        self.lanes.push(Lane { key, list: List::EMPTY, rank: None });
+        self.lanes.push(Lane { key, list: List::EMPTY, rank: None, at: [NOWHERE; 2] });
         self.numbers.insert(key, number);
-        self.make_room(job.queue, Some(job.kind));
+        self.make_room(queue, Some(kind));
         number
     }
 
@@ -183,20 +233,15 @@ impl Ready {
 
     fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a Job) {
         let lane = &mut self.lanes[number as usize];
-        let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head)), number));
+        let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
         if rank == lane.rank {
             return;
         }
+        lane.rank = rank;
         let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-        let old = std::mem::replace(&mut lane.rank, rank);
-        let of_kind = (!self.paused[queue]).then(|| &mut self.kinds[kind].heads);
-        for heads in of_kind.into_iter().chain([&mut self.queues[queue].heads]) {
-            if let Some(old) = &old {
-                heads.remove(old);
-            }
-            if let Some(new) = rank {
-                heads.insert(new);
-            }
+        self.queues[queue].heads.settle(&mut self.lanes, Side::Queue, number);
+        if !self.paused[queue] {
+            self.kinds[kind].heads.settle(&mut self.lanes, Side::Kind, number);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A job as it is written to an image: by names instead of by numbers, independent of any table.
 
+use super::classes::{Class, ClassKey};
 use super::event::Change;
 use super::failure::FailedAttempt;
-use super::job::{BackoffKey, Exhausted, Job, JobState, Misfit, Rare};
+use super::job::{Exhausted, JobState, Misfit};
+use super::kept::{Job, Parts};
 use super::names::{KindKey, QueueKey};
 use super::payload::{Body, Payload};
 use super::policy::Backoff;
@@ -52,66 +54,60 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
-    pub(super) fn of(job: &Job, queue: &QueueName, kind: &KindName) -> JobRecord {
-        let rare = job.rare.as_deref();
+    pub(super) fn of(job: &Job, class: &Class, queue: &QueueName, kind: &KindName) -> JobRecord {
+        let rare = job.rare();
         JobRecord {
             id: job.id.clone(),
             number: job.number,
             order: job.order,
             queue: queue.clone(),
             kind: kind.clone(),
-            priority: job.priority,
-            payload: job.payload.clone(),
-            timeout_ms: job.timeout_ms,
-            max_retry: job.max_retry,
-            backoff: job.backoff(),
-            exhausted: job.exhausted,
-            attempt: job.attempt,
+            priority: class.priority,
+            payload: job.body.clone(),
+            timeout_ms: class.timeout_ms,
+            max_retry: class.max_retry,
+            backoff: class.backoff,
+            exhausted: class.exhausted,
+            attempt: job.attempt(),
             created_at: job.created_at,
-            state: job.state.clone(),
+            state: job.state(),
             failures: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
             failed: job.failed(),
             result: rare.and_then(|rare| rare.result.clone()),
             custom: rare.and_then(|rare| rare.custom.clone()),
-            backtrace_lines: rare.map_or(0, |rare| rare.backtrace_lines),
+            backtrace_lines: class.backtrace_lines,
         }
     }
 
-    pub(super) fn into_job(self, queue: QueueKey, kind: KindKey) -> Job {
-        let backoff = match self.backoff {
-            Backoff::Server => BackoffKey::Server,
-            Backoff::Quartic => BackoffKey::Quartic,
-            Backoff::Fixed { .. } | Backoff::Exponential { .. } => BackoffKey::Own,
-        };
-        let rare = Rare {
-            failures: self.failures,
-            failed: self.failed,
-            result: self.result,
-            backoff: match backoff {
-                BackoffKey::Own => self.backoff,
-                _ => Backoff::Server,
-            },
-            custom: self.custom,
-            backtrace_lines: self.backtrace_lines,
-        };
-        let has_rare = rare != Rare::default();
-        Job {
-            id: self.id,
-            number: self.number,
-            order: self.order,
+    /// What the job has in common with others, by the numbers of its names.
+    pub(super) fn class(&self, queue: QueueKey, kind: KindKey) -> Class {
+        Class {
             queue,
             kind,
             priority: self.priority,
             exhausted: self.exhausted,
-            backoff,
-            payload: self.payload,
+            backoff: self.backoff,
             timeout_ms: self.timeout_ms,
             max_retry: self.max_retry,
-            attempt: self.attempt,
+            backtrace_lines: self.backtrace_lines,
+        }
+    }
+
+    pub(super) fn into_job(self, class: ClassKey) -> Job {
+        Job::new(Parts {
+            id: self.id,
+            number: self.number,
+            order: self.order,
             created_at: self.created_at,
             state: self.state,
-            rare: has_rare.then(|| Box::new(rare)),
-        }
+            attempt: self.attempt,
+            body: self.payload,
+            class,
+            failures: self.failures,
+            failed: self.failed,
+            result: self.result,
+            custom: self.custom,
+        })
     }
 
     /// A job by itself as an accepted one begins.
@@ -147,39 +143,40 @@ impl JobRecord {
     ///
     /// # Errors
     /// The change does not fit the job's state.
-    pub fn change(self, lsn: Lsn, at: Timestamp, change: Change) -> Result<JobRecord, Misfit> {
-        let (mut queue, kind) = (self.queue.clone(), self.kind.clone());
-        if let Change::Move { queue: to, .. } = &change {
-            queue = to.clone();
+    pub fn change(mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<JobRecord, Misfit> {
+        if let Change::Move { queue, .. } = &change {
+            self.queue = queue.clone();
         }
-        let mut job = self.into_job(QueueKey(0), KindKey(0));
+        let mut job = Job::new(Parts {
+            id: self.id,
+            number: self.number,
+            order: self.order,
+            created_at: self.created_at,
+            state: self.state,
+            attempt: self.attempt,
+            body: self.payload,
+            // What a class holds is not changed by events, but for the queue.
+            class: ClassKey(0),
+            failures: self.failures,
+            failed: self.failed,
+            result: self.result,
+            custom: self.custom,
+        });
         job.change(lsn, at, change)?;
-        Ok(JobRecord::taken_from(job, queue, kind))
-    }
-
-    fn taken_from(job: Job, queue: QueueName, kind: KindName) -> JobRecord {
-        let (backoff, failed) = (job.backoff(), job.failed());
-        let rare = job.rare.map(|rare| *rare).unwrap_or_default();
-        JobRecord {
-            queue,
-            kind,
-            backoff,
-            failed,
-            failures: rare.failures,
-            result: rare.result,
-            custom: rare.custom,
-            backtrace_lines: rare.backtrace_lines,
-            id: job.id,
-            number: job.number,
-            order: job.order,
-            priority: job.priority,
-            exhausted: job.exhausted,
-            payload: job.payload,
-            timeout_ms: job.timeout_ms,
-            max_retry: job.max_retry,
-            attempt: job.attempt,
-            created_at: job.created_at,
-            state: job.state,
-        }
+        let parts = job.into_parts();
+        Ok(JobRecord {
+            id: parts.id,
+            number: parts.number,
+            order: parts.order,
+            created_at: parts.created_at,
+            state: parts.state,
+            attempt: parts.attempt,
+            payload: parts.body,
+            failures: parts.failures,
+            failed: parts.failed,
+            result: parts.result,
+            custom: parts.custom,
+            ..self
+        })
     }
 }

@@ -4,14 +4,17 @@
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
 //! counters) follow from the jobs and the queues' settings alone and are rebuilt by [`JobTable::restore`].
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
+use super::classes::{Class, ClassKey, Classes};
 use super::digest;
 use super::event::{Change, Event, NewJob};
 use super::id_index::IdIndex;
-use super::job::{Finish, Job, JobState, Misfit, Status};
+use super::job::{Finish, Misfit, Status};
+use super::kept::Job;
 use super::list::{Links, List, Slot};
-use super::names::{Interner, KindKey};
+use super::names::{Interner, KindKey, QueueKey};
 use super::payload::Body;
 use super::policy::Policy;
 use super::queues::{Overview, Queues, Totals};
@@ -86,6 +89,7 @@ pub struct JobTable {
     pub(super) ids: IdIndex,
     pub(super) queues: Queues,
     pub(super) kinds: Interner<KindName>,
+    pub(super) classes: Classes,
     /// Kinds that a worker of this process handles.
     pub(super) handled: Vec<KindKey>,
     pub(super) ready: Ready,
@@ -98,6 +102,12 @@ pub struct JobTable {
     pub(super) counts: Counts,
     pub(super) totals: Totals,
     pub(super) digest: u64,
+    /// Bytes of payloads in memory that could be on disk only: all but small ones.
+    pub(super) resident: u64,
+    /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
+    fresh: VecDeque<(Lsn, Slot)>,
+    /// The job that was looked for last: deciding, logging and applying one event asks for it several times.
+    recent: Cell<Slot>,
     pub(super) last: Lsn,
     pub(super) last_at: Timestamp,
 }
@@ -132,7 +142,11 @@ impl JobTable {
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
             totals: Totals::default(),
+            classes: Classes::default(),
             digest: 0,
+            resident: 0,
+            fresh: VecDeque::new(),
+            recent: Cell::new(0),
             last: Lsn::ZERO,
             last_at: Timestamp(0),
         }
@@ -149,7 +163,7 @@ impl JobTable {
             return Err(Misfit { lsn, change: event.change.name(), problem });
         }
         match event.change {
-            Change::Enqueue(new) => self.add(lsn, event.at, *new)?,
+            Change::Enqueue(new) => self.add(lsn, event.at, event.number, *new)?,
             Change::Promote { due, number } => self.promote(lsn, event.at, (due, number))?,
             Change::Forget { completed, dead, cancelled } => {
                 for (status, through) in FINISHED.into_iter().zip([completed, dead, cancelled]) {
@@ -180,6 +194,11 @@ impl JobTable {
                         change.job().map_or(String::new(), JobId::to_string)
                     ),
                 })?;
+                let number = self.job(slot).number;
+                if let Some(meant) = event.number.filter(|meant| *meant != number) {
+                    let problem = format!("its job has number {number}, but it means {meant}");
+                    return Err(Misfit { lsn, change: change.name(), problem });
+                }
                 self.change(lsn, event.at, slot, change)?;
             }
         }
@@ -223,7 +242,7 @@ impl JobTable {
         records: impl IntoIterator<Item = JobRecord>,
     ) -> Result<JobTable, Misfit> {
         let mut table = JobTable::new(policy, handled);
-        let mut pending = Vec::new();
+        let mut late = Vec::new();
         let mut finished: [Vec<(Lsn, Slot)>; 3] = Default::default();
         for record in records {
             let misfit = |problem| Misfit { lsn: record.number, change: "image", problem };
@@ -233,24 +252,48 @@ impl JobTable {
             if record.number > last || record.order > last {
                 return Err(misfit(format!("job {} is from after the image's end, {last}", record.id)));
             }
-            let slot = table.store(record);
+            let slot = table.store_record(record);
             let job = table.job(slot);
-            match (&job.state, job.state.finish()) {
-                (JobState::Pending { .. }, _) => pending.push((place(job), slot)),
-                (state, Some(finish)) => finished[finished_index(state.status())].push((finish.lsn, slot)),
+            match (job.status(), job.finish()) {
+                (Status::Pending, _) => {
+                    let lane = table.classes.lane(job.class);
+                    let appended =
+                        table.ready.append(&mut table.links, |slot| occupied(&table.jobs, slot), lane, slot);
+                    match appended {
+                        true => table.count_in(slot),
+                        false => late.push(slot),
+                    }
+                }
+                (status, Some(finish)) => finished[finished_index(status)].push((finish.lsn, slot)),
                 _ => table.link(slot),
             }
         }
+        table.link_late(late);
         // Joining in order makes every insertion an append.
-        pending.sort_unstable();
         finished.iter_mut().for_each(|list| list.sort_unstable());
-        let pending = pending.into_iter().map(|(_, slot)| slot);
-        for slot in pending.chain(finished.into_iter().flatten().map(|(_, slot)| slot)) {
+        for (_, slot) in finished.into_iter().flatten() {
             table.link(slot);
         }
         table.last = last;
         table.last_at = last_at;
         Ok(table)
+    }
+
+    /// Links pending jobs whose place is not behind those that are linked already: they were promoted, moved or made
+    /// to run, so that the order of their numbers is not that of the line. Then the lines are made anew.
+    fn link_late(&mut self, late: Vec<Slot>) {
+        if late.is_empty() {
+            return;
+        }
+        late.iter().for_each(|slot| self.count_in(*slot));
+        let linked = self.ready.iter(&self.links).map(|(_, slot)| slot);
+        let mut line: Vec<_> = linked.chain(late).map(|slot| (place(self.job(slot)), slot)).collect();
+        line.sort_unstable();
+        self.ready.clear();
+        for (_, slot) in line {
+            let lane = self.classes.lane(self.job(slot).class);
+            self.ready.append(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
+        }
     }
 
     /// Takes over what an image says beside the jobs.
@@ -289,23 +332,78 @@ impl JobTable {
         occupied(&self.jobs, slot)
     }
 
-    pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
-        self.ids.find(id, |slot| self.job(slot).id == *id)
+    pub(super) fn class_of(&self, job: &Job) -> &Class {
+        self.classes.get(job.class)
     }
 
-    fn add(&mut self, lsn: Lsn, at: Timestamp, new: NewJob) -> Result<(), Misfit> {
-        if let Some(slot) = self.slot_of(&new.id) {
-            if !self.job(slot).state.status().is_finished() {
-                let problem = format!("job {} is there already", new.id);
-                return Err(Misfit { lsn, change: "ENQUEUE", problem });
+    pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
+        let recent = self.recent.get();
+        if self.jobs.get(recent as usize).and_then(Option::as_ref).is_some_and(|job| job.id == *id) {
+            return Some(recent);
+        }
+        let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
+        self.recent.set(slot);
+        Some(slot)
+    }
+
+    /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
+    /// memory. Those that came first stay: they are wanted first.
+    pub fn leave_payloads(&mut self, through: Lsn, bytes_max: u64) {
+        while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
+            let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.number == number);
+            if is_there && self.resident > bytes_max {
+                self.leave_payload(slot);
+            }
+        }
+    }
+
+    fn leave_payload(&mut self, slot: Slot) {
+        let job = occupied_mut(&mut self.jobs, slot);
+        let bytes = resident_bytes(&job.body);
+        if bytes > 0 && job.is_stored {
+            job.body =
+                Body::Stored { bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB") };
+            self.resident -= bytes;
+        }
+    }
+
+    fn add(&mut self, lsn: Lsn, at: Timestamp, gives_way: Option<Lsn>, new: NewJob) -> Result<(), Misfit> {
+        let misfit = |problem| Misfit { lsn, change: "ENQUEUE", problem };
+        let older = self.slot_of(&new.id);
+        let number = older.map_or(Lsn::ZERO, |slot| self.job(slot).number);
+        if let Some(meant) = gives_way.filter(|meant| *meant != number) {
+            let problem = format!("job {} has number {number}, but it means {meant}", new.id);
+            return Err(misfit(problem));
+        }
+        if let Some(slot) = older {
+            if !self.job(slot).status().is_finished() {
+                return Err(misfit(format!("job {} is there already", new.id)));
             }
             // A finished job gives way to a new one of its name.
             self.unlink(slot);
             self.drop_job(slot);
         }
-        let slot = self.store(JobRecord::accepted(lsn, at, new));
-        let key = self.job(slot).queue;
-        self.queues.get_mut(key).exists = true;
+        let class = Class {
+            queue: self.queues.intern(&new.queue),
+            kind: KindKey(self.kinds.intern(&new.kind)),
+            priority: new.priority,
+            exhausted: new.exhausted,
+            backoff: new.backoff,
+            timeout_ms: new.timeout_ms,
+            max_retry: new.max_retry,
+            backtrace_lines: new.backtrace_lines,
+        };
+        self.queues.get_mut(class.queue).exists = true;
+        let class = self.join(class);
+        let mut job = Job::accepted(new.id, lsn, at, new.run_at, new.payload, class);
+        job.set_custom(new.custom);
+        // Only such an event carries a checksum of its own, by which its payload can be read back.
+        job.is_stored = gives_way.is_some();
+        let is_fresh = job.is_stored && resident_bytes(&job.body) > 0;
+        let slot = self.store(job);
+        if is_fresh {
+            self.fresh.push_back((lsn, slot));
+        }
         self.link(slot);
         Ok(())
     }
@@ -347,8 +445,9 @@ impl JobTable {
 
     fn change(&mut self, lsn: Lsn, at: Timestamp, slot: Slot, change: Change) -> Result<(), Misfit> {
         // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
-        let keeps_its_place =
-            matches!(change, Change::Move { .. }) && self.job(slot).state.finish().is_some();
+        let keeps_its_place = matches!(change, Change::Move { .. }) && self.job(slot).finish().is_some();
+        // What has run is on disk, and is seldom wanted again.
+        let has_run = matches!(change, Change::Ack { .. } | Change::Dead { .. } | Change::Drop { .. });
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),
@@ -361,11 +460,14 @@ impl JobTable {
             Change::Move { queue, .. } => {
                 let key = self.queues.intern(queue);
                 self.queues.get_mut(key).exists = true;
-                occupied_mut(&mut self.jobs, slot).queue = key;
+                self.move_to(slot, key);
             }
             change => self.totals.take(change),
         }
         occupied_mut(&mut self.jobs, slot).change(lsn, at, change)?;
+        if has_run {
+            self.leave_payload(slot);
+        }
         match keeps_its_place {
             true => self.count_in(slot),
             false => self.link(slot),
@@ -373,9 +475,29 @@ impl JobTable {
         Ok(())
     }
 
+    fn move_to(&mut self, slot: Slot, queue: QueueKey) {
+        let before = self.job(slot).class;
+        let class = Class { queue, ..*self.classes.get(before) };
+        let class = self.join(class);
+        self.classes.leave(before);
+        occupied_mut(&mut self.jobs, slot).class = class;
+    }
+
+    fn join(&mut self, class: Class) -> ClassKey {
+        let Class { queue, kind, priority, .. } = class;
+        self.classes.join(class, || self.ready.lane_of(queue, kind, priority))
+    }
+
+    fn store_record(&mut self, record: JobRecord) -> Slot {
+        let queue = self.queues.intern(&record.queue);
+        let kind = KindKey(self.kinds.intern(&record.kind));
+        let class = self.join(record.class(queue, kind));
+        self.store(record.into_job(class))
+    }
+
     /// Puts a job into a free slot and into the id index, and into no other.
-    fn store(&mut self, record: JobRecord) -> Slot {
-        let job = self.job_of(record);
+    fn store(&mut self, job: Job) -> Slot {
+        self.resident += resident_bytes(&job.body);
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -386,11 +508,14 @@ impl JobTable {
         };
         self.ids.insert(&job.id, slot);
         self.jobs[slot as usize] = Some(job);
+        self.recent.set(slot);
         slot
     }
 
     fn drop_job(&mut self, slot: Slot) {
         let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
+        self.resident -= resident_bytes(&job.body);
+        self.classes.leave(job.class);
         self.ids.remove(&job.id, slot);
         self.free.push(slot);
     }
@@ -398,20 +523,18 @@ impl JobTable {
     /// Enters a job into the index and the counters of its state.
     fn link(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let status = job.state.status();
-        match &job.state {
-            JobState::Pending { .. } => {
-                self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), slot)
+        match (job.status(), job.lease(), job.due()) {
+            (Status::Pending, ..) => {
+                let lane = self.classes.lane(job.class);
+                self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            JobState::Scheduled { run_at: due } | JobState::Retrying { retry_at: due } => {
-                self.waiting.insert((*due, job.number, slot));
-            }
-            JobState::InFlight(lease) => {
+            (_, Some(lease), _) => {
                 self.leases.insert((lease.deadline, Lsn(lease.token.0), slot));
             }
-            JobState::Completed(_) | JobState::Dead(_) | JobState::Cancelled(_) => {
-                self.finished[finished_index(status)].push_back(&mut self.links, slot);
+            (_, None, Some(due)) => {
+                self.waiting.insert((due, job.number, slot));
             }
+            (status, None, None) => self.finished[finished_index(status)].push_back(&mut self.links, slot),
         }
         self.count_in(slot);
     }
@@ -419,7 +542,7 @@ impl JobTable {
     /// Enters a job into the sums: the counters and the digest.
     fn count_in(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.state.status(), self.queues.get_mut(job.queue));
+        let (status, queue) = (job.status(), self.queues.get_mut(self.classes.get(job.class).queue));
         self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
         *self.counts.of_mut(status) += 1;
         *queue.counts.of_mut(status) += 1;
@@ -428,20 +551,18 @@ impl JobTable {
     /// The reverse of [`JobTable::link`].
     fn unlink(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let status = job.state.status();
-        match &job.state {
-            JobState::Pending { .. } => {
-                self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), slot)
+        match (job.status(), job.lease(), job.due()) {
+            (Status::Pending, ..) => {
+                let lane = self.classes.lane(job.class);
+                self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            JobState::Scheduled { run_at: due } | JobState::Retrying { retry_at: due } => {
-                self.waiting.remove(&(*due, job.number, slot));
-            }
-            JobState::InFlight(lease) => {
+            (_, Some(lease), _) => {
                 self.leases.remove(&(lease.deadline, Lsn(lease.token.0), slot));
             }
-            JobState::Completed(_) | JobState::Dead(_) | JobState::Cancelled(_) => {
-                self.finished[finished_index(status)].remove(&mut self.links, slot);
+            (_, None, Some(due)) => {
+                self.waiting.remove(&(due, job.number, slot));
             }
+            (status, None, None) => self.finished[finished_index(status)].remove(&mut self.links, slot),
         }
         self.count_out(slot);
     }
@@ -449,24 +570,27 @@ impl JobTable {
     /// The reverse of [`JobTable::count_in`].
     fn count_out(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.state.status(), self.queues.get_mut(job.queue));
+        let (status, queue) = (job.status(), self.queues.get_mut(self.classes.get(job.class).queue));
         self.digest = self.digest.wrapping_sub(digest::of(job, queue.digest));
         *self.counts.of_mut(status) -= 1;
         *queue.counts.of_mut(status) -= 1;
     }
 
     pub(super) fn finish_of(&self, slot: Slot) -> Finish {
-        self.job(slot).state.finish().expect("only finished jobs are in the lists of finished jobs")
-    }
-
-    fn job_of(&mut self, record: JobRecord) -> Job {
-        let queue = self.queues.intern(&record.queue);
-        let kind = KindKey(self.kinds.intern(&record.kind));
-        record.into_job(queue, kind)
+        self.job(slot).finish().expect("only finished jobs are in the lists of finished jobs")
     }
 
     pub(super) fn record_of(&self, job: &Job) -> JobRecord {
-        JobRecord::of(job, self.queues.name(job.queue), self.kinds.name(job.kind.0))
+        let class = self.class_of(job);
+        JobRecord::of(job, class, self.queues.name(class.queue), self.kinds.name(class.kind.0))
+    }
+}
+
+/// What a payload takes in memory that could be on disk only.
+pub(super) fn resident_bytes(body: &Body) -> u64 {
+    match body {
+        Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES => payload.as_str().len() as u64,
+        Body::Here(_) | Body::Stored { .. } => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the job table tells: jobs, queues, numbers, and what is due. Nothing here changes anything.
 
-use super::job::{Job, JobState, JobView, Lease, Status};
+use super::job::{JobView, Lease, Status};
+use super::kept::Job;
 use super::names::KindKey;
 use super::payload::Body;
 use super::queues::{Overview, QueueView, Totals};
@@ -73,7 +74,7 @@ impl JobTable {
     /// Whether the job with this id is known to have succeeded.
     #[must_use]
     pub fn is_completed(&self, id: &JobId) -> bool {
-        self.slot_of(id).is_some_and(|slot| self.job(slot).state.status() == Status::Completed)
+        self.slot_of(id).is_some_and(|slot| self.job(slot).status() == Status::Completed)
     }
 
     /// The number of the job with this id: the position of the event that created it.
@@ -92,17 +93,17 @@ impl JobTable {
     #[must_use]
     pub fn assignment(&self, id: &JobId) -> Option<(WorkerId, Assignment)> {
         let job = self.job(self.slot_of(id)?);
-        let JobState::InFlight(lease) = &job.state else { return None };
+        let (lease, class) = (job.lease()?, self.class_of(job));
         let Holder::Local(worker) = lease.holder else { return None };
         let assignment = Assignment {
             job: job.id.clone(),
             number: job.number,
-            queue: self.queues.name(job.queue).clone(),
-            kind: self.kinds.name(job.kind.0).clone(),
-            payload: job.payload.clone(),
-            attempt: job.attempt,
+            queue: self.queues.name(class.queue).clone(),
+            kind: self.kinds.name(class.kind.0).clone(),
+            payload: job.body.clone(),
+            attempt: job.attempt(),
             token: lease.token,
-            timeout_ms: job.timeout_ms,
+            timeout_ms: class.timeout_ms,
         };
         Some((worker, assignment))
     }
@@ -110,10 +111,7 @@ impl JobTable {
     /// The lease of the job with this id, while it is in flight.
     #[must_use]
     pub fn lease(&self, id: &JobId) -> Option<&Lease> {
-        match &self.job(self.slot_of(id)?).state {
-            JobState::InFlight(lease) => Some(lease),
-            _ => None,
-        }
+        self.job(self.slot_of(id)?).lease()
     }
 
     /// The jobs whose lease expires at or before `now`, the longest expired first, at most `max`.
@@ -130,9 +128,9 @@ impl JobTable {
             .leases
             .iter()
             .map(|&(_, _, slot)| self.job(slot))
-            .filter_map(|job| match &job.state {
-                JobState::InFlight(lease) if of(&lease.holder) => Some((job.id.clone(), lease.token)),
-                _ => None,
+            .filter_map(|job| {
+                let lease = job.lease().filter(|lease| of(&lease.holder))?;
+                Some((job.id.clone(), lease.token))
             })
             .collect();
         held.sort_unstable_by_key(|(_, token)| *token);
@@ -156,36 +154,32 @@ impl JobTable {
     }
 
     pub(super) fn view_of(&self, job: &Job) -> JobView<Body> {
-        let lease = match &job.state {
-            JobState::InFlight(lease) => Some(lease),
-            _ => None,
-        };
-        let rare = job.rare.as_deref();
+        let (lease, rare, class) = (job.lease(), job.rare(), self.class_of(job));
         JobView {
             id: job.id.clone(),
-            status: job.state.status(),
-            queue: self.queues.name(job.queue).clone(),
-            kind: self.kinds.name(job.kind.0).clone(),
-            priority: job.priority,
-            attempt: job.attempt,
+            status: job.status(),
+            queue: self.queues.name(class.queue).clone(),
+            kind: self.kinds.name(class.kind.0).clone(),
+            priority: class.priority,
+            attempt: job.attempt(),
             failed: job.failed(),
-            max_retry: job.max_retry,
-            backoff: job.backoff(),
-            exhausted: job.exhausted,
-            timeout_ms: job.timeout_ms,
+            max_retry: class.max_retry,
+            backoff: class.backoff,
+            exhausted: class.exhausted,
+            timeout_ms: class.timeout_ms,
             created_at: job.created_at,
             enqueued_at: job.pending_since().unwrap_or(job.created_at),
-            run_at: job.state.due(),
+            run_at: job.due(),
             worker: lease.map(|lease| lease.holder.clone()),
             started_at: lease.map(|lease| lease.since),
             deadline: lease.map(|lease| lease.deadline),
             token: lease.map(|lease| lease.token),
-            finished_at: job.state.finish().map(|finish| finish.at),
+            finished_at: job.finish().map(|finish| finish.at),
             errors: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
             result: rare.and_then(|rare| rare.result.clone()),
             custom: rare.and_then(|rare| rare.custom.clone()),
-            backtrace_lines: rare.map_or(0, |rare| rare.backtrace_lines),
-            payload: job.payload.clone(),
+            backtrace_lines: class.backtrace_lines,
+            payload: job.body.clone(),
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct ManagerSettings {
     pub subscribe: Recipient<Subscribe>,
     /// Payloads that are not in memory.
     pub bodies: Arc<dyn Bodies>,
+    /// Payloads take at most about this much memory, beside the small ones.
+    pub payload_memory_bytes: u64,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// How many workers there will be.

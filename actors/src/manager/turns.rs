@@ -110,6 +110,7 @@ impl Handler<Confirmed> for JobManagerActor {
         self.confirmed = self.confirmed.max(confirmed.through);
         self.durable = self.durable.max(confirmed.durable);
         self.room = confirmed.room;
+        self.table.leave_payloads(self.confirmed, self.settings.payload_memory_bytes);
         self.end_turn(ctx);
     }
 }

@@ -142,6 +142,7 @@ impl SupervisorActor {
             wal: wal.clone().recipient(),
             subscribe: wal.clone().recipient(),
             bodies: bodies.clone(),
+            payload_memory_bytes: boot.options.payload_memory_bytes,
             metrics: self.metrics.clone(),
             worker_count: boot.options.worker_count,
             kinds: boot.kinds.clone(),

@@ -25,8 +25,10 @@ pub(super) const ENVELOPE_BYTES: usize = 6;
 const V1: u8 = 1;
 /// `ENQUEUE`: what a job may have since queues speak the work protocol. `RETRY`, `TIMEOUT`, `DEAD`: the name of the
 /// error and its backtrace. `REQUEUE`: these, and whether the attempt counts. Written only when there is more to say
-/// than the first version can, which is smaller. `DIGEST`: the sum of today's rules.
+/// than the first version can, which is smaller.
 const V2: u8 = 2;
+/// `DIGEST`: the sum of today's rules.
+const V3: u8 = 3;
 
 /// Set in the version of a record that names its job's number.
 const TAGGED: u8 = 0x80;
@@ -149,8 +151,8 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
         Change::Resume { queue } => out.write(kind::RESUME, V1, &(at, queue.as_str())),
         Change::RemoveQueue { queue } => out.write(kind::REMOVE_QUEUE, V1, &(at, queue.as_str())),
         Change::Promote { due, number } => out.write(kind::PROMOTE, V1, &(at, due, number)),
-        Change::Digest { digest: Some(digest) } => out.write(kind::DIGEST, V2, &(at, digest)),
-        // Nobody checks what the first version says.
+        Change::Digest { digest: Some(digest) } => out.write(kind::DIGEST, V3, &(at, digest)),
+        // Nobody checks what the earlier versions say.
         Change::Digest { digest: None } => out.write(kind::DIGEST, V1, &(at, 0_u64)),
         Change::Forget { completed, dead, cancelled } => {
             out.write(kind::FORGET, V1, &(at, completed, dead, cancelled));

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, has_crc, kind};
+use super::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
 use crate::ids::{
     Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
 };
@@ -110,9 +110,9 @@ impl Decoder {
                 let PromoteV1(at, due, number) = read(body)?;
                 (at, Change::Promote { due, number })
             }
-            (kind::DIGEST, V1 | V2) => {
+            (kind::DIGEST, V1 | V2 | V3) => {
                 let DigestV1(at, digest) = read(body)?;
-                (at, Change::Digest { digest: (version == V2).then_some(digest) })
+                (at, Change::Digest { digest: (version == V3).then_some(digest) })
             }
             (kind::FORGET, V1) => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
