@@ -334,6 +334,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Changes whenever there may be something new to see: a job in another state, a worker that is free or was
+    /// restarted, a snapshot, more or less space on the disk, another phase. For waiting without asking again and
+    /// again: get this first, then look, and look again after every change (the [crate] has an example).
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.metrics.changes.listen()
+    }
+
     /// What the engine counts.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {

@@ -21,7 +21,7 @@
 //! ```
 //! use beaver_actors::engine::Engine;
 //! use beaver_actors::ids::{KindName, QueueName};
-//! use beaver_actors::jobs::{JobSpec, Payload};
+//! use beaver_actors::jobs::{JobSpec, Payload, Status};
 //! use beaver_actors::options::EngineOptions;
 //! use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 //!
@@ -41,7 +41,10 @@
 //!     engine.ready().await.map_err(|ending| format!("{ending:?}"))?;
 //!     let job = JobSpec::new(QueueName::parse("default")?, greet, Payload::parse(r#"{"name":"Ada"}"#)?);
 //!     let accepted = engine.enqueue(vec![job]).await?; // it is on disk now
-//!     println!("{}", accepted[0].id);
+//!     let mut changes = engine.changes();
+//!     while engine.job(accepted[0].id.clone()).await?.status != Status::Completed {
+//!         changes.changed().await?;
+//!     }
 //!     engine.stop(None).await;
 //!     Ok(())
 //! })

@@ -2,8 +2,11 @@
 //!
 //! Every counter starts at 0 with the process; what the log holds is in the status, not here.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// Counts events; only grows.
 #[derive(Debug, Default)]
@@ -145,6 +148,30 @@ pub struct Metrics {
     pub restarts_worker: Counter,
     /// Restarts of the snapshot actor.
     pub restarts_snapshot: Counter,
+    /// Told when there may be something new to see.
+    pub(crate) changes: Changes,
+}
+
+/// Wakes whoever waits for something to change. Costs next to nothing while nobody does.
+#[derive(Debug)]
+pub(crate) struct Changes(watch::Sender<()>);
+
+impl Changes {
+    /// There may be something new to see.
+    pub fn tell(&self) {
+        // Whoever is not counted here yet sees what has changed before: the fences allow nothing else.
+        fence(SeqCst);
+        if self.0.receiver_count() > 0 {
+            self.0.send_replace(());
+        }
+    }
+
+    /// Hears of every change from now on.
+    pub fn listen(&self) -> watch::Receiver<()> {
+        let changes = self.0.subscribe();
+        fence(SeqCst);
+        changes
+    }
 }
 
 impl Default for Metrics {
@@ -170,6 +197,7 @@ impl Default for Metrics {
             snapshot_micros: Gauge::default(),
             restarts_worker: Counter::default(),
             restarts_snapshot: Counter::default(),
+            changes: Changes(watch::Sender::new(())),
         }
     }
 }

@@ -102,9 +102,19 @@ pub struct JobManagerActor {
     /// Requests about many jobs, the first of which is being gone through.
     sweeps: VecDeque<Sweep>,
     timer: Option<(Timestamp, SpawnHandle)>,
+    /// What could be seen when it was last told that there is something new to see.
+    told: Seen,
     /// Set while draining: told when nothing runs and nothing is held any more.
     draining: Option<Option<oneshot::Sender<()>>>,
     _guard: ExitGuard,
+}
+
+/// Differs from one turn to the next only if there is something new to see.
+#[derive(Default, PartialEq)]
+struct Seen {
+    last: Lsn,
+    idle: usize,
+    accepts_jobs: bool,
 }
 
 struct Worker {
@@ -132,6 +142,7 @@ impl JobManagerActor {
             stirred: Stirred::default(),
             sweeps: VecDeque::new(),
             timer: None,
+            told: Seen::default(),
             draining: None,
             table,
             settings,
@@ -305,6 +316,17 @@ impl JobManagerActor {
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
         self.tell_if_drained();
+        self.tell_if_changed();
+    }
+
+    /// Not in every turn: a request that only looks would wake whoever waits for a change, who looks again.
+    fn tell_if_changed(&mut self) {
+        let (last, idle) = (self.table.last(), self.idle.len());
+        let seen = Seen { last, idle, accepts_jobs: self.room.accepts_jobs };
+        if self.told != seen {
+            self.told = seen;
+            self.settings.metrics.changes.tell();
+        }
     }
 
     fn set_timer(&mut self, ctx: &mut Context<JobManagerActor>, now: Timestamp) {

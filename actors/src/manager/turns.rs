@@ -179,6 +179,7 @@ impl Handler<SnapshotTaken> for JobManagerActor {
 
     fn handle(&mut self, SnapshotTaken(info): SnapshotTaken, _: &mut Context<JobManagerActor>) {
         self.settings.snapshot = Some(info.into());
+        self.settings.metrics.changes.tell();
     }
 }
 

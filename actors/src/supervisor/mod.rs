@@ -190,7 +190,7 @@ impl SupervisorActor {
         self.watch_heartbeats(children.boot.options.heartbeat_timeout, ctx);
         self.children = Some(children);
         self.manager.send_replace(Some(manager));
-        self.phase.send_replace(Phase::Serving);
+        self.enter(Phase::Serving);
     }
 
     fn start_snapshot(
@@ -248,6 +248,7 @@ impl SupervisorActor {
             ChildId::Wal | ChildId::Manager => {}
         }
         self.children = Some(children);
+        self.metrics.changes.tell();
     }
 
     /// How often this child has ended within the window, this time included.
@@ -286,12 +287,17 @@ impl SupervisorActor {
         ctx.run_later(LOG_END_WAIT, |supervisor, ctx| supervisor.has_ended(ctx));
     }
 
+    fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        self.metrics.changes.tell();
+    }
+
     fn has_ended(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(ending) = self.ending.clone() else { return };
         if let Some(children) = self.children.take() {
             children.homes.close();
         }
-        self.phase.send_replace(Phase::Stopped(ending));
+        self.enter(Phase::Stopped(ending));
         ctx.stop();
     }
 
@@ -301,7 +307,7 @@ impl SupervisorActor {
         let Some(children) = &self.children else {
             return self.end(Ending::Clean, ctx);
         };
-        self.phase.send_replace(Phase::Draining);
+        self.enter(Phase::Draining);
         let within = within.unwrap_or(children.boot.options.drain_timeout);
         let takes_snapshot = children.boot.options.snapshot_at_stop;
         tracing::info!(actor = "supervisor", seconds = within.as_secs_f64(), "draining");

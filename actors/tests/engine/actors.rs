@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Ending, Engine, EngineError, Seams};
+use beaver_actors::engine::{Ending, Engine, EngineError, Phase, Seams};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Start, Status};
 use beaver_actors::options::EngineOptions;
@@ -13,7 +13,9 @@ use beaver_actors::testing::{ManualClock, SimStorage};
 use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};
 
-use crate::harness::{Does, enqueue, job, kind, on_system, options, ready, when};
+use crate::harness::{
+    Does, enqueue, in_simulated_time, job, kind, on_system, options, ready, ready_here, until, when,
+};
 
 #[test]
 fn jobs_run_and_leave_their_results() {
@@ -169,9 +171,7 @@ fn cancelling_a_running_job_reaches_its_handler_at_once() {
         engine.cancel(id.clone()).await.unwrap();
         assert_eq!(heard.recv().await, Some(Some(StopReason::Cancelled)));
         assert_eq!(engine.job(id).await.unwrap().status, Status::Cancelled);
-        while engine.status().await.unwrap().workers.idle < 4 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(&engine, async || (engine.status().await.unwrap().workers.idle == 4).then_some(())).await;
     });
 }
 
@@ -179,14 +179,19 @@ fn cancelling_a_running_job_reaches_its_handler_at_once() {
 fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
     on_system(|| async {
         let disk = SimStorage::new();
-        let handler = |mut job: JobRun| async move {
-            match job.payload.as_str() {
-                "\"short\"" => tokio::time::sleep(Duration::from_millis(50)).await,
-                _ => drop(job.stop.stopped().await),
-            }
-            match job.payload.as_str() {
-                "\"short\"" => Ok(None),
-                _ => Err(JobError::new("interrupted")),
+        let finish = Arc::new(Notify::new());
+        let handler = {
+            let finish = finish.clone();
+            move |mut job: JobRun| {
+                let finish = finish.clone();
+                async move {
+                    if job.payload.as_str() == "\"short\"" {
+                        finish.notified().await;
+                        return Ok(None);
+                    }
+                    job.stop.stopped().await;
+                    Err(JobError::new("interrupted"))
+                }
             }
         };
         let handlers = Handlers::new().with(kind("work"), Does(handler, Some(Duration::from_secs(5))));
@@ -200,7 +205,13 @@ fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
             when(&engine, &id, Status::InFlight).await;
             ids.push(id);
         }
-        assert_eq!(engine.stop(Some(Duration::from_millis(300))).await, Ending::Clean);
+        let mut phase = engine.phase();
+        let finish_short = async {
+            phase.wait_for(|phase| *phase == Phase::Draining).await.unwrap();
+            finish.notify_one();
+        };
+        let (ending, ()) = tokio::join!(engine.stop(Some(Duration::from_millis(300))), finish_short);
+        assert_eq!(ending, Ending::Clean);
         assert_eq!(engine.enqueue(vec![job("work")]).await, Err(Rejection::Stopping.into()));
         disk.cut_power();
         let engine = ready(&disk, options(), Handlers::new()).await;
@@ -336,13 +347,11 @@ fn a_kind_nobody_handles_waits_and_the_status_says_so() {
         let noop = Does(|_| async { Ok(None) }, None);
         let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("noop"), noop)).await;
         engine.enqueue(vec![job("mail"), job("mail"), job("noop")]).await.unwrap();
-        let status = loop {
+        let status = until(&engine, async || {
             let status = engine.status().await.unwrap();
-            if status.jobs.of(Status::Completed) == 1 {
-                break status;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        };
+            (status.jobs.of(Status::Completed) == 1).then_some(status)
+        })
+        .await;
         assert_eq!(status.jobs.of(Status::Pending), 2);
         let waiting: Vec<_> = status
             .waiting_for_worker
@@ -354,33 +363,42 @@ fn a_kind_nobody_handles_waits_and_the_status_says_so() {
 }
 
 #[test]
-fn snapshots_are_taken_by_themselves_and_a_quiet_engine_takes_none() {
+fn a_new_job_is_a_change_of_the_engine_and_a_look_at_it_is_none() {
     on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        until(&engine, async || (engine.status().await.unwrap().workers.idle == 4).then_some(())).await;
+        let changes = engine.changes();
+        engine.status().await.unwrap();
+        assert!(!changes.has_changed().unwrap());
+        enqueue(&engine, job("later")).await;
+        assert!(changes.has_changed().unwrap());
+    });
+}
+
+#[test]
+fn snapshots_are_taken_by_themselves_and_a_quiet_engine_takes_none() {
+    in_simulated_time(|| async {
         let disk = SimStorage::new();
         let mut options = options();
         options.snapshot_interval = Duration::from_millis(20);
-        let engine = ready(&disk, options.clone(), Handlers::new()).await;
+        let engine = ready_here(&disk, options.clone(), Handlers::new()).await;
         for _ in 0..3 {
             let before = engine.metrics().snapshots.get();
             enqueue(&engine, job("later")).await;
-            while engine.metrics().snapshots.get() == before {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            until(&engine, async || (engine.metrics().snapshots.get() > before).then_some(())).await;
         }
         let taken = engine.metrics().snapshots.get();
-        let status = loop {
+        let status = until(&engine, async || {
             let status = engine.status().await.unwrap();
-            if status.snapshot.is_some_and(|snapshot| snapshot.jobs == 3) {
-                break status;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        };
+            status.snapshot.is_some_and(|snapshot| snapshot.jobs == 3).then_some(status)
+        })
+        .await;
         assert_eq!(status.snapshot.unwrap().seq, status.log.seq);
         // Many intervals later there is nothing new to hold.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(engine.metrics().snapshots.get(), taken);
         disk.cut_power();
-        let engine = ready(&disk, options, Handlers::new()).await;
+        let engine = ready_here(&disk, options, Handlers::new()).await;
         let recovery = engine.status().await.unwrap().recovery;
         assert_eq!((recovery.snapshot_jobs, recovery.events), (3, 0));
     });

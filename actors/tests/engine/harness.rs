@@ -8,6 +8,7 @@ use beaver_actors::engine::{Engine, Seams};
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
 use beaver_actors::options::EngineOptions;
+use beaver_actors::supervisor::Threads;
 use beaver_actors::testing::SimStorage;
 use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
 
@@ -53,12 +54,25 @@ pub(crate) fn options() -> EngineOptions {
     options
 }
 
-/// Runs a test on an actix system, with a limit that only a hang can reach.
+/// Only a hang takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a test on an actix system.
 pub(crate) fn on_system<F: Future<Output = ()> + 'static>(test: impl FnOnce() -> F) {
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     actix_rt::System::with_tokio_rt(runtime).block_on(async move {
-        tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends within a minute");
+        tokio::time::timeout(PATIENCE, test()).await.expect("the test ends within a minute");
+    });
+}
+
+/// Runs a test on this thread in simulated time, which moves on to the next timer when nobody has anything left to do.
+/// Its engines come from [`ready_here`].
+pub(crate) fn in_simulated_time<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(PATIENCE, test()).await.expect("the test ends within a simulated minute");
     });
 }
 
@@ -74,18 +88,36 @@ pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: H
     engine
 }
 
+/// An engine whose actors all live on this thread, so that nothing happens while it does something else.
+pub(crate) async fn ready_here(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
+    let seams = Seams { storage: Arc::new(disk.clone()), threads: Threads::Callers, ..Seams::default() };
+    let engine = Engine::start_on(seams, options, handlers);
+    engine.ready().await.unwrap();
+    engine
+}
+
 pub(crate) async fn enqueue(engine: &Engine, spec: JobSpec) -> JobId {
     engine.enqueue(vec![spec]).await.unwrap().remove(0).id
 }
 
 /// The job as soon as it is in this status.
 pub(crate) async fn when(engine: &Engine, id: &JobId, status: Status) -> JobView {
-    loop {
+    until(engine, async || {
         let view = engine.job(id.clone()).await.unwrap();
-        if view.status == status {
-            return view;
+        let is_it = view.status == status;
+        assert!(is_it || !view.status.is_finished(), "{view:?} will never be {status:?}");
+        is_it.then_some(view)
+    })
+    .await
+}
+
+/// What a look finds, as soon as it finds something. It looks again whenever the engine has changed.
+pub(crate) async fn until<T>(engine: &Engine, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut changes = engine.changes();
+    loop {
+        if let Some(found) = look().await {
+            return found;
         }
-        assert!(!view.status.is_finished(), "{view:?} will never be {status:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        changes.changed().await.expect("the engine that changes is held by the caller");
     }
 }

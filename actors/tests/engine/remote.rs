@@ -10,11 +10,12 @@ use beaver_actors::engine::{
 };
 use beaver_actors::ids::{Holder, JobId, Priority, RemoteName, Token};
 use beaver_actors::jobs::{Backoff, Failure, FailureKind, Filter, JobSpec, JobView, Rejection, Status};
-use beaver_actors::supervisor::Threads;
 use beaver_actors::testing::{ManualClock, SimStorage};
 use beaver_actors::worker::handler::{Handlers, JobRun};
 
-use crate::harness::{Does, enqueue, job_in, kind, on_system, options, queue, ready, when};
+use crate::harness::{
+    Does, enqueue, job_in, kind, on_system, options, queue, ready, ready_here, until, when,
+};
 
 /// Longer than any test: a fetch that ends by its wait is a failure.
 const LONG: Duration = Duration::from_secs(600);
@@ -175,20 +176,15 @@ fn a_worker_that_has_stopped_waiting_is_passed_over() {
 fn a_job_that_nobody_takes_delivery_of_comes_back_and_the_attempt_does_not_count() {
     on_system(|| async {
         // On this thread alone, nothing is delivered between the request and the moment at which nobody waits for it.
-        let threads = Threads::Callers;
-        let seams = Seams { storage: Arc::new(SimStorage::new()), threads, ..Seams::default() };
-        let engine = Engine::start_on(seams, options(), Handlers::new());
-        engine.ready().await.unwrap();
+        let engine = ready_here(&SimStorage::new(), options(), Handlers::new()).await;
         let spec = JobSpec { max_retry: Some(0), ..named("job", "a") };
         let id = enqueue(&engine, spec).await;
         drop(fetch(&engine, &["a"], "gone", LONG));
-        let view = loop {
+        let view = until(&engine, async || {
             let view = engine.job(id.clone()).await.unwrap();
-            if view.status == Status::Pending && view.attempt.0 == 1 {
-                break view;
-            }
-            tokio::task::yield_now().await;
-        };
+            (view.status == Status::Pending && view.attempt.0 == 1).then_some(view)
+        })
+        .await;
         assert_eq!((view.failed, view.errors.len()), (0, 1));
         assert_eq!(view.errors[0].failure.kind, FailureKind::Lost);
         let given = fetch_now(&engine, &["a"], "ada").await.expect("it is there again");

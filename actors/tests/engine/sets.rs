@@ -12,7 +12,7 @@ use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::mpsc;
 
-use crate::harness::{Does, enqueue, job, job_in, kind, on_system, options, queue, ready, when};
+use crate::harness::{Does, enqueue, job, job_in, kind, on_system, options, queue, ready, until, when};
 
 /// More than are looked at in one turn.
 const MANY: usize = 5_000;
@@ -202,13 +202,11 @@ fn a_dead_job_that_is_run_now_gets_one_more_attempt() {
         for (attempts, status) in [(2, Status::Dead), (3, Status::Completed)] {
             let again = engine.act(SetAction::RunNow, Status::Dead, only(&[&id])).await;
             assert_eq!(again, Ok(1));
-            let view = loop {
+            let view = until(&engine, async || {
                 let view = engine.job(id.clone()).await.unwrap();
-                if view.attempt.0 == attempts && view.status.is_finished() {
-                    break view;
-                }
-                tokio::task::yield_now().await;
-            };
+                (view.attempt.0 == attempts && view.status.is_finished()).then_some(view)
+            })
+            .await;
             assert_eq!((view.status, view.failed), (status, 2));
         }
     });

@@ -11,7 +11,7 @@ use beaver_actors::testing::SimStorage;
 use beaver_actors::worker::handler::{Handlers, JobRun};
 use tokio::sync::Notify;
 
-use crate::harness::{Does, enqueue, job, kind, on_system, options, ready, start, when};
+use crate::harness::{Does, enqueue, job, kind, on_system, options, ready, start, until, when};
 
 /// Row 38.
 #[test]
@@ -55,27 +55,21 @@ fn a_worker_that_crashes_again_and_again_ends_the_engine() {
     on_system(|| async {
         let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
         let mut restarts = 0;
-        loop {
+        let ending = loop {
             engine.crash(ChildId::Worker(WorkerId(2)));
-            // Wait for the restart, or for the end.
-            loop {
-                if let Phase::Stopped(Ending::Failed { cause, message }) = &*engine.phase().borrow() {
-                    assert_eq!(*cause, FailCause::Crashed);
-                    assert!(
-                        message.contains("supervisor/worker[2]") && message.contains("6 times"),
-                        "{message}"
-                    );
-                    assert_eq!(restarts, 5);
-                    return;
-                }
-                let now = engine.metrics().restarts_worker.get();
-                if now > restarts {
-                    restarts = now;
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            let ended = until(&engine, async || match &*engine.phase().borrow() {
+                Phase::Stopped(ending) => Some(Some(ending.clone())),
+                _ => (engine.metrics().restarts_worker.get() > restarts).then_some(None),
+            });
+            if let Some(ending) = ended.await {
+                break ending;
             }
-        }
+            restarts = engine.metrics().restarts_worker.get();
+        };
+        let Ending::Failed { cause, message } = ending else { panic!("it failed") };
+        assert_eq!(cause, FailCause::Crashed);
+        assert!(message.contains("supervisor/worker[2]") && message.contains("6 times"), "{message}");
+        assert_eq!(restarts, 5);
     });
 }
 
@@ -108,9 +102,7 @@ fn a_crashed_snapshot_actor_is_restarted_and_the_queue_goes_on() {
     on_system(|| async {
         let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
         engine.crash(ChildId::Snapshot);
-        while engine.metrics().restarts_snapshot.get() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(&engine, async || (engine.metrics().restarts_snapshot.get() > 0).then_some(())).await;
         enqueue(&engine, job("later")).await;
         assert_eq!(engine.stop(None).await, Ending::Clean);
         assert_eq!(engine.metrics().snapshots.get(), 1, "the new one took the last snapshot");
@@ -216,9 +208,7 @@ fn on_a_full_disk_new_jobs_are_refused_running_ones_finish_and_service_resumes()
         finish.notify_one();
         when(&engine, &running, Status::Completed).await;
         disk.set_capacity(None);
-        while engine.enqueue(vec![filler.clone()]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(&engine, async || engine.enqueue(vec![filler.clone()]).await.ok()).await;
         assert_eq!(engine.status().await.unwrap().jobs.total(), accepted + 1);
         assert_eq!(engine.stop(None).await, Ending::Clean);
     });
