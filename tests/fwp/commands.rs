@@ -96,13 +96,13 @@ fn a_waiting_fetch_gets_the_job_that_arrives_and_is_given_up_when_its_client_goe
             let (mut gone, mut first, mut second) =
                 (bench.worker("gone").await, bench.worker("w1").await, bench.worker("w2").await);
             gone.send("FETCH default").await;
-            sleep(Duration::from_millis(10)).await;
+            settle().await;
             first.send("FETCH default").await;
-            sleep(Duration::from_millis(10)).await;
+            settle().await;
             second.send("FETCH high default").await;
-            sleep(Duration::from_millis(10)).await;
+            settle().await;
             drop(gone);
-            sleep(Duration::from_millis(10)).await;
+            settle().await;
             let mut producer = bench.client().await;
             producer.push(job("first001")).await;
             producer.push(job("second02")).await;
@@ -146,9 +146,9 @@ fn a_silent_worker_is_given_up_and_its_job_stays_reserved() {
             let (mut worker, mut producer) = (bench.worker("w1").await, bench.client().await);
             producer.push(job("first001")).await;
             worker.json("FETCH default").await;
-            sleep(Duration::from_secs(40)).await;
+            pass(Duration::from_secs(40)).await;
             assert_eq!(worker.ask(r#"BEAT {"wid":"w1"}"#).await, "+OK");
-            sleep(Duration::from_secs(70)).await;
+            pass(Duration::from_secs(70)).await;
             worker.is_closed().await;
             let info = producer.json("INFO").await;
             assert_eq!(info["faktory"]["tasks"]["Workers"], json!({"size": 0, "reaped": 1}));
@@ -262,7 +262,7 @@ fn queues_are_paused_resumed_removed_and_measured() {
             assert_eq!(names(&client.json("FETCH a b").await), "second02");
             assert_eq!(client.ask(r#"ACK {"jid":"second02"}"#).await, "+OK");
             assert_eq!(client.ask("FETCH a b").await, "$-1");
-            sleep(Duration::from_secs(3)).await;
+            pass(Duration::from_secs(3)).await;
             let latency = client.json("QUEUE LATENCY a b nobody").await;
             assert!(latency["a"].as_f64().unwrap() >= 5.0, "{latency}");
             assert_eq!((&latency["b"], &latency["nobody"]), (&json!(0.0), &json!(0.0)));
@@ -286,7 +286,7 @@ fn info_has_the_shape_that_dashboards_know() {
         |bench| async move {
             let mut client = bench.worker("w1").await;
             client.push(job("first001")).await;
-            sleep(Duration::from_secs(90)).await;
+            pass(Duration::from_secs(90)).await;
             let mut client = bench.worker("w2").await;
             let info = client.json("INFO").await;
             let scan = |size: u64| json!({"enqueued": 0, "cycles": 0, "size": size, "wall_time_sec": 0.0});

@@ -95,7 +95,7 @@ fn surplus_connections_are_told_so() {
             assert_eq!(third.reply().await, "-ERR too many connections: 2");
             third.is_closed().await;
             drop(first);
-            sleep(Duration::from_millis(100)).await;
+            settle().await;
             let mut fourth = bench.client().await;
             assert_eq!(fourth.ask("FLUSH").await, "+OK");
         },
@@ -127,7 +127,7 @@ fn idle_connections_and_half_lines_end_in_time() {
         |state| state.limits.idle_timeout = Duration::from_secs(3_600),
         |bench| async move {
             let mut client = bench.client().await;
-            sleep(Duration::from_secs(3_500)).await;
+            pass(Duration::from_secs(3_500)).await;
             assert_eq!(client.ask("FLUSH").await, "+OK");
             let start = Instant::now();
             assert_eq!(client.reply().await, "-ERR no command for 3600s (faktory_idle_timeout)");
@@ -180,7 +180,7 @@ fn at_a_shutdown_what_was_asked_is_answered_and_who_waits_is_told() {
         |bench| async move {
             let (mut waiting, mut idle) = (bench.worker("w1").await, bench.client().await);
             waiting.send("FETCH default\nINFO").await;
-            sleep(Duration::from_millis(10)).await;
+            settle().await;
             bench.handle.shut_down(Duration::from_secs(5)).await;
             assert_eq!(waiting.reply().await, "-ERR shutdown in progress");
             waiting.is_closed().await;

@@ -168,6 +168,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
+/// Lets so much simulated time pass, and everything that is due in it happen.
+async fn pass(time: Duration) {
+    sleep(time).await;
+}
+
+/// Returns when nobody has anything left to do: simulated time stands still until then.
+async fn settle() {
+    pass(Duration::from_millis(1)).await;
+}
+
 fn job(jid: &str) -> Value {
     json!({"jid": jid, "jobtype": "mail", "args": [1]})
 }
