@@ -9,29 +9,26 @@
 //! failed, and has them run again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome};
 use faktory::mutate::{Filter, JobSet};
 use faktory::{Client, Job, JobId, Worker, WorkerBuilder, WorkerId};
 use serde_json::json;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::fwp::{Wire, lasting_port, start_at, url};
 use crate::harness::{PATIENCE, Place, Server};
-use crate::script::Language;
+use crate::script::{Language, Script};
 
 const KILLS: u64 = 4;
 /// Between two kills at least so many pushes and so many ACKs are answered.
 const BETWEEN_KILLS: u64 = 40;
 /// How far the pushing may be ahead of the working: the queue shall neither be empty nor long.
-const LEAD_MAX: i64 = 50;
-/// How soon the clients here try to connect again, or look whether they are too far ahead.
-const AGAIN: Duration = Duration::from_millis(20);
+const LEAD_MAX: usize = 50;
 const QUEUE: &str = "default";
 
 /// What was heard so far.
@@ -78,19 +75,39 @@ impl Tally {
         place: &Place,
         mut server: Server,
         port: u16,
-        next: &mut dyn FnMut() -> String,
+        clients: &mut dyn Clients,
     ) -> Server {
         for kill in 0..=KILLS {
             let (accepted, acked) = (self.accepted + BETWEEN_KILLS, self.acked + BETWEEN_KILLS);
             while self.accepted < accepted || self.acked < acked {
-                self.hear(&next());
+                self.hear(&clients.next_line());
             }
             if kill < KILLS {
+                clients.server_is_up(false);
                 server.kill9();
                 (server, _) = start_at(place, port, &[]);
+                clients.server_is_up(true);
             }
         }
         server
+    }
+}
+
+/// Those that push and work, wherever they run.
+trait Clients {
+    /// What one of them says next.
+    fn next_line(&mut self) -> String;
+    /// Tells them whether there is a server. Who has lost it waits until there is one again.
+    fn server_is_up(&mut self, is_up: bool);
+}
+
+impl Clients for Script {
+    fn next_line(&mut self) -> String {
+        self.next().expect("a client at work")
+    }
+
+    fn server_is_up(&mut self, is_up: bool) {
+        self.tell(if is_up { "up" } else { "down" });
     }
 }
 
@@ -108,7 +125,7 @@ async fn finish(mut tally: Tally, server: Server, port: u16) {
             }
         }
         client.requeue(JobSet::Retries, Filter::empty()).await.unwrap();
-        let (shift, (say, said)) = (Arc::default(), channel());
+        let (shift, (say, said)) = (Arc::new(Shift::new()), channel());
         let mut workers = JoinSet::new();
         for number in 0..4 {
             let mut worker = LoadWorker::new(number, port, &shift, &say);
@@ -134,17 +151,52 @@ fn exists(server: &Server, id: &str) -> bool {
     server.get(&format!("/api/v1/jobs/{id}")).status == 200
 }
 
-/// What clients of one test share.
-#[derive(Default)]
+/// What the Rust clients of one test share.
 struct Shift {
-    is_over: AtomicBool,
-    /// Pushes that were accepted, less runs that have begun.
-    lead: AtomicI64,
+    /// For pushes that are accepted, until a run begins. Closed when the shift is over.
+    lead: Semaphore,
+    /// Who has lost the server waits here.
+    server_is_up: watch::Sender<bool>,
 }
 
 impl Shift {
+    fn new() -> Shift {
+        Shift { lead: Semaphore::new(LEAD_MAX), server_is_up: watch::Sender::new(true) }
+    }
+
     fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+        self.lead.is_closed()
+    }
+
+    /// Connects to the server as soon as there is one.
+    async fn connected<C, T>(&self, connect: impl Fn() -> C) -> T
+    where
+        C: Future<Output = Result<T, faktory::Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        loop {
+            self.server_is_up.subscribe().wait_for(|is_up| *is_up).await.unwrap();
+            // In a task of its own: this client panics when its connection ends before the handshake has.
+            if let Ok(Ok(connected)) = tokio::spawn(connect()).await {
+                return connected;
+            }
+        }
+    }
+}
+
+/// The Rust clients, seen from the test.
+struct RustClients {
+    shift: Arc<Shift>,
+    said: Receiver<String>,
+}
+
+impl Clients for RustClients {
+    fn next_line(&mut self) -> String {
+        self.said.recv_timeout(PATIENCE).expect("clients at work")
+    }
+
+    fn server_is_up(&mut self, is_up: bool) {
+        self.shift.server_is_up.send_replace(is_up);
     }
 }
 
@@ -165,9 +217,12 @@ impl LoadWorker {
         LoadWorker { number, port, shift, say, worker: None, last: Arc::default() }
     }
 
-    /// Runs the next job; false if there was none, or no server.
+    /// Runs the next job; false if there was none.
     async fn run_one(&mut self) -> bool {
-        let Some(mut worker) = self.connected().await else { return false };
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => self.connected().await,
+        };
         match worker.run_one(0, &[QUEUE]).await {
             Ok(ran) => {
                 self.worker = Some(worker);
@@ -185,54 +240,39 @@ impl LoadWorker {
         }
     }
 
-    async fn connected(&mut self) -> Option<Worker<std::io::Error>> {
-        if self.worker.is_none() {
+    async fn connected(&mut self) -> Worker<std::io::Error> {
+        let connect = || {
             let (shift, say, last) = (self.shift.clone(), self.say.clone(), self.last.clone());
             let wid = WorkerId::new(format!("rust-load-{}", self.number));
             let builder = WorkerBuilder::default().wid(wid).register_fn("work", move |job: Job| {
                 say.send(format!("began {}", job.id().as_str())).unwrap();
-                shift.lead.fetch_sub(1, Ordering::Relaxed);
+                shift.lead.add_permits(1);
                 let is_good = job.args()[0].as_u64().unwrap() % 10 != 3 || job.failure().is_some();
                 *last.lock().unwrap() = Some((job.id().clone(), is_good));
                 async move { if is_good { Ok(()) } else { Err(std::io::Error::other("at first it fails")) } }
             });
             let url = url(self.port);
-            self.worker = connected(async move { builder.connect_to(&url).await }).await;
-        }
-        self.worker.take()
+            async move { builder.connect_to(&url).await }
+        };
+        self.shift.connected(connect).await
     }
-}
-
-/// Connects in a task of its own: this client panics when its connection ends before the handshake has.
-async fn connected<T: Send + 'static>(
-    connecting: impl Future<Output = Result<T, faktory::Error>> + Send + 'static,
-) -> Option<T> {
-    tokio::spawn(connecting).await.ok()?.ok()
 }
 
 /// Pushes one job after the other until it is over, to whichever server there is.
 async fn produce(number: usize, port: u16, shift: Arc<Shift>, say: Sender<String>) {
     let mut client = None;
     for job in 0.. {
-        while shift.lead.load(Ordering::Relaxed) > LEAD_MAX && !shift.is_over() {
-            tokio::time::sleep(AGAIN).await;
-        }
-        if shift.is_over() {
-            return;
-        }
-        if client.is_none() {
-            client = connected(async move { Client::connect_to(&url(port)).await }).await;
-        }
-        let Some(mut connection) = client.take() else {
-            tokio::time::sleep(AGAIN).await;
-            continue;
+        let Ok(lead) = shift.lead.acquire().await else { return };
+        let mut connection = match client.take() {
+            Some(connection) => connection,
+            None => shift.connected(|| async move { Client::connect_to(&url(port)).await }).await,
         };
         let id = format!("producer-{number}-{job}");
         say.send(format!("asked {id}")).unwrap();
         let pushed = Job::builder("work").jid(JobId::new(&id)).args([job]).build();
         if connection.enqueue(pushed).await.is_ok() {
             say.send(format!("accepted {id}")).unwrap();
-            shift.lead.fetch_add(1, Ordering::Relaxed);
+            lead.forget();
             client = Some(connection);
         } else {
             say.send(format!("unknown {id}")).unwrap();
@@ -246,28 +286,25 @@ async fn produce(number: usize, port: u16, shift: Arc<Shift>, say: Sender<String
 async fn of_what_the_rust_client_pushed_and_ran_no_kill_loses_or_repeats_anything() {
     let place = Place::new();
     let (server, port) = start_at(&place, lasting_port(), &[]);
-    let shift = Arc::new(Shift::default());
+    let shift = Arc::new(Shift::new());
     let (say, said) = channel();
-    let mut clients = Vec::new();
+    let mut tasks = Vec::new();
     for number in 0..4 {
-        clients.push(tokio::spawn(produce(number, port, shift.clone(), say.clone())));
+        tasks.push(tokio::spawn(produce(number, port, shift.clone(), say.clone())));
         let (mut worker, shift) = (LoadWorker::new(number, port, &shift, &say), shift.clone());
-        clients.push(tokio::spawn(async move {
+        tasks.push(tokio::spawn(async move {
             while !shift.is_over() {
-                if !worker.run_one().await {
-                    tokio::time::sleep(AGAIN).await;
-                }
+                worker.run_one().await;
             }
         }));
     }
-    let mut tally = Tally::default();
-    let mut next = || said.recv_timeout(PATIENCE).expect("clients at work");
-    let server = tokio::task::block_in_place(|| tally.kill_in_mid_load(&place, server, port, &mut next));
-    shift.is_over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.unwrap();
+    let (mut tally, mut clients) = (Tally::default(), RustClients { shift, said });
+    let server = tokio::task::block_in_place(|| tally.kill_in_mid_load(&place, server, port, &mut clients));
+    clients.shift.lead.close();
+    for task in tasks {
+        task.await.unwrap();
     }
-    said.try_iter().for_each(|line| tally.hear(&line));
+    clients.said.try_iter().for_each(|line| tally.hear(&line));
     finish(tally, server, port).await;
 }
 
@@ -276,8 +313,7 @@ async fn no_kill_loses_or_repeats_anything(language: Language) {
     let (server, port) = start_at(&place, lasting_port(), &[]);
     let Some(mut script) = language.scenario(&place, "load", &url(port), &[]) else { return };
     let mut tally = Tally::default();
-    let mut next = || script.next().expect("a client at work");
-    let server = tally.kill_in_mid_load(&place, server, port, &mut next);
+    let server = tally.kill_in_mid_load(&place, server, port, &mut script);
     script.tell("end");
     script.ends_well().iter().for_each(|line| tally.hear(line));
     finish(tally, server, port).await;

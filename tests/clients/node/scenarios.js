@@ -3,9 +3,9 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const { EventEmitter, once } = require("node:events");
 const fs = require("node:fs");
 const readline = require("node:readline");
-const { setTimeout: sleep } = require("node:timers/promises");
 const { Client, Job, Worker } = require("faktory-worker");
 
 // For whoever started this; the words are in `script.rs`.
@@ -227,16 +227,20 @@ async function worker() {
   say("working");
 }
 
-// Pushes and works while the server is killed and comes back, until it reads `end`.
+// Pushes and works while the server is killed and comes back, until it reads `end`. It reads `down` before the server is
+// killed and `up` when it is back.
 async function load() {
-  let isOver = false;
+  let [isOver, isUp] = [false, true];
   // How far the pushing may be ahead of the working: the queue shall neither be empty nor long.
   const leadMax = 50;
   let lead = 0;
+  // Told when one of these has changed.
+  const changes = new EventEmitter();
   const worker = new Worker({ wid: "node-load", queues: ["default"], concurrency: 4, beatInterval: 1 });
   worker.register("work", (number) => async ({ job }) => {
     say("began", job.jid);
     lead -= 1;
+    changes.emit("change");
     if (number % 10 === 3 && !job.failure) throw new Error("at first it fails");
   });
   worker.on("error", () => {});
@@ -249,11 +253,9 @@ async function load() {
 
   const client = new Client({ poolSize: 4 });
   const produce = async (name) => {
-    for (let number = 0; !isOver; number += 1) {
-      if (lead > leadMax) {
-        await sleep(5);
-        continue;
-      }
+    for (let number = 0; ; number += 1) {
+      while (!isOver && (lead > leadMax || !isUp)) await once(changes, "change");
+      if (isOver) return;
       const jid = `${name}-${number}-${Job.jid()}`;
       say("asked", jid);
       try {
@@ -262,15 +264,17 @@ async function load() {
         lead += 1;
       } catch {
         say("unknown", jid);
-        await sleep(50);
       }
     }
   };
   const producers = ["a", "b", "c", "d"].map(produce);
   for await (const line of readline.createInterface({ input: process.stdin })) {
     if (line === "end") break;
+    isUp = line === "up";
+    changes.emit("change");
   }
   isOver = true;
+  changes.emit("change");
   await Promise.all(producers);
   worker.quiet();
   await Promise.all(worker.working.values());

@@ -1,13 +1,11 @@
 """What somebody with the package `pyfaktory` sees of beaver: `python scenarios.py NAME` ends with exit code 0 if the
 server at FAKTORY_URL, which is new and empty, does what the client's documentation lets people hope for."""
 
-import collections
 import itertools
 import logging
 import os
 import sys
 import threading
-import time
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -24,15 +22,12 @@ from pyfaktory import (
 )
 
 OUTPUT = threading.Lock()
-# How often each first word was said.
-SAID = collections.Counter()
 
 
 def say(*words):
     """For whoever started this; the words are in `script.rs`."""
     with OUTPUT:
         print(*words, flush=True)
-        SAID[words[0]] += 1
 
 
 def equal(found, expected, what=""):
@@ -270,26 +265,29 @@ def worker():
 
 
 IS_OVER = threading.Event()
+IS_UP = threading.Event()
 # How far the pushing may be ahead of the working: the queue shall neither be empty nor long.
 LEAD_MAX = 50
+LEAD = threading.Semaphore(LEAD_MAX)
 
 
 def again_and_again(use, role, worker_id):
     """Clients of this library end with their connection, so there is a new one after each kill."""
     while not IS_OVER.is_set():
+        IS_UP.wait()
         try:
             client = Client(role=role, worker_id=worker_id, beat_period=1)
             client.connect()
             use(client)
         except (FaktroyWorkProtocolError, OSError, ValueError):
-            time.sleep(0.05)
+            pass
 
 
 def produce(numbers, client):
-    while not IS_OVER.is_set():
-        if SAID["accepted"] - SAID["began"] > LEAD_MAX:
-            time.sleep(0.005)
-            continue
+    while True:
+        LEAD.acquire()
+        if IS_OVER.is_set():
+            return
         number = next(numbers)
         jid = uuid.uuid4().hex
         say("asked", jid)
@@ -297,6 +295,7 @@ def produce(numbers, client):
             Producer(client).push(Job(jid=jid, jobtype="work", args=[number]))
         except Exception:
             say("unknown", jid)
+            LEAD.release()
             raise
         say("accepted", jid)
 
@@ -307,6 +306,7 @@ def consume(owed, client):
             job = client._fetch(["default"])
             if job:
                 say("began", job["jid"])
+                LEAD.release()
                 owed.append(job)
         for job in list(owed):
             # What it could not report before a kill it reports after.
@@ -319,7 +319,8 @@ def consume(owed, client):
 
 
 def load():
-    """Pushes and works while the server is killed and comes back, until it reads `end`."""
+    """Pushes and works while the server is killed and comes back, until it reads `end`. It reads `down` before the
+    server is killed and `up` when it is back."""
     threading.excepthook = lambda args: None
     threads = []
     for number in range(4):
@@ -331,12 +332,19 @@ def load():
         for use, role in uses:
             args = (use, role, f"python-load-{number}")
             threads.append(threading.Thread(target=again_and_again, args=args))
+    IS_UP.set()
     for thread in threads:
         thread.start()
     for line in sys.stdin:
-        if line.strip() == "end":
+        word = line.strip()
+        if word == "up":
+            IS_UP.set()
+        elif word == "down":
+            IS_UP.clear()
+        elif word == "end":
             break
     IS_OVER.set()
+    LEAD.release(len(threads))
     for thread in threads:
         thread.join()
     # The library's heartbeats sleep; nobody waits for them.
