@@ -4,8 +4,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::output::Output;
-use super::system;
-use super::target::{Absent, TargetArgs};
+use super::target::TargetArgs;
 
 /// Examples below `beaver cancel --help`.
 pub const EXAMPLES: &str = "\
@@ -33,13 +32,7 @@ pub struct CancelArgs {
 /// The job is not there, has ended, or nobody answers.
 pub fn run(args: &CancelArgs) -> Result<(), Failure> {
     let id = super::parse_id(&args.id)?;
-    let loaded = args.target.load()?;
-    system::block_on(async {
-        let target = args.target.open(&loaded, Absent::Refuse).await?;
-        let cancelled = target.cancel(&id).await;
-        let closed = target.close().await;
-        cancelled.and(closed)
-    })?;
+    args.target.ask(async |target| target.cancel(&id).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,

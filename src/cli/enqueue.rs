@@ -14,10 +14,9 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::send::{self, Receipt, Request};
-use super::system;
+use super::send::{self, Request};
 use super::target::{Absent, Target, TargetArgs, enqueue_directly};
-use crate::config::{Loaded, Settings};
+use crate::config::Settings;
 use crate::job_json::{self, JobDefaults};
 
 /// Examples below `beaver enqueue --help`.
@@ -110,7 +109,10 @@ pub struct EnqueueArgs {
 pub fn run(args: &EnqueueArgs) -> Result<(), Failure> {
     let loaded = args.target.load()?;
     let request = Request::identified(args.jobs(&loaded.settings)?);
-    let receipts = system::block_on(enqueue(args, &loaded, request))?;
+    let receipts = args.target.ask_loaded(&loaded, Absent::Create, async |target| match target {
+        Target::Server(client) => send::to_server(client, &request).await,
+        Target::Directory(engine) => enqueue_directly(engine, request.jobs).await,
+    })?;
     let mut output = Output::stdout();
     for receipt in receipts {
         match args.json {
@@ -119,18 +121,6 @@ pub fn run(args: &EnqueueArgs) -> Result<(), Failure> {
         }
     }
     output.finish()
-}
-
-async fn enqueue(args: &EnqueueArgs, loaded: &Loaded, request: Request) -> Result<Vec<Receipt>, Failure> {
-    let target = args.target.open(loaded, Absent::Create).await?;
-    let receipts = match &target {
-        Target::Server(client) => send::to_server(client, &request).await,
-        Target::Directory(engine) => enqueue_directly(engine, request.jobs).await,
-    };
-    let closed = target.close().await;
-    let receipts = receipts?;
-    closed?;
-    Ok(receipts)
 }
 
 impl EnqueueArgs {

@@ -5,11 +5,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer_of;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::{Absent, TargetArgs, senseless};
-use super::{answer_of, system};
+use super::target::{TargetArgs, senseless};
 use crate::job_sets::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
@@ -124,14 +124,7 @@ pub fn run(args: &JobsArgs) -> Result<(), Failure> {
 
 fn list(args: &JobsArgs) -> Result<(), Failure> {
     let words = args.list_words()?;
-    let loaded = args.target.load()?;
-    let (jobs, more) = system::block_on(async {
-        let target = args.target.open(&loaded, Absent::Refuse).await?;
-        let listed = target.jobs(&words).await;
-        let closed = target.close().await;
-        let listed = listed?;
-        closed.map(|()| listed)
-    })?;
+    let (jobs, more) = args.target.ask(async |target| target.jobs(&words).await)?;
     let shown = jobs.len();
     let mut output = Output::stdout();
     if args.json {
@@ -148,14 +141,7 @@ fn list(args: &JobsArgs) -> Result<(), Failure> {
 
 fn act(args: &JobsArgs) -> Result<(), Failure> {
     let words = args.action_words()?;
-    let loaded = args.target.load()?;
-    let changed = system::block_on(async {
-        let target = args.target.open(&loaded, Absent::Refuse).await?;
-        let changed = target.act(&words).await;
-        let closed = target.close().await;
-        let changed = changed?;
-        closed.map(|()| changed)
-    })?;
+    let changed = args.target.ask(async |target| target.act(&words).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&json!({"changed": changed}))?,

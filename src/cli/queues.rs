@@ -10,11 +10,11 @@ use indicatif::HumanCount;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer_of;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
-use super::target::{Absent, Target, TargetArgs};
-use super::{answer_of, system};
+use super::target::{Target, TargetArgs};
 use crate::job_sets::no_such_queue;
 
 /// Examples below `beaver queues --help`.
@@ -77,14 +77,7 @@ pub struct QueueRow {
 /// The command line makes no sense, a queue does not exist, or nobody answers.
 pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
     let names = args.names()?;
-    let loaded = args.target.load()?;
-    let answers = system::block_on(async {
-        let target = args.target.open(&loaded, Absent::Refuse).await?;
-        let answers = carry_out(&target, args.action, &names).await;
-        let closed = target.close().await;
-        let answers = answers?;
-        closed.map(|()| answers)
-    })?;
+    let answers = args.target.ask(async |target| carry_out(target, args.action, &names).await)?;
     let mut output = Output::stdout();
     if args.json {
         answers.iter().try_for_each(|answer| output.json(answer))?;

@@ -1,6 +1,6 @@
 //! `beaver status`: the queue at a glance, or one job with its attempts and errors.
 
-use beaver_actors::ids::{JobId, Timestamp};
+use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::failure::FailedAttempt;
 use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
@@ -11,9 +11,9 @@ use super::exit::Failure;
 use super::output::Output;
 use super::queues::{Counts, QueueRow, counts_table};
 use super::table::{count, of_facts, plain};
-use super::target::{Absent, TargetArgs};
+use super::target::TargetArgs;
 use super::workers::Remote;
-use super::{answer_of, parse_id, system};
+use super::{answer_of, parse_id};
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
 const REMOTE_SHOWN_MAX: usize = 10;
@@ -108,7 +108,10 @@ struct Recovery {
 /// The job is not there, or nobody answers.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let id = args.id.as_deref().map(parse_id).transpose()?;
-    let answer = system::block_on(ask(args, id.as_ref()))?;
+    let answer = args.target.ask(async |target| match &id {
+        Some(id) => target.job(id).await,
+        None => target.status().await,
+    })?;
     let mut output = Output::stdout();
     if args.json {
         output.json(&answer)?;
@@ -119,18 +122,6 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
         None => show_queue(&answer_of(answer)?, &mut output)?,
     }
     output.finish()
-}
-
-async fn ask(args: &StatusArgs, id: Option<&JobId>) -> Result<Value, Failure> {
-    let target = args.target.open(&args.target.load()?, Absent::Refuse).await?;
-    let answer = match id {
-        Some(id) => target.job(id).await,
-        None => target.status().await,
-    };
-    let closed = target.close().await;
-    let answer = answer?;
-    closed?;
-    Ok(answer)
 }
 
 fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> {

@@ -24,6 +24,7 @@ use super::address;
 use super::child::unreadable;
 use super::exit::{Exit, Failure, from_ending};
 use super::send::Receipt;
+use super::system;
 use crate::client::{Client, ClientError};
 use crate::config::{DataFlags, Loaded, Origin, Settings};
 use crate::job_sets::{ActionWords, ListWords};
@@ -79,11 +80,37 @@ impl TargetArgs {
         super::load(&self.data.clone().into())
     }
 
-    /// Finds the queue. On an actix system only.
+    /// Finds the queue, asks it what a command wants to know or have done, and lets go of it.
     ///
     /// # Errors
-    /// No server answers where one was named; the directory is locked, damaged, or absent.
-    pub async fn open(&self, loaded: &Loaded, absent: Absent) -> Result<Target, Failure> {
+    /// The configuration makes no sense; no server answers where one was named; the directory is locked, damaged, or
+    /// absent; `question` failed; or an engine of our own could not end cleanly.
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(&Target) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.ask_loaded(&self.load()?, Absent::Refuse, question)
+    }
+
+    /// As [`TargetArgs::ask`], when the configuration has been read already.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn ask_loaded<T>(
+        &self,
+        loaded: &Loaded,
+        absent: Absent,
+        question: impl AsyncFnOnce(&Target) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        system::block_on(async {
+            let target = self.open(loaded, absent).await?;
+            let answer = question(&target).await;
+            let closed = target.close().await;
+            // What went wrong first says more.
+            let answer = answer?;
+            closed.map(|()| answer)
+        })
+    }
+
+    /// Finds the queue. On an actix system only.
+    async fn open(&self, loaded: &Loaded, absent: Absent) -> Result<Target, Failure> {
         let settings = &loaded.settings;
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
@@ -229,10 +256,7 @@ impl Target {
     }
 
     /// Lets go of the queue: an engine of our own is stopped and everything is on disk.
-    ///
-    /// # Errors
-    /// The engine could not end cleanly.
-    pub async fn close(self) -> Result<(), Failure> {
+    async fn close(self) -> Result<(), Failure> {
         match self {
             Target::Server(_) => Ok(()),
             Target::Directory(engine) => from_ending(engine.stop(None).await),

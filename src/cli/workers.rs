@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer_of;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::{Absent, Target, TargetArgs, refused};
-use super::{answer_of, system};
+use super::target::{Target, TargetArgs, refused};
 
 /// Examples below `beaver workers --help`.
 pub const EXAMPLES: &str = "\
@@ -79,14 +79,7 @@ pub fn run(args: &WorkersArgs) -> Result<(), Failure> {
         (Action::Quiet | Action::Terminate, None) => return Err(usage("no worker is named")),
         _ => {}
     }
-    let loaded = args.target.load()?;
-    let answer = system::block_on(async {
-        let target = args.target.open(&loaded, Absent::Refuse).await?;
-        let answer = ask(&target, args.action, args.wid.as_deref()).await;
-        let closed = target.close().await;
-        let answer = answer?;
-        closed.map(|()| answer)
-    })?;
+    let answer = args.target.ask(async |target| ask(target, args.action, args.wid.as_deref()).await)?;
     let mut output = Output::stdout();
     match (args.json, &args.wid) {
         (true, _) => output.json(&answer)?,
