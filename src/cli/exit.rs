@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use beaver_actors::engine::{Ending, FailCause};
@@ -82,6 +83,29 @@ impl Failure {
             io::ErrorKind::BrokenPipe => Failure::reader_left(),
             _ => Failure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
         }
+    }
+
+    /// Nobody can be served at an address whose port this key sets; `port_choice` is what else it may be set to.
+    #[must_use]
+    pub fn of_listening(
+        address: SocketAddr,
+        error: &io::Error,
+        port_key: &str,
+        port_choice: &str,
+    ) -> Failure {
+        let flag = port_key.replace('_', "-");
+        let port = format!("--{flag} (key {port_key})");
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => format!("choose another port with {port}; {port_choice}"),
+            io::ErrorKind::AddrNotAvailable => {
+                "--bind (key bind) must be an address of this machine".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 are for root; choose another with {port}")
+            }
+            _ => format!("see --bind (key bind) and {port}"),
+        };
+        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
     }
 
     /// Tells it on stderr: as `error: ...` and `hint: ...`, or as a log event while the log is JSON lines.

@@ -1,6 +1,5 @@
 //! The server for remote workers, as `beaver run` sets it up: its address, its password, its certificate.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,18 +84,7 @@ fn read_password(file: &Path) -> Result<Secret, String> {
 
 fn bind(address: SocketAddr) -> Result<FwpServer, Failure> {
     FwpServer::bind(address).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "choose another port for remote workers with --faktory-port (key faktory_port); 0 takes any free \
-                 one, off none"
-            }
-            io::ErrorKind::AddrNotAvailable => "--bind (key bind) must be an address of this machine",
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are for root; choose another with --faktory-port (key faktory_port)"
-            }
-            _ => "see --bind and --faktory-port (keys bind and faktory_port)",
-        };
-        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
+        Failure::of_listening(address, &error, "faktory_port", "0 takes any free one, off none")
     })
 }
 

@@ -3,7 +3,6 @@
 //! The address is taken before the engine starts, so that `/livez` and `/readyz` answer while recovery runs,
 //! and a port in use is told before anything else happens. However the engine ends, the process ends with it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -210,19 +209,9 @@ impl Server {
 
 async fn listen(settings: &Settings) -> Result<HttpServer, Failure> {
     let address = SocketAddr::new(settings.bind, settings.metrics_port);
-    HttpServer::bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "choose another port with --metrics-port (key metrics_port); 0 takes any free one"
-            }
-            io::ErrorKind::AddrNotAvailable => "--bind (key bind) must be an address of this machine",
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are for root; choose another with --metrics-port (key metrics_port)"
-            }
-            _ => "see --bind and --metrics-port (keys bind and metrics_port)",
-        };
-        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
-    })
+    HttpServer::bind(address)
+        .await
+        .map_err(|error| Failure::of_listening(address, &error, "metrics_port", "0 takes any free one"))
 }
 
 /// Nobody has to show a password here, so the operator hears who is let in.

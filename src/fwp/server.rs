@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tracing::{debug, error, warn};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, error};
 
 use super::connection::{Connection, part};
 use super::handshake::{BadHello, Challenge, Hello, greeting};
@@ -18,7 +18,7 @@ use super::line::{Budget, Inbox};
 use super::session::Session;
 use super::workers::{Close, Member};
 use super::{FwpState, Shared, reply};
-use crate::net::{Listener, pause_after};
+use crate::net::{Acceptor, Listener, report_panic};
 
 /// How often silent workers are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
@@ -120,7 +120,7 @@ impl FwpHandle {
     }
 }
 
-async fn accept_loop<L: Listener>(mut listener: L, shared: Shared, mut stopped: oneshot::Receiver<Duration>) {
+async fn accept_loop<L: Listener>(listener: L, shared: Shared, mut stopped: oneshot::Receiver<Duration>) {
     let connections_max = shared.state.limits.connections_max.min(Semaphore::MAX_PERMITS);
     let mut door = Door {
         shared: Arc::new(shared),
@@ -130,39 +130,19 @@ async fn accept_loop<L: Listener>(mut listener: L, shared: Shared, mut stopped: 
     };
     let mut reap = interval(REAP_EVERY);
     reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = 0;
+    let mut acceptor = Acceptor::new(listener, "workers");
     let within = loop {
         tokio::select! {
             // In order, so that a simulation runs the same way twice.
             biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             _ = reap.tick() => door.shared.state.registry.reap(),
-            Some(ended) = door.tasks.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
-                    error!(%error, "a connection broke");
-                }
-            }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    failures = 0;
-                    door.open(stream, peer);
-                }
-                Err(error) => {
-                    let pause = pause_after(&error, failures);
-                    failures += 1;
-                    if let Some(pause) = pause {
-                        warn!(%error, ?pause, "cannot accept workers: waiting before the next try");
-                        tokio::select! {
-                            within = &mut stopped => break within.unwrap_or(Duration::ZERO),
-                            () = sleep(pause) => {}
-                        }
-                    }
-                }
-            },
+            Some(ended) = door.tasks.join_next() => report_panic(ended),
+            (stream, peer) = acceptor.next() => door.open(stream, peer),
         }
     };
     // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
-    drop(listener);
+    drop(acceptor);
     door.shared.state.registry.close_all();
     let drained = timeout(within, async { while door.tasks.join_next().await.is_some() {} }).await;
     if drained.is_err() {

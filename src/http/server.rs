@@ -16,14 +16,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::stall::StallGuard;
 use super::{HttpState, api};
 use crate::config::HttpLimits;
-use crate::net::{Listener, pause_after};
+use crate::net::{Acceptor, Listener, report_panic};
 
 /// How many surplus connections are told so at the same time; those beyond are closed without a word.
 const GOODBYES_MAX: usize = 64;
@@ -105,47 +105,23 @@ impl HttpHandle {
 }
 
 async fn accept_loop<L: Listener>(
-    mut listener: L,
+    listener: L,
     mut connections: Connections,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
-    let mut failures = 0;
+    let mut acceptor = Acceptor::new(listener, "connections");
     let within = loop {
         tokio::select! {
             // In order, so that a simulation runs the same way twice.
             biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             Some(ended) = connections.tasks.join_next() => report_panic(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    failures = 0;
-                    connections.open(stream, peer);
-                }
-                Err(error) => {
-                    let pause = pause_after(&error, failures);
-                    failures += 1;
-                    if let Some(pause) = pause {
-                        warn!(%error, ?pause, "cannot accept connections: waiting before the next try");
-                        tokio::select! {
-                            within = &mut stopped => break within.unwrap_or(Duration::ZERO),
-                            () = sleep(pause) => {}
-                        }
-                    }
-                }
-            },
+            (stream, peer) = acceptor.next() => connections.open(stream, peer),
         }
     };
     // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
-    drop(listener);
+    drop(acceptor);
     connections.close(within).await;
-}
-
-fn report_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        error!(%error, "a connection broke");
-    }
 }
 
 /// The open connections and what each new one gets.

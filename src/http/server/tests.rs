@@ -287,13 +287,3 @@ async fn a_port_in_use_is_an_error_of_that_kind() {
     let error = HttpServer::bind(first.local_addr()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
-
-#[test]
-fn a_failing_listener_is_left_alone_for_longer_and_longer() {
-    const EMFILE: i32 = 24;
-    let no_descriptors = io::Error::from_raw_os_error(EMFILE);
-    let pauses = [0, 1, 2, 6, 7, u32::MAX].map(|failures| pause_after(&no_descriptors, failures).unwrap());
-    assert_eq!(pauses.map(|pause| pause.as_millis()), [10, 20, 40, 640, 1_000, 1_000]);
-    let gone = io::Error::from(io::ErrorKind::ConnectionAborted);
-    assert_eq!(pause_after(&gone, 3), None);
-}
