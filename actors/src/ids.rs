@@ -320,6 +320,17 @@ impl JobId {
         }
     }
 
+    /// When a generated id was made, as it says itself.
+    pub(crate) fn made_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Repr::Ulid(bytes) => {
+                let (moment, _) = bytes.split_first_chunk::<8>()?;
+                Some(Timestamp(u64::from_be_bytes(*moment) >> 16))
+            }
+            Repr::Short(_) | Repr::Text(_) => None,
+        }
+    }
+
     /// The sixteen bytes of a generated id, or the text of a given one.
     pub(crate) fn parts(&self) -> Result<&[u8; 16], &str> {
         match &self.0 {
