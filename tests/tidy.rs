@@ -37,7 +37,7 @@ const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --worksp
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 20] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 21] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
@@ -58,6 +58,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 20] = [
     ("messages", &["engine", "ids", "jobs", "snapshot", "wal", "worker"]),
     ("journal", &["ids", "jobs", "wal"]),
     ("worker", &["ids", "jobs", "worker"]),
+    ("worker/attempt", &["ids", "jobs", "messages", "worker"]),
     ("worker/actor", &["guard", "ids", "jobs", "messages", "worker"]),
     (
         "manager",

@@ -245,6 +245,9 @@ pub struct Finished {
     pub outcome: Outcome,
 }
 
+/// Where an attempt reports that it has ended.
+pub type Reported = actix::Recipient<Finished>;
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum Outcome {

@@ -1,20 +1,22 @@
-//! WorkerActor: runs one job at a time, stops it when it must, and reports how it ended.
+//! WorkerActor: runs one job at a time, and stops it when it must.
 //!
 //! The handler's future runs on the engine's multi-thread runtime, so that no handler can block an Arbiter, and a
-//! panic inside is caught there and becomes a failed attempt.
+//! panic inside is caught there and becomes a failed attempt: see [`super::attempt`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use tokio::runtime;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::handler::{Handlers, JobError, JobRun, StopReason, StopSender, StopSignal};
+use super::attempt::{self, Report};
+use super::handler::{Handlers, JobHandler, StopReason, StopSignal};
 use crate::guard::{ExitGuard, gives_signs_of_life};
-use crate::ids::{Lsn, Token, WorkerId};
-use crate::jobs::table::Assignment;
-use crate::jobs::{Bodies, Body, Failure, FailureKind, Payload};
+use crate::ids::{Token, WorkerId};
+use crate::jobs::{Bodies, Failure, FailureKind};
 use crate::messages::{End, Finished, Halt, Outcome, Run};
 
 /// How long a dropped future may take to go away before its worker stops waiting for it.
@@ -38,15 +40,94 @@ pub struct WorkerSettings {
 /// The actor.
 pub struct WorkerActor {
     settings: WorkerSettings,
-    running: Option<(Token, Arc<StopSender>)>,
+    /// The last attempt; it may have ended without this worker's doing.
+    running: Option<Running>,
+    /// When the worker looks next whether an attempt has taken too long. Most end long before, so there is one such
+    /// moment ahead at most, and not one for every job.
+    look_at: Option<Instant>,
     _guard: ExitGuard,
+}
+
+struct Running {
+    report: Arc<Report>,
+    task: AbortHandle,
+    handler: Arc<dyn JobHandler>,
+    ends_at: Instant,
+}
+
+impl Running {
+    fn is_over(&self) -> bool {
+        self.report.is_made.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Running {
+    /// Its worker has died, or was ended: the handler may still run, and nobody wants what it makes.
+    fn drop(&mut self) {
+        if !self.is_over() {
+            self.report.stop.stop(StopReason::Cancelled);
+        }
+    }
 }
 
 impl WorkerActor {
     /// An idle one.
     #[must_use]
     pub fn new(settings: WorkerSettings, guard: ExitGuard) -> WorkerActor {
-        WorkerActor { settings, running: None, _guard: guard }
+        WorkerActor { settings, running: None, look_at: None, _guard: guard }
+    }
+
+    fn look_later(&mut self, at: Instant, ctx: &mut Context<WorkerActor>) {
+        if self.look_at.is_some_and(|earlier| earlier <= at) {
+            return;
+        }
+        self.look_at = Some(at);
+        ctx.run_later(at.saturating_duration_since(Instant::now()), move |worker, ctx| {
+            // Another one may have been set for an earlier moment since.
+            if worker.look_at == Some(at) {
+                worker.look_at = None;
+            }
+            worker.look(ctx);
+        });
+    }
+
+    /// Whether the attempt has taken too long.
+    fn look(&mut self, ctx: &mut Context<WorkerActor>) {
+        let Some(running) = self.running.as_ref().filter(|running| !running.is_over()) else { return };
+        match running.ends_at <= Instant::now() {
+            true => self.stop(StopReason::Timeout, ctx),
+            false => {
+                let at = running.ends_at;
+                self.look_later(at, ctx);
+            }
+        }
+    }
+
+    /// Tells the attempt to end, and drops it when its grace is over.
+    fn stop(&mut self, reason: StopReason, ctx: &mut Context<WorkerActor>) {
+        let Some(running) = self.running.as_ref().filter(|running| !running.is_over()) else { return };
+        let was_told = running.report.stop.reason().is_some();
+        running.report.stop.stop(reason);
+        if was_told {
+            return;
+        }
+        let (token, grace) = (running.report.token, running.handler.grace());
+        match grace {
+            Some(grace) => {
+                ctx.run_later(grace, move |worker, ctx| worker.abort(token, ctx));
+            }
+            None => self.abort(token, ctx),
+        }
+    }
+
+    fn abort(&mut self, token: Token, ctx: &mut Context<WorkerActor>) {
+        let Some(running) = self.running.as_ref().filter(|running| running.report.token == token) else {
+            return;
+        };
+        running.task.abort();
+        let report = running.report.clone();
+        // A handler that blocks its thread does not notice; its worker is needed, so it is left behind.
+        ctx.run_later(ABORT_WAIT, move |_, _| report.ended(None));
     }
 }
 
@@ -58,28 +139,41 @@ impl Handler<Run> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, Run(assignment): Run, ctx: &mut Context<WorkerActor>) {
+        let WorkerSettings { id, handlers, runtime, bodies, finished } = &self.settings;
         let (job, token) = (assignment.job.clone(), assignment.token);
-        let (sender, signal) = StopSignal::new();
-        let sender = Arc::new(sender);
-        self.running = Some((token, sender.clone()));
-        let attempt = attempt(self.settings.clone(), assignment, sender, signal);
-        ctx.spawn(attempt.into_actor(self).map(move |outcome, worker, _| {
-            worker.running = None;
-            let id = worker.settings.id;
-            // A closed mailbox means that the manager has gone, and with it the engine.
-            worker.settings.finished.do_send(Finished { worker: id, job, token, outcome });
-        }));
+        let Some(handler) = handlers.get(&assignment.kind).cloned() else {
+            let message = format!("no handler for kind {:?}", assignment.kind.as_str());
+            let outcome = Outcome::Failed(Failure::new(FailureKind::Error, message), None);
+            return finished.do_send(Finished { worker: *id, job, token, outcome });
+        };
+        let timeout = Duration::from_millis(assignment.timeout_ms);
+        let (stop, signal) = StopSignal::new();
+        let report = Arc::new(Report {
+            worker: *id,
+            job,
+            token,
+            timeout,
+            stop,
+            to: finished.clone(),
+            is_made: AtomicBool::new(false),
+        });
+        let attempt = attempt::run(handler.clone(), assignment, bodies.clone(), signal, report.clone());
+        let task = runtime.spawn(attempt).abort_handle();
+        // Times beyond what a clock can count are never reached.
+        let now = Instant::now();
+        let ends_at = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
+        self.running = Some(Running { report, task, handler, ends_at });
+        self.look_later(ends_at, ctx);
     }
 }
 
 impl Handler<Halt> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, halt: Halt, _: &mut Context<WorkerActor>) {
-        match &self.running {
-            Some((token, stop)) if *token == halt.token => stop.stop(halt.reason),
-            // It has ended by itself in the meantime.
-            _ => {}
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<WorkerActor>) {
+        // Else it has ended by itself in the meantime.
+        if self.running.as_ref().is_some_and(|running| running.report.token == halt.token) {
+            self.stop(halt.reason, ctx);
         }
     }
 }
@@ -93,115 +187,3 @@ impl Handler<End> for WorkerActor {
 }
 
 gives_signs_of_life!(WorkerActor);
-
-/// Runs the handler until it ends, or until it must.
-async fn attempt(
-    settings: WorkerSettings,
-    assignment: Assignment,
-    stop: Arc<StopSender>,
-    signal: StopSignal,
-) -> Outcome {
-    let payload = match assignment.payload {
-        Body::Here(payload) => payload,
-        Body::Stored { .. } => match read(&settings, assignment.number).await {
-            Ok(payload) => payload,
-            Err(problem) => return Outcome::Failed(Failure::new(FailureKind::Error, problem), None),
-        },
-    };
-    let Some(handler) = settings.handlers.get(&assignment.kind).cloned() else {
-        let message = format!("no handler for kind {:?}", assignment.kind.as_str());
-        return Outcome::Failed(Failure::new(FailureKind::Error, message), None);
-    };
-    let timeout = Duration::from_millis(assignment.timeout_ms);
-    let grace = handler.grace();
-    let run = JobRun {
-        id: assignment.job,
-        queue: assignment.queue,
-        kind: assignment.kind,
-        payload,
-        attempt: assignment.attempt,
-        token: assignment.token,
-        timeout,
-        stop: signal.clone(),
-    };
-    let mut task = settings.runtime.spawn(async move { handler.run(run).await });
-    let mut stopped = signal;
-    let reason = tokio::select! {
-        biased;
-        ended = &mut task => return match stop.reason() {
-            // It heard of it first, and ended because of it.
-            Some(reason) => outcome_when_stopped(reason, timeout, Some(ended)),
-            None => outcome_of(ended),
-        },
-        reason = stopped.stopped() => reason,
-        () = tokio::time::sleep(timeout) => StopReason::Timeout,
-    };
-    stop.stop(reason);
-    let ended = end_within(&mut task, grace).await;
-    outcome_when_stopped(reason, timeout, ended)
-}
-
-/// Reads a payload that is on disk, on a thread that may wait for it.
-async fn read(settings: &WorkerSettings, number: Lsn) -> Result<Payload, String> {
-    let bodies = settings.bodies.clone();
-    let read = settings.runtime.spawn_blocking(move || bodies.read(number)).await;
-    let read = read.map_err(|error| error.to_string())?;
-    read.map_err(|error| {
-        tracing::error!(%error, "a job cannot be run");
-        error.to_string()
-    })
-}
-
-/// Waits for a task that was told to stop; drops it when its grace is over. None if it cannot even be dropped.
-async fn end_within(
-    task: &mut JoinHandle<Result<Option<Payload>, JobError>>,
-    grace: Option<Duration>,
-) -> Option<Result<Result<Option<Payload>, JobError>, JoinError>> {
-    if let Some(grace) = grace
-        && let Ok(ended) = tokio::time::timeout(grace, &mut *task).await
-    {
-        return Some(ended);
-    }
-    task.abort();
-    // A handler that blocks its thread does not notice; its worker is needed, so it is left behind.
-    tokio::time::timeout(ABORT_WAIT, task).await.ok()
-}
-
-fn outcome_of(ended: Result<Result<Option<Payload>, JobError>, JoinError>) -> Outcome {
-    match ended {
-        Ok(Ok(result)) => Outcome::Succeeded(result),
-        Ok(Err(error)) => Outcome::Failed(Failure::new(FailureKind::Error, error.message), error.result),
-        Err(error) => Outcome::Failed(Failure::new(FailureKind::Panic, panic_message(error)), None),
-    }
-}
-
-fn outcome_when_stopped(
-    reason: StopReason,
-    timeout: Duration,
-    ended: Option<Result<Result<Option<Payload>, JobError>, JoinError>>,
-) -> Outcome {
-    let result = match ended {
-        // It was done in the same moment: that counts, unless it was too late anyway.
-        Some(Ok(Ok(result))) if reason != StopReason::Timeout => return Outcome::Succeeded(result),
-        Some(Ok(Ok(result))) => result,
-        Some(Ok(Err(error))) => error.result,
-        Some(Err(_)) | None => None,
-    };
-    match reason {
-        StopReason::Cancelled => Outcome::Cancelled,
-        StopReason::Shutdown => Outcome::Interrupted,
-        StopReason::Timeout => {
-            let message = format!("ran longer than its timeout of {} ms", timeout.as_millis());
-            Outcome::Failed(Failure::new(FailureKind::Timeout, message), result)
-        }
-    }
-}
-
-fn panic_message(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else {
-        return "the handler's task was cancelled".to_owned();
-    };
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.as_deref().unwrap_or("without a message"))
-}

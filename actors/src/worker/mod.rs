@@ -1,4 +1,5 @@
 //! Running jobs: the trait that handlers implement, the WorkerActor that runs them.
 
 pub mod actor;
+mod attempt;
 pub mod handler;
