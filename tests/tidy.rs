@@ -41,6 +41,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 21] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
+    ("uring", &["storage"]),
     ("msgpack", &[]),
     ("stored", &["ids", "jobs"]),
     // What can be asked and answered, without the engine that does it.
@@ -79,6 +80,8 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 21] = [
         ],
     ),
 ];
+/// The only module with unsafe code: system calls that nothing wraps. It says why at its head.
+const UNSAFE: [&str; 1] = ["actors/src/uring.rs"];
 /// Who sends, receives or is a message of actix's.
 const ACTIX_IMPORTERS: [&str; 8] =
     ["manager", "supervisor", "wal/actor", "snapshot/actor", "worker/actor", "messages", "guard", "engine"];
@@ -132,6 +135,16 @@ fn the_job_table_is_pure() {
     none(impure(&tree()));
     assert_eq!(impure(&one("actors/src/jobs/table.rs", "let now = std::time::Instant::now();\n")).len(), 1);
     assert_eq!(impure(&one("actors/src/jobs/table.rs", "// an Instant\nlet in_an_instant = 1;\n")).len(), 0);
+}
+
+#[test]
+fn unsafe_code_stays_in_its_module() {
+    none(unsafe_exceptions(&tree()));
+    let exception = concat!("#![expect(unsafe", "_code, reason = \"fast\")]\n");
+    assert_eq!(unsafe_exceptions(&one("actors/src/wal/writer.rs", exception)).len(), 1);
+    assert_eq!(unsafe_exceptions(&one(UNSAFE[0], exception)).len(), 0);
+    let silent = exception.replace("expect", "allow");
+    assert_eq!(unsafe_exceptions(&one("src/main.rs", &silent)).len(), 1);
 }
 
 #[test]
@@ -270,6 +283,17 @@ fn impure(tree: &Tree) -> Violations {
         }
     }
     found
+}
+
+/// The lint itself is denied in Cargo.toml; only an exception from it lets unsafe code in.
+fn unsafe_exceptions(tree: &Tree) -> Violations {
+    let others = sources(tree).filter(|(path, _)| !UNSAFE.contains(&path.as_str()));
+    others
+        .filter(|(_, text)| code(text).any(|line| has_word(line, concat!("unsafe", "_code"))))
+        .map(|(path, _)| {
+            format!("{path}: an exception for unsafe code: find a safe wrapper, or put it into {UNSAFE:?}")
+        })
+        .collect()
 }
 
 fn product_imports(tree: &Tree) -> Violations {

@@ -20,7 +20,7 @@ pub use crate::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
 pub use crate::status::{
     EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
 };
-use crate::storage::{DiskStorage, Storage};
+use crate::storage::Storage;
 use crate::supervisor::{SupervisorActor, Threads};
 use crate::worker::handler::Handlers;
 
@@ -121,12 +121,20 @@ impl Default for Seams {
     /// The machine's.
     fn default() -> Seams {
         Seams {
-            storage: Arc::new(DiskStorage),
+            storage: machines_disk(),
             clock: Arc::new(SystemClock::default()),
             dice: fastrand::Rng::new(),
             threads: Threads::Own,
         }
     }
+}
+
+/// The machine's disk, in the best way that this build and this machine know.
+fn machines_disk() -> Arc<dyn Storage> {
+    #[cfg(feature = "io-uring")]
+    return crate::uring::probed();
+    #[cfg(not(feature = "io-uring"))]
+    Arc::new(crate::storage::DiskStorage)
 }
 
 /// A running engine. Clones are the same engine.

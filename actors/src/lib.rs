@@ -3,7 +3,7 @@
 //! # Map, in reading order
 //! - [`ids`]: the newtypes that everything else counts and names with.
 //! - [`jobs`]: the pure part; what a job is, what may be asked, what happens, and the table of all jobs.
-//! - [`storage`], [`clock`]: the seams to the disk and to time.
+//! - [`storage`], [`clock`]: the seams to the disk and to time; `uring` (feature `io-uring`): another way to the disk.
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
 //! - [`snapshot`]: images of the whole state, folded from the log; `stored`: values that both write.
 //! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
@@ -78,5 +78,7 @@ mod stored;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "io-uring")]
+pub mod uring;
 pub mod wal;
 pub mod worker;

@@ -27,7 +27,7 @@
 //! What must happen once accepted travels with its own reply channel: actix skips a message whose sender has
 //! stopped waiting.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::Message;
@@ -187,7 +187,12 @@ pub enum Ask {
 /// Write these events.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Append(pub Group);
+pub struct Append {
+    /// The events.
+    pub group: Group,
+    /// Takes the group's buffer back, empty, once it is written.
+    pub emptied: mpsc::SyncSender<Vec<u8>>,
+}
 
 /// Tell this one what is durable.
 #[derive(Debug, Message)]

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,23 @@ pub trait StoredFile: Send + Sync {
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes all of `parts`, one behind the other, as [`StoredFile::write_at`] would write them in one piece.
+    fn write_parts_at(&mut self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        self.write_at(offset, &parts.concat())
+    }
+
+    /// Whether [`StoredFile::write_and_sync`] is one call to the system, and so better than two.
+    fn syncs_with_write(&self) -> bool {
+        false
+    }
+
+    /// Writes all of `parts` like [`StoredFile::write_parts_at`] and then, if that has worked, makes everything that
+    /// was written so far durable like [`StoredFile::sync`].
+    fn write_and_sync(&mut self, offset: u64, parts: &[&[u8]]) -> Result<(), NotDurable> {
+        self.write_parts_at(offset, parts).map_err(NotDurable::Write)?;
+        self.sync().map_err(NotDurable::Sync)
+    }
+
     /// Reads up to `bytes.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
 
@@ -73,6 +90,15 @@ pub trait StoredFile: Send + Sync {
 
     /// Makes the file's bytes and length durable (fdatasync).
     fn sync(&mut self) -> io::Result<()>;
+}
+
+/// At what [`StoredFile::write_and_sync`] failed.
+#[derive(Debug)]
+pub enum NotDurable {
+    /// At the write: what a failed write may leave. No sync was tried.
+    Write(io::Error),
+    /// At the sync: what was written since the last one is lost or not, and no sync may be tried again.
+    Sync(io::Error),
 }
 
 /// The whole content of a file that has no reason to be longer than `bytes_max`: a length is believed only up to
@@ -135,6 +161,9 @@ pub(crate) fn partial_of(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Linux takes no more parts in one call.
+pub(crate) const PARTS_AT_ONCE: usize = 1024;
+
 /// Only the server's user reads and writes its files.
 const FILE_MODE: u32 = 0o600;
 
@@ -170,13 +199,11 @@ impl Storage for DiskStorage {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
-        Ok(Box::new(DiskFile(options.open(path)?)))
+        Ok(Box::new(DiskFile::create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        Ok(Box::new(DiskFile(OpenOptions::new().read(true).write(true).open(path)?)))
+        Ok(Box::new(DiskFile::open(path)?))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
@@ -221,11 +248,43 @@ impl Storage for DiskStorage {
     }
 }
 
-struct DiskFile(File);
+pub(crate) struct DiskFile(pub(crate) File);
+
+impl DiskFile {
+    pub(crate) fn create(path: &Path) -> io::Result<DiskFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        Ok(DiskFile(options.open(path)?))
+    }
+
+    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+}
 
 impl StoredFile for DiskFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn write_parts_at(&mut self, mut offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        // Parts without a byte would be taken for a write that does nothing.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let at_once = left.len().min(PARTS_AT_ONCE);
+            match rustix::io::pwritev(&self.0, &left[..at_once], offset) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
@@ -277,6 +336,24 @@ mod tests {
         assert!(DiskStorage.lock(&path).unwrap().is_none());
         drop(guard);
         assert!(DiskStorage.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn parts_are_written_one_behind_the_other_however_many_and_however_small() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = DiskStorage.create(&dir.path().join("parts")).unwrap();
+        let whole: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
+        // Some are empty, also the first and the last.
+        let parts: Vec<&[u8]> =
+            (0..6_000_usize).map(|nth| &whole[nth / 2 * 26..nth.div_ceil(2) * 26]).collect();
+        assert!(parts.len() > 2 * PARTS_AT_ONCE && parts[0].is_empty());
+        file.write_at(0, &[7; 100]).unwrap();
+        file.write_parts_at(50, &parts).unwrap();
+        let expected = [[7; 50].as_slice(), &parts.concat()].concat();
+        assert!(read_all(&*file, 1 << 20).unwrap() == expected);
+        file.write_parts_at(1, &[]).unwrap();
+        file.write_parts_at(1, &[b"", b""]).unwrap();
+        assert!(read_all(&*file, 1 << 20).unwrap() == expected);
     }
 
     #[test]

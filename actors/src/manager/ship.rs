@@ -4,6 +4,8 @@
 //! everything that can bring more (the mailbox, and the sockets of servers that run beside the manager) has brought
 //! nothing. No clock is involved: when nothing comes, it goes at once.
 
+use std::sync::mpsc;
+
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::JobManagerActor;
@@ -15,20 +17,32 @@ const BYTES_ENOUGH: usize = 64 << 10;
 /// So often at most is looked for more, so that a stream without a gap is not kept waiting.
 const LOOKS_MAX: u32 = 8;
 
+/// One is filled, one is written, and some are on their way.
+const BUFFERS_KEPT: usize = 4;
+
 /// How far a group is on its way.
-#[derive(Default)]
 pub(super) struct Shipping {
     is_due: bool,
     looks: u32,
     /// How many events had gathered at the last look.
     seen: u32,
+    /// Buffers of groups that are written, to be filled again. In one that has its size already, encoding the
+    /// events of 1,000 jobs (160 KiB) takes 5 µs less of 11 (two cores of an EPYC; `cargo bench --bench log`).
+    emptied: (mpsc::SyncSender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
+}
+
+impl Default for Shipping {
+    fn default() -> Shipping {
+        Shipping { is_due: false, looks: 0, seen: 0, emptied: mpsc::sync_channel(BUFFERS_KEPT) }
+    }
 }
 
 impl JobManagerActor {
     /// Sees to it that what has gathered is sent.
     pub(super) fn ship_soon(&mut self, ctx: &mut Context<JobManagerActor>) {
         if self.gathered.count > 0 && !self.shipping.is_due {
-            self.shipping = Shipping { is_due: true, looks: 0, seen: 0 };
+            self.shipping.is_due = true;
+            self.shipping.looks = 0;
             self.look_for_more(ctx);
         }
     }
@@ -50,9 +64,12 @@ impl JobManagerActor {
 
     fn ship(&mut self) {
         self.shipping.is_due = false;
-        let next = Group { first: self.table.last().next(), ..Group::default() };
+        let (emptied, filled_again) = &self.shipping.emptied;
+        let bytes = filled_again.try_recv().unwrap_or_default();
+        let next = Group { first: self.table.last().next(), count: 0, bytes };
         let group = std::mem::replace(&mut self.gathered, next);
+        let append = Append { group, emptied: emptied.clone() };
         // A closed mailbox means that the log has died; the supervisor ends the engine for that.
-        self.settings.wal.do_send(Append(group));
+        self.settings.wal.do_send(append);
     }
 }

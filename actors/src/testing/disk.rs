@@ -38,6 +38,7 @@ struct Disk {
     capacity: Option<u64>,
     failing_syncs: u32,
     failing_writes: u32,
+    syncs_with_write: bool,
     plan: Plan,
     tape: Option<Vec<Frame>>,
 }
@@ -72,6 +73,7 @@ impl SimStorage {
             capacity: None,
             failing_syncs: 0,
             failing_writes: 0,
+            syncs_with_write: false,
             plan: Plan::default(),
             tape: None,
         })))
@@ -207,6 +209,11 @@ impl SimStorage {
         self.disk().failing_writes = count;
     }
 
+    /// Makes it a disk that writes and syncs by one call. Both are counted, and can fail, as without it.
+    pub fn sync_with_writes(&self) {
+        self.disk().syncs_with_write = true;
+    }
+
     /// Paths of all files below `dir`, sorted.
     #[must_use]
     pub fn paths(&self, dir: impl AsRef<Path>) -> Vec<PathBuf> {
@@ -270,6 +277,7 @@ impl Disk {
             capacity: self.capacity,
             failing_syncs: 0,
             failing_writes: 0,
+            syncs_with_write: self.syncs_with_write,
             plan: self.plan.clone(),
             tape: None,
         };
@@ -483,6 +491,10 @@ impl SimFile {
 }
 
 impl StoredFile for SimFile {
+    fn syncs_with_write(&self) -> bool {
+        self.storage.disk().syncs_with_write
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (mut disk, fault) = self.enter(Call::Write)?;
         let bytes = if fault == Some(Fault::Short) { &bytes[..bytes.len() / 2] } else { bytes };

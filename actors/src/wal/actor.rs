@@ -4,7 +4,7 @@
 //! gathers in its mailbox: the slower the disk, the larger the batches; no timer adds latency.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle};
@@ -27,6 +27,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// An fdatasync that takes longer is worth a warning.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
+/// A buffer that has grown larger is not used again: one huge request must not hold memory for ever.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
 /// What a WalActor is made of.
 pub struct WalSettings {
     /// When to sync.
@@ -47,6 +50,8 @@ pub struct WalActor {
     /// Hears what may be told.
     subscriber: Option<Recipient<Confirmed>>,
     gathered: Vec<Group>,
+    /// Takes the buffers back of what was gathered.
+    emptied: Option<mpsc::SyncSender<Vec<u8>>>,
     flush_is_due: bool,
     mark: Option<SpawnHandle>,
     sync_is_due: bool,
@@ -62,16 +67,20 @@ impl WalActor {
     /// Around a writer that has just begun its segment.
     #[must_use]
     pub fn new(
-        writer: LogWriter,
+        mut writer: LogWriter,
         settings: WalSettings,
         lock: Box<dyn Any + Send>,
         guard: ExitGuard,
     ) -> WalActor {
+        if settings.durability == Durability::Always {
+            writer.sync_along();
+        }
         WalActor {
             writer: Some(writer),
             settings,
             subscriber: None,
             gathered: Vec::new(),
+            emptied: None,
             flush_is_due: false,
             mark: None,
             sync_is_due: false,
@@ -90,8 +99,10 @@ impl WalActor {
         let Some(writer) = &mut self.writer else { return };
         let events: u64 = self.gathered.iter().map(|group| u64::from(group.count)).sum();
         let bytes: usize = self.gathered.iter().map(|group| group.bytes.len()).sum();
+        let started = self.settings.clock.ticks();
         let (written, result) = writer.append(&self.gathered, now);
-        self.gathered.drain(..written);
+        let is_durable = events > 0 && writer.durable() == writer.last();
+        self.give_back(written);
         self.full = match result {
             Ok(()) => false,
             Err(WalError::Full { path }) => {
@@ -103,6 +114,9 @@ impl WalActor {
             }
             Err(error) => return self.fail(&error),
         };
+        if is_durable {
+            self.note_sync(started);
+        }
         self.settings.metrics.log_bytes.add(bytes as u64);
         if events > 0 {
             self.settings.metrics.log_batch_events.observe(events);
@@ -123,6 +137,19 @@ impl WalActor {
         self.mark_later(ctx);
     }
 
+    /// Sends the buffers of the first groups, which are written, back to be filled again.
+    fn give_back(&mut self, written: usize) {
+        for Group { mut bytes, .. } in self.gathered.drain(..written) {
+            bytes.clear();
+            if let Some(emptied) = &self.emptied
+                && bytes.capacity() <= KEPT_BYTES_MAX
+            {
+                // There may be enough of them.
+                let _ = emptied.try_send(bytes);
+            }
+        }
+    }
+
     fn sync(&mut self) -> Result<(), WalError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if writer.durable() == writer.last() {
@@ -130,6 +157,12 @@ impl WalActor {
         }
         let started = self.settings.clock.ticks();
         writer.sync()?;
+        self.note_sync(started);
+        Ok(())
+    }
+
+    /// Counts a sync that has just ended.
+    fn note_sync(&self, started: Duration) {
         let took = self.settings.clock.ticks().saturating_sub(started);
         self.settings.metrics.log_fsync.observe_micros(took);
         if took > SLOW_SYNC {
@@ -138,7 +171,6 @@ impl WalActor {
                 "the log's disk is slow: one sync took this long"
             );
         }
-        Ok(())
     }
 
     fn sync_later(&mut self, ctx: &mut Context<WalActor>) {
@@ -219,8 +251,9 @@ struct Flush;
 impl Handler<Append> for WalActor {
     type Result = ();
 
-    fn handle(&mut self, Append(group): Append, ctx: &mut Context<WalActor>) {
-        self.gathered.push(group);
+    fn handle(&mut self, append: Append, ctx: &mut Context<WalActor>) {
+        self.gathered.push(append.group);
+        self.emptied = Some(append.emptied);
         if !self.flush_is_due && !self.full {
             self.flush_is_due = true;
             ctx.notify(Flush);

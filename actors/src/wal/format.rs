@@ -223,8 +223,14 @@ impl BatchHeader {
 /// crc32 seeded with a segment's salt.
 #[must_use]
 pub fn checksum(salt: u32, bytes: &[u8]) -> u32 {
+    checksum_of_parts(salt, &[bytes])
+}
+
+/// The same of bytes that lie in several places, as if they followed each other.
+#[must_use]
+pub fn checksum_of_parts(salt: u32, parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(salt);
-    hasher.update(bytes);
+    parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 

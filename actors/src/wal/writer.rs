@@ -7,14 +7,14 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
-    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum, segment_name,
+    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
 use super::index::LogIndex;
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
 use crate::failpoint;
 use crate::ids::{Lsn, Timestamp};
-use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
+use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
@@ -56,8 +56,8 @@ pub struct LogWriter {
     /// What the last mark or batch said to be durable.
     marked: Lsn,
     poisoned: bool,
+    syncs_along: bool,
     spare: Spare,
-    buffer: Vec<u8>,
 }
 
 /// The next segment's file, prepared in the background so that rotation does not wait for the disk.
@@ -123,8 +123,8 @@ impl LogWriter {
             durable: end.last,
             marked: end.last,
             poisoned: false,
+            syncs_along: false,
             spare: Spare::Failed(String::new()),
-            buffer: Vec::new(),
             storage,
             dice,
             index,
@@ -132,7 +132,7 @@ impl LogWriter {
         };
         writer.index.begin(&writer.header);
         for group in unproven {
-            writer.write_batch(std::slice::from_ref(group), now)?;
+            writer.write_batch(std::slice::from_ref(group), now, false)?;
         }
         writer.sync()?;
         writer.mark(now);
@@ -140,6 +140,11 @@ impl LogWriter {
         writer.seal(end, None, now);
         writer.prepare_spare();
         Ok(writer)
+    }
+
+    /// From now on an append syncs, too, where the disk does both by one call: [`LogWriter::durable`] says whether.
+    pub fn sync_along(&mut self) {
+        self.syncs_along = true;
     }
 
     /// Writes `groups`, which must follow the last one, as few batches. They are in the kernel, not yet on the
@@ -161,7 +166,8 @@ impl LogWriter {
                 first || bytes <= BATCH_BYTES_TARGET
             };
             let count = groups[written..].iter().take(together).take_while(fits).count();
-            match self.append_batch(&groups[written..written + count], now) {
+            let syncs = self.syncs_along && written + count == groups.len();
+            match self.append_batch(&groups[written..written + count], now, syncs) {
                 Ok(()) => written += count,
                 // What does not fit together may still fit one by one.
                 Err(WalError::Full { .. }) if count > 1 => together = 1,
@@ -171,7 +177,7 @@ impl LogWriter {
         (written, Ok(()))
     }
 
-    fn append_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
+    fn append_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -188,7 +194,7 @@ impl LogWriter {
             self.file.allocate(capacity).map_err(WalError::io(&self.path, "allocate"))?;
             self.capacity = capacity;
         }
-        let result = self.write_batch(groups, now);
+        let result = self.write_batch(groups, now, syncs);
         if let Err(error) = &result {
             // What a failed write left behind is unknown. Without space, the same place is written again later.
             self.poisoned = !matches!(error, WalError::Full { .. });
@@ -196,48 +202,59 @@ impl LogWriter {
         result
     }
 
-    fn write_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer.resize(BATCH_HEADER_BYTES, 0);
+    fn write_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
         let mut count = 0;
         for group in groups {
             let expected = self.next.plus(u64::from(count));
             assert!(group.first == expected, "group begins with {}, expected {expected}", group.first);
-            buffer.extend_from_slice(&group.bytes);
             count += group.count;
         }
-        let result = self.write_frame(&mut buffer, count, now);
-        self.buffer = buffer;
-        result
+        let payload: Vec<&[u8]> = groups.iter().map(|group| group.bytes.as_slice()).collect();
+        self.write_frame(&payload, count, now, syncs)
     }
 
-    /// Fills in the header at the front of `frame` and writes it at the end of the log.
-    fn write_frame(&mut self, frame: &mut [u8], count: u32, now: Timestamp) -> Result<(), WalError> {
-        let payload = &frame[BATCH_HEADER_BYTES..];
-        assert!(
-            payload.len() <= PAYLOAD_BYTES_MAX,
-            "requests are bounded far below {PAYLOAD_BYTES_MAX} bytes"
-        );
+    /// Writes a header and `payload` at the end of the log, in one call and without copying them together.
+    fn write_frame(
+        &mut self,
+        payload: &[&[u8]],
+        count: u32,
+        now: Timestamp,
+        syncs: bool,
+    ) -> Result<(), WalError> {
+        // Copying them together first would cost 1.5 µs for 160 KiB and 28 µs for 1 MiB, where a sync takes 160 µs and
+        // 430 µs (`cargo bench --bench log`; two cores of an EPYC, ext4 on a virtual disk).
+        let payload_len: usize = payload.iter().map(|part| part.len()).sum();
+        assert!(payload_len <= PAYLOAD_BYTES_MAX, "requests are bounded far below {PAYLOAD_BYTES_MAX} bytes");
         let header = BatchHeader {
-            payload_len: payload.len() as u32,
+            payload_len: payload_len as u32,
             first: self.next,
             durable: self.durable,
             written_at: now,
             count,
             chain: self.chain,
-            payload_crc: checksum(self.header.salt, payload),
+            payload_crc: checksum_of_parts(self.header.salt, payload),
         };
         let (bytes, chain) = header.encode(self.header.salt);
-        frame[..BATCH_HEADER_BYTES].copy_from_slice(&bytes);
-        failpoint::pass("wal.write")
-            .and_then(|()| self.file.write_at(self.offset, frame))
-            .map_err(WalError::io(&self.path, "write"))?;
-        self.index.note(self.offset, self.next, std::iter::once(&frame[BATCH_HEADER_BYTES..]));
-        self.offset += frame.len() as u64;
+        let frame: Vec<&[u8]> = std::iter::once(bytes.as_slice()).chain(payload.iter().copied()).collect();
+        let syncs = syncs && self.file.syncs_with_write() && !bugs::has(Bug::AckBeforeFsync);
+        let result = failpoint::pass("wal.write").map_err(NotDurable::Write).and_then(|()| match syncs {
+            false => self.file.write_parts_at(self.offset, &frame).map_err(NotDurable::Write),
+            true => failpoint::pass("wal.sync")
+                .map_err(NotDurable::Sync)
+                .and_then(|()| self.file.write_and_sync(self.offset, &frame)),
+        });
+        result.map_err(|failure| match failure {
+            NotDurable::Write(error) => WalError::io(&self.path, "write")(error),
+            NotDurable::Sync(source) => self.poison(source),
+        })?;
+        self.index.note(self.offset, self.next, payload.iter().copied());
+        self.offset += (BATCH_HEADER_BYTES + payload_len) as u64;
         self.chain = chain;
         self.marked = self.durable;
         self.next = self.next.plus(u64::from(count));
+        if syncs {
+            self.durable = self.last();
+        }
         Ok(())
     }
 
@@ -253,11 +270,15 @@ impl LogWriter {
         let mut sync = || failpoint::pass("wal.sync").and_then(|()| self.file.sync());
         let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { sync() };
         if let Err(source) = result {
-            self.poisoned = true;
-            return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
+            return Err(self.poison(source));
         }
-        self.durable = Lsn(self.next.0 - 1);
+        self.durable = self.last();
         Ok(self.durable)
+    }
+
+    fn poison(&mut self, source: io::Error) -> WalError {
+        self.poisoned = true;
+        WalError::Io { path: self.path.clone(), action: "sync", source }
     }
 
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
@@ -273,7 +294,7 @@ impl LogWriter {
         if self.poisoned || self.marked == self.durable || !has_room {
             return Ok(());
         }
-        self.write_frame(&mut [0; BATCH_HEADER_BYTES], 0, now)
+        self.write_frame(&[], 0, now, false)
     }
 
     /// Ends the current segment and begins the next. The old one is durable when it returns.

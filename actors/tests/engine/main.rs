@@ -8,6 +8,7 @@
 //!   and what a job may ask for.
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
+//! - `joined`: a disk that writes and syncs by one call, and buffers that are used again.
 //! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `formats`: files that earlier versions wrote.
@@ -23,6 +24,7 @@ mod explorer;
 mod formats;
 mod fuzz;
 mod harness;
+mod joined;
 mod load;
 mod locks;
 mod model;
