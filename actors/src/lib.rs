@@ -10,7 +10,7 @@
 //! - `bugs`: deliberate ones, that the tests must notice; not in a release.
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
-//! - [`boot`], [`supervisor`]: recovery, and the tree of actors.
+//! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long.
 //! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer` and
 //!   `status` are parts of the first.
 //! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
@@ -80,5 +80,6 @@ pub mod supervisor;
 pub mod testing;
 #[cfg(feature = "io-uring")]
 pub mod uring;
+pub mod urgent;
 pub mod wal;
 pub mod worker;

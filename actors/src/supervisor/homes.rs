@@ -2,6 +2,8 @@
 
 use actix::{Actor, Addr, Arbiter, Context};
 
+use crate::urgent::make_urgent;
+
 /// Whose threads the actors of an engine live on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
@@ -24,6 +26,19 @@ impl Home {
             Threads::Own => Home::Own(Arbiter::new()),
             Threads::Callers => Home::Callers,
         }
+    }
+
+    /// One that others wait for: it gets the processor soon after it wakes up.
+    fn urgent(threads: Threads) -> Home {
+        let home = Home::new(threads);
+        if let Home::Own(arbiter) = &home {
+            arbiter.spawn_fn(|| {
+                if let Err(error) = make_urgent() {
+                    tracing::debug!(%error, "the log's thread waits for its turn like any other");
+                }
+            });
+        }
+        home
     }
 
     /// Makes an actor there and starts it.
@@ -49,7 +64,7 @@ pub(super) struct Homes {
 impl Homes {
     pub fn new(threads: Threads) -> Homes {
         let home = || Home::new(threads);
-        Homes { wal: home(), manager: home(), snapshot: home(), workers: home() }
+        Homes { wal: Home::urgent(threads), manager: home(), snapshot: home(), workers: home() }
     }
 
     /// Ends the threads that were made; whatever still lives there ends with them.

@@ -1,0 +1,95 @@
+//! A thread that gets the processor soon after it wakes up, on a machine that has other things to do.
+//!
+//! The thread that syncs the log sleeps while the disk works, a tenth of a millisecond at a time. When the disk is
+//! done and something else computes on that core, Linux lets that use up its slice first: 3 to 4 ms, thirty times as
+//! long as the sync took, unless who wakes up has a shorter slice of its own (since Linux 6.12). Older kernels take
+//! no notice. It needs no rights, and the thread's share of the processor stays as it is.
+//!
+//! Measured beside four compilers on two cores (EPYC, Linux 6.18; write and fdatasync of 4 KiB, median): 3,980 µs with
+//! the usual slice, 95 µs with this one, which is what it takes on a machine with nothing else to do.
+//! `cargo bench --bench log` shows both.
+
+#![expect(
+    unsafe_code,
+    reason = "there is no safe wrapper of sched_setattr; both calls here are given a structure of ours"
+)]
+
+use std::io;
+
+/// The shortest that Linux allows.
+const SLICE_NANOSECONDS: u64 = 100_000;
+/// `SCHED_OTHER`: slices of other policies mean something else.
+const POLICY_OTHER: u32 = 0;
+/// `SCHED_FLAG_RESET_ON_FORK`: what this thread starts in the background is not urgent.
+const RESET_ON_FORK: u64 = 1;
+
+/// `struct sched_attr` of `sched_setattr(2)`, as far as all kernels know it that have slices.
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+    util_min: u32,
+    util_max: u32,
+}
+
+/// Makes the thread that calls it urgent. Leaves alone what an operator has set: its niceness, a policy of its own.
+///
+/// # Errors
+/// The system does not know slices or does not let us set them; the thread goes on as before.
+pub fn make_urgent() -> io::Result<()> {
+    let mut attr = get()?;
+    if attr.policy != POLICY_OTHER {
+        return Ok(());
+    }
+    attr.runtime = SLICE_NANOSECONDS;
+    attr.flags |= RESET_ON_FORK;
+    // SAFETY: the kernel reads as many bytes as `size` says, which `get` has set to the structure's own size.
+    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
+}
+
+fn get() -> io::Result<SchedAttr> {
+    let mut attr = SchedAttr::default();
+    let size = size_of::<SchedAttr>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes, and any bytes make a `SchedAttr`.
+    answer(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) })?;
+    attr.size = size;
+    Ok(attr)
+}
+
+fn answer(result: libc::c_long) -> io::Result<()> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_urgent_thread_has_a_short_slice_and_those_that_it_starts_have_not() {
+        std::thread::spawn(|| {
+            let before = get().unwrap();
+            make_urgent().unwrap();
+            make_urgent().unwrap();
+            let after = get().unwrap();
+            assert_eq!((after.policy, after.nice), (before.policy, before.nice));
+            // Kernels without slices say 0 before and after.
+            if before.runtime > 0 {
+                assert_eq!(after.runtime, SLICE_NANOSECONDS);
+                let child = std::thread::spawn(|| get().unwrap().runtime).join().unwrap();
+                assert_ne!(child, SLICE_NANOSECONDS);
+            }
+        })
+        .join()
+        .unwrap();
+    }
+}
