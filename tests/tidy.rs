@@ -37,7 +37,7 @@ const COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --worksp
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 22] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 23] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),

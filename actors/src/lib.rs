@@ -78,8 +78,8 @@ mod stored;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod urgent;
 #[cfg(feature = "io-uring")]
 pub mod uring;
-pub mod urgent;
 pub mod wal;
 pub mod worker;

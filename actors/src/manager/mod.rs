@@ -303,22 +303,6 @@ impl JobManagerActor {
         self.room.accepts_jobs || self.room.bytes > (running + 1) * ROOM_PER_JOB
     }
 
-    /// The end of every turn: start what can be started, send what has gathered, release what is confirmed.
-    fn end_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        self.do_due(now);
-        self.dispatch(now);
-        self.serve_fetchers(now);
-        self.ship_soon(ctx);
-        self.release(ctx);
-        self.set_timer(ctx, now);
-        let counts = self.table.counts();
-        self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
-        self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
-        self.tell_if_drained();
-        self.tell_if_changed();
-    }
-
     /// Not in every turn: a request that only looks would wake whoever waits for a change, who looks again.
     fn tell_if_changed(&mut self) {
         let (last, idle) = (self.table.last(), self.idle.len());
