@@ -3,7 +3,8 @@
 //! Built with the feature `io-uring`, and off by default, as it does not pay: ext4 (Linux 6.18) neither writes to its
 //! page cache nor syncs without blocking, so the kernel hands both to threads of its own. Durable appends, against
 //! pwrite and fdatasync in the same run (two cores of an EPYC, medians): 4 KiB 197 µs : 93 µs, 160 KiB 238 : 162,
-//! 1 MiB 542 : 427, with four to five times the processor time. On file systems that do better it is there to be tried.
+//! 1 MiB 542 : 427, with two to five times the processor time (`cargo bench --bench log --features io-uring`). On file
+//! systems that do better it is there to be tried.
 //!
 //! Whatever goes wrong before anything is written falls back to plain calls, for good.
 

@@ -2,6 +2,15 @@
 //!
 //! It has an Arbiter, and so a thread, of its own, because it blocks on the disk. While it does, the next batch
 //! gathers in its mailbox: the slower the disk, the larger the batches; no timer adds latency.
+//!
+//! What was measured and left out (`cargo bench --bench log`; two cores of an EPYC, ext4, in the same run):
+//! - One call that writes and syncs (`RWF_DSYNC`, `O_DSYNC`) takes as long as two, within 2 %.
+//! - `O_DIRECT` takes 12 to 15 % less time up to 16 KiB, 8 to 36 % less at 160 KiB, and at 1 MiB half the processor time.
+//!   But nothing of the log is in the page cache then, and payloads are read back from it.
+//! - A second batch on its way while the first is synced: two threads sync a quarter to a half more often than one, but
+//!   each batch takes longer, and in front of them the processor is the limit, not the disk.
+//! - A parked thread instead of a mailbox: the same (50 µs to there and back on an idle machine that has to wake a
+//!   sleeping core for each way; 8 to 15 µs on a busy one).
 
 use std::any::Any;
 use std::sync::{Arc, mpsc};
