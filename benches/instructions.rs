@@ -1,0 +1,251 @@
+//! Instructions per job, counted by valgrind: a busy machine cannot hide a regression.
+//!
+//! `cargo bench --bench instructions`. It needs valgrind (`apt-get install valgrind`) and the runner of
+//! exactly the library's version: `cargo install --locked gungraun-runner --version 0.20.0`; without them it
+//! says so and fails. Where the runner is not in `PATH`, `GUNGRAUN_RUNNER` names it at build time.
+//!
+//! Each bench does a thousand of its kind; what prepares them, and dropping what comes out, is not counted.
+//! The count has a hard limit, 3 % above what it was when the limit was set: above it, the bench fails and
+//! says by how much. A change that costs more on purpose raises its number in [`per_job`], one that saves
+//! lowers it: the table there is the record. Counts depend on the compiler: after an update of Rust all of
+//! them are set anew.
+//!
+//! | bench | of one job |
+//! |---|---|
+//! | enqueue, dispatch, ack | decide, encode for the log, apply, with 10,000 other jobs pending |
+//! | replay | decode and apply its enqueue, dispatch and ack |
+//! | image_write, image_read | its record into an image (serialised, compressed), and back into a table |
+//! | read_push | a line of the work protocol into a job |
+
+#![expect(missing_docs, reason = "the macros of the counting library make public items that nobody sees")]
+
+#[path = "kit/jobs.rs"]
+mod jobs;
+
+use std::hint::black_box;
+use std::path::Path;
+
+use beaver_actors::ids::{KindName, Lsn, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::queues::Overview;
+use beaver_actors::jobs::record::JobRecord;
+use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy};
+use beaver_actors::journal;
+use beaver_actors::snapshot::format::{ImageHeader, ImageReader, ImageWriter};
+use beaver_actors::storage::Storage;
+use beaver_actors::testing::SimStorage;
+use beaver_actors::wal::{Group, codec};
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use jobs::Jobs;
+
+const JOBS: usize = 1_000;
+/// So that no bench runs on a table that fits the nearest cache, nor grows its indexes all the time.
+const OTHERS: usize = 10_000;
+const KIND: &str = "mail";
+const NOW: Timestamp = Timestamp(1_000);
+
+/// Instructions per job when the limits were set: x86-64, rustc 1.95.
+mod per_job {
+    pub const ENQUEUE: u64 = 4_105;
+    pub const DISPATCH: u64 = 3_359;
+    pub const ACK: u64 = 2_696;
+    pub const REPLAY: u64 = 9_550;
+    pub const IMAGE_WRITE: u64 = 5_209;
+    pub const IMAGE_READ: u64 = 8_259;
+    pub const READ_PUSH: u64 = 5_676;
+}
+
+/// Fails above 3 % more than so many instructions per job.
+fn at_most(per_job: u64) -> LibraryBenchmarkConfig {
+    let limit = per_job * JOBS as u64 * 103 / 100;
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(callgrind);
+    config
+}
+
+/// A table, the dice that decide, and where its events go.
+struct Desk {
+    table: JobTable,
+    dice: fastrand::Rng,
+    group: Group,
+}
+
+impl Desk {
+    fn new(others: usize) -> Desk {
+        let kind = KindName::parse(KIND).expect("a good name");
+        let table = JobTable::new(Policy::default(), &[kind]);
+        let mut desk = Desk { table, dice: fastrand::Rng::with_seed(1), group: Group::default() };
+        // Others wait behind those that are measured.
+        desk.enqueue(Jobs::of(KIND).take(others));
+        desk
+    }
+
+    fn record(&mut self, command: Command) -> (Lsn, Option<Change>) {
+        let event = self.table.decide(command, NOW, &mut self.dice);
+        let event = event.expect("accepted").expect("something happens");
+        let change = matches!(event.change, Change::Dispatch { .. }).then(|| event.change.clone());
+        (journal::record(&mut self.table, &mut self.group, event), change)
+    }
+
+    fn enqueue(&mut self, specs: Vec<JobSpec>) {
+        for spec in specs {
+            self.record(Command::Enqueue(Box::new(spec)));
+        }
+    }
+
+    /// Gives so many jobs to workers; what each needs to ack.
+    fn dispatch(&mut self, jobs: usize) -> Vec<Command> {
+        let ack = |(lsn, change): (Lsn, Option<Change>)| match change {
+            Some(Change::Dispatch { job, .. }) => Command::Ack { job, token: Token(lsn.0), result: None },
+            other => panic!("{other:?} is no dispatch"),
+        };
+        (0..jobs).map(|_| ack(self.record(Command::Dispatch { worker: WorkerId(0) }))).collect()
+    }
+
+    fn ack(&mut self, acks: Vec<Command>) {
+        for ack in acks {
+            self.record(ack);
+        }
+    }
+}
+
+fn to_enqueue() -> (Desk, Vec<JobSpec>) {
+    let mut source = Jobs::of(KIND);
+    source.take(OTHERS);
+    (Desk::new(OTHERS), source.take(JOBS))
+}
+
+fn to_ack() -> (Desk, Vec<Command>) {
+    let mut desk = Desk::new(OTHERS + JOBS);
+    let acks = desk.dispatch(JOBS);
+    (desk, acks)
+}
+
+#[library_benchmark(config = at_most(per_job::ENQUEUE))]
+#[bench::thousand(to_enqueue())]
+fn enqueue((mut desk, specs): (Desk, Vec<JobSpec>)) -> Desk {
+    desk.enqueue(specs);
+    desk
+}
+
+#[library_benchmark(config = at_most(per_job::DISPATCH))]
+#[bench::thousand(Desk::new(OTHERS + JOBS))]
+fn dispatch(mut desk: Desk) -> (Desk, Vec<Command>) {
+    let acks = desk.dispatch(JOBS);
+    (desk, acks)
+}
+
+#[library_benchmark(config = at_most(per_job::ACK))]
+#[bench::thousand(to_ack())]
+fn ack((mut desk, acks): (Desk, Vec<Command>)) -> Desk {
+    desk.ack(acks);
+    desk
+}
+
+/// The log of a thousand lives, and an empty table.
+fn log_of_lives() -> (JobTable, Group) {
+    let mut desk = Desk::new(0);
+    desk.enqueue(Jobs::of(KIND).take(JOBS));
+    let acks = desk.dispatch(JOBS);
+    desk.ack(acks);
+    (Desk::new(0).table, desk.group)
+}
+
+#[library_benchmark(config = at_most(per_job::REPLAY))]
+#[bench::thousand(log_of_lives())]
+fn replay((mut table, group): (JobTable, Group)) -> (JobTable, Group) {
+    let mut rest = group.bytes.as_slice();
+    let mut decoder = codec::Decoder::default();
+    while !rest.is_empty() {
+        let event = decoder.decode(&mut rest).expect("it was encoded just now");
+        table.apply(table.last().next(), event).expect("it fits");
+    }
+    (table, group)
+}
+
+const IMAGE: &str = "/image";
+
+fn pending() -> (SimStorage, Vec<JobRecord>) {
+    let mut desk = Desk::new(0);
+    desk.enqueue(Jobs::of(KIND).take(JOBS));
+    (SimStorage::new(), desk.table.records())
+}
+
+fn write(disk: &SimStorage, records: &[JobRecord]) {
+    let file = disk.create(Path::new(IMAGE)).expect("the simulated disk works");
+    let last = records.last().map_or(Lsn::ZERO, |record| record.number);
+    let header = ImageHeader { store: [0; 16], last, last_at: NOW, taken_at: NOW };
+    let mut writer = ImageWriter::begin(file, Path::new(IMAGE), &header).expect("the simulated disk works");
+    for record in records {
+        writer.add(record).expect("the simulated disk works");
+    }
+    writer.finish(&Overview::default()).expect("the simulated disk works");
+}
+
+#[library_benchmark(config = at_most(per_job::IMAGE_WRITE))]
+#[bench::thousand(pending())]
+fn image_write((disk, records): (SimStorage, Vec<JobRecord>)) -> (SimStorage, Vec<JobRecord>) {
+    write(&disk, &records);
+    (disk, records)
+}
+
+fn written() -> SimStorage {
+    let (disk, records) = pending();
+    write(&disk, &records);
+    disk
+}
+
+#[library_benchmark(config = at_most(per_job::IMAGE_READ))]
+#[bench::thousand(written())]
+fn image_read(disk: SimStorage) -> (SimStorage, JobTable) {
+    let file = disk.open_to_read(Path::new(IMAGE)).expect("it is there");
+    let mut reader = ImageReader::begin(file, Path::new(IMAGE)).expect("it is whole");
+    let mut records = Vec::with_capacity(JOBS);
+    while let Some(chunk) = reader.next_chunk().expect("it is whole") {
+        records.extend(chunk);
+    }
+    let header = reader.header;
+    let table = JobTable::restore(Policy::default(), &[], header.last, header.last_at, records);
+    (disk, table.expect("it was a table before"))
+}
+
+fn lines() -> (beaver::fwp::job::JobReader, Vec<String>) {
+    let line = |number: usize| {
+        let payload = format!("customer-{number:06}@example.org");
+        format!(
+            r#"PUSH {{"jid":"job-{number:08}","jobtype":"{KIND}","queue":"default","args":["{payload}","order-confirmation","de-DE",{number}]}}"#
+        )
+    };
+    (beaver::fwp::job::JobReader::new(1 << 20), (0..JOBS).map(line).collect())
+}
+
+#[library_benchmark(config = at_most(per_job::READ_PUSH))]
+#[bench::thousand(lines())]
+fn read_push((mut reader, lines): (beaver::fwp::job::JobReader, Vec<String>)) -> (Vec<JobSpec>, Vec<String>) {
+    let mut specs = Vec::with_capacity(lines.len());
+    for line in &lines {
+        let beaver::fwp::command::Command::Push(text) = beaver::fwp::command::Command::parse(black_box(line))
+        else {
+            panic!("{line} is a PUSH");
+        };
+        specs.push(reader.one(text).expect("a good job"));
+    }
+    (specs, lines)
+}
+
+library_benchmark_group!(
+    name = lives;
+    benchmarks = enqueue, dispatch, ack, replay
+);
+library_benchmark_group!(
+    name = images;
+    benchmarks = image_write, image_read
+);
+library_benchmark_group!(
+    name = protocol;
+    benchmarks = read_push
+);
+main!(library_benchmark_groups = lives, images, protocol);

@@ -1,0 +1,32 @@
+//! How much processor time each of this process's threads takes: on a machine with few cores, what the client
+//! takes is missing to the engine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+/// Processor time by a thread's name; threads with the same name are one.
+pub type Busy = BTreeMap<String, Duration>;
+
+/// Of this process, up to now. What a thread took that has ended is not in it.
+pub fn busy() -> Busy {
+    let mut busy = Busy::new();
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return busy };
+    for thread in threads.flatten() {
+        // A thread may end while one looks at it.
+        let Ok(name) = fs::read_to_string(thread.path().join("comm")) else { continue };
+        let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        let nanoseconds = stat.split(' ').next().and_then(|number| number.parse().ok());
+        let name = name.trim().trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
+        *busy.entry(name.to_owned()).or_default() += Duration::from_nanos(nanoseconds.unwrap_or_default());
+    }
+    busy
+}
+
+/// Adds to `sum` what was taken since `before`.
+pub fn add_since(before: &Busy, sum: &mut Busy) {
+    for (name, now) in busy() {
+        let taken = now.saturating_sub(before.get(&name).copied().unwrap_or_default());
+        *sum.entry(name).or_default() += taken;
+    }
+}

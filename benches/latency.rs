@@ -1,0 +1,150 @@
+//! From "this job is durable" to "its handler starts", at 10,000 jobs/s: `cargo bench --bench latency`.
+//!
+//! Open loop: one job is due each 100 us whatever became of those before, sent in a request of its own by one
+//! thread that sleeps until it is due; one that is late sends all that are due at once. 64 workers with a
+//! handler that notes the moment of its first poll. All times are in microseconds, of one monotonic clock.
+//!
+//! | line | from | to |
+//! |---|---|---|
+//! | answer | the moment that the job was due | the engine releases the answer "it is durable" |
+//! | start | the moment that the job was due | the handler starts |
+//! | dispatch | the engine releases the answer | the handler starts |
+//!
+//! The release is noted by the waker that the engine's own thread calls, so no wake-up of the client is in
+//! it. With an idle worker the dispatch is logged together with the job, so both become durable at once and a
+//! handler may start before the answer is released; that counts as 0. "start" hides nothing of the kind: it
+//! has the wait for the disk in it, and the producer's being late.
+//!
+//! Targets, of "dispatch": p50 at most 100 us, p99 at most 1 ms.
+
+#[path = "kit/engine.rs"]
+mod kit;
+
+#[path = "kit/jobs.rs"]
+mod jobs;
+#[path = "kit/machine.rs"]
+mod machine;
+#[path = "kit/open_loop.rs"]
+mod open_loop;
+#[path = "kit/quantiles.rs"]
+mod quantiles;
+#[path = "kit/verdict.rs"]
+mod verdict;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beaver_actors::ids::KindName;
+use beaver_actors::jobs::JobSpec;
+use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+use jobs::Jobs;
+use open_loop::{Moments, Sent};
+use quantiles::Sorted;
+
+const WORKERS: usize = 64;
+const INTERVAL: Duration = Duration::from_micros(100);
+const JOBS: usize = 100_000;
+const JOBS_WARMING_UP: usize = 10_000;
+/// Without `--bench`: only that everything still works.
+const JOBS_IN_SHORT: usize = 1_000;
+const KIND: &str = "note-the-time";
+
+struct Noting(Arc<Moments>);
+
+impl JobHandler for Noting {
+    fn run(&self, job: JobRun) -> HandlerFuture {
+        let starts = self.0.clone();
+        Box::pin(async move {
+            // The number stands at a fixed place of the payload: parsing JSON is not what is measured.
+            let number = job.payload.as_str().get(6..14).and_then(|digits| digits.parse().ok());
+            starts.note(number.expect("the payload begins with the job's number"));
+            Ok(None)
+        })
+    }
+}
+
+struct Run {
+    /// From due to sent.
+    late: Sorted,
+    answer: Sorted,
+    start: Sorted,
+    dispatch: Vec<Duration>,
+    /// Handlers that started before the answer was released.
+    before: usize,
+}
+
+async fn run(jobs: usize) -> Run {
+    let dir = kit::temp_dir();
+    let requests: Vec<Vec<JobSpec>> = {
+        let mut source = Jobs::of(KIND);
+        (0..jobs).map(|_| source.take(1)).collect()
+    };
+    // Due from a moment on at which everybody is ready.
+    let zero = Instant::now() + Duration::from_millis(500);
+    let (answers, starts) = (Moments::new(zero, jobs), Moments::new(zero, jobs));
+    let kind = KindName::parse(KIND).expect("a good name");
+    let engine =
+        kit::start(kit::options(dir.path(), WORKERS), Handlers::new().with(kind, Noting(starts.clone())))
+            .await;
+    let producer = {
+        let (engine, answers) = (engine.clone(), answers.clone());
+        tokio::task::spawn_blocking(move || open_loop::send(&engine, requests, INTERVAL, &answers))
+    };
+    let Sent { late, pending } = producer.await.expect("the producer does not panic");
+    starts.have_come(jobs).await;
+    answers.have_come(jobs).await;
+    for answer in pending {
+        answer.await.expect("accepted");
+    }
+    engine.abort().await;
+
+    let since_due = |moments: &Moments| {
+        let of = |job| moments.of(job).saturating_sub(INTERVAL * (job as u32));
+        Sorted::of((0..jobs).map(of).collect())
+    };
+    let before = (0..jobs).filter(|&job| starts.of(job) < answers.of(job)).count();
+    let dispatch = (0..jobs).map(|job| starts.of(job).saturating_sub(answers.of(job))).collect();
+    Run { late: Sorted::of(late), answer: since_due(&answers), start: since_due(&starts), dispatch, before }
+}
+
+/// `p50 81 us, p90 120 us, p99 240 us, max 1,020 us`
+fn line(all: &Sorted) -> String {
+    let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|share| verdict::number(all.micros(share)));
+    format!("p50 {p50} us, p90 {p90} us, p99 {p99} us, max {max} us")
+}
+
+/// How many took how long, in ranges that double.
+fn histogram(all: &[Duration]) -> String {
+    const BAR: usize = 50;
+    let bounds: Vec<u64> = (0..15).map(|power| 10 << power).collect();
+    let mut counts = vec![0_usize; bounds.len() + 1];
+    for duration in all {
+        counts[bounds.partition_point(|bound| u128::from(*bound) < duration.as_micros())] += 1;
+    }
+    let used = counts.iter().rposition(|count| *count > 0).unwrap_or(0);
+    let row = |(range, count): (usize, &usize)| {
+        let bound = bounds.get(range).map_or("more".to_owned(), |bound| format!("<= {bound} us"));
+        format!("  {bound:>12} {count:>8} {}\n", "#".repeat((count * BAR).div_ceil(all.len())))
+    };
+    counts[..=used].iter().enumerate().map(row).collect()
+}
+
+fn main() {
+    let in_short = !std::env::args().any(|argument| argument == "--bench");
+    println!("{}", machine::facts(kit::temp_dir().path()));
+    if !in_short {
+        kit::on_system(run(JOBS_WARMING_UP));
+    }
+    let jobs = if in_short { JOBS_IN_SHORT } else { JOBS };
+    let Run { late, answer, start, dispatch, before } = kit::on_system(run(jobs));
+    println!("{jobs} jobs, one each {} us, {WORKERS} workers", INTERVAL.as_micros());
+    println!("  sent late: {}", line(&late));
+    println!("  answer:    {}", line(&answer));
+    println!("  start:     {}", line(&start));
+    print!("dispatch (before the answer, so 0: {} of {jobs}):\n{}", before, histogram(&dispatch));
+    let dispatch = Sorted::of(dispatch);
+    println!("  dispatch:  {}", line(&dispatch));
+    println!("{}", verdict::line("dispatch p50", dispatch.micros(0.5), "us", ..=100.0));
+    println!("{}", verdict::line("dispatch p99", dispatch.micros(0.99), "us", ..=1_000.0));
+    println!("{}", machine::facts(kit::temp_dir().path()));
+}

@@ -1,0 +1,263 @@
+//! What is done in a process of its own: its memory and its page faults are its alone. It tells what it saw
+//! by lines of a name and a number.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use beaver_actors::engine::{Ending, Engine};
+use beaver_actors::worker::handler::Handlers;
+
+use super::jobs::Jobs;
+use super::open_loop::{self, Moments, Sent};
+use super::process::memory;
+use super::quantiles::Sorted;
+use super::{kit, noop};
+
+const CHILD: &str = "--child";
+const REQUEST: u64 = 1_000;
+const CLIENTS: usize = 4;
+const WORKERS: usize = 256;
+/// No worker here handles it.
+const PENDING_KIND: &str = "later";
+
+/// A process's task.
+#[derive(Clone, Copy)]
+pub enum Mode {
+    /// So many pending jobs, and a snapshot of them at the end.
+    Fill { jobs: u64 },
+    /// So many bytes of log with whole lives of jobs, behind what is there.
+    Tail { bytes: u64 },
+    /// A log of so many enqueues.
+    Enqueues { jobs: u64 },
+    /// A log of so many whole lives.
+    Lives { jobs: u64 },
+    /// Recovery.
+    Boot,
+    /// A snapshot beside a steady load.
+    Snapshot,
+}
+
+/// A task and the data directory it is about.
+pub struct Task {
+    mode: Mode,
+    dir: PathBuf,
+}
+
+/// What a process saw.
+pub struct Facts(BTreeMap<String, f64>);
+
+impl Facts {
+    /// By its name.
+    pub fn of(&self, name: &str) -> f64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("the process did not tell {name}"))
+    }
+}
+
+impl Mode {
+    /// The task of this process, if it was started as one.
+    pub fn of(arguments: &[String]) -> Option<Task> {
+        let [child, name, number, dir, ..] = arguments else { return None };
+        let number = number.parse().ok()?;
+        let mode = match name.as_str() {
+            "fill" => Mode::Fill { jobs: number },
+            "tail" => Mode::Tail { bytes: number },
+            "enqueues" => Mode::Enqueues { jobs: number },
+            "lives" => Mode::Lives { jobs: number },
+            "boot" => Mode::Boot,
+            "snapshot" => Mode::Snapshot,
+            _ => return None,
+        };
+        (child == CHILD).then(|| Task { mode, dir: dir.into() })
+    }
+
+    /// Does it in a process of its own.
+    pub fn in_process(self, dir: &Path) -> Facts {
+        let (name, number) = match self {
+            Mode::Fill { jobs } => ("fill", jobs),
+            Mode::Tail { bytes } => ("tail", bytes),
+            Mode::Enqueues { jobs } => ("enqueues", jobs),
+            Mode::Lives { jobs } => ("lives", jobs),
+            Mode::Boot => ("boot", 0),
+            Mode::Snapshot => ("snapshot", 0),
+        };
+        let mut command = Command::new(std::env::current_exe().expect("it runs"));
+        command.args([CHILD, name, &number.to_string()]).arg(dir).stderr(Stdio::inherit());
+        let output = command.output().expect("it can be started again");
+        assert!(output.status.success(), "{name}: {}", output.status);
+        let text = String::from_utf8(output.stdout).expect("it writes text");
+        let fact = |line: &str| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Facts(text.lines().filter_map(fact).collect())
+    }
+}
+
+/// Does the task of this process.
+pub fn run(task: &Task) {
+    let dir = &task.dir;
+    kit::on_system(async {
+        match task.mode {
+            Mode::Fill { jobs } => fill(dir, jobs).await,
+            Mode::Tail { bytes } => tail(dir, bytes).await,
+            Mode::Enqueues { jobs } => {
+                let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+                enqueue(&engine, PENDING_KIND, jobs).await;
+                engine.abort().await;
+            }
+            Mode::Lives { jobs } => {
+                let engine = kit::start(kit::options(dir, WORKERS), noop::handlers()).await;
+                live(&engine, jobs).await;
+                engine.abort().await;
+            }
+            Mode::Boot => boot(dir).await,
+            Mode::Snapshot => snapshot(dir).await,
+        }
+    });
+}
+
+fn tell(name: &str, value: f64) {
+    println!("{name} {value}");
+}
+
+async fn fill(dir: &Path, jobs: u64) {
+    let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+    enqueue(&engine, PENDING_KIND, jobs).await;
+    assert_eq!(engine.stop(None).await, Ending::Clean);
+    tell("snapshot_s", engine.metrics().snapshot_micros.get() as f64 / 1e6);
+    tell("snapshot_bytes", engine.metrics().snapshot_bytes.get() as f64);
+}
+
+async fn tail(dir: &Path, bytes: u64) {
+    const STEP: u64 = 10_000;
+    let engine = kit::start(kit::options(dir, WORKERS), noop::handlers()).await;
+    let mut jobs = 0;
+    while engine.metrics().log_bytes.get() < bytes {
+        jobs += STEP;
+        enqueue(&engine, noop::KIND, STEP).await;
+        completed(&engine, jobs).await;
+    }
+    tell("jobs", jobs as f64);
+    tell("bytes", engine.metrics().log_bytes.get() as f64);
+    engine.abort().await;
+}
+
+async fn boot(dir: &Path) {
+    let started = Instant::now();
+    let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+    tell("ready_s", started.elapsed().as_secs_f64());
+    tell("after_bytes", memory("self", "VmRSS") as f64);
+    tell("peak_bytes", memory("self", "VmHWM") as f64);
+    let status = engine.status().await.expect("it serves");
+    tell("jobs", status.jobs.total() as f64);
+    tell("events", status.recovery.events as f64);
+    engine.abort().await;
+}
+
+/// Enqueues in requests, some at a time.
+async fn enqueue(engine: &Engine, kind: &str, jobs: u64) {
+    let mut source = Jobs::of(kind);
+    let mut answers = std::collections::VecDeque::new();
+    let mut left = jobs;
+    while left > 0 {
+        let now = REQUEST.min(left);
+        answers.push_back(engine.enqueue(source.take(now as usize)));
+        left -= now;
+        if answers.len() == CLIENTS {
+            answers.pop_front().expect("there are some").await.expect("accepted");
+        }
+    }
+    for answer in answers {
+        answer.await.expect("accepted");
+    }
+}
+
+async fn live(engine: &Engine, jobs: u64) {
+    enqueue(engine, noop::KIND, jobs).await;
+    completed(engine, jobs).await;
+}
+
+/// Until so many jobs are done, and that is durable.
+async fn completed(engine: &Engine, jobs: u64) {
+    while engine.metrics().jobs_completed.get() < jobs {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.status().await.expect("it serves");
+}
+
+/// A job each millisecond: far from what the engine can do, so that a wait is the snapshot's doing.
+const INTERVAL: Duration = Duration::from_millis(1);
+/// The snapshot comes so long after the load began.
+const BEFORE: Duration = Duration::from_secs(10);
+/// Not measured: caches fill and the disk wakes up.
+const WARM_UP: Duration = Duration::from_secs(2);
+const SNAPSHOT_MAX: Duration = Duration::from_secs(300);
+
+async fn snapshot(dir: &Path) {
+    let mut options = kit::options(dir, 0);
+    options.snapshot_interval = BEFORE;
+    let engine = kit::start(options, Handlers::new()).await;
+    let zero = Instant::now();
+    let answers = Moments::new(zero, ((BEFORE + SNAPSHOT_MAX).as_micros() / INTERVAL.as_micros()) as usize);
+    let done = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (engine, answers, done) = (engine.clone(), answers.clone(), done.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut source = Jobs::of(PENDING_KIND);
+            let requests = std::iter::from_fn(|| (!done.load(Ordering::Relaxed)).then(|| source.take(1)));
+            open_loop::send(&engine, requests, INTERVAL, &answers)
+        })
+    };
+    let metrics = engine.metrics();
+    // Resident memory, bytes to disk and bytes to the log, every few milliseconds.
+    let mut seen: Vec<(Duration, f64, f64, f64)> = Vec::new();
+    while metrics.snapshots.get() == 0 {
+        assert!(zero.elapsed() < BEFORE + SNAPSHOT_MAX, "no snapshot was taken in time");
+        assert_eq!(metrics.snapshots_failed.get(), 0, "it can be written");
+        let resident = memory("self", "VmRSS") as f64;
+        seen.push((zero.elapsed(), resident, written_bytes(), metrics.log_bytes.get() as f64));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let end = zero.elapsed();
+    let took = Duration::from_micros(metrics.snapshot_micros.get());
+    let begin = end.saturating_sub(took);
+    done.store(true, Ordering::Relaxed);
+    let Sent { pending, late } = sender.await.expect("the sender does not panic");
+    answers.have_come(late.len()).await;
+    for answer in pending {
+        answer.await.expect("accepted");
+    }
+
+    tell("per_second", 1.0 / INTERVAL.as_secs_f64());
+    tell("snapshot_s", took.as_secs_f64());
+    tell("snapshot_bytes", metrics.snapshot_bytes.get() as f64);
+    let due = |request: usize| INTERVAL * request as u32;
+    for (when, from, to) in [("before", WARM_UP, begin), ("during", begin, end)] {
+        let those = (0..late.len()).filter(|&request| (from..to).contains(&due(request)));
+        let took =
+            Sorted::of(those.map(|request| answers.of(request).saturating_sub(due(request))).collect());
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            tell(&format!("{when}_{name}_us"), took.micros(share));
+        }
+    }
+    let at_begin = seen.iter().rfind(|(at, ..)| *at <= begin).expect("it was looked at before");
+    let last = seen.last().expect("it was looked at");
+    let most =
+        seen.iter().filter(|(at, ..)| *at > begin).fold(at_begin.1, |most, (_, now, ..)| most.max(*now));
+    tell("resident_before", at_begin.1);
+    tell("resident_during", most);
+    tell("written_bytes", last.2 - at_begin.2);
+    tell("log_bytes", last.3 - at_begin.3);
+    engine.abort().await;
+}
+
+/// What this process had written to disk so far.
+fn written_bytes() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux counts it");
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok()).expect("Linux counts it")
+}

@@ -1,0 +1,251 @@
+//! What a job costs when 10 thousand, and when 10 million others are pending: `cargo bench --bench size`.
+//!
+//! At each size a few thousand jobs are measured, in microseconds a job:
+//!
+//! | column | what |
+//! |---|---|
+//! | table | enqueue, dispatch and ack decided and applied: the job table alone, one thread, no log |
+//! | enqueue | accepted and durable, through the engine, in requests of 1,000 by 4 clients |
+//! | fetch+ack | given to a remote worker and acked, both durable, through the engine, 500 at a time |
+//! | memory | resident bytes of the table per pending job, its payload of 100 bytes included |
+//!
+//! Writes the three lines as `cost-by-size.svg` beside the build's output; with `-- --save` into `benches/`,
+//! which README shows. Add a number to stop at a smaller size: `cargo bench --bench size -- 1000000`. The
+//! largest takes about 4 GB of memory and of disk. Target: flat, which is to say that no cost at the largest
+//! size exceeds 1.5 times that at the smallest.
+
+#[path = "kit/engine.rs"]
+mod kit;
+
+#[path = "kit/chart.rs"]
+mod chart;
+#[path = "kit/jobs.rs"]
+mod jobs;
+#[path = "kit/machine.rs"]
+mod machine;
+#[path = "kit/process.rs"]
+mod process;
+#[path = "kit/verdict.rs"]
+mod verdict;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beaver_actors::engine::{Claim, Engine, Verdict};
+use beaver_actors::ids::{KindName, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy, Retention};
+use beaver_actors::worker::handler::Handlers;
+use chart::{Frame, Line};
+use jobs::Jobs;
+
+const SIZES: [usize; 7] = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
+/// Without `--bench`: only that everything still works.
+const SIZE_IN_SHORT: usize = 10_000;
+const KIND: &str = "mail";
+/// Jobs that are measured at a size.
+const MEASURED: usize = 50_000;
+/// How often, of which the median counts.
+const ROUNDS: usize = 5;
+const REQUEST: usize = 1_000;
+const CLIENTS: usize = 4;
+/// Remote workers, each with one job at a time.
+const WORKERS: usize = 500;
+/// How much more a job may cost at the largest size than at the smallest.
+const GROWTH_MAX: f64 = 1.5;
+
+/// Of one size, in seconds a job.
+struct Cost {
+    table: f64,
+    bytes: f64,
+    enqueue: f64,
+    fetch_and_ack: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let asked = arguments.iter().find_map(|argument| argument.parse().ok());
+    let largest = if flag("--bench") { asked.unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
+    let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= largest).collect();
+    println!("{}", machine::facts(kit::temp_dir().path()));
+    let table = of_table(&sizes);
+    let engine = kit::on_system(of_engine(&sizes));
+    let costs: Vec<Cost> = table
+        .into_iter()
+        .zip(engine)
+        .map(|((table, bytes), (enqueue, fetch_and_ack))| Cost { table, bytes, enqueue, fetch_and_ack })
+        .collect();
+
+    println!(
+        "{:>10} {:>12} {:>12} {:>14} {:>10}",
+        "pending", "table, us", "enqueue, us", "fetch+ack, us", "bytes"
+    );
+    for (size, cost) in sizes.iter().zip(&costs) {
+        let [table, enqueue, fetch] =
+            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| seconds * 1e6);
+        println!("{size:>10} {table:>12.3} {enqueue:>12.3} {fetch:>14.3} {:>10.0}", cost.bytes);
+    }
+    let line = |name, of: fn(&Cost) -> f64| Line {
+        name,
+        points: sizes.iter().zip(&costs).map(|(size, cost)| (*size as f64, of(cost) * 1e6)).collect(),
+    };
+    let lines = [
+        line("fetch + ack, durable", |cost| cost.fetch_and_ack),
+        line("enqueue, durable", |cost| cost.enqueue),
+        line("job table alone", |cost| cost.table),
+    ];
+    for Line { name, points } in &lines {
+        if let [(_, first), .., (size, last)] = points.as_slice() {
+            let what = format!("{name}, at {size} of that at {}", sizes[0]);
+            println!("{}", verdict::line(&what, last / first, "times", ..=GROWTH_MAX));
+        }
+    }
+    if flag("--bench") {
+        let dir = match flag("--save") {
+            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"),
+            false => Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned(),
+        };
+        let frame = Frame {
+            title: "What a job costs, by the number of jobs that are pending",
+            right: "pending jobs, 100 bytes of payload each",
+            up: "microseconds per job",
+        };
+        let path = dir.join("cost-by-size.svg");
+        std::fs::write(&path, chart::svg(&frame, &lines)).expect("the directory is writable");
+        println!("wrote {}", path.display());
+    }
+}
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+/// Seconds a job, and bytes, at each size.
+fn of_table(sizes: &[usize]) -> Vec<(f64, f64)> {
+    let mut jobs = Jobs::of(KIND);
+    // Finished jobs would be counted as memory of pending ones.
+    let policy = Policy { completed: Retention { count: 0, age: Duration::ZERO }, ..Policy::default() };
+    let kind = KindName::parse(KIND).expect("a good name");
+    let mut table = JobTable::new(policy, std::slice::from_ref(&kind));
+    let mut dice = fastrand::Rng::with_seed(1);
+    let empty = process::memory("self", "VmRSS");
+    let mut have = 0;
+    let mut costs = Vec::new();
+    for &size in sizes {
+        while have < size {
+            let chunk = jobs.take(REQUEST.min(size - have));
+            have += chunk.len();
+            chunk.into_iter().for_each(|spec| add(&mut table, spec, &mut dice));
+        }
+        let bytes = (process::memory("self", "VmRSS") - empty) as f64 / size as f64;
+        let rounds = (0..ROUNDS).map(|_| {
+            let chunk = jobs.take(MEASURED.min(size));
+            let count = chunk.len();
+            let started = Instant::now();
+            for spec in chunk {
+                add(&mut table, spec, &mut dice);
+                run_next(&mut table, &mut dice);
+            }
+            started.elapsed().as_secs_f64() / count as f64
+        });
+        costs.push((median(rounds.collect()), bytes));
+    }
+    costs
+}
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn add(table: &mut JobTable, spec: JobSpec, dice: &mut fastrand::Rng) {
+    let event = table.decide(Command::Enqueue(Box::new(spec)), NOW, dice);
+    table.apply(table.last().next(), event.expect("accepted").expect("a new job")).expect("it fits");
+}
+
+/// Dispatches the first in line, acks it and forgets it.
+fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
+    let dispatch = table.decide(Command::Dispatch { worker: WorkerId(0) }, NOW, dice);
+    let dispatch = dispatch.expect("allowed").expect("one is ready");
+    let Change::Dispatch { job, .. } = &dispatch.change else { panic!("{dispatch:?} is no dispatch") };
+    let job = job.clone();
+    let lsn = table.last().next();
+    table.apply(lsn, dispatch).expect("it fits");
+    let ack = table.decide(Command::Ack { job, token: Token(lsn.0), result: None }, NOW, dice);
+    table.apply(lsn.next(), ack.expect("accepted").expect("it was in flight")).expect("it fits");
+    if let Ok(Some(forget)) = table.decide(Command::Forget, NOW, dice) {
+        table.apply(table.last().next(), forget).expect("it fits");
+    }
+}
+
+/// Seconds a job at each size: enqueue; fetch and ack.
+async fn of_engine(sizes: &[usize]) -> Vec<(f64, f64)> {
+    let dir = kit::temp_dir();
+    // Without a handler of its own: jobs stay pending until a remote worker fetches them.
+    let engine = kit::start(kit::options(dir.path(), 0), Handlers::new()).await;
+    let mut jobs = Jobs::of(KIND);
+    let mut have = 0;
+    let mut costs = Vec::new();
+    for &size in sizes {
+        while have < size {
+            let count = MEASURED.min(size - have);
+            enqueue(&engine, requests(&mut jobs, count)).await;
+            have += count;
+        }
+        let count = MEASURED.min(size);
+        let (mut enqueues, mut fetches) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let requests = requests(&mut jobs, count);
+            let started = Instant::now();
+            enqueue(&engine, requests).await;
+            enqueues.push(started.elapsed().as_secs_f64() / count as f64);
+            let started = Instant::now();
+            fetch_and_ack(&engine, count).await;
+            fetches.push(started.elapsed().as_secs_f64() / count as f64);
+        }
+        costs.push((median(enqueues), median(fetches)));
+    }
+    engine.abort().await;
+    costs
+}
+
+fn requests(jobs: &mut Jobs, count: usize) -> Vec<Vec<JobSpec>> {
+    (0..count.div_ceil(REQUEST)).map(|nth| jobs.take(REQUEST.min(count - nth * REQUEST))).collect()
+}
+
+async fn enqueue(engine: &Engine, mut requests: Vec<Vec<JobSpec>>) {
+    let share = requests.len().div_ceil(CLIENTS);
+    let mut clients = Vec::new();
+    while !requests.is_empty() {
+        let (engine, mine) = (engine.clone(), requests.split_off(requests.len().saturating_sub(share)));
+        clients.push(tokio::spawn(async move {
+            for request in mine {
+                engine.enqueue(request).await.expect("accepted");
+            }
+        }));
+    }
+    for client in clients {
+        client.await.expect("no client panics");
+    }
+}
+
+/// Every worker fetches a job, then every worker acks its job, until so many are done.
+async fn fetch_and_ack(engine: &Engine, count: usize) {
+    let queues: Arc<[QueueName]> = [QueueName::parse(jobs::QUEUE).expect("a good name")].into();
+    let worker = RemoteName::parse("bench").expect("a good name");
+    let mut left = count;
+    while left > 0 {
+        let now = WORKERS.min(left);
+        let fetches: Vec<_> =
+            (0..now).map(|_| engine.fetch(queues.clone(), worker.clone(), Duration::ZERO)).collect();
+        let mut acks = Vec::with_capacity(now);
+        for fetch in fetches {
+            let (job, token) = fetch.await.expect("it serves").expect("there is one").accept();
+            let claim = Claim { worker: worker.clone(), token: Some(token) };
+            acks.push(engine.report(job.id, claim, Verdict::Success(None)));
+        }
+        for ack in acks {
+            ack.await.expect("its lease holds");
+        }
+        left -= now;
+    }
+}
