@@ -163,12 +163,10 @@ fn replay(jobs: u64) {
 fn snapshot(dir: &Path) {
     let facts = Mode::Snapshot.in_process(dir);
     println!(
-        "  snapshot beside {} jobs/s: {:.2} s, {:.0} MB; {:.0} MB to disk meanwhile, {:.0} MB of it log",
+        "  snapshot beside {} jobs/s: {:.2} s, {:.0} MB written",
         number(facts.of("per_second")),
         facts.of("snapshot_s"),
-        facts.of("snapshot_bytes") / 1e6,
         facts.of("written_bytes") / 1e6,
-        facts.of("log_bytes") / 1e6,
     );
     for when in ["before", "during"] {
         let [p50, p99, max] =

@@ -18,12 +18,12 @@ const STEPS: f64 = 5.0;
 
 /// Colours for both sorts of pages, and those of the lines, which keep apart for colour-blind readers too.
 const STYLE: &str = "\
-svg{background:#fff;color:#24292f;font:13px sans-serif}\
+svg{color:#24292f;font:13px sans-serif}.page{fill:#fff}\
 .grid{stroke:#d0d7de}.axis{stroke:currentColor}text{fill:currentColor}\
 .l0{stroke:#0969da}.l1{stroke:#bc4c00}.l2{stroke:#1a7f37}\
 text.l0{fill:#0969da;stroke:none}text.l1{fill:#bc4c00;stroke:none}text.l2{fill:#1a7f37;stroke:none}\
 polyline{fill:none;stroke-width:2}circle{stroke-width:2;fill:#fff}\
-@media(prefers-color-scheme:dark){svg{background:#0d1117;color:#e6edf3}.grid{stroke:#30363d}circle{fill:#0d1117}\
+@media(prefers-color-scheme:dark){svg{color:#e6edf3}.page,circle{fill:#0d1117}.grid{stroke:#30363d}\
 .l0{stroke:#58a6ff}.l1{stroke:#f0883e}.l2{stroke:#3fb950}\
 text.l0{fill:#58a6ff}text.l1{fill:#f0883e}text.l2{fill:#3fb950}}";
 
@@ -41,7 +41,7 @@ pub struct Frame<'t> {
     pub title: &'t str,
     /// Below.
     pub right: &'t str,
-    /// In front of the title's second line: what the height means, with its unit.
+    /// Below the title: what the height means, with its unit.
     pub up: &'t str,
 }
 
@@ -57,7 +57,8 @@ pub fn svg(frame: &Frame<'_>, lines: &[Line]) -> String {
     let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / highest;
 
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n<style>{STYLE}</style>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n\
+         <style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n",
         frame.title
     );
     let text = |out: &mut String, (x, y): (f64, f64), anchor: &str, class: &str, text: &str| {

@@ -5,20 +5,31 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-/// Processor time by a thread's name; threads with the same name are one.
+/// Processor time by a thread's name; those of a pool are one, and the engine's have numbers.
 pub type Busy = BTreeMap<String, Duration>;
 
 /// Of this process, up to now. What a thread took that has ended is not in it.
 pub fn busy() -> Busy {
     let mut busy = Busy::new();
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return busy };
-    for thread in threads.flatten() {
+    let mut threads: Vec<_> = threads.flatten().map(|thread| thread.path()).collect();
+    // In the order in which they were started: by number, not by text.
+    threads.sort_by_key(|path| path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok()));
+    let mut numbered = 0;
+    for thread in threads {
         // A thread may end while one looks at it.
-        let Ok(name) = fs::read_to_string(thread.path().join("comm")) else { continue };
-        let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
+        let Ok(stat) = fs::read_to_string(thread.join("schedstat")) else { continue };
         let nanoseconds = stat.split(' ').next().and_then(|number| number.parse().ok());
-        let name = name.trim().trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
-        *busy.entry(name.to_owned()).or_default() += Duration::from_nanos(nanoseconds.unwrap_or_default());
+        let name = match name.trim() {
+            // The kernel cuts names off before what tells these apart.
+            name if name.starts_with("actix-rt") => {
+                numbered += 1;
+                format!("engine {numbered}")
+            }
+            name => name.trim_end_matches(|last: char| last.is_ascii_digit() || last == '-').to_owned(),
+        };
+        *busy.entry(name).or_default() += Duration::from_nanos(nanoseconds.unwrap_or_default());
     }
     busy
 }

@@ -200,6 +200,7 @@ const SNAPSHOT_MAX: Duration = Duration::from_secs(300);
 async fn snapshot(dir: &Path) {
     let mut options = kit::options(dir, 0);
     options.snapshot_interval = BEFORE;
+    let snapshot_dir = options.snapshot_dir.clone();
     let engine = kit::start(options, Handlers::new()).await;
     let zero = Instant::now();
     let answers = Moments::new(zero, ((BEFORE + SNAPSHOT_MAX).as_micros() / INTERVAL.as_micros()) as usize);
@@ -213,13 +214,13 @@ async fn snapshot(dir: &Path) {
         })
     };
     let metrics = engine.metrics();
-    // Resident memory, bytes to disk and bytes to the log, every few milliseconds.
-    let mut seen: Vec<(Duration, f64, f64, f64)> = Vec::new();
+    let older = images(&snapshot_dir);
+    // Resident memory every few milliseconds.
+    let mut seen: Vec<(Duration, u64)> = Vec::new();
     while metrics.snapshots.get() == 0 {
         assert!(zero.elapsed() < BEFORE + SNAPSHOT_MAX, "no snapshot was taken in time");
         assert_eq!(metrics.snapshots_failed.get(), 0, "it can be written");
-        let resident = memory("self", "VmRSS") as f64;
-        seen.push((zero.elapsed(), resident, written_bytes(), metrics.log_bytes.get() as f64));
+        seen.push((zero.elapsed(), memory("self", "VmRSS")));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let end = zero.elapsed();
@@ -234,7 +235,6 @@ async fn snapshot(dir: &Path) {
 
     tell("per_second", 1.0 / INTERVAL.as_secs_f64());
     tell("snapshot_s", took.as_secs_f64());
-    tell("snapshot_bytes", metrics.snapshot_bytes.get() as f64);
     let due = |request: usize| INTERVAL * request as u32;
     for (when, from, to) in [("before", WARM_UP, begin), ("during", begin, end)] {
         let those = (0..late.len()).filter(|&request| (from..to).contains(&due(request)));
@@ -244,20 +244,17 @@ async fn snapshot(dir: &Path) {
             tell(&format!("{when}_{name}_us"), took.micros(share));
         }
     }
-    let at_begin = seen.iter().rfind(|(at, ..)| *at <= begin).expect("it was looked at before");
-    let last = seen.last().expect("it was looked at");
-    let most =
-        seen.iter().filter(|(at, ..)| *at > begin).fold(at_begin.1, |most, (_, now, ..)| most.max(*now));
-    tell("resident_before", at_begin.1);
-    tell("resident_during", most);
-    tell("written_bytes", last.2 - at_begin.2);
-    tell("log_bytes", last.3 - at_begin.3);
+    let before = seen.iter().rfind(|(at, _)| *at <= begin).expect("it was looked at before").1;
+    let during = seen.iter().filter(|(at, _)| *at > begin).map(|(_, resident)| *resident);
+    tell("resident_before", before as f64);
+    tell("resident_during", during.fold(before, u64::max) as f64);
+    let written = images(&snapshot_dir).into_iter().filter(|(path, _)| !older.contains_key(path));
+    tell("written_bytes", written.map(|(_, bytes)| bytes).sum::<u64>() as f64);
     engine.abort().await;
 }
 
-/// What this process had written to disk so far.
-fn written_bytes() -> f64 {
-    let io = std::fs::read_to_string("/proc/self/io").expect("Linux counts it");
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|bytes| bytes.parse().ok()).expect("Linux counts it")
+/// The files in a directory of snapshots, with their sizes.
+fn images(dir: &Path) -> BTreeMap<PathBuf, u64> {
+    let files = std::fs::read_dir(dir).expect("it is there").flatten();
+    files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len()))).collect()
 }
