@@ -7,27 +7,26 @@ use anyhow::{Context, Result, bail};
 
 use super::client::{Heard, Talk};
 
-/// Bytes that a job carries, beside what the protocol itself needs to say about it.
-pub const PAYLOAD_BYTES: usize = 100;
 /// Jobs in one bulk request.
 pub const BULK: usize = 1_000;
 /// Where all jobs go: the queue, stream, kind and group of that name.
 pub const QUEUE: &str = "bench";
 
-/// One measurement of one server, as its connections speak.
+/// What the connections do all the time.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Scenario {
+pub enum Errand {
     Push,
     FetchAndAck,
     Bulk,
 }
 
-/// The work protocol.
-pub fn faktory(scenario: Scenario) -> Box<dyn Talk> {
-    match scenario {
-        Scenario::Push => Box::new(Pushes::new(1)),
-        Scenario::Bulk => Box::new(Pushes::new(BULK)),
-        Scenario::FetchAndAck => Box::new(Steps::new(
+/// The work protocol. A job carries `payload_bytes`, here as with the others, beside what the protocol itself needs
+/// to say about it.
+pub fn faktory(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
+    match errand {
+        Errand::Push => Box::new(Pushes::new(1, payload_bytes)),
+        Errand::Bulk => Box::new(Pushes::new(BULK, payload_bytes)),
+        Errand::FetchAndAck => Box::new(Steps::new(
             resp_answer,
             vec![
                 Step::fixed(format!("FETCH {QUEUE}\r\n")).naming(jid_of),
@@ -39,19 +38,12 @@ pub fn faktory(scenario: Scenario) -> Box<dyn Talk> {
 
 /// A stream, whose consumer group takes each entry once; what is acknowledged is deleted too, as of a queue.
 /// `number` tells its consumers apart.
-pub fn redis(scenario: Scenario, number: usize) -> Box<dyn Talk> {
-    let add = resp(&["XADD", QUEUE, "*", "p", &payload()]);
-    match scenario {
-        Scenario::Push => {
-            Box::new(Repeats { request: add.into_bytes(), answers: 1, heard: 0, whole: resp_answer })
-        }
-        Scenario::Bulk => Box::new(Repeats {
-            request: add.repeat(BULK).into_bytes(),
-            answers: BULK,
-            heard: 0,
-            whole: resp_answer,
-        }),
-        Scenario::FetchAndAck => {
+pub fn redis(errand: Errand, payload_bytes: usize, number: usize) -> Box<dyn Talk> {
+    let add = || resp(&["XADD", QUEUE, "*", "p", &payload(payload_bytes)]);
+    match errand {
+        Errand::Push => Box::new(Repeats::new(&add(), 1, resp_answer)),
+        Errand::Bulk => Box::new(Repeats::new(&add(), BULK, resp_answer)),
+        Errand::FetchAndAck => {
             let consumer = format!("c{number}");
             let read = ["XREADGROUP", "GROUP", QUEUE, &consumer, "COUNT", "1", "STREAMS", QUEUE, ">"];
             Box::new(Steps::new(
@@ -67,19 +59,12 @@ pub fn redis(scenario: Scenario, number: usize) -> Box<dyn Talk> {
 }
 
 /// It has no bulk request; so many requests in one write take that place.
-pub fn beanstalk(scenario: Scenario) -> Box<dyn Talk> {
-    let put = format!("put 0 0 1800 {PAYLOAD_BYTES}\r\n{}\r\n", payload());
-    match scenario {
-        Scenario::Push => {
-            Box::new(Repeats { request: put.into_bytes(), answers: 1, heard: 0, whole: beanstalk_answer })
-        }
-        Scenario::Bulk => Box::new(Repeats {
-            request: put.repeat(BULK).into_bytes(),
-            answers: BULK,
-            heard: 0,
-            whole: beanstalk_answer,
-        }),
-        Scenario::FetchAndAck => Box::new(Steps::new(
+pub fn beanstalk(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
+    let put = || format!("put 0 0 1800 {payload_bytes}\r\n{}\r\n", payload(payload_bytes));
+    match errand {
+        Errand::Push => Box::new(Repeats::new(&put(), 1, beanstalk_answer)),
+        Errand::Bulk => Box::new(Repeats::new(&put(), BULK, beanstalk_answer)),
+        Errand::FetchAndAck => Box::new(Steps::new(
             beanstalk_answer,
             vec![
                 Step::fixed("reserve\r\n".to_owned()).naming(reserved_of),
@@ -106,7 +91,8 @@ const JID_DIGITS: usize = 16;
 static NEXT_JID: AtomicU64 = AtomicU64::new(0);
 
 impl Pushes {
-    fn new(jobs: usize) -> Self {
+    fn new(jobs: usize, payload_bytes: usize) -> Self {
+        let payload = payload(payload_bytes);
         let mut request = if jobs == 1 { "PUSH " } else { "PUSHB [" }.to_owned();
         let mut ids = Vec::with_capacity(jobs);
         for number in 0..jobs {
@@ -117,8 +103,7 @@ impl Pushes {
             ids.push(request.len());
             request.push_str(&"0".repeat(JID_DIGITS));
             request.push_str(&format!(
-                "\",\"queue\":\"{QUEUE}\",\"jobtype\":\"{QUEUE}\",\"args\":[\"{}\"]}}",
-                payload()
+                "\",\"queue\":\"{QUEUE}\",\"jobtype\":\"{QUEUE}\",\"args\":[\"{payload}\"]}}"
             ));
         }
         request.push_str(if jobs == 1 { "\r\n" } else { "]\r\n" });
@@ -162,6 +147,12 @@ struct Repeats {
     answers: usize,
     heard: usize,
     whole: Whole,
+}
+
+impl Repeats {
+    fn new(request: &str, answers: usize, whole: Whole) -> Self {
+        Self { request: request.repeat(answers).into_bytes(), answers, heard: 0, whole }
+    }
 }
 
 impl Talk for Repeats {
@@ -260,8 +251,8 @@ impl Talk for Steps {
     }
 }
 
-fn payload() -> String {
-    "0123456789".repeat(PAYLOAD_BYTES / 10)
+pub fn payload(bytes: usize) -> String {
+    "0123456789".chars().cycle().take(bytes).collect()
 }
 
 /// A request as Redis reads it: an array of strings.

@@ -1,0 +1,187 @@
+//! What the figures depend on: the machine, its disk, its loopback, and how much processor time each thread took.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+const SYNCS: usize = 200;
+/// About what a handful of requests that arrive together take in a log.
+const SYNCED_BYTES: usize = 4096;
+/// What a disk is written at one go, to see how much it takes in a second.
+const LARGE_BYTES: [usize; 2] = [1 << 20, 4 << 20];
+const LARGE_FILE_BYTES: usize = 64 << 20;
+const ROUND_TRIPS: usize = 5_000;
+
+/// The machine and what it runs.
+pub fn description() -> Result<String> {
+    let cores = thread::available_parallelism()?;
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, name)| name);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{cores} cores of {model}, Linux {}", kernel.trim()))
+}
+
+/// What the disk under `dir` and the loopback do at the moment: the physical limits of every figure.
+pub fn limits(dir: &Path) -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let (in_place, slowest) = sync_latency(dir, true)?;
+    let (growing, _) = sync_latency(dir, false)?;
+    let [small, large] = LARGE_BYTES.map(|bytes| bandwidth(dir, bytes));
+    Ok(format!(
+        "{} file system; fdatasync of {SYNCED_BYTES} bytes, median of {SYNCS}: {} µs within a file (99 %: {} µs), \
+         {} µs at the end of a growing one; {:.0} MB/s in writes of 1 MiB within a file with an fdatasync each, \
+         {:.0} MB/s in such of 4 MiB; loopback, there and back: {:.1} µs; load {load}",
+        file_system(dir)?,
+        in_place.as_micros(),
+        slowest.as_micros(),
+        growing.as_micros(),
+        small? / 1e6,
+        large? / 1e6,
+        round_trip()?.as_secs_f64() * 1e6,
+    ))
+}
+
+/// The type of the file system that holds `dir`, such as `ext4`.
+pub fn file_system(dir: &Path) -> Result<String> {
+    let dir = dir.canonicalize()?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        dir.starts_with(point).then_some((point.len(), kind))
+    });
+    // The last of two at the same place is the one that is seen.
+    Ok(mounts.max_by_key(|(length, _)| *length).context("no file system is mounted")?.1.to_owned())
+}
+
+/// Median and 99th percentile.
+fn sync_latency(dir: &Path, in_place: bool) -> Result<(Duration, Duration)> {
+    let path = dir.join("sync-latency");
+    let file = File::create(&path)?;
+    if in_place {
+        file.write_all_at(&vec![0; SYNCS * SYNCED_BYTES], 0)?;
+        file.sync_all()?;
+    }
+    let took = synced_writes(&file, SYNCS, SYNCED_BYTES)?;
+    fs::remove_file(path)?;
+    Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
+}
+
+/// Bytes a second, by the median of writes that follow each other in a file of zeros.
+fn bandwidth(dir: &Path, bytes: usize) -> Result<f64> {
+    let path = dir.join("bandwidth");
+    let file = File::create(&path)?;
+    file.write_all_at(&vec![0; LARGE_FILE_BYTES], 0)?;
+    file.sync_all()?;
+    let took = synced_writes(&file, LARGE_FILE_BYTES / bytes, bytes)?;
+    fs::remove_file(path)?;
+    Ok(bytes as f64 / took[took.len() / 2].as_secs_f64())
+}
+
+/// How long each took, shortest first.
+fn synced_writes(file: &File, count: usize, bytes: usize) -> Result<Vec<Duration>> {
+    let block = vec![1; bytes];
+    let mut took = Vec::with_capacity(count);
+    for number in 0..count {
+        let started = Instant::now();
+        file.write_all_at(&block, (number * bytes) as u64)?;
+        file.sync_data()?;
+        took.push(started.elapsed());
+    }
+    took.sort();
+    Ok(took)
+}
+
+/// Median time of a few bytes to another thread and back, with nothing else to do for either.
+fn round_trip() -> Result<Duration> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let mut here = TcpStream::connect(listener.local_addr()?)?;
+    let (mut there, _) = listener.accept()?;
+    here.set_nodelay(true)?;
+    there.set_nodelay(true)?;
+    let echo = thread::spawn(move || {
+        let mut bytes = [0; 5];
+        // Ends when the other side hangs up.
+        while there.read_exact(&mut bytes).and_then(|()| there.write_all(&bytes)).is_ok() {}
+    });
+    let mut took = Vec::with_capacity(ROUND_TRIPS);
+    let mut bytes = *b"+OK\r\n";
+    for _ in 0..ROUND_TRIPS {
+        let started = Instant::now();
+        here.write_all(&bytes)?;
+        here.read_exact(&mut bytes)?;
+        took.push(started.elapsed());
+    }
+    drop(here);
+    echo.join().ok().context("the echo broke")?;
+    took.sort();
+    Ok(took[ROUND_TRIPS / 2])
+}
+
+/// What the files below `dir` hold. One that has just gone holds nothing.
+pub fn bytes_below(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+        _ => entry.metadata().map_or(0, |metadata| metadata.len()),
+    });
+    sizes.sum()
+}
+
+/// Waits until nothing is left to be written to the file system of `dir`.
+pub fn write_back(dir: &Path) -> Result<()> {
+    Ok(rustix::fs::syncfs(File::open(dir)?)?)
+}
+
+/// Processor time by a thread's name; of threads with the same name, the later ones have a number.
+pub type Busy = BTreeMap<String, Duration>;
+
+/// Of a process, up to now.
+pub fn busy(process: u32) -> Busy {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Busy::new() };
+    let number = |name: &str| name.parse::<u32>().ok();
+    let mut threads: Vec<_> =
+        threads.flatten().filter_map(|thread| number(thread.file_name().to_str()?)).collect();
+    threads.sort_unstable();
+    let mut busy = Busy::new();
+    for thread in threads {
+        let read = |file| fs::read_to_string(format!("/proc/{process}/task/{thread}/{file}"));
+        // A thread may end while one looks at it.
+        let (Ok(name), Ok(stat)) = (read("comm"), read("schedstat")) else { continue };
+        let first = name.trim().to_owned();
+        let mut names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first} {number}")));
+        let name = names.find(|name| !busy.contains_key(name)).unwrap_or(first);
+        busy.insert(name, on_cpu(&stat));
+    }
+    busy
+}
+
+/// Of the thread that asks, up to now.
+pub fn busy_here() -> Duration {
+    fs::read_to_string("/proc/thread-self/schedstat").map(|stat| on_cpu(&stat)).unwrap_or_default()
+}
+
+/// Of the whole machine, up to now, to a hundredth of a second for each core.
+pub fn busy_all() -> Duration {
+    let Ok(stat) = fs::read_to_string("/proc/stat") else { return Duration::ZERO };
+    let numbers = stat.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    let ticks: Vec<u64> = numbers.map(|number| number.parse().unwrap_or_default()).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is a part of the first two.
+    let busy: u64 =
+        ticks.iter().take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at)).map(|(_, n)| n).sum();
+    Duration::from_secs_f64(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+fn on_cpu(schedstat: &str) -> Duration {
+    let nanoseconds = schedstat.split(' ').next().and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
+}
