@@ -4,7 +4,8 @@
 //! cargo bench --bench compare -- --install    # everything, in a quarter of an hour; installs the peers if need be
 //! cargo bench --bench compare -- push/16/100  # one point; also `push`, `push/16`, several of them
 //! cargo bench --bench compare -- --quick      # less of everything, for a first look
-//! cargo bench --bench compare -- --before=PROGRAM push    # another build of beaver in the same run
+//! cargo bench --bench compare -- --wait       # on a machine that others use: waits for quiet, repeats what was disturbed
+//! cargo bench --bench compare -- --rounds=31 --before=PROGRAM push  # another build of beaver in the same run
 //! ```
 //!
 //! A point is `SCENARIO/CONNECTIONS/PAYLOAD_BYTES`. The peers are Redis 7 streams and beanstalkd 1.12, from Debian; the
@@ -118,15 +119,29 @@ struct Effort {
     warm_up: usize,
     time: Duration,
     jobs_max: u64,
+    /// How often a run is done again that something else has disturbed.
+    repeats_max: usize,
 }
 
-const FULL: Effort = Effort { rounds: 5, warm_up: 1, time: Duration::from_millis(800), jobs_max: u64::MAX };
-const QUICK: Effort = Effort { rounds: 3, warm_up: 0, time: Duration::from_millis(300), jobs_max: u64::MAX };
+const FULL: Effort =
+    Effort { rounds: 9, warm_up: 1, time: Duration::from_millis(400), jobs_max: u64::MAX, repeats_max: 0 };
+const QUICK: Effort =
+    Effort { rounds: 3, warm_up: 0, time: Duration::from_millis(300), jobs_max: u64::MAX, repeats_max: 0 };
 /// For `cargo test`: only that everything still works.
-const TINY: Effort =
-    Effort { rounds: 1, warm_up: 0, time: Duration::from_millis(200), jobs_max: 2 * BULK as u64 };
+const TINY: Effort = Effort {
+    rounds: 1,
+    warm_up: 0,
+    time: Duration::from_millis(200),
+    jobs_max: 2 * BULK as u64,
+    repeats_max: 0,
+};
 const TINY_POINTS: [(usize, usize); 2] = [(16, 100), (1, 4096)];
 
+/// `--wait` does a run again if something else took more than this share of a core meanwhile, so often at most,
+const OTHERS_MAX: f64 = 0.4;
+const REPEATS_MAX: usize = 10;
+/// and waits so long for a quiet moment before each.
+const QUIET_WITHIN: Duration = Duration::from_secs(120);
 /// How much longer than its time a run may take until its last answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Jobs that wait to be fetched: more than any server gives away in the time of a run.
@@ -152,15 +167,17 @@ fn run(arguments: &[String]) -> Result<bool> {
     let (flags, filters): (Vec<&str>, Vec<&str>) =
         arguments.iter().map(String::as_str).partition(|argument| argument.starts_with("--"));
     // Cargo adds the last one.
-    let known = ["--install", "--quick", "--test", "--list", "--bench"];
-    let (before, flags): (Vec<&str>, Vec<&str>) =
-        flags.into_iter().partition(|flag| flag.starts_with("--before="));
-    if let Some(program) = before.first().and_then(|flag| flag.split_once('=')) {
-        servers::BEFORE.get_or_init(|| program.1.to_owned());
+    let known = ["--install", "--quick", "--wait", "--test", "--list", "--bench"];
+    let value = |name| flags.iter().find_map(|flag| flag.strip_prefix(name)?.strip_prefix('='));
+    if let Some(program) = value("--before") {
+        servers::BEFORE.get_or_init(|| program.to_owned());
     }
-    if let Some(unknown) = flags.iter().find(|flag| !known.contains(flag)) {
+    let with_value = ["--before=", "--rounds="];
+    let is_known =
+        |flag: &&&str| known.contains(flag) || with_value.iter().any(|name| flag.starts_with(name));
+    if let Some(unknown) = flags.iter().find(|flag| !is_known(flag)) {
         bail!(
-            "unknown option {unknown}: there are --install, --quick, --before=PROGRAM, --list and --test, and names of points"
+            "unknown option {unknown}: there are --install, --quick, --wait, --rounds=N, --before=PROGRAM, --list and --test, and names of points"
         );
     }
     let is = |name| flags.contains(&name);
@@ -180,12 +197,14 @@ fn run(arguments: &[String]) -> Result<bool> {
     let effort = match (is("--test"), is("--quick")) {
         (true, _) => {
             points.retain(|point| TINY_POINTS.contains(&(point.connections, point.payload_bytes)));
-            &TINY
+            TINY
         }
-        (false, true) => &QUICK,
-        (false, false) => &FULL,
+        (false, true) => QUICK,
+        (false, false) => FULL,
     };
-    compare(&points, effort)
+    let repeats_max = if is("--wait") { REPEATS_MAX } else { effort.repeats_max };
+    let rounds = value("--rounds").map(str::parse).transpose().context("--rounds takes a number")?;
+    compare(&points, &Effort { repeats_max, rounds: rounds.unwrap_or(effort.rounds), ..effort })
 }
 
 /// Measures and prints. False if a server that is installed does not work.
@@ -257,7 +276,7 @@ fn measure_point(point: Point, rate: Option<f64>, kinds: &[Kind], effort: &Effor
             let which = (round + turn) % servers.len();
             let series = &mut all[which];
             let Some(server) = &mut servers[which] else { continue };
-            match one_run(server, point, rate, effort, series.is_behind) {
+            match undisturbed_run(server, point, rate, effort, series.is_behind) {
                 Ok(run) => {
                     series.is_behind = run.is_behind;
                     if round >= effort.warm_up {
@@ -272,6 +291,25 @@ fn measure_point(point: Point, rate: Option<f64>, kinds: &[Kind], effort: &Effor
         }
     }
     Outcome { point, rate, all }
+}
+
+/// A run; where it was asked to wait, one during which the machine did nothing else, if it comes to that.
+fn undisturbed_run(
+    server: &mut Server,
+    point: Point,
+    rate: Option<f64>,
+    effort: &Effort,
+    mut is_behind: bool,
+) -> Result<Run> {
+    for _ in 0..effort.repeats_max {
+        machine::wait_until_quiet(QUIET_WITHIN);
+        let run = one_run(server, point, rate, effort, is_behind)?;
+        if run.others < run.took.mul_f64(OTHERS_MAX) {
+            return Ok(run);
+        }
+        is_behind = run.is_behind;
+    }
+    one_run(server, point, rate, effort, is_behind)
 }
 
 /// One run of one server, from an empty queue or one with enough jobs.

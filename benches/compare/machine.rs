@@ -18,6 +18,8 @@ const SYNCED_BYTES: usize = 4096;
 const LARGE_BYTES: [usize; 2] = [1 << 20, 4 << 20];
 const LARGE_FILE_BYTES: usize = 64 << 20;
 const ROUND_TRIPS: usize = 5_000;
+/// How long one looks before a machine counts as quiet.
+const QUIET_FOR: Duration = Duration::from_millis(200);
 
 /// The machine and what it runs.
 pub fn description() -> Result<String> {
@@ -168,6 +170,18 @@ pub fn busy(process: u32) -> Busy {
 /// Of the thread that asks, up to now.
 pub fn busy_here() -> Duration {
     fs::read_to_string("/proc/thread-self/schedstat").map(|stat| on_cpu(&stat)).unwrap_or_default()
+}
+
+/// Returns when the cores have next to nothing to do, or after `longest`.
+pub fn wait_until_quiet(longest: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < longest {
+        let before = busy_all();
+        thread::sleep(QUIET_FOR);
+        if busy_all().saturating_sub(before) <= QUIET_FOR / 5 {
+            return;
+        }
+    }
 }
 
 /// Of the whole machine, up to now, to a hundredth of a second for each core.
