@@ -45,6 +45,22 @@ pub(crate) fn engine() -> StepEngine {
     beaver
 }
 
+/// What is left of it when it has taken a snapshot, has got so many jobs, and has taken another one, whose file is
+/// damaged; and that file.
+pub(crate) fn stopped_with_a_damaged_newest_snapshot(jobs: usize) -> (SimStorage, PathBuf) {
+    let mut beaver = engine();
+    beaver.snapshot().unwrap();
+    for _ in 0..jobs {
+        beaver.enqueue("mail");
+        beaver.sync();
+    }
+    beaver.snapshot().unwrap();
+    let disk = stopped(beaver);
+    let newest = disk.paths(SNAPSHOTS).pop().unwrap();
+    disk.tamper(&newest, |bytes| bytes[100] ^= 1);
+    (disk, newest)
+}
+
 /// What is left of it when the power goes.
 pub(crate) fn stopped(mut beaver: StepEngine) -> SimStorage {
     beaver.log().mark(NOW);
@@ -307,13 +323,7 @@ fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
 /// Row 27.
 #[test]
 fn a_corrupted_newest_snapshot_costs_nothing_and_is_no_reason_to_repair() {
-    let mut beaver = engine();
-    beaver.snapshot().unwrap();
-    beaver.enqueue("mail");
-    beaver.snapshot().unwrap();
-    let disk = stopped(beaver);
-    let newest = disk.paths(SNAPSHOTS).pop().unwrap();
-    disk.tamper(&newest, |bytes| bytes[100] ^= 1);
+    let (disk, newest) = stopped_with_a_damaged_newest_snapshot(1);
     let report = examine(&disk);
     let Verdict::Spared { files, torn_bytes: 0 } = &report.verdict else { panic!("{report}") };
     assert_eq!(files, std::slice::from_ref(&newest));
@@ -326,16 +336,7 @@ fn a_corrupted_newest_snapshot_costs_nothing_and_is_no_reason_to_repair() {
 /// Row 27: the newest snapshot and the log behind the one before are both damaged.
 #[test]
 fn an_older_snapshot_and_the_log_behind_it_are_used_as_far_as_they_go() {
-    let mut beaver = engine();
-    beaver.snapshot().unwrap();
-    for _ in 0..3 {
-        beaver.enqueue("mail");
-        beaver.sync();
-    }
-    beaver.snapshot().unwrap();
-    let disk = stopped(beaver);
-    let newest = disk.paths(SNAPSHOTS).pop().unwrap();
-    disk.tamper(&newest, |bytes| bytes[100] ^= 1);
+    let (disk, newest) = stopped_with_a_damaged_newest_snapshot(3);
     let holds = segments(&disk).into_iter().rev().nth(1).unwrap();
     flip_batch(&disk, &holds, 1);
     let before = files(&disk);

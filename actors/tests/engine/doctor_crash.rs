@@ -8,9 +8,10 @@ use beaver_actors::doctor::{Doctor, DoctorError};
 use beaver_actors::testing::{Call, Fault, Kept, SimStorage};
 
 use crate::doctor::{
-    NOW, SNAPSHOTS, assert_originals_are_kept, boot, engine, examine, files, flip_batch, ids, options,
-    repair, segments, stopped,
+    NOW, assert_originals_are_kept, boot, engine, examine, files, flip_batch, ids, options, repair, segments,
+    stopped, stopped_with_a_damaged_newest_snapshot,
 };
+use crate::doctor_names::swap;
 
 /// Disks that a repair has something different to do on, by what.
 fn patients() -> Vec<(&'static str, SimStorage)> {
@@ -24,15 +25,7 @@ fn patients() -> Vec<(&'static str, SimStorage)> {
         begun.tamper(segment, |bytes| bytes[20] ^= 1);
     }
 
-    let mut beaver = engine();
-    beaver.snapshot().unwrap();
-    for _ in 0..2 {
-        beaver.enqueue("mail");
-        beaver.sync();
-    }
-    beaver.snapshot().unwrap();
-    let older = stopped(beaver);
-    older.tamper(older.paths(SNAPSHOTS).remove(1), |bytes| bytes[100] ^= 1);
+    let (older, _) = stopped_with_a_damaged_newest_snapshot(2);
     flip_batch(&older, &segments(&older)[0], 1);
 
     let gap = stopped(engine());
@@ -41,9 +34,7 @@ fn patients() -> Vec<(&'static str, SimStorage)> {
     let swapped = stopped(engine());
     let [_, second, third, last] = &segments(&swapped)[..] else { panic!("four segments") };
     flip_batch(&swapped, last, 1);
-    let bytes = (swapped.bytes(second), swapped.bytes(third));
-    swapped.put(second, bytes.1);
-    swapped.put(third, bytes.0);
+    swap(&swapped, second, third);
     vec![("cut", cut), ("begun", begun), ("older", older), ("gap", gap), ("swapped", swapped)]
 }
 

@@ -16,7 +16,7 @@ fn rename(disk: &SimStorage, from: &Path, to: &Path) {
     disk.put(to, bytes);
 }
 
-fn swap(disk: &SimStorage, one: &Path, other: &Path) {
+pub(crate) fn swap(disk: &SimStorage, one: &Path, other: &Path) {
     let bytes = (disk.bytes(one), disk.bytes(other));
     disk.put(one, bytes.1);
     disk.put(other, bytes.0);
