@@ -14,7 +14,8 @@ use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};
 
 use crate::harness::{
-    Does, enqueue, in_simulated_time, job, kind, on_system, options, ready, ready_here, until, when,
+    Does, enqueue, in_simulated_time, job, kind, on_system, options, ready, ready_here, runs_until_stopped,
+    until, when,
 };
 
 #[test]
@@ -155,17 +156,8 @@ fn a_scheduled_job_waits_for_its_moment_and_a_cancelled_one_never_runs() {
 #[test]
 fn cancelling_a_running_job_reaches_its_handler_at_once() {
     on_system(|| async {
-        let (told, mut heard) = mpsc::unbounded_channel();
-        let handler = move |mut job: JobRun| {
-            let told = told.clone();
-            async move {
-                told.send(None).unwrap();
-                told.send(Some(job.stop.stopped().await)).unwrap();
-                Err(JobError::new("stopped"))
-            }
-        };
-        let handlers = Handlers::new().with(kind("long"), Does(handler, Some(Duration::from_secs(5))));
-        let engine = ready(&SimStorage::new(), options(), handlers).await;
+        let (long, mut heard) = runs_until_stopped();
+        let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("long"), long)).await;
         let id = enqueue(&engine, job("long")).await;
         assert_eq!(heard.recv().await, Some(None), "it runs");
         engine.cancel(id.clone()).await.unwrap();

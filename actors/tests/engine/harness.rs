@@ -10,7 +10,8 @@ use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
 use beaver_actors::options::EngineOptions;
 use beaver_actors::supervisor::Threads;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
+use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A handler made of a function.
 pub(crate) struct Does<F>(pub F, pub Option<Duration>);
@@ -27,6 +28,21 @@ where
     fn grace(&self) -> Option<Duration> {
         self.1
     }
+}
+
+/// A handler that runs until it is told to stop and then fails; and what is heard from it: `None` when it begins, then
+/// why it shall stop.
+pub(crate) fn runs_until_stopped() -> (impl JobHandler, UnboundedReceiver<Option<StopReason>>) {
+    let (tell, heard) = unbounded_channel();
+    let run = move |mut job: JobRun| {
+        let tell = tell.clone();
+        async move {
+            tell.send(None).unwrap();
+            tell.send(Some(job.stop.stopped().await)).unwrap();
+            Err(JobError::new("stopped"))
+        }
+    };
+    (Does(run, Some(Duration::from_secs(5))), heard)
 }
 
 pub(crate) fn kind(name: &str) -> KindName {

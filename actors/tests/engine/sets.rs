@@ -10,9 +10,10 @@ use beaver_actors::jobs::{
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
-use tokio::sync::mpsc;
 
-use crate::harness::{Does, enqueue, job, job_in, kind, on_system, options, queue, ready, until, when};
+use crate::harness::{
+    Does, enqueue, job, job_in, kind, on_system, options, queue, ready, runs_until_stopped, until, when,
+};
 
 /// More than are looked at in one turn.
 const MANY: usize = 5_000;
@@ -166,17 +167,8 @@ fn a_filter_picks_by_id_kind_queue_and_content_and_what_does_not_fit_is_left_alo
 #[test]
 fn discarding_a_running_job_reaches_its_handler_at_once() {
     on_system(|| async {
-        let (told, mut heard) = mpsc::unbounded_channel();
-        let handler = move |mut job: JobRun| {
-            let told = told.clone();
-            async move {
-                told.send(None).unwrap();
-                told.send(Some(job.stop.stopped().await)).unwrap();
-                Err(JobError::new("stopped"))
-            }
-        };
-        let handlers = Handlers::new().with(kind("long"), Does(handler, Some(Duration::from_secs(5))));
-        let engine = ready(&SimStorage::new(), options(), handlers).await;
+        let (long, mut heard) = runs_until_stopped();
+        let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("long"), long)).await;
         let id = enqueue(&engine, job("long")).await;
         assert_eq!(heard.recv().await, Some(None), "it runs");
         assert_eq!(engine.act(SetAction::Discard, Status::InFlight, Filter::default()).await, Ok(1));
