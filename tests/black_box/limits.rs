@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use beaver_actors::testing::times;
 use serde_json::json;
 
 use crate::harness::{Place, Server, cpu_ticks, wait};
@@ -140,7 +141,7 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
     const MEMORY_MAX: u64 = 64 << 20;
     /// A GiB of log, and not more however often it is tried.
     const JOBS_MAX: u64 = 1_100;
-    let jobs = (140 * crate::torture::times()).min(JOBS_MAX);
+    let jobs = (140 * times()).min(JOBS_MAX);
     let place = Place::new();
     // Whatever is done is forgotten at once, so that what stays in memory is next to nothing.
     let flags = ["--workers", "2", "--segment-bytes", "8MiB", "--completed-retention-count", "0"];

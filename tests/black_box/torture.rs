@@ -5,27 +5,20 @@ use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
+use beaver_actors::testing::times;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{Place, is_alive, run_within, wait};
 use crate::http_client::request;
 
-/// Kills of one run, of which there are two.
+/// Kills of one run, of which there are two, or many: `BEAVER_TORTURE=100 cargo test --test black_box torture`.
 const KILLS: u64 = 25;
 /// Every run of these tests has the same plan, so that a failure can be asked for again.
 const SEED: u64 = 20_261_121;
 
 /// Ten seconds on an idle machine; beside a hundred other tests, or on a slow disk, many times that.
 const KILLS_PATIENCE: Duration = Duration::from_secs(600);
-
-/// How many times as much as usual: `BEAVER_TORTURE=100 cargo test --test black_box torture`.
-pub fn times() -> u64 {
-    match std::env::var("BEAVER_TORTURE") {
-        Ok(times) => times.parse().expect("BEAVER_TORTURE is a number"),
-        Err(_) => 1,
-    }
-}
 
 /// Row 1, and on a real disk rows 10 and 36: some kills meet a server that recovers, and clients ask again.
 #[test]

@@ -54,6 +54,8 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use beaver_actors::testing::times;
+
 use crate::world::{Report, run};
 
 /// Seeds of one ordinary run.
@@ -88,7 +90,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_everything_ends_when_the_fa
         println!("seed {seed}: {}", run(seed));
         return;
     }
-    let seeds = number("BEAVER_SEEDS").unwrap_or(SEEDS) * number("BEAVER_TORTURE").unwrap_or(1);
+    let seeds = number("BEAVER_SEEDS").unwrap_or(SEEDS) * times();
     let started = Instant::now();
     let first = number("BEAVER_SEED_FROM").unwrap_or(0);
     let next = AtomicU64::new(first);

@@ -51,8 +51,9 @@
 //!     engine.abort().await;
 //!     let engine = start();
 //!     engine.ready().await.map_err(|ending| format!("{ending:?}"))?;
+//!     let mut changes = engine.changes();
 //!     while engine.job(id.clone()).await?.status != Status::Completed {
-//!         tokio::task::yield_now().await;
+//!         changes.changed().await?;
 //!     }
 //!     Ok(())
 //! })
@@ -75,3 +76,15 @@ pub use disk::{Frame, SimStorage};
 pub use faults::{Call, Fault};
 pub use power::{Kept, Unsynced};
 pub use step::{StepEngine, StepError};
+
+/// How many times as much as usual a test shall do: what the environment variable `BEAVER_TORTURE` says, else 1.
+///
+/// # Panics
+/// If it says no number.
+#[must_use]
+pub fn times() -> u64 {
+    match std::env::var("BEAVER_TORTURE") {
+        Ok(times) => times.parse().expect("BEAVER_TORTURE is a number"),
+        Err(_) => 1,
+    }
+}

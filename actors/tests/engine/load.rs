@@ -9,7 +9,7 @@ use beaver_actors::jobs::{
     Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, Policy,
     Start, Status,
 };
-use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::testing::{SimStorage, StepEngine, times};
 use beaver_actors::worker::handler::Handlers;
 use tokio::task::JoinSet;
 
@@ -91,8 +91,7 @@ fn an_id_is_still_one_job_after_a_snapshot_and_a_restart() {
 fn jobs_of_one_moment_become_pending_in_slices_and_in_the_order_in_which_they_came() {
     const JOBS: u64 = 200_000;
     const JOBS_MAX: u64 = 1_000_000;
-    let times = std::env::var("BEAVER_TORTURE").map_or(1, |times| times.parse().expect("it is a number"));
-    let jobs = JOBS.saturating_mul(times).min(JOBS_MAX);
+    let jobs = JOBS.saturating_mul(times()).min(JOBS_MAX);
     let kind = KindName::parse("mail").unwrap();
     let mut table = JobTable::new(Policy::default(), std::slice::from_ref(&kind));
     let mut dice = fastrand::Rng::with_seed(1);

@@ -38,7 +38,7 @@ use std::fmt;
 pub use judge::Judge;
 
 use self::workload::play;
-use super::{Fault, Kept, SimStorage};
+use super::{Fault, Kept, SimStorage, times};
 use crate::storage::Storage;
 
 /// Up to so many un-synced sectors and lengths, every subset is tried.
@@ -58,11 +58,10 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What fits into a test, times the environment variable `BEAVER_TORTURE`.
+    /// What fits into a test, as many [times](super::times) as is asked for.
     #[must_use]
     pub fn from_env(seed: u64) -> Effort {
-        let times = std::env::var("BEAVER_TORTURE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-        let times = u64::max(times, 1);
+        let times = times().max(1);
         let samples = usize::try_from(4 * times).unwrap_or(usize::MAX);
         Effort { seed, samples, deep_every: (100 / times).max(1), fail_every: (7 / times).max(1) }
     }
