@@ -6,8 +6,9 @@ use beaver::fwp::handshake::Hello;
 use beaver::fwp::job::{self, JobReader};
 use beaver::fwp::line::{Budget, Inbox};
 use beaver::fwp::mutate::Mutation;
-use beaver_actors::ids::{Attempt, Timestamp};
-use beaver_actors::jobs::{JobSpec, JobView, Status};
+use beaver_actors::ids::Timestamp;
+use beaver_actors::jobs::JobSpec;
+use beaver_actors::testing::accepted;
 
 /// So small that inputs reach it.
 const PAYLOAD_BYTES_MAX: usize = 4096;
@@ -75,7 +76,7 @@ fn fits_something(mutation: &Mutation, text: &str) {
 /// A job that was accepted is written so that it is read again as the same.
 fn check(spec: &JobSpec) {
     let mut text = Vec::new();
-    job::write(&view(spec), &mut text);
+    job::write(&accepted(spec.clone(), Timestamp(1)), &mut text);
     let text = String::from_utf8(text).expect("JSON is UTF-8");
     assert!(!text.contains('\n'), "one line: {text}");
     let again = JobReader::new(PAYLOAD_BYTES_MAX).one(&text).unwrap_or_else(|bad| panic!("{bad}: {text}"));
@@ -87,34 +88,4 @@ fn check(spec: &JobSpec) {
     };
     assert_eq!(fields(&again), fields(spec), "{text}");
     assert!(spec.payload.as_str().len() <= PAYLOAD_BYTES_MAX);
-}
-
-fn view(spec: &JobSpec) -> JobView {
-    let timeout = spec.timeout.expect("a job of this protocol always says how long");
-    JobView {
-        id: spec.id.clone().expect("a job of this protocol always has one"),
-        status: Status::Pending,
-        queue: spec.queue.clone(),
-        kind: spec.kind.clone(),
-        priority: spec.priority,
-        attempt: Attempt(0),
-        failed: 0,
-        max_retry: spec.max_retry.expect("a job of this protocol always says how often"),
-        backoff: spec.backoff,
-        exhausted: spec.exhausted,
-        timeout_ms: u64::try_from(timeout.as_millis()).expect("at most a day"),
-        created_at: Timestamp(0),
-        enqueued_at: Timestamp(0),
-        run_at: None,
-        worker: None,
-        started_at: None,
-        deadline: None,
-        token: None,
-        finished_at: None,
-        errors: Vec::new(),
-        result: None,
-        custom: spec.custom.clone(),
-        backtrace_lines: spec.backtrace_lines,
-        payload: spec.payload.clone(),
-    }
 }
