@@ -244,19 +244,7 @@ fn a_server_killed_while_it_starts_starts_all_the_same() {
     server.enqueue(ids(2_000).iter().map(|id| json!({"id": id, "kind": "noop", "payload": {"x": id}})));
     server.kill9();
     for wait_ms in [1, 3, 5, 8, 12, 16, 20, 30] {
-        let mut command = place.command();
-        command.args([
-            "run",
-            "--data-dir",
-            "data",
-            "--metrics-port",
-            "0",
-            "--faktory-port",
-            "off",
-            "--segment-bytes",
-            "1MiB",
-        ]);
-        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = place.start_in_passing(&["--faktory-port", "off"]);
         // Not a wait for anything: the kill shall hit another moment each time.
         thread::sleep(Duration::from_millis(wait_ms));
         child.kill().unwrap();

@@ -100,9 +100,9 @@ impl Place {
         run(&mut command, b"")
     }
 
-    /// Runs a command of beaver with files no larger than so many blocks (of 512 bytes or 1 KiB: shells differ).
-    pub fn beaver_with_file_limit(&self, blocks: u64, args: &[&str]) -> Ran {
-        run(self.command_under(&format!("ulimit -f {blocks}")).args(args), b"")
+    /// As [`Place::beaver`], after a line of shell in the same process.
+    pub fn beaver_under(&self, limits: &str, args: &[&str]) -> Ran {
+        run(self.command_under(limits).args(args), b"")
     }
 
     /// A command of beaver in the process that has run a line of shell before.
@@ -115,15 +115,15 @@ impl Place {
 
     fn run_command(&self, limits: &str, flags: &[&str]) -> Command {
         let mut command = self.command_under(limits);
-        command.arg("run");
-        let ours = [("--data-dir", "data"), ("--metrics-port", "0"), ("--faktory-port", "0")];
-        for (flag, value) in DEFAULT_FLAGS.iter().chain(&ours) {
-            if !flags.contains(flag) {
-                command.args([flag, value]);
-            }
-        }
-        command.args(flags);
+        command.args(run_args(flags));
         command
+    }
+
+    /// Starts a server on `data` that is to be killed before anybody asks it anything.
+    pub fn start_in_passing(&self, flags: &[&str]) -> Child {
+        let mut command = self.command();
+        command.args(run_args(flags)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     /// Runs a command of beaver, without input.
@@ -309,6 +309,14 @@ impl Ran {
     pub fn told(&self) -> String {
         format!("exit {:?}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr)
     }
+}
+
+/// The arguments of a `beaver run` with these flags.
+fn run_args(flags: &[&str]) -> Vec<String> {
+    let ours = [("--data-dir", "data"), ("--metrics-port", "0"), ("--faktory-port", "0")];
+    let missing = DEFAULT_FLAGS.iter().chain(&ours).filter(|(flag, _)| !flags.contains(flag));
+    let missing = missing.flat_map(|(flag, value)| [*flag, *value]);
+    ["run"].into_iter().chain(missing).chain(flags.iter().copied()).map(str::to_owned).collect()
 }
 
 /// Runs a command to its end, which must come.

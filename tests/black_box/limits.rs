@@ -161,9 +161,7 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
 
     // The address is left once the replay has begun.
     fs::remove_file(place.data("http.addr")).unwrap();
-    let mut command = place.command();
-    command.args(["run", "--data-dir", "data", "--metrics-port", "0", "--faktory-port", "off"]);
-    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = place.start_in_passing(&flags);
     wait("a replay that has begun", None, || place.data("http.addr").exists().then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
