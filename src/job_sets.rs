@@ -9,16 +9,14 @@ use std::sync::Arc;
 use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{Filter, Status};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use crate::config::nearest::nearest;
 use crate::fwp::glob::{Glob, PATTERN_BYTES_MAX};
 use crate::fwp::mutate::fits;
+use crate::words::{instead_of, nearest, null_means_default, shortened};
 
 /// What can be done to a set, as it is written.
 const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];
-/// How much of a wrong word an error repeats, in characters.
-const SHOWN_CHARS_MAX: usize = 40;
 /// How many jobs are listed at once at most.
 pub const LIMIT_MAX: usize = 1_000;
 /// How many jobs are listed when nobody says.
@@ -64,7 +62,7 @@ pub struct ActionWords {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// Which of those.
-    #[serde(deserialize_with = "null_means_none")]
+    #[serde(deserialize_with = "null_means_default")]
     pub filter: FilterWords,
     /// Where to, for `move`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,11 +210,6 @@ pub fn no_such_queue<'q>(queue: &QueueName, known: impl Iterator<Item = &'q Queu
     }
 }
 
-/// Many programs write what they do not know as null.
-fn null_means_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FilterWords, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 fn read_status(word: Option<&str>) -> Result<Status, String> {
     let names = Status::ALL.map(Status::as_str);
     let word = word.ok_or_else(|| format!("status is missing: {}", names.join(", ")))?;
@@ -225,18 +218,8 @@ fn read_status(word: Option<&str>) -> Result<Status, String> {
 }
 
 fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let hint = match nearest(word, known.iter().copied()) {
-        Some(name) => format!("did you mean {name:?}?"),
-        None => format!("there are {}", known.join(", ")),
-    };
+    let hint = instead_of(word, known, || format!("there are {}", known.join(", ")));
     format!("unknown {what} {:?}: {hint}", shortened(word))
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 #[cfg(test)]

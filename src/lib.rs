@@ -12,3 +12,4 @@ pub mod job_json;
 pub mod job_sets;
 pub mod logging;
 pub mod net;
+mod words;

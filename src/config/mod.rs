@@ -10,7 +10,6 @@ mod flags;
 mod keys;
 mod load;
 mod loaded;
-pub(crate) mod nearest;
 mod units;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Secret;
+use crate::words::null_means_default;
 
 /// The version of the protocol that is spoken.
 const VERSION: u32 = 2;
@@ -64,29 +65,20 @@ pub struct Hello {
     /// The version that it speaks.
     pub v: u32,
     /// Its answer to the challenge.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "null_means_default")]
     pub pwdhash: String,
     /// Its machine.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "null_means_default")]
     pub hostname: String,
     /// Its name as a worker; empty for none.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "null_means_default")]
     pub wid: String,
     /// Its process.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "null_means_default")]
     pub pid: i64,
     /// What it says about itself.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "null_means_default")]
     pub labels: Vec<String>,
-}
-
-/// Many programs write what they do not know as null.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What is wrong with the first line of a client.

@@ -13,9 +13,9 @@ use beaver_actors::jobs::Backoff;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::read::{Name, read_duration, shortened, text_of};
+use super::read::{Name, read_duration, text_of};
 use super::write::millis;
-use crate::config::nearest::nearest;
+use crate::words::{instead_of, shortened};
 
 const KINDS: &[&str] = &["server", "quartic", "fixed", "exponential"];
 const FIELDS: &[&str] = &["kind", "delay", "first", "max", "jitter_percent"];
@@ -56,9 +56,7 @@ fn of_word(word: &str) -> Result<Backoff, String> {
 }
 
 fn unknown_kind(word: &str) -> String {
-    let hint =
-        nearest(word, KINDS.iter().copied()).map_or_else(ways, |kind| format!("did you mean {kind:?}?"));
-    format!("there is no back-off {:?}: {hint}", shortened(word))
+    format!("there is no back-off {:?}: {}", shortened(word), instead_of(word, KINDS, ways))
 }
 
 fn ways() -> String {
@@ -135,11 +133,7 @@ impl Draft {
 }
 
 fn unknown_field(name: &str) -> String {
-    let hint = match nearest(name, FIELDS.iter().copied()) {
-        Some(field) => format!("did you mean {field:?}?"),
-        None => ways(),
-    };
-    format!("unknown field {:?}: {hint}", shortened(name))
+    format!("unknown field {:?}: {}", shortened(name), instead_of(name, FIELDS, ways))
 }
 
 struct DraftVisitor<'d>(&'d mut Draft);

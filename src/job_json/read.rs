@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::backoff::read_backoff;
 use super::duration::{BadDuration, from_millis, parse_duration};
 use super::{BadJob, BadJobKind, JobDefaults};
-use crate::config::nearest::nearest;
+use crate::words::{instead_of, nearest, shortened};
 
 const FIELDS: &[&str] = &[
     "id",
@@ -33,9 +33,6 @@ const FIELDS: &[&str] = &[
     "exhausted",
     "custom",
 ];
-/// How much of a wrong value an error repeats, in characters.
-const SHOWN_CHARS_MAX: usize = 40;
-
 /// Longer words of `serde_json` about what it found are shortened.
 const FOUND_BYTES_MAX: usize = 100;
 
@@ -362,10 +359,7 @@ impl Draft {
 }
 
 fn unknown_field(name: &str) -> Problem {
-    let hint = match nearest(name, FIELDS.iter().copied()) {
-        Some(field) => format!("did you mean {field:?}?"),
-        None => format!("a job has {}", FIELDS.join(", ")),
-    };
+    let hint = instead_of(name, FIELDS, || format!("a job has {}", FIELDS.join(", ")));
     Problem::NotAllowed(format!("unknown field {:?}: {hint}", shortened(name)))
 }
 
@@ -466,12 +460,4 @@ fn compact_bytes(json: &str) -> usize {
         bytes += 1;
     }
     bytes
-}
-
-/// A value as an error repeats it.
-pub(super) fn shortened(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-    }
 }
