@@ -186,7 +186,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
     pub async fn job(&self, id: &str) -> Result<serde_json::Value, ClientError> {
-        self.read(&self.answer(Method::GET, &job_path(id), Upload::empty(), STALL_TIMEOUT).await?)
+        self.ask(Method::GET, &job_path(id), Vec::new()).await
     }
 
     /// The queue at a glance.
@@ -194,7 +194,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
-        self.read(&self.answer(Method::GET, "/api/v1/status", Upload::empty(), STALL_TIMEOUT).await?)
+        self.ask(Method::GET, "/api/v1/status", Vec::new()).await
     }
 
     /// Withdraws a job.

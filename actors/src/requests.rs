@@ -76,7 +76,7 @@ impl Verdict {
 }
 
 /// Which queues are meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueSet {
     /// All that exist.
     All,
@@ -85,7 +85,7 @@ pub enum QueueSet {
 }
 
 /// What can be done to a set of jobs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetAction {
     /// Scheduled, retrying and dead ones become pending.
     RunNow,

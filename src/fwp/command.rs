@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use beaver_actors::engine::QueueSet;
 use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{Failure, FailureKind};
 use serde::Deserialize;
@@ -176,22 +177,13 @@ impl Beat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueCommand {
     /// Hold them.
-    Pause(Queues),
+    Pause(QueueSet),
     /// Let them go on.
-    Resume(Queues),
+    Resume(QueueSet),
     /// Forget them.
-    Remove(Queues),
+    Remove(QueueSet),
     /// How long their oldest jobs have waited.
     Latency(Vec<String>),
-}
-
-/// Which queues.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Queues {
-    /// Every one.
-    All,
-    /// These. What cannot be the name of any is left out: there is no such queue.
-    Named(Vec<QueueName>),
 }
 
 impl QueueCommand {
@@ -217,8 +209,9 @@ impl QueueCommand {
             };
         }
         let queues = match is_all {
-            true => Queues::All,
-            false => Queues::Named(names.iter().filter_map(|name| QueueName::parse(name).ok()).collect()),
+            true => QueueSet::All,
+            // What cannot be the name of any is left out: there is no such queue.
+            false => QueueSet::Named(names.iter().filter_map(|name| QueueName::parse(name).ok()).collect()),
         };
         Ok(match sub {
             "PAUSE" => QueueCommand::Pause(queues),
@@ -289,8 +282,8 @@ mod tests {
     fn queues_are_paused_by_name_or_all() {
         let queue = |name| QueueName::parse(name).unwrap();
         let parse = QueueCommand::parse;
-        assert_eq!(parse("PAUSE *").unwrap(), QueueCommand::Pause(Queues::All));
-        let named = QueueCommand::Remove(Queues::Named(vec![queue("a"), queue("b")]));
+        assert_eq!(parse("PAUSE *").unwrap(), QueueCommand::Pause(QueueSet::All));
+        let named = QueueCommand::Remove(QueueSet::Named(vec![queue("a"), queue("b")]));
         assert_eq!(parse("REMOVE a / b").unwrap(), named, "no queue can have the name /");
         assert_eq!(parse("LATENCY a").unwrap(), QueueCommand::Latency(vec!["a".into()]));
         assert_eq!(parse("LATENCY *").unwrap_err(), "QUEUE LATENCY does not support wildcards");

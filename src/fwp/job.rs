@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName};
 use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, JobView, Payload, Rejection, Start, Status};
-use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::reply::json;
@@ -256,31 +256,22 @@ fn read_retry(retry: Option<i64>) -> (Option<u32>, Exhausted) {
 pub fn write(job: &JobView, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"jid\":");
     json(out, &job.id);
-    out.extend_from_slice(b",\"queue\":");
-    json(out, job.queue.as_str());
-    out.extend_from_slice(b",\"jobtype\":");
-    json(out, job.kind.as_str());
+    field(out, "queue", job.queue.as_str());
+    field(out, "jobtype", job.kind.as_str());
     out.extend_from_slice(b",\"args\":");
     write_args(job.payload.as_str(), out);
-    out.extend_from_slice(b",\"created_at\":");
-    json(out, &job.created_at);
-    out.extend_from_slice(b",\"enqueued_at\":");
-    json(out, &job.enqueued_at);
+    field(out, "created_at", &job.created_at);
+    field(out, "enqueued_at", &job.enqueued_at);
     if let (Status::Scheduled, Some(at)) = (job.status, job.run_at) {
-        out.extend_from_slice(b",\"at\":");
-        json(out, &at);
+        field(out, "at", &at);
     }
-    out.extend_from_slice(b",\"reserve_for\":");
-    json(out, &job.timeout_ms.div_ceil(1_000));
-    out.extend_from_slice(b",\"retry\":");
-    json(out, &shown_retry(job));
+    field(out, "reserve_for", &job.timeout_ms.div_ceil(1_000));
+    field(out, "retry", &shown_retry(job));
     if job.priority != Priority::default() {
-        out.extend_from_slice(b",\"priority\":");
-        json(out, &job.priority);
+        field(out, "priority", &job.priority);
     }
     if job.backtrace_lines > 0 {
-        out.extend_from_slice(b",\"backtrace\":");
-        json(out, &job.backtrace_lines);
+        field(out, "backtrace", &job.backtrace_lines);
     }
     write_failure(job, out);
     if let Some(custom) = &job.custom {
@@ -288,6 +279,14 @@ pub fn write(job: &JobView, out: &mut Vec<u8>) {
         out.extend_from_slice(custom.as_str().as_bytes());
     }
     out.push(b'}');
+}
+
+/// Appends a further field of an object.
+fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    json(out, value);
 }
 
 fn write_args(payload: &str, out: &mut Vec<u8>) {
@@ -310,25 +309,19 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
     let count = job.failed - 1;
     out.extend_from_slice(b",\"failure\":{\"retry_count\":");
     json(out, &count);
-    out.extend_from_slice(b",\"remaining\":");
-    json(out, &job.max_retry.saturating_sub(count));
-    out.extend_from_slice(b",\"failed_at\":");
-    json(out, &last.at);
+    field(out, "remaining", &job.max_retry.saturating_sub(count));
+    field(out, "failed_at", &last.at);
     if let Some(next_at) = &last.next_at {
-        out.extend_from_slice(b",\"next_at\":");
-        json(out, next_at);
+        field(out, "next_at", next_at);
     }
     if !last.failure.message.is_empty() {
-        out.extend_from_slice(b",\"message\":");
-        json(out, &last.failure.message);
+        field(out, "message", &last.failure.message);
     }
     if !last.failure.errtype.is_empty() {
-        out.extend_from_slice(b",\"errtype\":");
-        json(out, &last.failure.errtype);
+        field(out, "errtype", &last.failure.errtype);
     }
     if !last.failure.backtrace.is_empty() {
-        out.extend_from_slice(b",\"backtrace\":");
-        json(out, &last.failure.backtrace);
+        field(out, "backtrace", &last.failure.backtrace);
     }
     out.push(b'}');
 }

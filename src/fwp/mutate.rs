@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName};
 use beaver_actors::jobs::{JobView, Status};
 use serde::Deserialize;
@@ -13,22 +14,11 @@ use super::job;
 #[derive(Clone, Debug)]
 pub struct Mutation {
     /// What is done.
-    pub action: Action,
+    pub action: SetAction,
     /// To jobs of this set.
     pub target: Status,
     /// Only to those that it fits.
     pub filter: JobFilter,
-}
-
-/// What can be done to a set of jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Declare them dead.
-    Kill,
-    /// Run them now.
-    Requeue,
-    /// Forget them.
-    Discard,
 }
 
 /// Which jobs of a set; an empty one fits all.
@@ -56,10 +46,10 @@ impl Mutation {
             _ => return Err("invalid target for mutation command".to_owned()),
         };
         let (action, filter) = match sent.cmd.as_str() {
-            "clear" => (Action::Discard, JobFilter::default()),
-            "kill" => (Action::Kill, sent.filter.unwrap_or_default().read()?),
-            "requeue" => (Action::Requeue, sent.filter.unwrap_or_default().read()?),
-            "discard" => (Action::Discard, sent.filter.unwrap_or_default().read()?),
+            "clear" => (SetAction::Discard, JobFilter::default()),
+            "kill" => (SetAction::Kill, sent.filter.unwrap_or_default().read()?),
+            "requeue" => (SetAction::RunNow, sent.filter.unwrap_or_default().read()?),
+            "discard" => (SetAction::Discard, sent.filter.unwrap_or_default().read()?),
             _ => return Err("unknown mutate operation".to_owned()),
         };
         Ok(Mutation { action, target, filter })
@@ -116,19 +106,19 @@ mod tests {
     fn a_mutation_names_what_it_does_and_to_which_jobs() {
         let read = |text| Mutation::parse(text).unwrap();
         let cleared = read(r#"{"cmd":"clear","target":"dead","filter":{"jids":["12345678"]}}"#);
-        assert_eq!((cleared.action, cleared.target), (Action::Discard, Status::Dead));
+        assert_eq!((cleared.action, cleared.target), (SetAction::Discard, Status::Dead));
         assert!(cleared.filter.jids.is_none(), "clear takes all");
 
         let by_jid = read(
             r#"{"cmd": "kill", "target": "retries", "filter": {"jids": ["12345678", ""], "jobtype": "mail"}}"#,
         );
-        assert_eq!((by_jid.action, by_jid.target), (Action::Kill, Status::Retrying));
+        assert_eq!((by_jid.action, by_jid.target), (SetAction::Kill, Status::Retrying));
         assert_eq!(by_jid.filter.jids.unwrap(), [JobId::parse("12345678").unwrap()]);
         assert!(by_jid.filter.kind.is_none(), "jids win over the rest");
 
         let both =
             read(r#"{"cmd":"requeue","target":"scheduled","filter":{"regexp":"*a*","jobtype":"mail"}}"#);
-        assert_eq!((both.action, both.target), (Action::Requeue, Status::Scheduled));
+        assert_eq!((both.action, both.target), (SetAction::RunNow, Status::Scheduled));
         assert_eq!(both.filter.kind.unwrap().as_str(), "mail");
         assert!(both.filter.glob.unwrap().matches("bab"));
 

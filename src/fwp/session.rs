@@ -11,19 +11,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use beaver_actors::engine::{
-    Answer, Claim, Delivery, EngineError, EngineStatus, QueueSet, SetAction, Verdict,
-};
+use beaver_actors::engine::{Answer, Claim, Delivery, EngineError, EngineStatus, Verdict};
 use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
 use tokio::time::{Sleep, sleep};
 
 use super::Shared;
-use super::command::{self, Beat, Command, QueueCommand, Queues, SHUTDOWN};
+use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
 use super::job::{self, JobReader, Refused};
-use super::mutate::{self, Action, Mutation};
+use super::mutate::{self, Mutation};
 use super::reply;
 use super::workers::Member;
 
@@ -183,20 +181,15 @@ impl Session {
     fn queue(&self, text: &str) -> Result<Pending, String> {
         let engine = &self.shared.state.engine;
         Ok(match QueueCommand::parse(text)? {
-            QueueCommand::Pause(queues) => Pending::Done(engine.pause(set_of(queues))),
-            QueueCommand::Resume(queues) => Pending::Done(engine.resume(set_of(queues))),
-            QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(set_of(queues))),
+            QueueCommand::Pause(queues) => Pending::Done(engine.pause(queues)),
+            QueueCommand::Resume(queues) => Pending::Done(engine.resume(queues)),
+            QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(queues)),
             QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
         })
     }
 
     fn mutate(&self, text: &str) -> Result<Pending, String> {
         let Mutation { action, target, filter } = Mutation::parse(text)?;
-        let action = match action {
-            Action::Kill => SetAction::Kill,
-            Action::Requeue => SetAction::RunNow,
-            Action::Discard => SetAction::Discard,
-        };
         let mut chosen = Filter { ids: filter.jids, kind: filter.kind, ..Filter::default() };
         if let Some(glob) = filter.glob {
             chosen.test = Some(Arc::new(move |view| mutate::fits(&glob, view)));
@@ -310,13 +303,6 @@ impl Session {
             workers,
             reaped,
         }
-    }
-}
-
-fn set_of(queues: Queues) -> QueueSet {
-    match queues {
-        Queues::All => QueueSet::All,
-        Queues::Named(names) => QueueSet::Named(names),
     }
 }
 
