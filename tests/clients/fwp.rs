@@ -1,13 +1,10 @@
-//! A server with its work-protocol port, and as much of that protocol as the tests need besides real clients.
+//! A server with its work-protocol port, and what the tests ask of it besides real clients.
 
-use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use serde_json::{Value, json};
-
-use crate::harness::{PATIENCE, Place, Server, wait};
+use crate::fwp_client::{Fwp, address};
+use crate::harness::{Place, Server};
 
 /// A queue that is always empty.
 const NOWHERE: &str = "nowhere";
@@ -19,15 +16,12 @@ pub fn start(place: &Place, flags: &[&str]) -> (Server, u16) {
 
 /// As [`start`], at a port that is known beforehand.
 pub fn start_at(place: &Place, port: u16, flags: &[&str]) -> (Server, u16) {
-    let (port, file) = (port.to_string(), place.data("fwp.addr"));
+    let port = port.to_string();
     // No handlers at home, unless a test wants some: the clients do the work.
     let workers = if flags.contains(&"--workers") { &[][..] } else { &["--workers", "0"] };
     let server = place.start(&[&["--faktory-port", &port], workers, flags].concat());
-    let port = wait("the address for remote workers", None, || {
-        let address = fs::read_to_string(&file).ok()?;
-        address.trim().rsplit_once(':')?.1.parse().ok()
-    });
-    (server, port)
+    let address = address(place).parse::<SocketAddr>().unwrap();
+    (server, address.port())
 }
 
 /// What goes into `FAKTORY_URL`.
@@ -52,45 +46,9 @@ pub fn lasting_port() -> u16 {
     }
 }
 
-/// A consumer's connection, for what no client offers: to end a job that another client has fetched and forgotten.
-pub struct Wire {
-    stream: BufReader<TcpStream>,
-}
-
-impl Wire {
-    /// Connects and says hello as the worker `wid`.
-    pub fn open(port: u16, wid: &str) -> io::Result<Wire> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut wire = Wire { stream: BufReader::new(stream) };
-        let greeting = wire.line()?;
-        assert!(greeting.starts_with("+HI {"), "{greeting}");
-        let hello = json!({"wid": wid, "hostname": "test", "pid": 1, "labels": [], "v": 2});
-        assert_eq!(wire.ask(&format!("HELLO {hello}"))?, "+OK");
-        Ok(wire)
-    }
-
-    /// One command and the first line of its answer.
-    pub fn ask(&mut self, command: &str) -> io::Result<String> {
-        self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes())?;
-        self.line()
-    }
-
-    /// Pushes one job, which must be taken.
-    pub fn push(&mut self, job: &Value) {
-        assert_eq!(self.ask(&format!("PUSH {job}")).unwrap(), "+OK");
-    }
-
-    /// Waits until every FETCH that waits for a job by now has been answered: they all take equally long.
-    pub fn outlast_fetches(&mut self) {
-        assert_eq!(self.ask(&format!("FETCH {NOWHERE}")).unwrap(), "$-1");
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
+/// Waits until every FETCH that waits for a job by now has been answered: they all take equally long.
+pub fn outlast_fetches(place: &Place) {
+    assert_eq!(Fwp::worker(place, "somebody-else").ask(&format!("FETCH {NOWHERE}")), "$-1");
 }
 
 /// Tells a remote worker to fetch no more (`quiet`) or to end (`terminate`): it hears of it at its next heartbeat.

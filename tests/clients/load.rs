@@ -20,7 +20,8 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::fwp::{Wire, lasting_port, start_at, url};
+use crate::fwp::{lasting_port, start_at, url};
+use crate::fwp_client::Fwp;
 use crate::harness::{PATIENCE, Place, Server};
 use crate::script::{Language, Script};
 
@@ -112,16 +113,16 @@ impl Clients for Script {
 }
 
 /// Has everything that is left run, and asks the oracle. Nobody else works any more.
-async fn finish(mut tally: Tally, server: Server, port: u16) {
+async fn finish(mut tally: Tally, place: &Place, server: Server, port: u16) {
     let mut client = Client::connect_to(&url(port)).await.unwrap();
     let unfinished = ["pending", "in_flight", "retrying"];
     while unfinished.iter().any(|state| server.count(state) > 0) {
         for id in tally.runs.keys().filter(|id| exists(&server, id)) {
             let job = server.job(id);
             if job["status"] == "in_flight" {
-                let mut wire = Wire::open(port, job["worker"].as_str().unwrap()).unwrap();
+                let mut holder = Fwp::worker(place, job["worker"].as_str().unwrap());
                 let report = json!({"jid": id, "errtype": "Lost", "message": "nobody knows of it"});
-                assert_eq!(wire.ask(&format!("FAIL {report}")).unwrap(), "+OK", "{job}");
+                assert_eq!(holder.ask(&format!("FAIL {report}")), "+OK", "{job}");
             }
         }
         client.requeue(JobSet::Retries, Filter::empty()).await.unwrap();
@@ -305,7 +306,7 @@ async fn of_what_the_rust_client_pushed_and_ran_no_kill_loses_or_repeats_anythin
         task.await.unwrap();
     }
     clients.said.try_iter().for_each(|line| tally.hear(&line));
-    finish(tally, server, port).await;
+    finish(tally, &place, server, port).await;
 }
 
 async fn no_kill_loses_or_repeats_anything(language: Language) {
@@ -316,7 +317,7 @@ async fn no_kill_loses_or_repeats_anything(language: Language) {
     let server = tally.kill_in_mid_load(&place, server, port, &mut script);
     script.tell("end");
     script.ends_well().iter().for_each(|line| tally.hear(line));
-    finish(tally, server, port).await;
+    finish(tally, &place, server, port).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

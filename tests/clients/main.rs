@@ -14,6 +14,9 @@
 //! | killed in mid-load, with the oracle's verdict | [`load`] | [`load`] with scenario `load` |
 
 #[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
+#[path = "../black_box/fwp_client.rs"]
+mod fwp_client;
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
 #[path = "../black_box/harness.rs"]
 mod harness;
 #[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]

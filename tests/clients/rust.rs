@@ -8,7 +8,7 @@ use faktory::{Client, Failure, Job, JobId, StopReason, WorkerBuilder, WorkerId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::fwp::{Wire, start, tell_worker, url};
+use crate::fwp::{outlast_fetches, start, tell_worker, url};
 use crate::harness::{PATIENCE, Place, Server};
 use crate::tls::{Certificate, Secure};
 
@@ -269,7 +269,7 @@ async fn a_worker_that_is_told_to_be_quiet_and_to_end_does_so() {
     server.until_job_is(&first, "completed");
 
     tell_worker(&server, WID, "quiet");
-    Wire::open(port, "somebody-else").unwrap().outlast_fetches();
+    outlast_fetches(&place);
     let late = push(&mut client, Job::builder("work").build()).await;
     tell_worker(&server, WID, "terminate");
     let stopped = tokio::time::timeout(PATIENCE, work).await.expect("it is told at its next heartbeat");

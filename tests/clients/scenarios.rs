@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use crate::fwp::{Wire, start, tell_worker, url};
+use crate::fwp::{outlast_fetches, start, tell_worker, url};
+use crate::fwp_client::Fwp;
 use crate::harness::Place;
 use crate::script::Language;
 use crate::tls::Certificate;
@@ -93,19 +94,19 @@ fn a_worker_obeys(language: Language, wid: &str, errtype: &str, message: &str) {
     let (server, port) = start(&place, &[]);
     let Some(script) = language.scenario(&place, "worker", &url(port), &[]) else { return };
     script.until("working");
-    let mut wire = Wire::open(port, "somebody-else").unwrap();
-    wire.push(&json!({"jid": "good-job", "jobtype": "greet", "args": ["Ada"]}));
+    let mut producer = Fwp::producer(&place);
+    producer.push(&json!({"jid": "good-job", "jobtype": "greet", "args": ["Ada"]}));
     script.until("greeted Ada");
     server.until_job_is("good-job", "completed");
-    wire.push(&json!({"jid": "failing-job", "jobtype": "break", "args": []}));
+    producer.push(&json!({"jid": "failing-job", "jobtype": "break", "args": []}));
     let job = server.until_job_is("failing-job", "retrying");
     assert_eq!(job["errors"][0]["failure"]["errtype"], errtype, "{job}");
     assert_eq!(job["errors"][0]["failure"]["message"], message, "{job}");
 
     tell_worker(&server, wid, "quiet");
     script.until("quiet");
-    wire.outlast_fetches();
-    wire.push(&json!({"jid": "too-late", "jobtype": "greet", "args": ["Bob"]}));
+    outlast_fetches(&place);
+    producer.push(&json!({"jid": "too-late", "jobtype": "greet", "args": ["Bob"]}));
     tell_worker(&server, wid, "terminate");
     script.until("stopped");
     let said = script.ends_well();
