@@ -70,6 +70,7 @@ pub mod metrics;
 mod msgpack;
 pub mod options;
 pub mod oracle;
+mod replay;
 mod requests;
 pub mod snapshot;
 mod status;

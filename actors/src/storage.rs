@@ -121,6 +121,46 @@ pub(crate) fn read_all(file: &dyn StoredFile, bytes_max: u64) -> io::Result<Vec<
     Ok(bytes)
 }
 
+/// What a file holds that was allocated ahead, without the pieces of zeros at its end, and its length. As
+/// [`read_all`], but those pieces take no memory.
+pub(crate) fn read_used(file: &dyn StoredFile, bytes_max: u64) -> io::Result<(Vec<u8>, usize)> {
+    const PIECE: usize = 1 << 20;
+    let len = file.len()?;
+    if len <= PIECE as u64 || len > bytes_max {
+        let bytes = read_all(file, bytes_max)?;
+        let len = bytes.len();
+        return Ok((bytes, len));
+    }
+    let mut used = Vec::new();
+    let mut zeros = 0;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = file.read_at((used.len() + zeros) as u64, &mut piece)?;
+        if read == 0 {
+            let len = used.len() + zeros;
+            return Ok((used, len));
+        }
+        if is_zero(&piece[..read]) {
+            zeros += read;
+            continue;
+        }
+        if used.try_reserve(zeros + read).is_err() {
+            let problem = format!("there is no memory for the {len} bytes of it");
+            return Err(io::Error::new(ErrorKind::OutOfMemory, problem));
+        }
+        used.resize(used.len() + zeros, 0);
+        used.extend_from_slice(&piece[..read]);
+        zeros = 0;
+    }
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // In chunks, which the compiler turns into wide comparisons.
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
 /// Creates a file that appears whole or not at all: `.partial`, sync, rename, sync of the directory.
 pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = partial_of(path);

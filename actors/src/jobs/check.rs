@@ -1,4 +1,5 @@
-//! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests and at boot.
+//! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests, and at boot as
+//! far as the table is small; at that of a large one, only the sums are made anew, which takes a tenth of the time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,6 +21,18 @@ impl JobTable {
         self.check_order(&mut broken);
         self.check_leases(&mut broken);
         self.check_classes(&mut broken);
+        broken
+    }
+
+    /// The broken invariants that a boot looks for: all of them in a table of up to `whole_max` jobs, else the counters
+    /// and the digest. The indexes of a large one have just been built from its jobs and the log.
+    #[must_use]
+    pub fn check_at_boot(&self, whole_max: u64) -> Vec<String> {
+        if self.counts.total() <= whole_max {
+            return self.check();
+        }
+        let mut broken = Vec::new();
+        self.check_counts(&mut broken);
         broken
     }
 

@@ -175,6 +175,12 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// Position of the last event; of the one before the batch, for a mark.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        Lsn(self.first.0 + u64::from(self.count) - 1)
+    }
+
     /// The header as bytes, and the chain value after this batch.
     #[must_use]
     pub fn encode(&self, salt: u32) -> ([u8; BATCH_HEADER_BYTES], u32) {

@@ -1,6 +1,7 @@
 //! One segment, batch by batch.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::WalError;
@@ -11,12 +12,15 @@ use super::format::{
 };
 use crate::ids::Lsn;
 use crate::jobs::Event;
-use crate::storage::{Storage, read_all};
+use crate::storage::{Storage, is_zero, read_used};
 
 /// A segment in memory and how far it has been read.
 pub struct SegmentReader {
     path: PathBuf,
+    /// Up to the last piece that is not all zeros; the rest of what was allocated needs no memory.
     bytes: Vec<u8>,
+    /// Length of the file.
+    len: usize,
     /// What the segment says about itself.
     pub header: SegmentHeader,
     at: usize,
@@ -54,7 +58,7 @@ impl SegmentReader {
     /// The file cannot be read, is not a segment of this version, or is longer than any segment.
     pub fn open(storage: &dyn Storage, path: &Path) -> Result<SegmentReader, WalError> {
         let file = storage.open_to_read(path).map_err(WalError::io(path, "open"))?;
-        let bytes = read_all(&*file, SEGMENT_BYTES_MAX).map_err(|error| match error.kind() {
+        let (bytes, len) = read_used(&*file, SEGMENT_BYTES_MAX).map_err(|error| match error.kind() {
             ErrorKind::FileTooLarge => {
                 let (path, problem) = (path.to_owned(), error.to_string());
                 WalError::Damaged { path, offset: SEGMENT_BYTES_MAX, problem }
@@ -65,6 +69,7 @@ impl SegmentReader {
         Ok(SegmentReader {
             path: path.to_owned(),
             bytes,
+            len,
             header,
             at: SEGMENT_HEADER_BYTES,
             next: header.first,
@@ -75,13 +80,29 @@ impl SegmentReader {
 
     /// The next batch, or what is there instead. After a `Stop`, reading again gives the same.
     pub fn next_batch(&mut self) -> Result<Batch<'_>, Stop> {
-        let (header, chain, end) = self.check_batch()?;
+        let (header, chain, end) = match self.check_batch() {
+            // It ends with zeros that were left out, as far as its header says.
+            Err(Stop::Invalid(_)) if self.fill_up() => self.check_batch()?,
+            checked => checked?,
+        };
         let offset = self.at;
         self.at = end;
         self.chain = chain;
         self.next = header.first.plus(u64::from(header.count));
         self.durable = self.durable.max(header.durable);
         Ok(Batch { header, offset: offset as u64, payload: &self.bytes[offset + BATCH_HEADER_BYTES..end] })
+    }
+
+    /// Puts the zeros back that were left out. False if there were none.
+    fn fill_up(&mut self) -> bool {
+        let is_short = self.bytes.len() < self.len;
+        self.bytes.resize(self.len, 0);
+        is_short
+    }
+
+    /// A part of the segment that was read as a batch.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
     }
 
     fn check_batch(&self) -> Result<(BatchHeader, u32, usize), Stop> {
@@ -179,16 +200,16 @@ impl SegmentReader {
         self.durable
     }
 
-    /// Length of the file in memory.
+    /// Length of the file.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.len as u64
     }
 
-    /// Whether the file in memory is empty; never, as it has a header.
+    /// Whether the file is empty; never, as it has a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
     }
 
     /// The file.
@@ -258,12 +279,6 @@ pub fn events<'a>(
             }
         }))
     })
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    // In chunks, which the compiler turns into wide comparisons.
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }
 
 fn memchr_all(bytes: &[u8], magic: [u8; 4]) -> impl Iterator<Item = usize> {

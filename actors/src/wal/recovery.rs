@@ -3,10 +3,11 @@
 //! The rules are the table in [`crate::wal`]. Reading changes nothing on disk; only [`settle`] does, and
 //! each of its steps may be cut off by a crash and is done again by the next boot.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::codec::Decoder;
-use super::format::{BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
+use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
 use super::reader::{Batch, SegmentReader, Stop, events, read_header};
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
@@ -246,7 +247,8 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
     // Its existence proves what its predecessor held; the snapshot proves what it covers.
     let mut proven = covered.max(reader.header.predecessor.last);
     let mut ends = vec![reader.end()];
-    let mut batches: Vec<Group> = Vec::new();
+    // Where batches begin and end that are not proven durable.
+    let mut batches: Vec<(BatchHeader, Range<usize>)> = Vec::new();
     let stop = loop {
         let batch = match reader.next_batch() {
             Ok(batch) => batch,
@@ -255,8 +257,8 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
         proven = proven.max(batch.header.durable);
         let has_events = batch.header.count > 0;
         if has_events {
-            let (first, count) = (batch.header.first, batch.header.count);
-            batches.push(Group { first, count, bytes: batch.payload.to_vec() });
+            let start = batch.offset as usize + BATCH_HEADER_BYTES;
+            batches.push((batch.header, start..start + batch.payload.len()));
         }
         visit_batch(&path, batch, covered, visitor)?;
         // A mark behind the last proven events was perhaps never synced: the segment ends before it.
@@ -267,7 +269,7 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
         if let Some(at) = ends.iter().rposition(|end| end.last <= proven) {
             ends.drain(..at);
         }
-        batches.retain(|group| group.last() > proven);
+        batches.retain(|(header, _)| header.last() > proven);
     };
     if stop == Stop::Sealed {
         let problem = format!("segment {} is missing: this one was sealed", reader.header.number + 1);
@@ -291,14 +293,20 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
             Some(TornTail { path, offset: reader.end().len, bytes: reader.rest().to_vec(), problem })
         }
     };
-    batches.retain(|group| group.last() > proven);
+    let unproven = batches.into_iter().filter(|(header, _)| header.last() > proven);
+    let unproven = unproven.map(|(header, payload)| Group {
+        first: header.first,
+        count: header.count,
+        bytes: reader.bytes(payload).to_vec(),
+    });
+    let unproven = unproven.collect();
     let mut end = ends.into_iter().rfind(|end| end.last <= proven).expect("the oldest end kept is proven");
     if end.last == reader.header.predecessor.last {
         // Nothing proven is in it: the next segment takes its number and its place, so that starting again and
         // again leaves no trail of empty segments.
         end = reader.header.predecessor;
     }
-    Ok(Tail { end, unproven: batches, torn })
+    Ok(Tail { end, unproven, torn })
 }
 
 fn visit_batch(
