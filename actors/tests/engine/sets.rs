@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, Engine, EngineError, QueueSet, SetAction, Verdict};
+use beaver_actors::engine::{Answer, Claim, Engine, EngineError, QueueSet, SetAction, Verdict};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
+use tokio::sync::oneshot;
 
 use crate::harness::{
     Does, enqueue, job, job_in, kind, on_system, options, queue, ready, runs_until_stopped, until, when,
@@ -17,6 +18,8 @@ use crate::harness::{
 
 /// More than are looked at in one turn.
 const MANY: usize = 5_000;
+/// Jobs that are added meanwhile at most: fewer than requests may wait.
+const ADDED_MAX: usize = 1_000;
 
 fn later(spec: JobSpec) -> JobSpec {
     JobSpec { start: Start::After(Duration::from_secs(1_000_000)), ..spec }
@@ -30,20 +33,38 @@ async fn count(engine: &Engine, status: Status) -> u64 {
     engine.status().await.unwrap().jobs.of(status)
 }
 
-/// Positions of jobs that are added, one after the other, until a request about many has been answered.
+/// What a request about many jobs is answered, and the positions of jobs that are added until then. Both are asked for
+/// on the manager's thread, where they take turns however busy the machine is.
 async fn meanwhile(
     engine: &Engine,
-    request: impl Future<Output = Result<u64, EngineError>> + 'static,
+    ask: impl FnOnce(&Engine) -> Answer<u64> + Send + 'static,
 ) -> (u64, Vec<u64>) {
-    let mut request = tokio::task::spawn_local(request);
+    let (to, seen) = oneshot::channel();
+    let beside = engine.clone();
+    let asked = engine.run_beside(async move {
+        let mut request = ask(&beside);
+        let mut added = Vec::new();
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut request => break answer,
+                () = tokio::task::yield_now() => {
+                    if added.len() < ADDED_MAX {
+                        added.push(beside.enqueue(vec![job_in("others", "other")]));
+                    }
+                }
+            }
+        };
+        // Who waits for it is this test.
+        let _ = to.send((answer, added));
+    });
+    asked.unwrap();
+    let (answer, added) = seen.await.unwrap();
     let mut positions = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut request => return (answer.unwrap().unwrap(), positions),
-            added = engine.enqueue(vec![job_in("others", "other")]) => positions.push(added.unwrap()[0].seq.0),
-        }
+    for added in added {
+        positions.push(added.await.unwrap()[0].seq.0);
     }
+    (answer.unwrap(), positions)
 }
 
 #[test]
@@ -52,8 +73,8 @@ fn a_large_set_is_gone_through_in_pieces_and_new_jobs_are_served_in_between() {
         let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
         engine.enqueue(vec![job_in("a", "mail"); MANY]).await.unwrap();
         let begin = engine.status().await.unwrap().log.seq.0;
-        let request = engine.act(SetAction::Kill, Status::Pending, Filter::default());
-        let (killed, positions) = meanwhile(&engine, request).await;
+        let kill = |engine: &Engine| engine.act(SetAction::Kill, Status::Pending, Filter::default());
+        let (killed, positions) = meanwhile(&engine, kill).await;
         assert_eq!(killed, MANY as u64, "those that came later are not among them");
         assert_eq!(count(&engine, Status::Dead).await, MANY as u64);
         let end = begin + MANY as u64;
@@ -70,8 +91,8 @@ fn removing_a_long_queue_leaves_the_others_alone_and_serves_them_in_between() {
         jobs.push(job_in("others", "other"));
         engine.enqueue(jobs).await.unwrap();
         let begin = engine.status().await.unwrap().log.seq.0;
-        let request = engine.remove_queues(QueueSet::Named(vec![queue("a")]));
-        let (removed, positions) = meanwhile(&engine, request).await;
+        let remove = |engine: &Engine| engine.remove_queues(QueueSet::Named(vec![queue("a")]));
+        let (removed, positions) = meanwhile(&engine, remove).await;
         assert_eq!(removed, MANY as u64);
         let status = engine.status().await.unwrap();
         let names: Vec<_> = status.queues.iter().map(|status| status.queue.to_string()).collect();
