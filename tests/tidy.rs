@@ -53,7 +53,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 23] = [
     ("options", &["jobs"]),
     ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "stored", "wal"]),
     ("wal/actor", &["failpoint", "clock", "engine", "guard", "ids", "messages", "metrics", "options", "wal"]),
-    ("snapshot", &["bugs", "ids", "jobs", "msgpack", "snapshot", "storage", "stored"]),
+    ("snapshot", &["bodies", "bugs", "ids", "jobs", "msgpack", "options", "snapshot", "storage", "stored"]),
     ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),
     ("guard", &["ids", "messages"]),
     // What travels in them, but no actor: see `messages_know_no_actor`.

@@ -19,7 +19,9 @@ use crate::journal;
 use crate::options::EngineOptions;
 use crate::replay::replay;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::store::{Loaded, SnapshotInfo, SnapshotStore};
+use crate::snapshot::chain::LayerName;
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
@@ -75,7 +77,7 @@ pub(crate) struct Seen {
     /// The snapshot that was loaded.
     pub snapshot: Option<SnapshotInfo>,
     /// Newer snapshots that are corrupted.
-    pub set_aside: Vec<Lsn>,
+    pub set_aside: Vec<LayerName>,
     /// Where its payloads are.
     pub bodies: Arc<StoredBodies>,
     /// The log; none at the first boot.
@@ -134,6 +136,7 @@ impl Boot {
     #[must_use]
     pub fn snapshots(&self) -> SnapshotStore {
         SnapshotStore::new(self.storage.clone(), &self.options.snapshot_dir, &self.quarantine())
+            .with(self.options.layering)
     }
 
     fn quarantine(&self) -> PathBuf {
@@ -151,8 +154,8 @@ impl Boot {
 
         self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
-        for last in set_aside {
-            self.snapshots().set_aside(last)?;
+        for name in set_aside {
+            self.snapshots().set_aside(name)?;
         }
         self.snapshots().clean()?;
         let now = self.clock.now().max(table.last_at());
@@ -199,7 +202,7 @@ impl Boot {
     /// # Errors
     /// Durable data is damaged, or the storage reported an error.
     pub(crate) fn look(&self, progress: &mut dyn FnMut(Progress)) -> Result<Seen, BootError> {
-        let (mut table, snapshot, set_aside) = self.load_snapshot()?;
+        let (mut table, snapshot, payloads, passed_over) = self.load_snapshot()?;
         let mut so_far =
             Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
         progress(so_far);
@@ -211,7 +214,9 @@ impl Boot {
             progress(so_far);
         };
         let (found, events) =
-            replay(&*self.storage, &self.options.wal_dir, known, &index, &mut table, &mut read)?;
+            replay(&*self.storage, &self.options.wal_dir, known, &index, &mut table, &mut read)
+                .map_err(|error| told_of(error.into(), &passed_over))?;
+        let set_aside: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
         so_far.events = events;
         progress(so_far);
         self.expect_log(found.is_some(), known, &set_aside)?;
@@ -221,6 +226,7 @@ impl Boot {
             return Err(BootError { cause: FailCause::Damaged, message });
         }
         let bodies = Arc::new(StoredBodies::new(index));
+        bodies.set_images(Arc::new(payloads));
         Ok(Seen { table, bodies, snapshot, set_aside, found, events })
     }
 
@@ -280,31 +286,32 @@ impl Boot {
         Ok(true)
     }
 
-    /// The table from the newest whole snapshot (empty without one), and the corrupted ones that were passed over.
-    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, Vec<Lsn>), BootError> {
+    /// The table from the newest whole snapshot (empty without one), the payloads that it does not hold, and the
+    /// corrupted snapshots that were passed over.
+    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
         let policy = self.options.policy.clone();
         let loaded = self.snapshots().load(|header, jobs| {
             JobTable::restore(policy.clone(), &self.kinds, header.last, header.last_at, jobs)
                 .map_err(|misfit| misfit.to_string())
         });
-        let (table, info, corrupted) = match loaded {
-            Ok(Loaded { info, value: mut table, overview, corrupted }) => {
+        let (table, info, layers, corrupted) = match loaded {
+            Ok(Loaded { info, value: mut table, overview, layers, corrupted }) => {
                 table.set_overview(overview);
-                (table, Some(info), corrupted)
+                (table, Some(info), layers, corrupted)
             }
             Err((SnapshotError::NotFound { .. }, corrupted)) => {
-                (JobTable::new(policy, &self.kinds), None, corrupted)
+                (JobTable::new(policy, &self.kinds), None, Vec::new(), corrupted)
             }
             Err((error, _)) => return Err(error.into()),
         };
         for (_, error) in &corrupted {
             tracing::error!(%error, "a snapshot is damaged: using what was before it");
         }
-        Ok((table, info, corrupted.into_iter().map(|(last, _)| last).collect()))
+        Ok((table, info, PayloadPages::new(layers), corrupted))
     }
 
     /// Refuses to start from nothing where there was something.
-    fn expect_log(&self, found: bool, known: Known, corrupted: &[Lsn]) -> Result<(), BootError> {
+    fn expect_log(&self, found: bool, known: Known, corrupted: &[LayerName]) -> Result<(), BootError> {
         if found {
             return Ok(());
         }
@@ -356,6 +363,13 @@ impl Boot {
         }
         Ok(interrupted.len() as u64)
     }
+}
+
+/// What was in the way of an older snapshot may be why the log does not reach.
+fn told_of(error: BootError, passed_over: &PassedOver) -> BootError {
+    let message =
+        passed_over.iter().fold(error.message, |message, (_, damage)| format!("{message}; {damage}"));
+    BootError { message, ..error }
 }
 
 fn storage_error(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> BootError {

@@ -14,9 +14,10 @@ use crate::ids::Lsn;
 use crate::jobs::event::{Change, Event, NewJob};
 use crate::jobs::failure::Failure;
 use crate::jobs::job::JobState;
-use crate::jobs::payload::Payload;
+use crate::jobs::payload::{Body, Payload};
 use crate::jobs::record::JobRecord;
 use crate::snapshot::SnapshotError;
+use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{DiskStorage, Storage};
 use crate::wal::WalError;
@@ -129,17 +130,29 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let Some(newest) = newest else {
         return Err(InspectError::NotFound { what: "a snapshot", dir: dir.display().to_string() });
     };
+    let path = store.path_of(newest);
     let mut jobs = 0_u64;
     let mut rows = || -> Result<Value, SnapshotOrWrite> {
-        let mut reader = store.open(newest)?;
-        while let Some(records) = reader.next_chunk()? {
-            for record in records {
+        let state = store.open_state(newest.last).map_err(|error| match error {
+            SnapshotError::NotFound { .. } => leads_nowhere(&path, newest.parent),
+            error => error,
+        })?;
+        let header = *state.header();
+        let payloads = PayloadPages::new(state.layers().to_vec());
+        let bytes = state.bytes();
+        let mut pages = state.into_pages();
+        while let Some(records) = pages.next_records()? {
+            for mut record in records {
                 jobs += 1;
+                if record.payload.here().is_none()
+                    && let Some(payload) = payloads.find(record.number)?
+                {
+                    record.payload = Body::Here(payload);
+                }
                 row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
             }
         }
-        let header = reader.header;
-        Ok(json!({ "last_seq": header.last, "taken_at": header.taken_at, "bytes": reader.bytes() }))
+        Ok(json!({ "last_seq": header.last, "taken_at": header.taken_at, "bytes": bytes }))
     };
     match rows() {
         Ok(mut facts) => {
@@ -154,6 +167,11 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
             summarize(Verdict::Damaged { problem: error.to_string() }, json!({ "jobs": jobs }), row)
         }
     }
+}
+
+fn leads_nowhere(path: &Path, parent: Lsn) -> SnapshotError {
+    let problem = format!("the layers before it, up to event {parent}, are not there");
+    SnapshotError::Corrupted { path: path.to_owned(), offset: 0, problem }
 }
 
 enum SnapshotOrWrite {

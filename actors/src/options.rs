@@ -17,6 +17,31 @@ pub enum Durability {
     Never,
 }
 
+/// When snapshots are written as a layer that tells only of what changed, and when layers are put together. Tests have
+/// smaller ones, to get to every edge quickly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layering {
+    /// Snapshots smaller than this are always written as a whole, so that each stands by itself.
+    pub changes_from_bytes: u64,
+    /// Log that goes into one layer, in bytes; what takes more memory to fold becomes several.
+    pub log_bytes: usize,
+    /// More layers than this upon the one that holds everything are put together.
+    pub layers_max: usize,
+    /// Bytes that are read and written a second while layers are put together.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Layering {
+    fn default() -> Layering {
+        Layering {
+            changes_from_bytes: 4 << 20,
+            log_bytes: 64 << 20,
+            layers_max: 8,
+            bytes_per_second: 64 << 20,
+        }
+    }
+}
+
 /// Options of one engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -40,6 +65,8 @@ pub struct EngineOptions {
     pub snapshots_kept: usize,
     /// Snapshots older than this are deleted, but never the two newest.
     pub snapshot_age_max: Duration,
+    /// When snapshots tell only of what changed, and when those are put together.
+    pub layering: Layering,
     /// At shutdown, running jobs get this long to end by themselves.
     pub drain_timeout: Duration,
     /// An actor that gives no sign of life for so long ends the engine; the log is only reported.
@@ -72,6 +99,7 @@ impl EngineOptions {
             snapshot_at_stop: true,
             snapshots_kept: 2,
             snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
+            layering: Layering::default(),
             drain_timeout: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,

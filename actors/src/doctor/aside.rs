@@ -88,8 +88,8 @@ pub(super) fn aside(
             aside.copies.push(path);
         }
         let snapshots = SnapshotStore::new(storage.clone(), &dir, &dir);
-        for last in snapshots.list()? {
-            let (through, of) = store_and_position(&snapshots, last, policy)?;
+        for name in snapshots.list()? {
+            let (through, of) = store_and_position(&snapshots, name, policy)?;
             if of.is_some() && of == store {
                 aside.proven = aside.proven.max(through);
             }

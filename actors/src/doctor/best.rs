@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::DoctorError;
-use super::report::{Loss, SnapshotState};
+use super::report::{Loss, SnapshotReport, SnapshotState};
 use super::survey::{Halt, Survey, read_batches, visit_readable};
 use crate::ids::Lsn;
 use crate::jobs::{Change, JobTable};
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::Storage;
 use crate::wal::format::SegmentEnd;
@@ -54,7 +55,7 @@ pub(super) fn best(
     for snapshot in candidates {
         let mut limit = Lsn(u64::MAX);
         let reached = loop {
-            let mut table = load(storage, options, snapshot)?;
+            let mut table = load(storage, options, survey, snapshot)?;
             match follow(&**storage, survey, &mut table, limit)? {
                 Followed::To(run) => break Best { snapshot, run, table },
                 // A half-applied batch spoils the table; the same again, ending before it.
@@ -72,17 +73,27 @@ pub(super) fn best(
 fn load(
     storage: &Arc<dyn Storage>,
     options: &EngineOptions,
+    survey: &Survey,
     snapshot: Option<Lsn>,
 ) -> Result<JobTable, DoctorError> {
     let policy = options.policy.clone();
     let Some(last) = snapshot else { return Ok(JobTable::new(policy, &[])) };
-    let mut image =
-        SnapshotStore::new(storage.clone(), &options.snapshot_dir, &options.data_dir).open(last)?;
+    let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &options.data_dir);
+    let is_whole = |name: &LayerName| {
+        let path = snapshots.path_of(*name);
+        let is_it = |report: &SnapshotReport| report.path == path && report.state == SnapshotState::Whole;
+        survey.snapshots.iter().any(is_it)
+    };
+    let whole: Vec<_> = snapshots.list()?.into_iter().filter(is_whole).collect();
+    let chain = chain_to(&whole, last);
+    let not_found = || SnapshotError::NotFound { dir: options.snapshot_dir.clone() };
+    let state = snapshots.open_chain(&chain.ok_or_else(not_found)?)?;
+    let header = *state.header();
+    let mut pages = state.into_pages();
     let mut records = Vec::new();
-    while let Some(chunk) = image.next_chunk()? {
-        records.extend(chunk);
+    while let Some(page) = pages.next_records()? {
+        records.extend(page);
     }
-    let header = image.header;
     JobTable::restore(policy, &[], header.last, header.last_at, records)
         .map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
 }

@@ -13,6 +13,8 @@ use crate::ids::Lsn;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to};
+use crate::snapshot::state::{Image, State};
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::wal::WalError;
@@ -123,7 +125,7 @@ pub(super) fn survey(
     let positions = snapshots.list()?;
     for name in list(&options.snapshot_dir)? {
         let path = options.snapshot_dir.join(&name);
-        if positions.iter().any(|last| snapshots.path_of(*last) == path) {
+        if positions.iter().any(|name| snapshots.path_of(*name) == path) {
             continue;
         }
         match name.ends_with(".partial") {
@@ -144,8 +146,9 @@ pub(super) fn survey(
     let mut images: Vec<_> = positions
         .iter()
         .rev()
-        .map(|last| snapshot_of(&snapshots, *last, &options.policy))
+        .map(|name| snapshot_of(&snapshots, *name, &options.policy))
         .collect::<Result<_, _>>()?;
+    name_what_leads_nowhere(&positions, &mut images);
     let mut survey = Survey {
         store: None,
         segments: Vec::new(),
@@ -208,22 +211,22 @@ pub(super) fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, Do
 /// The position of a snapshot, and whose it is if its header can be read.
 pub(super) fn store_and_position(
     snapshots: &SnapshotStore,
-    last: Lsn,
+    name: LayerName,
     policy: &Policy,
 ) -> Result<(Lsn, Option<StoreId>), DoctorError> {
-    let (report, store) = snapshot_of(snapshots, last, policy)?;
+    let (report, store) = snapshot_of(snapshots, name, policy)?;
     Ok((report.through, store))
 }
 
-/// The snapshot at a position, and whose it is if its header can be read.
+/// A layer of a snapshot, and whose it is if its header can be read.
 fn snapshot_of(
     snapshots: &SnapshotStore,
-    last: Lsn,
+    name: LayerName,
     policy: &Policy,
 ) -> Result<(SnapshotReport, Option<StoreId>), DoctorError> {
     let mut report = SnapshotReport {
-        path: snapshots.path_of(last),
-        through: last,
+        path: snapshots.path_of(name),
+        through: name.last,
         bytes: None,
         jobs: 0,
         taken_at: None,
@@ -231,14 +234,22 @@ fn snapshot_of(
     };
     let mut store = None;
     let loaded = (|| {
-        let mut image = snapshots.open(last)?;
-        let header = image.header;
+        let (header, bytes) = snapshots.header_of(name)?;
         (store, report.bytes, report.taken_at) =
-            (Some(StoreId(header.store)), Some(image.bytes()), Some(header.taken_at));
+            (Some(StoreId(header.store)), Some(bytes), Some(header.taken_at));
+        let image = snapshots.open(name)?;
+        if let Image::Layer(layer) = &image {
+            report.jobs = layer.jobs_total();
+            layer.check()?;
+        }
+        if !name.is_full() {
+            return Ok(None);
+        }
+        let mut pages = State::of(vec![image]).into_pages();
         let mut records = Vec::new();
-        while let Some(chunk) = image.next_chunk()? {
-            records.extend(chunk);
-            report.jobs = image.jobs();
+        while let Some(page) = pages.next_records()? {
+            records.extend(page);
+            report.jobs = pages.jobs();
         }
         let restored = JobTable::restore(policy.clone(), &[], header.last, header.last_at, records);
         Ok(restored.err().map(|misfit| misfit.to_string()))
@@ -255,6 +266,20 @@ fn snapshot_of(
         Err(error) => return Err(error.into()),
     };
     Ok((report, store))
+}
+
+/// What changes a state that cannot be had is of no more use than what is damaged. `images` are the other way round.
+fn name_what_leads_nowhere(names: &[LayerName], images: &mut [(SnapshotReport, Option<StoreId>)]) {
+    let is_whole = |(name, (report, _)): (&LayerName, &(SnapshotReport, _))| {
+        (report.state == SnapshotState::Whole).then_some(*name)
+    };
+    let whole: Vec<_> = names.iter().zip(images.iter().rev()).filter_map(is_whole).collect();
+    for (name, (report, _)) in names.iter().zip(images.iter_mut().rev()) {
+        if report.state == SnapshotState::Whole && chain_to(&whole, name.last).is_none() {
+            let problem = format!("the layers before it, up to event {}, are not whole", name.parent);
+            report.state = SnapshotState::Corrupted { problem };
+        }
+    }
 }
 
 impl Survey {

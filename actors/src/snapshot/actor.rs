@@ -1,7 +1,8 @@
 //! SnapshotActor: decides when a snapshot is taken, and takes it, on a thread of its own.
 //!
-//! The log is sealed, the sealed part is folded into the previous snapshot, the result is published, and only then
-//! do segments go that no snapshot needs any more.
+//! The log is sealed, the sealed part is folded into the next layer upon the previous snapshot, the result is published,
+//! and only then do segments go that no snapshot needs any more. Between snapshots, layers are put together, a few
+//! milliseconds at a time and no faster than they may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,24 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 
 use super::SnapshotError;
-use super::fold::Delta;
+use super::compact::{Compaction, Step};
+use super::payloads::PayloadPages;
 use super::store::{SnapshotInfo, SnapshotStore};
+use super::taking::{Visit, take_next};
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::guard::ExitGuard;
-use crate::ids::{Lsn, Timestamp};
-use crate::jobs::Event;
+use crate::ids::Lsn;
 use crate::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
 use crate::metrics::Metrics;
 
 /// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
-pub type SealedLog = Arc<
-    dyn Fn(Lsn, Lsn, &mut dyn FnMut(Lsn, Event) -> Result<(), String>) -> Result<(), String> + Send + Sync,
->;
+pub type SealedLog = Arc<dyn Fn(Lsn, Lsn, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
+
+/// How often it looks whether so much log has been written that a snapshot is due before its time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Putting layers together goes on for about so many bytes without a pause.
+const TURN_BYTES: u64 = 1 << 20;
 
 /// What a SnapshotActor is made of; cloned for each of its lives.
 #[derive(Clone)]
@@ -49,11 +54,17 @@ pub struct SnapshotSettings {
     pub prune: Recipient<Prune>,
     /// Hears of every snapshot.
     pub taken: Recipient<SnapshotTaken>,
+    /// Gets the payloads that are in images, whenever those are others. What they replace is deleted later.
+    pub images: Arc<dyn Fn(PayloadPages) + Send + Sync>,
 }
 
 /// The actor.
 pub struct SnapshotActor {
     settings: SnapshotSettings,
+    /// Layers that are being put together.
+    compaction: Option<Compaction>,
+    /// Bytes of the log when the last snapshot was taken.
+    log_bytes: u64,
     _guard: ExitGuard,
 }
 
@@ -61,78 +72,108 @@ impl SnapshotActor {
     /// One that takes its first snapshot after the interval.
     #[must_use]
     pub fn new(settings: SnapshotSettings, guard: ExitGuard) -> SnapshotActor {
-        SnapshotActor { settings, _guard: guard }
+        let log_bytes = settings.metrics.log_bytes.get();
+        SnapshotActor { settings, compaction: None, log_bytes, _guard: guard }
     }
 
     /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
-    fn take(&self, sealed: Lsn) {
+    fn take(&mut self, sealed: Lsn, ctx: &mut Context<SnapshotActor>) {
         failpoint::pass("snapshot.take").expect("this point is for panics");
-        let started = self.settings.clock.ticks();
-        let metrics = &self.settings.metrics;
-        match self.settings.fold_through(sealed) {
-            Ok(None) => {}
-            Ok(Some(info)) => {
-                let took = self.settings.clock.ticks().saturating_sub(started);
-                metrics.snapshots.add(1);
-                metrics.snapshot_bytes.set(info.bytes);
-                metrics.snapshot_micros.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-                tracing::info!(
-                    actor = "supervisor/snapshot",
-                    seq = info.header.last.0,
-                    jobs = info.jobs,
-                    bytes = info.bytes,
-                    milliseconds = took.as_secs_f64() * 1e3,
-                    "snapshot taken"
-                );
-                self.settings.taken.do_send(SnapshotTaken(info));
-            }
-            Err(error) => {
-                metrics.snapshots_failed.add(1);
-                tracing::error!(actor = "supervisor/snapshot", %error, "no snapshot taken; the log is kept and goes on");
+        let metrics = self.settings.metrics.clone();
+        self.log_bytes = metrics.log_bytes.get();
+        loop {
+            let started = self.settings.clock.ticks();
+            match self.settings.take_next(sealed) {
+                Ok(None) => break,
+                Ok(Some(info)) => {
+                    let took = self.settings.clock.ticks().saturating_sub(started);
+                    metrics.snapshots.add(1);
+                    metrics.snapshot_bytes.set(info.bytes);
+                    metrics.snapshot_micros.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                    tracing::info!(
+                        actor = "supervisor/snapshot",
+                        seq = info.header.last.0,
+                        behind = info.header.parent.0,
+                        jobs = info.jobs,
+                        bytes = info.bytes,
+                        milliseconds = took.as_secs_f64() * 1e3,
+                        "snapshot taken"
+                    );
+                    self.settings.taken.do_send(SnapshotTaken(info));
+                }
+                Err(error) => {
+                    metrics.snapshots_failed.add(1);
+                    tracing::error!(actor = "supervisor/snapshot", %error, "no snapshot taken; the log is kept and goes on");
+                    return;
+                }
             }
         }
+        self.begin_compaction(ctx);
+    }
+
+    fn begin_compaction(&mut self, ctx: &mut Context<SnapshotActor>) {
+        if self.compaction.is_some() {
+            return;
+        }
+        match Compaction::begin_if_due(&self.settings.store, self.settings.clock.now()) {
+            Ok(None) => {}
+            Ok(Some(compaction)) => {
+                self.compaction = Some(compaction);
+                ctx.run_later(Duration::ZERO, SnapshotActor::compact);
+            }
+            Err(error) => self.compaction_failed(&error),
+        }
+    }
+
+    /// One turn of putting layers together, and a pause after it as long as it takes to stay within the rate.
+    fn compact(&mut self, ctx: &mut Context<SnapshotActor>) {
+        let Some(mut compaction) = self.compaction.take() else { return };
+        let mut bytes = 0;
+        while bytes < TURN_BYTES {
+            match compaction.step() {
+                Ok(Step::More(more)) => bytes += more,
+                Ok(Step::Published) => {
+                    tracing::info!(actor = "supervisor/snapshot", "layers put together");
+                    if let Err(error) = self.settings.show_and_retain() {
+                        self.compaction_failed(&error);
+                    }
+                    // The next may be due at once.
+                    return self.begin_compaction(ctx);
+                }
+                Err(error) => return self.compaction_failed(&error),
+            }
+        }
+        self.compaction = Some(compaction);
+        let rate = self.settings.store.layering().bytes_per_second.max(1);
+        ctx.run_later(Duration::from_secs_f64(bytes as f64 / rate as f64), SnapshotActor::compact);
+    }
+
+    fn compaction_failed(&self, error: &SnapshotError) {
+        self.settings.metrics.snapshots_failed.add(1);
+        tracing::error!(actor = "supervisor/snapshot", %error, "layers not put together; they stay as they are");
     }
 }
 
 impl SnapshotSettings {
-    fn fold_through(&self, sealed: Lsn) -> Result<Option<SnapshotInfo>, SnapshotError> {
-        let now = self.clock.now();
-        let newest = self.store.list()?.first().copied();
-        if newest.unwrap_or(Lsn::ZERO) >= sealed {
-            return Ok(None);
+    fn take_next(&self, sealed: Lsn) -> Result<Option<SnapshotInfo>, SnapshotError> {
+        let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
+        let Some(taken) = taken else { return Ok(None) };
+        for (_, error) in &taken.aside {
+            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was set aside");
         }
-        // A damaged one is passed over; the log reaches back to the one before it.
-        let (base, base_at) = match newest {
-            Some(newest) => self.usable_base(newest)?,
-            None => (None, Timestamp(0)),
-        };
-        let mut delta = Delta::after(base.unwrap_or(Lsn::ZERO), base_at);
-        let after = delta.last();
-        let mut take = |lsn, event| delta.take(lsn, event).map_err(|misfit| misfit.to_string());
-        (self.log)(after, sealed, &mut take).map_err(SnapshotError::Log)?;
-        let info = self.store.write(base, delta, self.store_id, now)?;
-        if let Some(through) = self.store.retain(self.kept, self.age_max, now)? {
-            self.prune.do_send(Prune { through });
-        }
-        Ok(Some(info))
+        self.show_and_retain()?;
+        Ok(Some(taken.info))
     }
 
-    fn usable_base(&self, newest: Lsn) -> Result<(Option<Lsn>, Timestamp), SnapshotError> {
-        let error = match self.store.open(newest).and_then(|mut reader| {
-            let header = reader.header;
-            while reader.next_chunk()?.is_some() {}
-            Ok(header)
-        }) {
-            Ok(header) => return Ok((Some(header.last), header.last_at)),
-            Err(error @ SnapshotError::Corrupted { .. }) => error,
-            Err(error) => return Err(error),
-        };
-        let aside = self.store.set_aside(newest)?;
-        tracing::error!(actor = "supervisor/snapshot", %error, aside = %aside.display(), "a snapshot is damaged and was set aside");
-        match self.store.list()?.first() {
-            Some(older) => self.usable_base(*older),
-            None => Ok((None, Timestamp(0))),
+    /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
+    fn show_and_retain(&self) -> Result<(), SnapshotError> {
+        if let Some(state) = self.store.newest_without(&[])? {
+            (self.images)(PayloadPages::new(state.layers().to_vec()));
         }
+        if let Some(through) = self.store.retain(self.kept, self.age_max, self.clock.now())? {
+            self.prune.do_send(Prune { through });
+        }
+        Ok(())
     }
 }
 
@@ -144,6 +185,15 @@ impl Actor for SnapshotActor {
             let (done, _) = tokio::sync::oneshot::channel();
             ctx.notify(TakeSnapshot { done });
         });
+        ctx.run_interval(LOOK_EVERY, |actor, ctx| {
+            let log_bytes = actor.settings.metrics.log_bytes.get();
+            // What is not in a snapshot yet takes up disk, and time at the next start.
+            if log_bytes - actor.log_bytes >= actor.settings.store.layering().log_bytes as u64 {
+                actor.log_bytes = log_bytes;
+                let (done, _) = tokio::sync::oneshot::channel();
+                ctx.notify(TakeSnapshot { done });
+            }
+        });
     }
 }
 
@@ -152,10 +202,10 @@ impl Handler<TakeSnapshot> for SnapshotActor {
 
     fn handle(&mut self, request: TakeSnapshot, ctx: &mut Context<SnapshotActor>) {
         let sealed = self.settings.seal.send(Seal).into_actor(self);
-        ctx.wait(sealed.map(|sealed, actor, _| {
+        ctx.wait(sealed.map(|sealed, actor, ctx| {
             // No answer: the log is closed, or has no space for another segment.
             if let Ok(Some(sealed)) = sealed {
-                actor.take(sealed);
+                actor.take(sealed, ctx);
             }
             let _ = request.done.send(());
         }));

@@ -1,9 +1,8 @@
-//! The fields of a job in an image, in the order in which they are written.
+//! The fields of a job in an image of the schemas 1 and 2, in the order in which they were written.
 //!
-//! They are never named on disk, only placed; fields may be appended, nothing else. Those that the first schema does
-//! not have are worked out from the others.
+//! They are never named on disk, only placed. Those that the first schema does not have are worked out from the others.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
 use crate::jobs::failure::{FailedAttempt, Failure, FailureKind};
@@ -16,7 +15,7 @@ use crate::stored::{BackoffFields, backoff_fields, backoff_of, exhausted_number,
 type StateFields = (u8, u64, u64, u64, u64);
 
 /// A job as it is written.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct JobFields<'a> {
     id: JobId,
     number: Lsn,
@@ -40,7 +39,7 @@ pub(super) struct JobFields<'a> {
 }
 
 /// What the second schema adds.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct MoreFields<'a> {
     /// In flight at a remote worker: which.
     #[serde(borrow)]
@@ -57,42 +56,7 @@ struct MoreFields<'a> {
     failures: Vec<(Timestamp, String, Vec<String>)>,
 }
 
-/// A job as it is written.
-pub(super) fn fields_of(job: &JobRecord) -> JobFields<'_> {
-    let (state, remote, pending_since) = state_fields(&job.state);
-    let details = job.failures.iter().map(|failed| {
-        let Failure { errtype, backtrace, .. } = &failed.failure;
-        (failed.next_at.unwrap_or_default(), errtype.clone(), backtrace.clone())
-    });
-    JobFields {
-        id: job.id.clone(),
-        number: job.number,
-        order: job.order,
-        queue: job.queue.as_str(),
-        kind: job.kind.as_str(),
-        priority: job.priority.level(),
-        payload: job.payload.here().map_or("", Payload::as_str),
-        timeout_ms: job.timeout_ms,
-        max_retry: job.max_retry,
-        attempt: job.attempt,
-        created_at: job.created_at,
-        state,
-        failures: job.failures.iter().map(failure_fields).collect(),
-        result: job.result.as_ref().map(Payload::as_str),
-        more: Some(MoreFields {
-            remote,
-            pending_since,
-            failed: job.failed,
-            backoff: backoff_fields(job.backoff),
-            exhausted: exhausted_number(job.exhausted),
-            custom: job.custom.as_ref().map(Payload::as_str),
-            backtrace_lines: job.backtrace_lines,
-            failures: details.collect(),
-        }),
-    }
-}
-
-/// The reverse of [`fields_of`], for names that have been read already.
+/// The job, for names that have been read already.
 pub(super) fn record_of(
     fields: JobFields<'_>,
     queue: QueueName,
@@ -158,30 +122,6 @@ fn worked_out<'a>(fields: &JobFields<'a>) -> Result<MoreFields<'a>, String> {
         backtrace_lines: 0,
         failures: vec![Default::default(); fields.failures.len()],
     })
-}
-
-fn failure_fields(failed: &FailedAttempt) -> (Attempt, Timestamp, u8, &str) {
-    (failed.attempt, failed.at, failed.failure.kind.number(), &failed.failure.message)
-}
-
-/// A state, the remote worker that holds the lease, and since when the job had been pending.
-fn state_fields(state: &JobState) -> (StateFields, Option<&str>, Timestamp) {
-    let none = Timestamp(0);
-    match state {
-        JobState::Pending { since } => ((0, 0, 0, 0, 0), None, *since),
-        JobState::Scheduled { run_at } => ((1, run_at.0, 0, 0, 0), None, none),
-        JobState::InFlight(lease) => {
-            let (local, remote) = match &lease.holder {
-                Holder::Local(worker) => (u64::from(worker.0), None),
-                Holder::Remote(worker) => (0, Some(worker.as_str())),
-            };
-            ((2, local, lease.token.0, lease.since.0, lease.deadline.0), remote, lease.pending_since)
-        }
-        JobState::Retrying { retry_at } => ((3, retry_at.0, 0, 0, 0), None, none),
-        JobState::Completed(finish) => ((4, finish.at.0, finish.lsn.0, 0, 0), None, none),
-        JobState::Dead(finish) => ((5, finish.at.0, finish.lsn.0, 0, 0), None, none),
-        JobState::Cancelled(finish) => ((6, finish.at.0, finish.lsn.0, 0, 0), None, none),
-    }
 }
 
 fn state_of(

@@ -1,25 +1,40 @@
-//! Previous image + sealed log = next image, one job at a time.
+//! State before + sealed log = next layer, one job at a time.
 //!
-//! Memory is taken by what the log changes, never by the image: the previous image streams through. This works
-//! because every event either names its job, or tells for each job alone whether it is meant (`Promote` up to a
-//! moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
+//! Memory is taken by what the log changes, never by the state: a layer that holds everything is written while the
+//! state streams by, and one that tells only of changes reads the pages that they are about and no others. This works
+//! because every event either names its job by its number, or tells for each job alone whether it is meant (`Promote`
+//! up to a moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
+//!
+//! Events of earlier versions name their job by its id only; then the whole state streams by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::SnapshotError;
-use super::format::{ImageReader, ImageWriter};
+use super::format::{LayerMeta, Summary};
+use super::layer::PageReader;
+use super::page::{Class, PagedJob, joined, parted};
+use super::payloads::PayloadPages;
+use super::state::{Finder, State};
+use super::writer::LayerWriter;
 use crate::ids::{JobId, Lsn, QueueName, Timestamp};
-use crate::jobs::job::{Misfit, Status};
+use crate::jobs::job::{JobState, Misfit};
 use crate::jobs::queues::{Overview, QueueRecord, Totals};
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Change, Event};
+use crate::jobs::{Body, Change, Event, Payload};
+
+/// What an event takes in memory beside its payload, roughly.
+const EVENT_BYTES: usize = 256;
 
 /// What a stretch of the log changes, gathered job by job.
 #[derive(Debug, Default)]
 pub struct Delta {
-    /// Jobs accepted in it, by number; none where a later job of the same id took the place.
-    added: Vec<Option<JobRecord>>,
-    /// Where the events of an id go now.
+    /// What it follows.
+    after: Lsn,
+    /// Jobs accepted in it, in the order of their numbers; none where a later job of the same id took the place.
+    added: Vec<(Lsn, Option<JobRecord>)>,
+    /// What happens to jobs of the state before, by number.
+    older: BTreeMap<Lsn, Older>,
+    /// Where the events go that say no number: by id.
     current: HashMap<JobId, Changes>,
     promotions: Vec<Promotion>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
@@ -29,6 +44,16 @@ pub struct Delta {
     totals: Totals,
     last: Lsn,
     last_at: Timestamp,
+    bytes: usize,
+}
+
+/// What happens to a job of the state before.
+#[derive(Debug)]
+struct Older {
+    id: JobId,
+    events: Vec<(Lsn, Event)>,
+    /// It had finished, and a later one of its id took its place.
+    gave_way: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,10 +67,8 @@ struct QueueChange {
 enum Changes {
     /// It is this one of `added`.
     Added(usize),
-    /// It is in the previous image; these are to be applied when it streams by.
+    /// It is in the state before; these are to be applied when it streams by.
     Older(Vec<(Lsn, Event)>),
-    /// There was one, and it was discarded.
-    Gone,
 }
 
 #[derive(Debug)]
@@ -59,7 +82,7 @@ impl Delta {
     /// Nothing yet, behind the event at `last`.
     #[must_use]
     pub fn after(last: Lsn, last_at: Timestamp) -> Delta {
-        Delta { last, last_at, ..Delta::default() }
+        Delta { after: last, last, last_at, ..Delta::default() }
     }
 
     /// Takes in the next event.
@@ -73,19 +96,17 @@ impl Delta {
         }
         self.last = lsn;
         self.last_at = self.last_at.max(event.at);
-        match event.change {
+        self.bytes += EVENT_BYTES;
+        let Event { at, number, change } = event;
+        match change {
             Change::Enqueue(new) => {
+                self.bytes += new.payload.len();
                 self.queue_exists(&new.queue);
-                let id = new.id.clone();
-                // A job that gives way has finished; nothing of it remains.
-                if let Some(Changes::Added(older)) = self.current.insert(id, Changes::Added(self.added.len()))
-                {
-                    self.added[older] = None;
-                }
-                self.added.push(Some(JobRecord::accepted(lsn, event.at, *new)));
+                self.give_way(lsn, number, &new.id)?;
+                self.added.push((lsn, Some(JobRecord::accepted(lsn, at, *new))));
             }
             Change::Promote { due, number } => {
-                self.promotions.push(Promotion { lsn, at: event.at, through: (due, number) });
+                self.promotions.push(Promotion { lsn, at, through: (due, number) });
             }
             Change::Forget { completed, dead, cancelled } => {
                 for (through, so_far) in [completed, dead, cancelled].into_iter().zip(&mut self.forgotten) {
@@ -101,9 +122,50 @@ impl Delta {
             }
             // Of the whole state, which is not in memory here; boot compares it.
             Change::Digest { .. } => {}
-            change => self.take_change(lsn, event.at, event.number, change)?,
+            change => self.take_change(lsn, at, number, change)?,
         }
         Ok(())
+    }
+
+    /// Memory that it takes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A job is accepted: nothing remains of the finished one of its id, which `number` names, if there is one.
+    fn give_way(&mut self, lsn: Lsn, number: Option<Lsn>, id: &JobId) -> Result<(), Misfit> {
+        match number {
+            Some(Lsn::ZERO) => {}
+            Some(number) if number <= self.after => self.older(number, id).gave_way = true,
+            Some(number) => {
+                let index = self
+                    .index_of(number)
+                    .filter(|index| self.added[*index].1.as_ref().is_some_and(|job| job.id == *id));
+                let index = index.ok_or_else(|| Misfit {
+                    lsn,
+                    change: "ENQUEUE",
+                    problem: format!("number {number} is no job {id} that could give way"),
+                })?;
+                self.added[index].1 = None;
+            }
+            None => {
+                let index = self.added.len();
+                if let Some(Changes::Added(older)) = self.current.insert(id.clone(), Changes::Added(index)) {
+                    self.added[older].1 = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn older(&mut self, number: Lsn, id: &JobId) -> &mut Older {
+        let older = || Older { id: id.clone(), events: Vec::new(), gave_way: false };
+        self.older.entry(number).or_insert_with(older)
+    }
+
+    fn index_of(&self, number: Lsn) -> Option<usize> {
+        self.added.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
     fn queue_exists(&mut self, queue: &QueueName) {
@@ -128,24 +190,26 @@ impl Delta {
         if let Change::Move { queue, .. } = &change {
             self.queue_exists(queue);
         }
-        let current = self.current.entry(id).or_insert_with(|| Changes::Older(Vec::new()));
-        match current {
-            Changes::Older(events) => events.push((lsn, Event { at, number, change })),
-            Changes::Added(index) => {
-                let record = self.added[*index].take().expect("the current job of an id was not replaced");
-                if let Change::Discard { .. } = change {
-                    // If there was an older one of the id, it has given way before.
-                    *current = Changes::Gone;
+        let name = change.name();
+        let missing = || Misfit { lsn, change: name, problem: format!("there is no job {id}") };
+        let index = match number {
+            Some(number) if number <= self.after => {
+                self.older(number, &id).events.push((lsn, Event { at, number: Some(number), change }));
+                return Ok(());
+            }
+            Some(number) => self.index_of(number).ok_or_else(missing)?,
+            None => match self.current.entry(id.clone()).or_insert_with(|| Changes::Older(Vec::new())) {
+                Changes::Older(events) => {
+                    events.push((lsn, Event { at, number, change }));
                     return Ok(());
                 }
-                let record = promoted(record, lsn, &self.promotions)?;
-                self.added[*index] = Some(record.change(lsn, at, change)?);
-            }
-            Changes::Gone => {
-                let problem =
-                    format!("there is no job {}", change.job().map_or(String::new(), JobId::to_string));
-                return Err(Misfit { lsn, change: change.name(), problem });
-            }
+                Changes::Added(index) => *index,
+            },
+        };
+        let record = self.added[index].1.take().filter(|record| record.id == id).ok_or_else(missing)?;
+        if !matches!(change, Change::Discard { .. }) {
+            let record = promoted(record, lsn, &self.promotions)?;
+            self.added[index].1 = Some(record.change(lsn, at, change)?);
         }
         Ok(())
     }
@@ -162,45 +226,178 @@ impl Delta {
         self.last_at
     }
 
-    /// Writes the next image: the previous one with this delta applied. Returns what belongs beside the jobs.
-    ///
-    /// # Errors
-    /// The previous image is corrupted or does not fit, or the storage reported an error.
-    pub fn write(
+    /// Whether it can be told from numbers alone which jobs it is about.
+    #[must_use]
+    pub fn knows_numbers(&self) -> bool {
+        self.current.is_empty()
+    }
+
+    /// Writes a layer that holds everything: the state before, if there is one, with this delta applied.
+    pub(super) fn write_full(
         mut self,
-        previous: Option<ImageReader>,
-        image: &mut ImageWriter,
-    ) -> Result<Overview, SnapshotError> {
-        let mut overview = Overview::default();
-        if let Some(mut previous) = previous {
+        before: Option<State>,
+        layer: &mut LayerWriter,
+    ) -> Result<LayerMeta, SnapshotError> {
+        let mut meta = LayerMeta::default();
+        if let Some(before) = before {
+            if let Some(newest) = before.layers.last() {
+                meta = newest.meta().clone();
+            }
+            let is_old = before.layers.is_empty();
+            let payloads = PayloadPages::new(before.layers.clone());
             let mut seen = BTreeSet::new();
-            while let Some(records) = previous.next_chunk()? {
-                for record in records {
-                    if !seen.contains(&record.queue) {
-                        seen.insert(record.queue.clone());
-                    }
-                    if let Some(record) = self.fold_older(record).map_err(misfit)? {
-                        image.add(&record)?;
+            let mut pages = before.into_pages();
+            while let Some(page) = pages.next_page()? {
+                if is_old {
+                    seen.extend(page.classes.iter().map(|class| class.queue.clone()));
+                }
+                for job in page.jobs {
+                    let class = &page.classes[job.class as usize];
+                    match self.touches(&job) {
+                        false => add(layer, class, job, &payloads)?,
+                        true => {
+                            if let Some(record) = self.fold_older(joined(class, job)).map_err(misfit)? {
+                                let (class, job) = parted(record);
+                                add(layer, &class, job, &payloads)?;
+                            }
+                        }
                     }
                 }
             }
-            // Images of the first schema say nothing of queues: there, those that have jobs exist.
-            overview = previous.overview().cloned().unwrap_or_else(|| Overview {
-                queues: seen.into_iter().map(|name| QueueRecord { name, paused: false }).collect(),
-                totals: Totals::default(),
-            });
+            if is_old {
+                // Images of the first schema say nothing of queues: there, those that have jobs exist.
+                meta.overview = pages.overview().cloned().unwrap_or_else(|| Overview {
+                    queues: seen.into_iter().map(|name| QueueRecord { name, paused: false }).collect(),
+                    totals: Totals::default(),
+                });
+            }
         }
-        let left = self.current.values().filter(|changes| matches!(changes, Changes::Older(_))).count();
+        let by_id = self.current.values().filter(|changes| matches!(changes, Changes::Older(_))).count();
+        let left = by_id + self.older.len();
         if left > 0 {
             return Err(SnapshotError::Log(format!("{left} of the jobs it names are in neither")));
         }
-        for record in std::mem::take(&mut self.added).into_iter().flatten() {
-            let record = promoted(record, Lsn(u64::MAX), &self.promotions).map_err(misfit)?;
-            if !self.is_forgotten(&record) {
-                image.add(&record)?;
+        self.write_added(layer)?;
+        Ok(LayerMeta { jobs: layer.jobs_total(), ..self.meta_after(meta) })
+    }
+
+    /// Writes a layer that tells only of what this delta changes in the state before.
+    pub(super) fn write_changes(
+        mut self,
+        before: &State,
+        layer: &mut LayerWriter,
+    ) -> Result<LayerMeta, SnapshotError> {
+        assert!(self.knows_numbers(), "who names jobs by their ids only has to see them all");
+        let newest = before.layers.last().expect("only layers are built upon").meta();
+        let mut jobs = newest.jobs;
+        let mut numbers = self.candidates(before, newest)?;
+        numbers.extend(self.older.keys().copied());
+        let mut finder = Finder::new(&before.layers);
+        for number in numbers {
+            let is_named = self.older.contains_key(&number);
+            let Some(record) = finder.find(number)? else {
+                match is_named {
+                    true => {
+                        let problem = format!("job number {number} is in neither");
+                        return Err(SnapshotError::Log(problem));
+                    }
+                    // A newer layer knows that it is gone.
+                    false => continue,
+                }
+            };
+            let (class, job) = parted(record);
+            if !self.touches(&job) {
+                continue;
+            }
+            match self.fold_older(joined(&class, job)).map_err(misfit)? {
+                Some(record) => {
+                    let (class, job) = parted(record);
+                    layer.add(&class, job, None)?;
+                }
+                None => {
+                    layer.gone(number)?;
+                    jobs = jobs.saturating_sub(1);
+                }
             }
         }
-        Ok(self.changed(overview))
+        let so_far = layer.jobs_total();
+        self.write_added(layer)?;
+        jobs += layer.jobs_total() - so_far;
+        let meta = newest.clone();
+        Ok(LayerMeta { jobs, ..self.meta_after(meta) })
+    }
+
+    /// Jobs of the state before that a promotion or a forgetting may be about: pages that neither can touch are not
+    /// read. Those that one before did touch already are left out as far as their page tells.
+    fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Lsn>, SnapshotError> {
+        let mut found = BTreeSet::new();
+        let mut reader = PageReader::default();
+        let promoted = self.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
+        let mut ranges = [promoted, None, None, None];
+        for (range, (from, through)) in
+            ranges[1..].iter_mut().zip(newest.forgotten.into_iter().zip(self.forgotten))
+        {
+            *range = (through > from).then_some((from.0, through.0));
+        }
+        type Range = Option<(u64, u64)>;
+        let is_touched = |(range, part): (&Range, &Range)| match (range, part) {
+            (Some((from, through)), Some((least, greatest))) => least <= through && greatest >= from,
+            _ => false,
+        };
+        for layer in &before.layers {
+            for block in &layer.jobs {
+                let Summary(parts) = &block.summary;
+                if ranges.iter().zip(parts).any(is_touched) {
+                    let page = layer.page(&mut reader, block)?;
+                    let touched = page.jobs.iter().filter(|job| self.touches_all(job));
+                    found.extend(touched.map(|job| job.number));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn write_added(&mut self, layer: &mut LayerWriter) -> Result<(), SnapshotError> {
+        for (_, record) in std::mem::take(&mut self.added) {
+            let Some(record) = record else { continue };
+            let record = promoted(record, Lsn(u64::MAX), &self.promotions).map_err(misfit)?;
+            if !self.is_forgotten(&record.state) {
+                let (class, job) = parted(record);
+                layer.add(&class, job, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn meta_after(&self, before: LayerMeta) -> LayerMeta {
+        let mut forgotten = before.forgotten;
+        for (so_far, through) in forgotten.iter_mut().zip(self.forgotten) {
+            *so_far = through.max(*so_far);
+        }
+        LayerMeta {
+            promoted: self.promotions.last().map_or(before.promoted, |promotion| promotion.through),
+            forgotten,
+            jobs: before.jobs,
+            overview: self.changed(before.overview),
+        }
+    }
+
+    /// Whether anything in it is about this job of the state before.
+    fn touches(&self, job: &PagedJob) -> bool {
+        let is_named = || {
+            self.older.contains_key(&job.number)
+                || (!self.current.is_empty() && self.current.contains_key(&job.id))
+        };
+        self.touches_all(job) || is_named()
+    }
+
+    /// Whether an event that is about many jobs is about this one, as it is.
+    fn touches_all(&self, job: &PagedJob) -> bool {
+        let is_due = |due| {
+            let last = self.promotions.last();
+            last.is_some_and(|promotion| (due, job.number) <= promotion.through)
+        };
+        job.state.due().is_some_and(is_due) || self.is_forgotten(&job.state)
     }
 
     fn changed(&self, before: Overview) -> Overview {
@@ -224,15 +421,29 @@ impl Delta {
         Overview { queues, totals }
     }
 
-    /// What becomes of a job of the previous image; none if it is gone.
+    /// What becomes of a job of the state before; none if it is gone.
     fn fold_older(&mut self, mut record: JobRecord) -> Result<Option<JobRecord>, Misfit> {
-        let events = match self.current.get_mut(&record.id) {
+        let mut events = Vec::new();
+        match self.current.get_mut(&record.id) {
             // One of its id was accepted later, so this one had finished and gave way.
-            Some(Changes::Added(_) | Changes::Gone) => return Ok(None),
-            Some(Changes::Older(events)) => std::mem::take(events),
-            None => Vec::new(),
-        };
-        self.current.remove(&record.id);
+            Some(Changes::Added(_)) => return Ok(None),
+            Some(Changes::Older(of_id)) => {
+                events = std::mem::take(of_id);
+                self.current.remove(&record.id);
+            }
+            None => {}
+        }
+        if let Some(older) = self.older.remove(&record.number) {
+            if older.id != record.id {
+                let lsn = older.events.first().map_or(self.last, |(lsn, _)| *lsn);
+                let problem = format!("number {} is job {}, not {}", record.number, record.id, older.id);
+                return Err(Misfit { lsn, change: "event", problem });
+            }
+            if older.gave_way {
+                return Ok(None);
+            }
+            events.extend(older.events);
+        }
         for (lsn, event) in events {
             if let Change::Discard { .. } = event.change {
                 return Ok(None);
@@ -241,18 +452,32 @@ impl Delta {
             record = record.change(lsn, event.at, event.change)?;
         }
         let record = promoted(record, Lsn(u64::MAX), &self.promotions)?;
-        Ok((!self.is_forgotten(&record)).then_some(record))
+        Ok((!self.is_forgotten(&record.state)).then_some(record))
     }
 
-    fn is_forgotten(&self, record: &JobRecord) -> bool {
-        let through = match record.state.status() {
-            Status::Completed => self.forgotten[0],
-            Status::Dead => self.forgotten[1],
-            Status::Cancelled => self.forgotten[2],
+    fn is_forgotten(&self, state: &JobState) -> bool {
+        let (finish, through) = match state {
+            JobState::Completed(finish) => (finish, self.forgotten[0]),
+            JobState::Dead(finish) => (finish, self.forgotten[1]),
+            JobState::Cancelled(finish) => (finish, self.forgotten[2]),
             _ => return false,
         };
-        record.state.finish().is_some_and(|finish| finish.lsn <= through)
+        finish.lsn <= through
     }
+}
+
+/// Adds a job of the state before, with its payload if the layer must have it.
+fn add(
+    layer: &mut LayerWriter,
+    class: &Class,
+    job: PagedJob,
+    payloads: &PayloadPages,
+) -> Result<(), SnapshotError> {
+    let payload: Option<Payload> = match job.payload {
+        Body::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+        _ => None,
+    };
+    layer.add(class, job, payload.as_ref())
 }
 
 /// The job after those promotions before `before` that cover it.

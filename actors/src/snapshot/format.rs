@@ -1,79 +1,75 @@
-//! A snapshot file: header, chunks of compressed jobs, trailer (little endian).
+//! A layer of an image: header, blocks, directory, trailer (little endian).
 //!
 //! ```text
 //! header, 64 bytes
 //!    0  8  magic "BVRSNAP\n"
-//!    8  4  schema version (2)
+//!    8  4  schema version (3; 1 and 2 are in `old`)
 //!   12 16  store id
 //!   28  8  position up to which it holds everything (last_seq)
 //!   36  8  moment of the event there, ms since 1970
 //!   44  8  taken at, ms since 1970
-//!   52  8  zeros
+//!   52  8  position of the state that it changes; 0: of none, it holds everything
 //!   60  4  crc32 of the 60 bytes before
-//! chunk: header of 24 bytes, then its data
-//!    0  4  magic "BVC1"
-//!    4  4  number of jobs
+//! block: header of 24 bytes, then its data
+//!    0  4  magic: "BVJ3" jobs, "BVP3" payloads, "BVG3" numbers of jobs that are gone, "BVO3" overview,
+//!          "BVD3" directory
+//!    4  4  number of jobs, payloads, numbers; 1; number of blocks
 //!    8  4  length of the data when decompressed
-//!   12  4  length of the data
+//!   12  4  length of the data; a zstd frame if it is shorter than that
 //!   16  4  crc32 of the data
 //!   20  4  crc32 of the 20 bytes before
-//! overview: header of 16 bytes, then its data; schema version 1 has none
-//!    0  4  magic "BVO1"
-//!    4  4  length of the data
-//!    8  4  crc32 of the data
-//!   12  4  crc32 of the 12 bytes before
-//! trailer, 24 bytes: an image without it was not finished
-//!    0  4  magic "BVT1"
-//!    4  4  number of chunks
-//!    8  8  number of jobs
-//!   16  4  crc32 of every byte before the trailer
-//!   20  4  crc32 of the 20 bytes before
+//! trailer, 32 bytes: a layer without it was not finished
+//!    0  4  magic "BVT3"
+//!    4  4  number of blocks before the directory
+//!    8  8  where the directory begins
+//!   16  8  number of jobs
+//!   24  4  crc32 of the header of the directory
+//!   28  4  crc32 of the 28 bytes before
 //! ```
 //!
-//! A chunk's data is a zstd frame of jobs in the order of their numbers: each its length (4), then a MessagePack array.
-//! The overview's data is a MessagePack array: attempts that ended, attempts that failed, and the queues by name, each
-//! with whether it is paused.
+//! Blocks follow each other without a gap, in whatever order they got full; one overview and the directory come last.
+//! The directory tells of every block, in their order: sort (1), length, length when decompressed, count, first and
+//! last number (as its distance), and for jobs what they wait for or how they ended: flags (1), then for each that is
+//! set the least and the greatest (as its distance). Numbers are those of [`super::bytes`].
+//!
+//! A page of payloads: for each its number - that of the one before, and its length; then the texts. A page of numbers:
+//! each as its distance to the one before. The overview is a MessagePack array.
 
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
-use super::fields::{JobFields, fields_of, record_of};
-use crate::ids::{KindName, Lsn, QueueName, Timestamp};
+use super::bytes::{Take, put_uint};
+use super::page::PagedJob;
+use crate::ids::{Lsn, QueueName, Timestamp};
+use crate::jobs::job::JobState;
 use crate::jobs::queues::{Overview, QueueRecord, Totals};
-use crate::jobs::record::JobRecord;
 use crate::msgpack;
 use crate::storage::StoredFile;
 
 /// Version of the schema that this beaver writes; it reads those before as well.
-pub const SCHEMA_VERSION: u32 = 2;
-/// The first one, without an overview.
-const SCHEMA_WITHOUT_OVERVIEW: u32 = 1;
-const MAGIC: [u8; 8] = *b"BVRSNAP\n";
-const HEADER_BYTES: usize = 64;
-const CHUNK_MAGIC: [u8; 4] = *b"BVC1";
-const CHUNK_HEADER_BYTES: usize = 24;
-const OVERVIEW_MAGIC: [u8; 4] = *b"BVO1";
-const OVERVIEW_HEADER_BYTES: usize = 16;
-/// A hundred thousand queues with the longest names take 13 MB; a length beyond this is damage.
-const OVERVIEW_BYTES_MAX: usize = 64 << 20;
-const TRAILER_MAGIC: [u8; 4] = *b"BVT1";
-const TRAILER_BYTES: usize = 24;
-/// Jobs are gathered up to about this many bytes before they are compressed.
-const CHUNK_BYTES_TARGET: usize = 1 << 20;
-/// No chunk is larger, compressed or not: a length beyond it is damage. Only its last job can make a chunk much
-/// larger than its target.
-const CHUNK_BYTES_MAX: usize = 1 << 30;
-/// Decompressed bytes that are held beside the job they are part of.
-const RAW_BYTES_HELD: usize = 64 << 10;
-/// The decompressor looks back at most 8 MiB: more than any level up to 19 asks for, and no frame allocates more.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+pub const SCHEMA_VERSION: u32 = 3;
+/// The last one whose images are no layers.
+pub(super) const SCHEMA_OLD: u32 = 2;
+pub(super) const MAGIC: [u8; 8] = *b"BVRSNAP\n";
+pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const BLOCK_HEADER_BYTES: usize = 24;
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"BVT3";
+pub(super) const TRAILER_BYTES: usize = 32;
+/// No block is larger, compressed or not: a length beyond it is damage. Only one job can make a block much larger
+/// than the target.
+const BLOCK_BYTES_MAX: u32 = 1 << 30;
+/// A block that says to be at most so long is decompressed at once, into that much memory.
+const RAW_BYTES_TRUSTED: usize = 1 << 20;
 /// Fast: level 1 compresses about as quickly as the disk writes.
 const ZSTD_LEVEL: i32 = 1;
+/// The decompressor looks back at most 8 MiB: more than any level up to 19 asks for, and no frame allocates more.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Compression pays only if it saves one byte in so many: what was not compressed is read faster.
+const ZSTD_PAYS: usize = 8;
 
-/// What an image is of.
+/// What a layer is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageHeader {
     /// Whose it is.
@@ -84,421 +80,371 @@ pub struct ImageHeader {
     pub last_at: Timestamp,
     /// When it was taken.
     pub taken_at: Timestamp,
+    /// Position of the state that it changes; zero if it holds everything by itself.
+    pub parent: Lsn,
 }
 
-/// An overview as it is written.
-#[derive(Serialize, Deserialize)]
-struct OverviewFields(u64, u64, Vec<(String, bool)>);
-
-/// Writes an image from front to back.
-pub struct ImageWriter {
-    path: PathBuf,
-    file: Box<dyn StoredFile>,
-    offset: u64,
-    whole: crc32fast::Hasher,
-    raw: Vec<u8>,
-    in_chunk: u32,
-    chunks: u32,
-    jobs: u64,
-    last_number: Lsn,
-}
-
-impl ImageWriter {
-    /// Begins an image in an empty file.
-    ///
-    /// # Errors
-    /// The storage reported an error.
-    pub fn begin(
-        file: Box<dyn StoredFile>,
-        path: &Path,
-        header: &ImageHeader,
-    ) -> Result<ImageWriter, SnapshotError> {
+impl ImageHeader {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&SCHEMA_VERSION.to_le_bytes());
-        bytes[12..28].copy_from_slice(&header.store);
-        bytes[28..36].copy_from_slice(&header.last.0.to_le_bytes());
-        bytes[36..44].copy_from_slice(&header.last_at.0.to_le_bytes());
-        bytes[44..52].copy_from_slice(&header.taken_at.0.to_le_bytes());
+        bytes[12..28].copy_from_slice(&self.store);
+        bytes[28..36].copy_from_slice(&self.last.0.to_le_bytes());
+        bytes[36..44].copy_from_slice(&self.last_at.0.to_le_bytes());
+        bytes[44..52].copy_from_slice(&self.taken_at.0.to_le_bytes());
+        bytes[52..60].copy_from_slice(&self.parent.0.to_le_bytes());
         seal(&mut bytes);
-        let mut writer = ImageWriter {
-            path: path.to_owned(),
-            file,
-            offset: 0,
-            whole: crc32fast::Hasher::new(),
-            raw: Vec::with_capacity(CHUNK_BYTES_TARGET * 2),
-            in_chunk: 0,
-            chunks: 0,
-            jobs: 0,
-            last_number: Lsn::ZERO,
-        };
-        writer.write(&bytes)?;
-        Ok(writer)
+        bytes
     }
 
-    /// Adds a job; its number is larger than that of the one before.
-    ///
-    /// # Errors
-    /// The storage reported an error.
-    pub fn add(&mut self, job: &JobRecord) -> Result<(), SnapshotError> {
-        assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
-        self.last_number = job.number;
-        let start = self.raw.len();
-        self.raw.extend_from_slice(&[0; 4]);
-        rmp_serde::encode::write(&mut self.raw, &fields_of(job))
-            .expect("writing plain data to memory cannot fail");
-        let len = len_u32(self.raw.len() - start - 4);
-        self.raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
-        self.in_chunk += 1;
-        self.jobs += 1;
-        if self.raw.len() >= CHUNK_BYTES_TARGET {
-            self.end_chunk()?;
-        }
-        Ok(())
-    }
-
-    /// Ends the image and makes it durable. Returns its size in bytes and its number of jobs.
-    ///
-    /// # Errors
-    /// The storage reported an error.
-    pub fn finish(mut self, overview: &Overview) -> Result<(u64, u64), SnapshotError> {
-        self.end_chunk()?;
-        self.write_overview(overview)?;
-        let mut bytes = [0; TRAILER_BYTES];
-        bytes[..4].copy_from_slice(&TRAILER_MAGIC);
-        bytes[4..8].copy_from_slice(&self.chunks.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.jobs.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.whole.clone().finalize().to_le_bytes());
-        seal(&mut bytes);
-        self.write(&bytes)?;
-        self.file.sync().map_err(SnapshotError::io(&self.path, "sync"))?;
-        Ok((self.offset, self.jobs))
-    }
-
-    fn write_overview(&mut self, overview: &Overview) -> Result<(), SnapshotError> {
-        let queues = overview.queues.iter().map(|queue| (queue.name.as_str().to_owned(), queue.paused));
-        let fields = OverviewFields(overview.totals.processed, overview.totals.failed, queues.collect());
-        let data = rmp_serde::to_vec(&fields).expect("writing plain data to memory cannot fail");
-        let mut bytes = [0; OVERVIEW_HEADER_BYTES];
-        bytes[..4].copy_from_slice(&OVERVIEW_MAGIC);
-        bytes[4..8].copy_from_slice(&len_u32(data.len()).to_le_bytes());
-        bytes[8..12].copy_from_slice(&crc32fast::hash(&data).to_le_bytes());
-        seal(&mut bytes);
-        self.write(&bytes)?;
-        self.write(&data)
-    }
-
-    fn end_chunk(&mut self) -> Result<(), SnapshotError> {
-        if self.in_chunk == 0 {
-            return Ok(());
-        }
-        let data =
-            zstd::bulk::compress(&self.raw, ZSTD_LEVEL).map_err(SnapshotError::io(&self.path, "compress"))?;
-        let mut bytes = [0; CHUNK_HEADER_BYTES];
-        bytes[..4].copy_from_slice(&CHUNK_MAGIC);
-        bytes[4..8].copy_from_slice(&self.in_chunk.to_le_bytes());
-        bytes[8..12].copy_from_slice(&len_u32(self.raw.len()).to_le_bytes());
-        bytes[12..16].copy_from_slice(&len_u32(data.len()).to_le_bytes());
-        bytes[16..20].copy_from_slice(&crc32fast::hash(&data).to_le_bytes());
-        seal(&mut bytes);
-        self.write(&bytes)?;
-        self.write(&data)?;
-        self.raw.clear();
-        self.in_chunk = 0;
-        self.chunks += 1;
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.file.write_at(self.offset, bytes).map_err(SnapshotError::io(&self.path, "write"))?;
-        self.whole.update(bytes);
-        self.offset += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-/// Reads an image from front to back, and believes nothing that its checksums do not confirm.
-pub struct ImageReader {
-    path: PathBuf,
-    file: Box<dyn StoredFile>,
-    /// What it is of.
-    pub header: ImageHeader,
-    offset: u64,
-    len: u64,
-    whole: crc32fast::Hasher,
-    chunks: u32,
-    jobs: u64,
-    last_number: Lsn,
-    queue: Option<QueueName>,
-    kind: Option<KindName>,
-    schema: u32,
-    overview: Option<Overview>,
-}
-
-impl ImageReader {
-    /// Reads the header.
-    ///
-    /// # Errors
-    /// See [`SnapshotError`].
-    pub fn begin(file: Box<dyn StoredFile>, path: &Path) -> Result<ImageReader, SnapshotError> {
-        let len = file.len().map_err(SnapshotError::io(path, "measure"))?;
-        let mut reader = ImageReader {
-            path: path.to_owned(),
-            file,
-            header: ImageHeader {
-                store: [0; 16],
-                last: Lsn::ZERO,
-                last_at: Timestamp(0),
-                taken_at: Timestamp(0),
-            },
-            offset: 0,
-            len,
-            whole: crc32fast::Hasher::new(),
-            chunks: 0,
-            jobs: 0,
-            last_number: Lsn::ZERO,
-            queue: None,
-            kind: None,
-            schema: SCHEMA_VERSION,
-            overview: None,
-        };
-        let bytes: [u8; HEADER_BYTES] = reader.read_sealed("header", MAGIC.as_slice())?;
+    /// Reads the header of an image of any schema that is known, and which one that is.
+    pub(super) fn read(
+        file: &dyn StoredFile,
+        path: &Path,
+    ) -> Result<([u8; HEADER_BYTES], u32, ImageHeader), SnapshotError> {
+        let bytes: [u8; HEADER_BYTES] = read_sealed(file, path, 0, "header", &MAGIC)?;
         let found = u32_at(&bytes, 8);
-        reader.schema = found;
-        if !(SCHEMA_WITHOUT_OVERVIEW..=SCHEMA_VERSION).contains(&found) {
+        if !(1..=SCHEMA_VERSION).contains(&found) {
             let path = path.to_owned();
             return Err(SnapshotError::IncompatibleVersion { path, found, expected: SCHEMA_VERSION });
         }
-        reader.header = ImageHeader {
+        let header = ImageHeader {
             store: bytes[12..28].try_into().expect("16 bytes"),
             last: Lsn(u64_at(&bytes, 28)),
             last_at: Timestamp(u64_at(&bytes, 36)),
             taken_at: Timestamp(u64_at(&bytes, 44)),
+            parent: Lsn(u64_at(&bytes, 52)),
         };
-        if reader.header.last > Lsn::MAX {
-            return Err(reader.corrupted(format!("no log gets to event {}", reader.header.last)));
+        if header.last > Lsn::MAX {
+            let problem = format!("no log gets to event {}", header.last);
+            return Err(SnapshotError::corrupted(path, 0, problem));
         }
-        reader.whole.update(&bytes);
-        Ok(reader)
-    }
-
-    /// The jobs of the next chunk; none after the last, when the trailer has been checked as well.
-    ///
-    /// # Errors
-    /// See [`SnapshotError`].
-    pub fn next_chunk(&mut self) -> Result<Option<Vec<JobRecord>>, SnapshotError> {
-        match self.next_magic()? {
-            OVERVIEW_MAGIC if self.schema > SCHEMA_WITHOUT_OVERVIEW => {
-                self.read_overview()?;
-                self.check_trailer()?;
-                return Ok(None);
-            }
-            TRAILER_MAGIC if self.schema == SCHEMA_WITHOUT_OVERVIEW => {
-                self.check_trailer()?;
-                return Ok(None);
-            }
-            _ => {}
+        if header.parent >= header.last && header.parent > Lsn::ZERO {
+            let problem = format!("it goes from event {} back to {}", header.parent, header.last);
+            return Err(SnapshotError::corrupted(path, 0, problem));
         }
-        let bytes: [u8; CHUNK_HEADER_BYTES] = self.read_sealed("chunk", CHUNK_MAGIC.as_slice())?;
-        let (count, raw_len, len) =
-            (u32_at(&bytes, 4), u32_at(&bytes, 8) as usize, u32_at(&bytes, 12) as usize);
-        self.whole.update(&bytes);
-        if len > CHUNK_BYTES_MAX || raw_len > CHUNK_BYTES_MAX || self.offset + len as u64 > self.len {
-            return Err(self.corrupted(format!("a chunk of {len} bytes cannot be")));
-        }
-        let mut data = vec![0; len];
-        self.read_exact(&mut data)?;
-        let (expected, found) = (crc32fast::hash(&data), u32_at(&bytes, 16));
-        if expected != found {
-            return Err(
-                self.corrupted(format!("chunk checksum is {found:08x}, its bytes give {expected:08x}"))
-            );
-        }
-        self.whole.update(&data);
-        let jobs = self.decode_jobs(&data, count, raw_len)?;
-        self.chunks += 1;
-        self.jobs += u64::from(count);
-        Ok(Some(jobs))
-    }
-
-    /// What it says beside the jobs, once all of them have been read; none in the first schema.
-    #[must_use]
-    pub fn overview(&self) -> Option<&Overview> {
-        self.overview.as_ref()
-    }
-
-    fn read_overview(&mut self) -> Result<(), SnapshotError> {
-        let bytes: [u8; OVERVIEW_HEADER_BYTES] = self.read_sealed("overview", OVERVIEW_MAGIC.as_slice())?;
-        let len = u32_at(&bytes, 4) as usize;
-        self.whole.update(&bytes);
-        if len > OVERVIEW_BYTES_MAX || self.offset + len as u64 > self.len {
-            return Err(self.corrupted(format!("an overview of {len} bytes cannot be")));
-        }
-        let mut data = vec![0; len];
-        self.read_exact(&mut data)?;
-        let (expected, found) = (crc32fast::hash(&data), u32_at(&bytes, 8));
-        if expected != found {
-            let problem = format!("overview checksum is {found:08x}, its bytes give {expected:08x}");
-            return Err(self.corrupted(problem));
-        }
-        self.whole.update(&data);
-        let OverviewFields(processed, failed, queues) =
-            msgpack::read(&data).map_err(|problem| self.corrupted(problem))?;
-        let queues = queues.into_iter().map(|(name, paused)| {
-            let name = QueueName::parse(&name).map_err(|error| self.corrupted(error.to_string()))?;
-            Ok(QueueRecord { name, paused })
-        });
-        let queues = queues.collect::<Result<_, SnapshotError>>()?;
-        self.overview = Some(Overview { queues, totals: Totals { processed, failed } });
-        Ok(())
-    }
-
-    /// Jobs read so far.
-    #[must_use]
-    pub fn jobs(&self) -> u64 {
-        self.jobs
-    }
-
-    /// Size of the file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.len
-    }
-
-    /// Decompresses job by job: no length and no count allocates anything, only what is really there does.
-    fn decode_jobs(
-        &mut self,
-        data: &[u8],
-        count: u32,
-        raw_len: usize,
-    ) -> Result<Vec<JobRecord>, SnapshotError> {
-        let unpack = || {
-            let mut frame = zstd::stream::read::Decoder::with_buffer(data)?.single_frame();
-            frame.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Ok(BufReader::with_capacity(RAW_BYTES_HELD, frame))
-        };
-        let mut raw = unpack().map_err(|error: std::io::Error| self.corrupted(error.to_string()))?;
-        let mut jobs = Vec::new();
-        let mut job = Vec::new();
-        let mut left = raw_len;
-        for _ in 0..count {
-            if raw_len - left >= CHUNK_BYTES_TARGET {
-                // Else a small file could unpack to any number of small jobs.
-                return Err(self.corrupted("a job follows in a chunk that is full"));
-            }
-            let mut len = [0; 4];
-            raw.read_exact(&mut len).map_err(|error| self.ends_within_a_job(&error))?;
-            let len = u32::from_le_bytes(len) as usize;
-            left = left
-                .checked_sub(4 + len)
-                .ok_or_else(|| self.corrupted(format!("a job of {len} bytes, but {left} are left")))?;
-            job.clear();
-            let read = raw.by_ref().take(len as u64).read_to_end(&mut job);
-            if read.map_err(|error| self.ends_within_a_job(&error))? < len {
-                return Err(self.corrupted("a chunk ends within a job"));
-            }
-            let fields = msgpack::read(&job).map_err(|problem| self.corrupted(problem))?;
-            jobs.push(self.record(fields)?);
-        }
-        let follows = raw.read(&mut [0]).map_err(|error| self.corrupted(error.to_string()))?;
-        if left > 0 || follows > 0 || !raw.into_inner().finish().is_empty() {
-            return Err(self.corrupted("more bytes follow the jobs of a chunk"));
-        }
-        Ok(jobs)
-    }
-
-    fn ends_within_a_job(&self, error: &std::io::Error) -> SnapshotError {
-        self.corrupted(format!("a chunk ends within a job: {error}"))
-    }
-
-    fn record(&mut self, fields: JobFields<'_>) -> Result<JobRecord, SnapshotError> {
-        let invalid = |problem: String| SnapshotError::corrupted(&self.path, self.offset, problem);
-        // Neighbours mostly share their queue and kind: then they share the name, too.
-        let queue = match &self.queue {
-            Some(queue) if queue.as_str() == fields.queue => queue.clone(),
-            _ => QueueName::parse(fields.queue).map_err(|error| invalid(error.to_string()))?,
-        };
-        let kind = match &self.kind {
-            Some(kind) if kind.as_str() == fields.kind => kind.clone(),
-            _ => KindName::parse(fields.kind).map_err(|error| invalid(error.to_string()))?,
-        };
-        let record = record_of(fields, queue.clone(), kind.clone()).map_err(invalid)?;
-        if record.number <= self.last_number || record.number > self.header.last {
-            return Err(invalid(format!("job {} comes after job {}", record.number, self.last_number)));
-        }
-        self.last_number = record.number;
-        (self.queue, self.kind) = (Some(queue), Some(kind));
-        Ok(record)
-    }
-
-    fn next_magic(&mut self) -> Result<[u8; 4], SnapshotError> {
-        let mut magic = [0; 4];
-        let read =
-            self.file.read_at(self.offset, &mut magic).map_err(SnapshotError::io(&self.path, "read"))?;
-        match read {
-            4 => Ok(magic),
-            _ => Err(self.corrupted("it ends without a trailer")),
-        }
-    }
-
-    fn check_trailer(&mut self) -> Result<(), SnapshotError> {
-        let bytes: [u8; TRAILER_BYTES] = self.read_sealed("trailer", TRAILER_MAGIC.as_slice())?;
-        let found = (u32_at(&bytes, 4), u64_at(&bytes, 8), u32_at(&bytes, 16));
-        let expected = (self.chunks, self.jobs, self.whole.clone().finalize());
-        if found != expected {
-            let problem =
-                format!("trailer says (chunks, jobs, checksum) {found:?}, the file has {expected:?}");
-            return Err(self.corrupted(problem));
-        }
-        match self.len - self.offset {
-            0 => Ok(()),
-            left => Err(self.corrupted(format!("{left} bytes follow the trailer"))),
-        }
-    }
-
-    /// Reads a block that begins with `magic` and ends with its own checksum.
-    fn read_sealed<const N: usize>(&mut self, what: &str, magic: &[u8]) -> Result<[u8; N], SnapshotError> {
-        let mut bytes = [0; N];
-        self.read_exact(&mut bytes)?;
-        if !bytes.starts_with(magic) {
-            return Err(self.corrupted(format!("expected a snapshot's {what}, found {:02x?}", &bytes[..4])));
-        }
-        let (expected, found) = (crc32fast::hash(&bytes[..N - 4]), u32_at(&bytes, N - 4));
-        if expected != found {
-            let problem = format!("{what} checksum is {found:08x}, its bytes give {expected:08x}");
-            return Err(self.corrupted(problem));
-        }
-        Ok(bytes)
-    }
-
-    fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
-        let read = self.file.read_at(self.offset, bytes).map_err(SnapshotError::io(&self.path, "read"))?;
-        if read < bytes.len() {
-            return Err(self.corrupted(format!("it ends after {read} of {} bytes", bytes.len())));
-        }
-        self.offset += read as u64;
-        Ok(())
-    }
-
-    fn corrupted(&self, problem: impl Into<String>) -> SnapshotError {
-        SnapshotError::corrupted(&self.path, self.offset, problem)
+        Ok((bytes, found, header))
     }
 }
 
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlockSort {
+    Jobs,
+    Payloads,
+    Gone,
+    Overview,
+    Directory,
+}
+
+impl BlockSort {
+    const ALL: [BlockSort; 5] =
+        [BlockSort::Jobs, BlockSort::Payloads, BlockSort::Gone, BlockSort::Overview, BlockSort::Directory];
+
+    fn magic(self) -> &'static [u8; 4] {
+        match self {
+            BlockSort::Jobs => b"BVJ3",
+            BlockSort::Payloads => b"BVP3",
+            BlockSort::Gone => b"BVG3",
+            BlockSort::Overview => b"BVO3",
+            BlockSort::Directory => b"BVD3",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            BlockSort::Jobs => "page of jobs",
+            BlockSort::Payloads => "page of payloads",
+            BlockSort::Gone => "page of numbers",
+            BlockSort::Overview => "overview",
+            BlockSort::Directory => "directory",
+        }
+    }
+}
+
+/// A block, as the directory tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub sort: BlockSort,
+    /// Where its header begins.
+    pub offset: u64,
+    /// Length of the data.
+    pub len: u32,
+    pub raw_len: u32,
+    pub count: u32,
+    pub first: Lsn,
+    pub last: Lsn,
+    pub summary: Summary,
+}
+
+impl Block {
+    /// Where the next one begins.
+    pub fn end(&self) -> u64 {
+        self.offset + BLOCK_HEADER_BYTES as u64 + u64::from(self.len)
+    }
+}
+
+/// What tells of a page of jobs whether a promotion or a forgetting may touch it: the least and the greatest moment
+/// that one waits for, and positions at which completed, dead and cancelled ones ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary(pub [Option<(u64, u64)>; 4]);
+
+impl Summary {
+    /// The moment that a job waits for; the other parts are for how it ended.
+    pub const WAITING: usize = 0;
+
+    pub fn take(&mut self, job: &PagedJob) {
+        let (part, value) = match &job.state {
+            JobState::Pending { .. } | JobState::InFlight(_) => return,
+            JobState::Scheduled { run_at: at } | JobState::Retrying { retry_at: at } => {
+                (Summary::WAITING, at.0)
+            }
+            JobState::Completed(finish) => (1, finish.lsn.0),
+            JobState::Dead(finish) => (2, finish.lsn.0),
+            JobState::Cancelled(finish) => (3, finish.lsn.0),
+        };
+        let (least, greatest) = self.0[part].unwrap_or((value, value));
+        self.0[part] = Some((least.min(value), greatest.max(value)));
+    }
+}
+
+/// Appends the directory's entry of a block.
+pub(super) fn put_entry(out: &mut Vec<u8>, block: &Block) {
+    let sort = BlockSort::ALL.iter().position(|sort| *sort == block.sort).unwrap_or_default();
+    out.push(sort as u8);
+    put_uint(out, u64::from(block.len));
+    put_uint(out, u64::from(block.raw_len));
+    put_uint(out, u64::from(block.count));
+    put_uint(out, block.first.0);
+    put_uint(out, block.last.0 - block.first.0);
+    if block.sort == BlockSort::Jobs {
+        let parts = block.summary.0.iter().enumerate();
+        out.push(parts.map(|(nth, part)| u8::from(part.is_some()) << nth).sum());
+        for (least, greatest) in block.summary.0.iter().flatten() {
+            put_uint(out, *least);
+            put_uint(out, greatest - least);
+        }
+    }
+}
+
+/// Reads the directory; one block after the other, the first behind the header.
+pub(super) fn decode_directory(
+    raw: &[u8],
+    count: u32,
+    take_block: &mut dyn FnMut(Block) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut take = Take(raw);
+    let mut offset = HEADER_BYTES as u64;
+    for nth in 0..count {
+        let block =
+            block_of(&mut take, offset).ok_or_else(|| format!("entry {nth} of the directory cannot be"))?;
+        offset = block.end();
+        take_block(block)?;
+    }
+    take.end().ok_or_else(|| "more bytes follow the entries of the directory".to_owned())
+}
+
+fn block_of(take: &mut Take<'_>, offset: u64) -> Option<Block> {
+    let sort = *BlockSort::ALL.get(usize::from(take.byte()?))?;
+    let len = take.uint32()?;
+    let raw_len = take.uint32()?;
+    let count = take.uint32()?;
+    let first = take.uint()?;
+    let last = first.checked_add(take.uint()?)?;
+    let mut summary = Summary::default();
+    if sort == BlockSort::Jobs {
+        let flags = take.byte().filter(|flags| *flags < 1 << summary.0.len())?;
+        for (nth, part) in summary.0.iter_mut().enumerate() {
+            if flags & 1 << nth != 0 {
+                let least = take.uint()?;
+                *part = Some((least, least.checked_add(take.uint()?)?));
+            }
+        }
+    }
+    offset.checked_add(BLOCK_HEADER_BYTES as u64 + u64::from(len))?;
+    let (first, last) = (Lsn(first), Lsn(last));
+    Some(Block { sort, offset, len, raw_len, count, first, last, summary })
+}
+
+/// Appends a block to `out`. Returns its lengths, as it is and decompressed.
+pub(super) fn put_block(
+    out: &mut Vec<u8>,
+    sort: BlockSort,
+    count: u32,
+    raw: &[u8],
+) -> std::io::Result<(u32, u32)> {
+    let packed = zstd::bulk::compress(raw, ZSTD_LEVEL)?;
+    let pays = packed.len() + raw.len() / ZSTD_PAYS < raw.len();
+    let data = if pays { &packed[..] } else { raw };
+    let mut header = [0; BLOCK_HEADER_BYTES];
+    header[..4].copy_from_slice(sort.magic());
+    header[4..8].copy_from_slice(&count.to_le_bytes());
+    header[8..12].copy_from_slice(&len_u32(raw.len()).to_le_bytes());
+    header[12..16].copy_from_slice(&len_u32(data.len()).to_le_bytes());
+    header[16..20].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
+    seal(&mut header);
+    out.extend_from_slice(&header);
+    out.extend_from_slice(data);
+    Ok((len_u32(data.len()), len_u32(raw.len())))
+}
+
+/// What one reads blocks with: the buffers of the last one are used for the next.
+#[derive(Default)]
+pub(super) struct BlockReader {
+    data: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl BlockReader {
+    /// The decompressed data of a block, after its checksums have confirmed it. `limit` is where the file's blocks
+    /// end.
+    pub fn read(
+        &mut self,
+        file: &dyn StoredFile,
+        path: &Path,
+        block: &Block,
+        limit: u64,
+    ) -> Result<&[u8], SnapshotError> {
+        let what = block.sort.name();
+        let corrupted = |problem| SnapshotError::corrupted(path, block.offset, problem);
+        if block.end() > limit || block.len > BLOCK_BYTES_MAX || block.raw_len > BLOCK_BYTES_MAX {
+            return Err(corrupted(format!("a {what} of {} bytes cannot be", block.len)));
+        }
+        self.data.resize(BLOCK_HEADER_BYTES + block.len as usize, 0);
+        let read = file.read_at(block.offset, &mut self.data).map_err(SnapshotError::io(path, "read"))?;
+        if read < self.data.len() {
+            return Err(corrupted(format!("a {what} ends after {read} of {} bytes", self.data.len())));
+        }
+        let (header, data) = self.data.split_at(BLOCK_HEADER_BYTES);
+        check_block_header(header, block).map_err(corrupted)?;
+        let (expected, found) = (crc32fast::hash(data), u32_at(header, 16));
+        if expected != found {
+            let problem = format!("{what}: checksum is {found:08x}, its bytes give {expected:08x}");
+            return Err(corrupted(problem));
+        }
+        if block.len == block.raw_len {
+            return Ok(&self.data[BLOCK_HEADER_BYTES..]);
+        }
+        unpack(data, block.raw_len as usize, &mut self.raw)
+            .map_err(|problem| corrupted(format!("{what}: {problem}")))?;
+        Ok(&self.raw)
+    }
+}
+
+fn check_block_header(header: &[u8], block: &Block) -> Result<(), String> {
+    let what = block.sort.name();
+    if !header.starts_with(block.sort.magic()) {
+        return Err(format!("expected a {what}, found {:02x?}", &header[..4]));
+    }
+    let (expected, found) =
+        (crc32fast::hash(&header[..BLOCK_HEADER_BYTES - 4]), u32_at(header, BLOCK_HEADER_BYTES - 4));
+    if expected != found {
+        return Err(format!("{what}: header checksum is {found:08x}, its bytes give {expected:08x}"));
+    }
+    let found = (u32_at(header, 4), u32_at(header, 8), u32_at(header, 12));
+    let expected = (block.count, block.raw_len, block.len);
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("{what}: it says {found:?} of itself, the directory {expected:?}")),
+    }
+}
+
+/// Decompresses a frame into `raw`. No length allocates much, only what is really there does.
+fn unpack(data: &[u8], raw_len: usize, raw: &mut Vec<u8>) -> Result<(), String> {
+    raw.clear();
+    if raw_len <= RAW_BYTES_TRUSTED {
+        raw.reserve(raw_len);
+        let mut context = zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?;
+        context.decompress_to_buffer(data, raw).map_err(|error| error.to_string())?;
+    } else {
+        use std::io::Read;
+        let mut frame = zstd::stream::read::Decoder::with_buffer(data).map_err(|error| error.to_string())?;
+        frame.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| error.to_string())?;
+        frame.take(raw_len as u64 + 1).read_to_end(raw).map_err(|error| error.to_string())?;
+    }
+    match raw.len() == raw_len {
+        true => Ok(()),
+        false => Err(format!("it should have {raw_len} bytes, and does not have as many")),
+    }
+}
+
+/// What a layer says beside its jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LayerMeta {
+    pub overview: Overview,
+    /// Jobs in the state that it completes.
+    pub jobs: u64,
+    /// The waiting job up to which all have been promoted, by moment and number.
+    pub promoted: (Timestamp, Lsn),
+    /// Positions up to which completed, dead and cancelled jobs have been forgotten.
+    pub forgotten: [Lsn; 3],
+}
+
+/// It as it is written: attempts that ended, and that failed; the queues by name, each with whether it is paused;
+/// then the rest.
+#[derive(Serialize, Deserialize)]
+struct MetaFields(u64, u64, Vec<(String, bool)>, u64, (Timestamp, Lsn), [Lsn; 3]);
+
+impl LayerMeta {
+    pub fn encode(&self) -> Vec<u8> {
+        let Overview { queues, totals } = &self.overview;
+        let queues = queues.iter().map(|queue| (queue.name.as_str().to_owned(), queue.paused)).collect();
+        let fields =
+            MetaFields(totals.processed, totals.failed, queues, self.jobs, self.promoted, self.forgotten);
+        rmp_serde::to_vec(&fields).expect("writing plain data to memory cannot fail")
+    }
+
+    pub fn decode(raw: &[u8]) -> Result<LayerMeta, String> {
+        let MetaFields(processed, failed, queues, jobs, promoted, forgotten) = msgpack::read(raw)?;
+        let queues = queues.into_iter().map(|(name, paused)| {
+            let name = QueueName::parse(&name).map_err(|error| error.to_string())?;
+            Ok(QueueRecord { name, paused })
+        });
+        let queues = queues.collect::<Result<_, String>>()?;
+        let overview = Overview { queues, totals: Totals { processed, failed } };
+        Ok(LayerMeta { overview, jobs, promoted, forgotten })
+    }
+}
+
+/// Reads a block that begins with `magic` and ends with its own checksum.
+pub(super) fn read_sealed<const N: usize>(
+    file: &dyn StoredFile,
+    path: &Path,
+    offset: u64,
+    what: &str,
+    magic: &[u8],
+) -> Result<[u8; N], SnapshotError> {
+    let corrupted = |problem| SnapshotError::corrupted(path, offset, problem);
+    let mut bytes = [0; N];
+    let read = file.read_at(offset, &mut bytes).map_err(SnapshotError::io(path, "read"))?;
+    if read < N {
+        return Err(corrupted(format!("the {what} ends after {read} of {N} bytes")));
+    }
+    if !bytes.starts_with(magic) {
+        return Err(corrupted(format!("expected a snapshot's {what}, found {:02x?}", &bytes[..4])));
+    }
+    let (expected, found) = (crc32fast::hash(&bytes[..N - 4]), u32_at(&bytes, N - 4));
+    if expected != found {
+        return Err(corrupted(format!("{what} checksum is {found:08x}, its bytes give {expected:08x}")));
+    }
+    Ok(bytes)
+}
+
 /// Writes the checksum of a block into its last four bytes.
-fn seal(block: &mut [u8]) {
+pub(super) fn seal(block: &mut [u8]) {
     let (content, crc) = block.split_at_mut(block.len() - 4);
     crc.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
 }
 
-fn len_u32(len: usize) -> u32 {
-    u32::try_from(len).expect("a chunk is far smaller than 4 GiB: payloads are bounded")
+pub(super) fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("a block is far smaller than 4 GiB: payloads are bounded")
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }

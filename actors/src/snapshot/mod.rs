@@ -1,17 +1,46 @@
 //! Snapshots: an image of the whole state at a position of the log, so that the log before it may go.
 //!
-//! Reading order: [`mod@format`] (the file), [`fold`] (previous image + log = next image), [`store`] (the directory:
-//! publish, load, fall back, retain), [`actor`] (when it happens).
+//! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
+//! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`store`] (the directory:
+//! publish, load, fall back, retain), [`compact`] (layers are put together), [`payloads`] (what is read from them
+//! later), [`taking`] and [`actor`] (when it happens); [`old`] reads what earlier versions wrote.
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
 //! the log alone rebuilds the state.
+//!
+//! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. Small
+//! states are always written as a whole. A layer has the payloads of the jobs that were accepted in its stretch of the
+//! log, apart from the jobs: those are read to start, payloads are not. When the layers upon one outweigh half of it,
+//! all become a new one that holds everything; when they are many, some become one. The layers that a new one was made
+//! of stay until the next one comes, to fall back to; the log stays since the older of the two newest layers.
+//!
+//! | damaged or missing | what happens at the next start |
+//! |---|---|
+//! | the newest layer | it is set aside; the state before it, and the log since then |
+//! | one that holds everything, and layers that it was made of are there | it is set aside; those are used |
+//! | any other one | nothing is changed, exit code 65: the log does not reach back to before it; the file is named |
+//! | a page of payloads | nobody notices; who wants one of its jobs is told which file is damaged; `beaver doctor` tells |
+//! | all of them, with the whole log | they are set aside; the log rebuilds the state |
 
 pub mod actor;
+mod bytes;
+pub mod chain;
+pub mod compact;
 mod fields;
 pub mod fold;
 pub mod format;
+pub mod layer;
+mod merge;
+pub mod old;
+pub mod page;
+pub mod payloads;
+#[cfg(feature = "testing")]
+pub mod plain;
+pub mod state;
 pub mod store;
+pub mod taking;
+mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,39 +2,52 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::SnapshotError;
+use super::chain::{LayerName, chain_to, positions};
 use super::fold::Delta;
-use super::format::{ImageHeader, ImageReader, ImageWriter};
+use super::format::{ImageHeader, SCHEMA_VERSION};
+use super::layer::Layer;
+use super::old::OldImage;
+use super::page::Page;
+use super::state::{Image, State};
+use super::writer::{LayerWriter, Written};
 use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::policy::millis;
 use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::options::Layering;
 use crate::storage::{Storage, partial_of, publish, unused};
 
-/// Snapshots `00000000000000000017.snap`, named by their position.
+/// States larger than this are read on a thread of their own while the table is filled.
+const APART_BYTES: u64 = 1 << 20;
+/// Pages that have been read and wait for the table.
+const PAGES_AHEAD: usize = 16;
+
+/// The directory of layers, see [`super::chain`] for their names.
 #[derive(Clone)]
 pub struct SnapshotStore {
-    storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
     dir: PathBuf,
     quarantine: PathBuf,
+    layering: Layering,
 }
 
 /// A snapshot on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {
-    /// What it is of.
+    /// What its newest layer is of.
     pub header: ImageHeader,
-    /// Its size.
+    /// Size of all of its layers.
     pub bytes: u64,
     /// Jobs in it.
     pub jobs: u64,
 }
 
 /// A snapshot that was loaded.
-#[derive(Debug)]
 pub struct Loaded<T> {
     /// Which.
     pub info: SnapshotInfo,
@@ -42,27 +55,44 @@ pub struct Loaded<T> {
     pub value: T,
     /// What it says beside them; images of the first schema say nothing.
     pub overview: Option<Overview>,
+    /// Its layers, the oldest first; none if an earlier version of beaver wrote it.
+    pub layers: Vec<Arc<Layer>>,
     /// Those newer ones that were passed over, and why.
     pub corrupted: PassedOver,
 }
 
-/// Snapshots that are corrupted, and how.
-pub type PassedOver = Vec<(Lsn, SnapshotError)>;
+/// Layers that are corrupted, or lead nowhere since another one is, and how.
+pub type PassedOver = Vec<(LayerName, SnapshotError)>;
 
 impl SnapshotStore {
     /// The snapshots in `dir`; corrupted ones are set aside in `quarantine`.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, dir: &Path, quarantine: &Path) -> SnapshotStore {
-        SnapshotStore { storage, dir: dir.to_owned(), quarantine: quarantine.to_owned() }
+        let layering = Layering::default();
+        SnapshotStore { storage, dir: dir.to_owned(), quarantine: quarantine.to_owned(), layering }
     }
 
-    /// Positions of the snapshots that are there, newest first.
+    /// The same with other limits.
+    #[must_use]
+    pub fn with(self, layering: Layering) -> SnapshotStore {
+        SnapshotStore { layering, ..self }
+    }
+
+    /// When layers are written and merged.
+    #[must_use]
+    pub fn layering(&self) -> &Layering {
+        &self.layering
+    }
+
+    /// The layers that are there, by their names: newest first, and what holds everything before what does not.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn list(&self) -> Result<Vec<Lsn>, SnapshotError> {
+    pub fn list(&self) -> Result<Vec<LayerName>, SnapshotError> {
         let names = self.storage.list(&self.dir).map_err(SnapshotError::io(&self.dir, "list"))?;
-        Ok(names.iter().rev().filter_map(|name| position(name)).collect())
+        let mut names: Vec<_> = names.iter().filter_map(|name| LayerName::parse(name)).collect();
+        names.sort_unstable_by(|one, other| other.last.cmp(&one.last).then(one.parent.cmp(&other.parent)));
+        Ok(names)
     }
 
     /// Whether there is any snapshot.
@@ -73,22 +103,81 @@ impl SnapshotStore {
         Ok(!self.list()?.is_empty())
     }
 
-    /// Opens the snapshot at a position.
+    /// Opens one file.
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    pub fn open(&self, last: Lsn) -> Result<ImageReader, SnapshotError> {
-        let path = self.path_of(last);
-        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
-        let reader = ImageReader::begin(file, &path)?;
-        match reader.header.last == last {
-            true => Ok(reader),
-            false => {
-                let problem =
-                    format!("it holds everything up to event {}: was it renamed?", reader.header.last);
-                Err(SnapshotError::corrupted(&path, 0, problem))
-            }
+    pub fn open(&self, name: LayerName) -> Result<Image, SnapshotError> {
+        let path = self.path_of(name);
+        let image = self.open_file(&path)?;
+        let ImageHeader { last, parent, .. } = *image.header();
+        if (last, parent) == (name.last, name.parent) {
+            return Ok(image);
         }
+        let behind = if parent == Lsn::ZERO { String::new() } else { format!("from {parent} on, ") };
+        let problem = format!("it holds everything {behind}up to event {last}: was it renamed?");
+        Err(SnapshotError::corrupted(&path, 0, problem))
+    }
+
+    /// What one file says that it is of, and its size, whatever else is wrong with it.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn header_of(&self, name: LayerName) -> Result<(ImageHeader, u64), SnapshotError> {
+        let path = self.path_of(name);
+        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let bytes = file.len().map_err(SnapshotError::io(&path, "measure"))?;
+        let (_, _, header) = ImageHeader::read(&*file, &path)?;
+        Ok((header, bytes))
+    }
+
+    fn open_file(&self, path: &Path) -> Result<Image, SnapshotError> {
+        let open = || self.storage.open_to_read(path).map_err(SnapshotError::io(path, "open"));
+        let file = open()?;
+        let (_, schema, _) = ImageHeader::read(&*file, path)?;
+        match schema {
+            SCHEMA_VERSION => Ok(Image::Layer(Arc::new(Layer::open(file, path)?))),
+            _ => Ok(Image::Old(Box::new(OldImage::begin(file, path)?))),
+        }
+    }
+
+    /// Opens the state that these layers give, the oldest first.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn open_chain(&self, chain: &[LayerName]) -> Result<State, SnapshotError> {
+        let mut images: Vec<Image> = Vec::with_capacity(chain.len());
+        for name in chain {
+            let image = self.open(*name)?;
+            let is_strange = images.last().is_some_and(|before| {
+                before.header().store != image.header().store || matches!(before, Image::Old(_))
+            });
+            if is_strange {
+                let problem = "it does not belong to the layer before it";
+                return Err(SnapshotError::corrupted(&self.path_of(*name), 0, problem));
+            }
+            images.push(image);
+        }
+        Ok(State::of(images))
+    }
+
+    /// Opens the state at a position; [`SnapshotError::NotFound`] if the layers that are there do not lead to it.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn open_state(&self, last: Lsn) -> Result<State, SnapshotError> {
+        let chain = chain_to(&self.list()?, last);
+        self.open_chain(&chain.ok_or_else(|| SnapshotError::NotFound { dir: self.dir.clone() })?)
+    }
+
+    /// The newest state that can be opened without the layers in `without`.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn newest_without(&self, without: &[LayerName]) -> Result<Option<State>, SnapshotError> {
+        let names: Vec<_> = self.list()?.into_iter().filter(|name| !without.contains(name)).collect();
+        let chain = positions(&names).into_iter().find_map(|last| chain_to(&names, last));
+        chain.map(|chain| self.open_chain(&chain)).transpose()
     }
 
     /// Loads the newest snapshot that is whole, and hands its jobs to `make`.
@@ -104,96 +193,180 @@ impl SnapshotStore {
         &self,
         mut make: impl FnMut(&ImageHeader, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
     ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
-        let mut corrupted = Vec::new();
-        for last in self.list().map_err(|error| (error, Vec::new()))? {
-            match self.load_one(last, &mut make) {
-                Ok((info, value, overview)) => return Ok(Loaded { info, value, overview, corrupted }),
-                Err(error @ SnapshotError::Corrupted { .. }) => corrupted.push((last, error)),
-                Err(error) => return Err((error, corrupted)),
+        self.load_pages(|header, pages| make(header, &mut pages.flat_map(Page::records)))
+    }
+
+    /// As [`SnapshotStore::load`], page by page: of each what its jobs have in common has to be looked at only once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_pages<T>(
+        &self,
+        mut make: impl FnMut(&ImageHeader, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
+    ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
+        let mut corrupted: PassedOver = Vec::new();
+        let names = self.list().map_err(|error| (error, Vec::new()))?;
+        for last in positions(&names) {
+            loop {
+                let is_usable = |name: &&LayerName| !corrupted.iter().any(|(bad, _)| bad == *name);
+                let usable: Vec<_> = names.iter().filter(is_usable).copied().collect();
+                let Some(chain) = chain_to(&usable, last) else { break };
+                match self.load_chain(&chain, &mut make) {
+                    Ok(loaded) => return Ok(Loaded { corrupted, ..loaded }),
+                    Err((name, error @ SnapshotError::Corrupted { .. })) => corrupted.push((name, error)),
+                    Err((_, error)) => return Err((error, corrupted)),
+                }
+            }
+            let leads_nowhere =
+                |name: &&LayerName| name.last == last && !corrupted.iter().any(|(bad, _)| bad == *name);
+            let lost: Vec<_> = names.iter().filter(leads_nowhere).copied().collect();
+            for name in lost {
+                let problem = format!("the layers before it, up to event {}, are not whole", name.parent);
+                corrupted.push((name, SnapshotError::corrupted(&self.path_of(name), 0, problem)));
             }
         }
         Err((SnapshotError::NotFound { dir: self.dir.clone() }, corrupted))
     }
 
-    fn load_one<T>(
+    /// Says as well which layer is to blame for an error.
+    fn load_chain<T>(
         &self,
-        last: Lsn,
-        make: &mut impl FnMut(&ImageHeader, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
-    ) -> Result<(SnapshotInfo, T, Option<Overview>), SnapshotError> {
-        let mut reader = self.open(last)?;
-        let header = reader.header;
-        let mut chunk = Vec::new().into_iter();
+        chain: &[LayerName],
+        make: &mut impl FnMut(&ImageHeader, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
+    ) -> Result<Loaded<T>, (LayerName, SnapshotError)> {
+        let newest = *chain.last().expect("a chain has a layer");
+        let blame = |error: SnapshotError| {
+            let to_blame = |name: &&LayerName| matches!(&error, SnapshotError::Corrupted { path, .. } if *path == self.path_of(**name));
+            (chain.iter().find(to_blame).copied().unwrap_or(newest), error)
+        };
+        let state = self.open_chain(chain).map_err(blame)?;
+        let (header, layers, bytes) = (*state.header(), state.layers().to_vec(), state.bytes());
+        let mut pages = state.into_pages();
         let mut end = Ok(());
-        let mut jobs = std::iter::from_fn(|| {
-            loop {
-                if let Some(job) = chunk.next() {
-                    return Some(job);
-                }
-                match reader.next_chunk() {
-                    Ok(Some(records)) => chunk = records.into_iter(),
-                    Ok(None) => return None,
-                    Err(error) => {
-                        end = Err(error);
-                        return None;
+        let made = if bytes < APART_BYTES {
+            let mut next = || {
+                pages.next_page().unwrap_or_else(|error| {
+                    end = Err(error);
+                    None
+                })
+            };
+            make(&header, &mut std::iter::from_fn(&mut next))
+        } else {
+            // One thread reads, checks and unpacks while this one fills the table. Nothing depends on how far it is.
+            let (sender, receiver): (_, Receiver<Page>) = sync_channel(PAGES_AHEAD);
+            std::thread::scope(|scope| {
+                let reading = scope.spawn(|| {
+                    while let Some(page) = pages.next_page()? {
+                        // Whoever does not want more has found something.
+                        if sender.send(page).is_err() {
+                            break;
+                        }
                     }
-                }
-            }
-        });
-        let made = make(&header, &mut jobs);
+                    drop(sender);
+                    Ok(())
+                });
+                let made = make(&header, &mut receiver.iter());
+                drop(receiver);
+                end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                made
+            })
+        };
         // A damaged file explains whatever else went wrong.
-        end?;
-        let value = made.map_err(|problem| SnapshotError::corrupted(&self.path_of(last), 0, problem))?;
-        let info = SnapshotInfo { header, bytes: reader.bytes(), jobs: reader.jobs() };
-        Ok((info, value, reader.overview().cloned()))
+        end.map_err(blame)?;
+        let value =
+            made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
+        let overview = pages.overview().cloned();
+        let info = SnapshotInfo { header, bytes, jobs: pages.jobs() };
+        Ok(Loaded { info, value, overview, layers, corrupted: Vec::new() })
     }
 
-    /// Writes the snapshot that follows `previous` and keeps that one as a backup to fall back to.
+    /// Writes the snapshot that follows `before`: a layer that holds everything, or only what changed.
     ///
     /// Temp file, fsync, read back and verified, rename, directory fsync: it is there as a whole or not at all.
     ///
     /// # Errors
-    /// The previous one is corrupted or does not fit, or the storage reported an error. Nothing was published.
+    /// A layer before is corrupted or does not fit, or the storage reported an error. Nothing was published.
     pub fn write(
         &self,
-        previous: Option<Lsn>,
+        before: Option<State>,
         delta: Delta,
         store: [u8; 16],
         now: Timestamp,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        self.storage.create_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "create"))?;
-        let previous = previous.map(|last| self.open(last)).transpose()?;
-        let header = ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now };
-        let path = self.path_of(header.last);
-        let partial = partial_of(&path);
-        let file = self.storage.create(&partial).map_err(SnapshotError::io(&partial, "create"))?;
-        let result = (|| {
-            let mut image = ImageWriter::begin(file, &partial, &header)?;
-            let overview = delta.write(previous, &mut image)?;
-            let (bytes, jobs) = image.finish(&overview)?;
+        let builds_upon = before.as_ref().filter(|before| {
+            let is_large = before.bytes() >= self.layering.changes_from_bytes;
+            delta.knows_numbers() && !before.layers.is_empty() && is_large
+        });
+        let parent = builds_upon.map_or(Lsn::ZERO, |before| before.header.last);
+        let bytes_before = builds_upon.map_or(0, State::bytes);
+        let header =
+            ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now, parent };
+        let mut jobs = 0;
+        let written = self.publish_layer(&header, |mut layer| {
+            let meta = match before {
+                Some(before) if parent > Lsn::ZERO => delta.write_changes(&before, &mut layer)?,
+                before => delta.write_full(before, &mut layer)?,
+            };
+            jobs = meta.jobs;
+            layer.finish(&meta)
+        })?;
+        Ok(SnapshotInfo { header, bytes: bytes_before + written.bytes, jobs })
+    }
+
+    fn publish_layer(
+        &self,
+        header: &ImageHeader,
+        write: impl FnOnce(LayerWriter) -> Result<Written, SnapshotError>,
+    ) -> Result<Written, SnapshotError> {
+        let (writer, partial) = self.begin(header)?;
+        let result = write(writer).and_then(|written| {
             self.verify(&partial)?;
-            publish(&*self.storage, &partial, &path).map_err(SnapshotError::io(&path, "publish"))?;
-            Ok(SnapshotInfo { header, bytes, jobs })
-        })();
+            self.publish(header)?;
+            Ok(written)
+        });
         if result.is_err() {
-            // What could not be finished must not hold space; boot would remove it as well.
-            let _ = self.storage.remove(&partial);
+            self.give_up(header);
         }
         result
     }
 
+    /// Begins a layer under a name that boot would remove.
+    pub(super) fn begin(&self, header: &ImageHeader) -> Result<(LayerWriter, PathBuf), SnapshotError> {
+        self.storage.create_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "create"))?;
+        let partial = partial_of(&self.path_of(name_of(header)));
+        let file = self.storage.create(&partial).map_err(SnapshotError::io(&partial, "create"))?;
+        Ok((LayerWriter::begin(file, &partial, header), partial))
+    }
+
+    /// Gives a layer that was written and verified its name.
+    pub(super) fn publish(&self, header: &ImageHeader) -> Result<(), SnapshotError> {
+        let path = self.path_of(name_of(header));
+        publish(&*self.storage, &partial_of(&path), &path).map_err(SnapshotError::io(&path, "publish"))
+    }
+
+    /// Removes a layer that could not be finished: it must not hold space.
+    pub(super) fn give_up(&self, header: &ImageHeader) {
+        let _ = self.storage.remove(&partial_of(&self.path_of(name_of(header))));
+    }
+
     fn verify(&self, path: &Path) -> Result<(), SnapshotError> {
         let file = self.storage.open_to_read(path).map_err(SnapshotError::io(path, "open"))?;
-        let mut reader = ImageReader::begin(file, path)?;
-        while reader.next_chunk()?.is_some() {}
-        Ok(())
+        Layer::open(file, path)?.check()
+    }
+
+    /// Opens a layer that was written and has no name yet.
+    pub(super) fn open_unfinished(&self, header: &ImageHeader) -> Result<Layer, SnapshotError> {
+        let partial = partial_of(&self.path_of(name_of(header)));
+        let file = self.storage.open_to_read(&partial).map_err(SnapshotError::io(&partial, "open"))?;
+        Layer::open(file, &partial)
     }
 
     /// Moves a corrupted snapshot out of the way, into `quarantine/`.
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn set_aside(&self, last: Lsn) -> Result<PathBuf, SnapshotError> {
-        let from = self.path_of(last);
+    pub fn set_aside(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
+        let from = self.path_of(name);
         self.storage.create_dir(&self.quarantine).map_err(SnapshotError::io(&self.quarantine, "create"))?;
         let name = from.file_name().unwrap_or_default().to_string_lossy();
         let to = unused(&*self.storage, &self.quarantine, &name)
@@ -217,9 +390,10 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Deletes snapshots beyond `kept` and older than `age_max`, but never the two newest.
+    /// Deletes snapshots beyond `kept` and older than `age_max`, but never the two newest: of those that hold
+    /// everything, and with each what was built upon it.
     ///
-    /// Returns the position that the log may be deleted up to: that of the older of the two newest, so that the
+    /// Returns the position that the log may be deleted up to: that of the older of the two newest states, so that the
     /// older one can still be brought up to date. None while there are not two.
     ///
     /// # Errors
@@ -230,32 +404,64 @@ impl SnapshotStore {
         age_max: Duration,
         now: Timestamp,
     ) -> Result<Option<Lsn>, SnapshotError> {
-        let all = self.list()?;
-        for (nth, last) in all.iter().enumerate().skip(2).rev() {
-            let path = self.path_of(*last);
-            let is_old = || match self.open(*last) {
-                Ok(reader) => reader.header.taken_at.plus_ms(millis(age_max)) < now,
-                // One that cannot be read is of no use as a fall-back.
-                Err(_) => true,
+        let names = self.list()?;
+        let fulls: Vec<_> = names.iter().filter(|name| name.is_full()).copied().collect();
+        let is_old = |name: LayerName| match self.open(name) {
+            Ok(image) => image.header().taken_at.plus_ms(millis(age_max)) < now,
+            // One that cannot be read is of no use as a fall-back.
+            Err(_) => true,
+        };
+        let mut oldest_kept = Lsn::ZERO;
+        for (nth, full) in fulls.iter().enumerate() {
+            if nth >= 2 && (nth >= kept.max(2) || is_old(*full)) {
+                break;
+            }
+            oldest_kept = full.last;
+        }
+        // The oldest first: what is left of a chain that was cut off here leads nowhere, and nothing newer needs it.
+        let mut removed = false;
+        for name in names.iter().rev() {
+            let is_kept = match name.is_full() {
+                true => name.last >= oldest_kept,
+                false => name.parent >= oldest_kept && !names.iter().any(|other| contains(*other, *name)),
             };
-            if nth >= kept.max(2) || is_old() {
-                self.storage.remove(&path).map_err(SnapshotError::io(&path, "remove"))?;
-                self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
+            if !is_kept {
+                self.remove(*name)?;
+                removed = true;
             }
         }
-        Ok(all.get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
+        if removed {
+            self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
+        }
+        let left: Vec<_> = names.into_iter().filter(|name| name.last >= oldest_kept).collect();
+        Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
-    /// Where the snapshot at a position is, or would be.
+    /// Removes a layer. Whoever has it open can still read it.
+    pub(super) fn remove(&self, name: LayerName) -> Result<(), SnapshotError> {
+        let path = self.path_of(name);
+        self.storage.remove(&path).map_err(SnapshotError::io(&path, "remove"))
+    }
+
+    /// Where a layer is, or would be.
     #[must_use]
-    pub fn path_of(&self, last: Lsn) -> PathBuf {
-        self.dir.join(format!("{:020}.snap", last.0))
+    pub fn path_of(&self, name: LayerName) -> PathBuf {
+        self.dir.join(name.file_name())
+    }
+
+    /// The layer that an error is about, if it is about one that is damaged.
+    pub(super) fn damaged(&self, error: &SnapshotError) -> Option<LayerName> {
+        let SnapshotError::Corrupted { path, .. } = error else { return None };
+        LayerName::parse(path.file_name()?.to_str()?).filter(|name| self.path_of(*name) == *path)
     }
 }
 
-fn position(name: &str) -> Option<Lsn> {
-    let digits = name.strip_suffix(".snap")?;
-    // A number is read with a sign in front as well; that would be a second name for the same position.
-    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten().map(Lsn)
+fn name_of(header: &ImageHeader) -> LayerName {
+    LayerName { last: header.last, parent: header.parent }
+}
+
+/// Whether one layer was put together from others that include this one.
+fn contains(layer: LayerName, part: LayerName) -> bool {
+    let is_around = layer.parent <= part.parent && layer.last >= part.last;
+    is_around && layer != part && !layer.is_full()
 }

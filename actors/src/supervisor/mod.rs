@@ -169,6 +169,10 @@ impl SupervisorActor {
             seal: wal.clone().recipient(),
             prune: wal.clone().recipient(),
             taken: manager.clone().recipient(),
+            images: {
+                let bodies = bodies.clone();
+                Arc::new(move |images| bodies.set_images(Arc::new(images)))
+            },
         };
         let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
         let mut children = Children {

@@ -18,8 +18,10 @@ use crate::jobs::{
 use crate::journal;
 use crate::options::EngineOptions;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::fold::Delta;
+use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
+use crate::snapshot::taking::take_next;
 use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
@@ -131,6 +133,17 @@ impl StepEngine {
             }
         }
         records
+    }
+
+    /// The payload of the job with this number, as it is read back from the disk.
+    ///
+    /// # Errors
+    /// As the real one.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn payload_of(&self, number: Lsn) -> Result<Payload, crate::jobs::BodyError> {
+        self.running.as_ref().expect("the engine has booted").bodies.read(number)
     }
 
     /// What an image would hold beside the jobs.
@@ -306,28 +319,49 @@ impl StepEngine {
         self.fold(sealed)
     }
 
-    /// Folds the log up to `sealed`, where it was rotated, into a snapshot.
+    /// Folds the log up to `sealed`, where it was rotated, into a snapshot; puts layers together if that is due then.
     ///
     /// # Errors
-    /// As the real one.
+    /// As the real one. [`SnapshotError::NotFound`] if there is no snapshot and nothing to make one of.
     pub fn fold(&mut self, sealed: Lsn) -> Result<SnapshotInfo, SnapshotError> {
         let now = self.clock.now();
-        let boot_parts = (self.storage.clone(), self.options.wal_dir.clone(), self.options.clone());
-        let (storage, wal_dir, options) = boot_parts;
         let store_id = self.running().store.0;
         let store = self.snapshots();
-        let base = store.list()?.first().copied();
-        let base_at = base.map(|last| store.open(last)).transpose()?.map(|image| image.header.last_at);
-        let mut delta = Delta::after(base.unwrap_or_default(), base_at.unwrap_or_default());
-        let after = delta.last();
-        let mut take = |lsn, event, _: &_| delta.take(lsn, event).map_err(|misfit| misfit.to_string());
-        replay_sealed(&storage, &wal_dir, after, sealed, &mut EachEvent(&mut take))
-            .map_err(|error| SnapshotError::Log(error.to_string()))?;
-        let info = store.write(base, delta, store_id, now)?;
-        if let Some(through) = store.retain(options.snapshots_kept, options.snapshot_age_max, now)? {
+        let (storage, wal_dir) = (self.storage.clone(), self.options.wal_dir.clone());
+        let log = move |after, through, visit: &mut crate::snapshot::taking::Visit<'_>| {
+            let mut visit = |lsn, event, _: &_| visit(lsn, event);
+            replay_sealed(&storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
+                .map_err(|error| error.to_string())
+        };
+        let mut newest = None;
+        while let Some(taken) = take_next(&store, &log, sealed, store_id, now)? {
+            newest = Some(taken.info);
+            self.show_and_retain()?;
+        }
+        while let Some(mut compaction) = Compaction::begin_if_due(&store, now)? {
+            while compaction.step()? != Step::Published {}
+            self.show_and_retain()?;
+        }
+        match newest {
+            Some(info) => Ok(info),
+            // The one that is there holds everything already.
+            None => {
+                store.load(|_, jobs| Ok(jobs.count())).map(|loaded| loaded.info).map_err(|(error, _)| error)
+            }
+        }
+    }
+
+    fn show_and_retain(&mut self) -> Result<(), SnapshotError> {
+        let store = self.snapshots();
+        if let Some(state) = store.newest_without(&[])? {
+            let payloads = PayloadPages::new(state.layers().to_vec());
+            self.running().bodies.set_images(Arc::new(payloads));
+        }
+        let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
+        if let Some(through) = store.retain(kept, age_max, self.clock.now())? {
             self.log().delete_through(through).map_err(|error| SnapshotError::Log(error.to_string()))?;
         }
-        Ok(info)
+        Ok(())
     }
 
     /// Its snapshots.
@@ -336,6 +370,7 @@ impl StepEngine {
         let quarantine: PathBuf = self.options.data_dir.join("quarantine");
         let storage = Arc::new(self.storage.clone());
         crate::snapshot::store::SnapshotStore::new(storage, &self.options.snapshot_dir, &quarantine)
+            .with(self.options.layering)
     }
 
     /// Closes the log in good order, and ends.

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use beaver_actors::engine::FailCause;
 use beaver_actors::snapshot::SnapshotError;
-use beaver_actors::snapshot::format::ImageReader;
+use beaver_actors::snapshot::chain::LayerName;
+use beaver_actors::snapshot::old::OldImage;
 use beaver_actors::storage::Storage;
 use beaver_actors::testing::fuzz::{self, Target, image_of_chunk, mutate};
 use beaver_actors::testing::{SimStorage, StepEngine};
@@ -98,7 +99,7 @@ fn a_changed_directory_is_refused_untouched_or_boots_sound_without_losing_a_file
 fn first_chunk(image: Vec<u8>) -> Result<usize, SnapshotError> {
     let (storage, path) = (SimStorage::new(), Path::new("/0.snap"));
     storage.put(path, image);
-    let mut reader = ImageReader::begin(storage.open_to_read(path).unwrap(), path)?;
+    let mut reader = OldImage::begin(storage.open_to_read(path).unwrap(), path)?;
     Ok(reader.next_chunk()?.map_or(0, |jobs| jobs.len()))
 }
 
@@ -182,7 +183,8 @@ fn a_segment_that_a_snapshot_covers_is_not_cut_where_its_successor_wrongly_says_
 fn a_name_with_a_sign_in_front_of_its_number_is_not_a_snapshot() {
     let mut beaver = StepEngine::on(SimStorage::new());
     beaver.enqueue("mail");
-    let snapshot = beaver.snapshots().path_of(beaver.snapshot().unwrap().header.last);
+    let last = beaver.snapshot().unwrap().header.last;
+    let snapshot = beaver.snapshots().path_of(LayerName::full(last));
     let storage = beaver.storage.clone();
     let foreign = snapshot.with_file_name("+0000000000000000001.snap");
     storage.put(&foreign, storage.bytes(&snapshot));

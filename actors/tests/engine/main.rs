@@ -2,6 +2,7 @@
 //!
 //! - `model`: the job table against a small model, with random commands.
 //! - `wal`, `snapshot`: torn, flipped, missing and foreign bytes; the recovery table row by row.
+//! - `layers`: snapshots that tell only of what changed, layers that are put together, payloads read from them.
 //! - `recovery`: the whole engine through crashes.
 //! - `actors`: the duties, `supervision`: restarts and fail-stop, both with the real actors.
 //! - `remote`: what remote workers are given and report; `queues`: pause, resume, remove; `sets`: many jobs at once,
@@ -25,6 +26,7 @@ mod formats;
 mod fuzz;
 mod harness;
 mod joined;
+mod layers;
 mod load;
 mod locks;
 mod model;

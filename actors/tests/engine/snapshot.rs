@@ -5,23 +5,32 @@ use std::time::Duration;
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{JobId, Lsn};
 use beaver_actors::jobs::record::JobRecord;
-use beaver_actors::jobs::{Command, Payload, Retention, Start, Status};
+use beaver_actors::jobs::{Body, Command, Payload, Retention, Start, Status};
 use beaver_actors::snapshot::SnapshotError;
+use beaver_actors::snapshot::payloads::PayloadPages;
 use beaver_actors::testing::{SimStorage, StepEngine};
 
 const SNAPSHOTS: &str = "/data/snapshots";
 
-fn jobs_of(beaver: &StepEngine, last: Lsn) -> Result<Vec<JobRecord>, SnapshotError> {
-    let mut image = beaver.snapshots().open(last)?;
+/// The jobs of the snapshot at a position, with their payloads.
+pub(crate) fn jobs_of(beaver: &StepEngine, last: Lsn) -> Result<Vec<JobRecord>, SnapshotError> {
+    let state = beaver.snapshots().open_state(last)?;
+    let payloads = PayloadPages::new(state.layers().to_vec());
+    let mut pages = state.into_pages();
     let mut jobs = Vec::new();
-    while let Some(chunk) = image.next_chunk()? {
-        jobs.extend(chunk);
+    while let Some(records) = pages.next_records()? {
+        jobs.extend(records);
+    }
+    for job in &mut jobs {
+        if job.payload.here().is_none() {
+            job.payload = Body::Here(payloads.find(job.number)?.expect("a layer has it"));
+        }
     }
     Ok(jobs)
 }
 
 /// Does something at random, with ids that come back, so that every kind of event meets every kind of job.
-fn random_step(
+pub(crate) fn random_step(
     beaver: &mut StepEngine,
     dice: &mut fastrand::Rng,
     held: &mut Vec<(JobId, beaver_actors::ids::Token)>,
@@ -31,6 +40,8 @@ fn random_step(
             let mut spec = StepEngine::spec("mail");
             spec.id = Some(JobId::parse(&format!("job-{}", dice.u32(0..60))).unwrap());
             spec.max_retry = Some(dice.u32(0..3));
+            // Some are kept in memory, others are not.
+            spec.payload = Payload::from_value(&"x".repeat(dice.usize(0..200))).unwrap();
             spec.start = Start::After(Duration::from_secs(dice.u64(0..20) * u64::from(dice.bool())));
             beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
         }
@@ -206,13 +217,13 @@ fn another_schema_version_is_refused_by_name_and_left_alone() {
     let mut beaver = engine_with_two_snapshots();
     let [_, newest] = beaver.storage.paths(SNAPSHOTS).try_into().unwrap();
     beaver.storage.tamper(&newest, |bytes| {
-        bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
+        bytes[8..12].copy_from_slice(&4_u32.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
         bytes[60..64].copy_from_slice(&crc);
     });
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
-    assert!(error.message.contains("schema version 3, but this beaver reads those up to 2"), "{error}");
+    assert!(error.message.contains("schema version 4, but this beaver reads those up to 3"), "{error}");
     assert_eq!(beaver.storage.paths(SNAPSHOTS).len(), 2);
 }
 

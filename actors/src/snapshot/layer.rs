@@ -1,0 +1,308 @@
+//! A layer that was opened: its directory is in memory, its pages are read one at a time.
+//!
+//! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and overview, and
+//! whoever reads a page checks that page.
+
+use std::path::{Path, PathBuf};
+
+use super::SnapshotError;
+use super::bytes::Take;
+use super::format::{
+    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, SCHEMA_VERSION,
+    Summary, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+};
+use super::page::{Page, PageDecoder};
+use crate::ids::Lsn;
+use crate::jobs::Payload;
+use crate::storage::StoredFile;
+
+/// An open layer.
+pub struct Layer {
+    path: PathBuf,
+    file: Box<dyn StoredFile>,
+    header: ImageHeader,
+    len: u64,
+    /// Where the blocks end and the directory begins.
+    blocks_end: u64,
+    meta: LayerMeta,
+    pub(super) jobs: Vec<Block>,
+    pub(super) gone: Vec<Block>,
+    payloads: Vec<PayloadPlace>,
+    jobs_total: u64,
+    gone_total: u64,
+}
+
+/// Where a page of payloads is.
+#[derive(Clone, Copy)]
+struct PayloadPlace {
+    first: Lsn,
+    offset: u64,
+    len: u32,
+    raw_len: u32,
+    count: u32,
+}
+
+/// What one reads pages with.
+#[derive(Default)]
+pub(super) struct PageReader {
+    blocks: BlockReader,
+    pages: PageDecoder,
+}
+
+/// A decompressed page of payloads.
+pub(super) struct PayloadPage {
+    /// Number, and where the text begins and ends.
+    places: Vec<(Lsn, u32, u32)>,
+    texts: String,
+}
+
+impl PayloadPage {
+    /// The payload of this job.
+    pub fn get(&self, number: Lsn) -> Option<Payload> {
+        let at = self.places.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
+        let (_, start, end) = self.places[at];
+        Some(Payload::trusted(&self.texts[start as usize..end as usize]))
+    }
+}
+
+impl Layer {
+    /// Opens a layer of the schema that this beaver writes.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub(super) fn open(file: Box<dyn StoredFile>, path: &Path) -> Result<Layer, SnapshotError> {
+        let corrupted = |at, problem: String| SnapshotError::corrupted(path, at, problem);
+        let (_, schema, header) = ImageHeader::read(&*file, path)?;
+        if schema != SCHEMA_VERSION {
+            return Err(corrupted(0, format!("schema version {schema} has no layers")));
+        }
+        let len = file.len().map_err(SnapshotError::io(path, "measure"))?;
+        let end = len.checked_sub(TRAILER_BYTES as u64).filter(|end| *end >= HEADER_BYTES as u64);
+        let end = end.ok_or_else(|| corrupted(0, format!("it ends after {len} bytes")))?;
+        let trailer: [u8; TRAILER_BYTES] = read_sealed(&*file, path, end, "trailer", &TRAILER_MAGIC)?;
+        let (count, begins, jobs_said) = (u32_at(&trailer, 4), u64_at(&trailer, 8), u64_at(&trailer, 16));
+        let cannot_be = || corrupted(end, format!("its directory cannot be at byte {begins}"));
+        let room = end.checked_sub(begins).filter(|room| *room >= BLOCK_HEADER_BYTES as u64);
+        let room = room.ok_or_else(cannot_be)?;
+        let mut head = [0; BLOCK_HEADER_BYTES];
+        file.read_at(begins, &mut head).map_err(SnapshotError::io(path, "read"))?;
+        if crc32fast::hash(&head) != u32_at(&trailer, 24) {
+            return Err(corrupted(begins, "this is not the directory that the trailer means".to_owned()));
+        }
+        let directory = Block {
+            sort: BlockSort::Directory,
+            offset: begins,
+            len: u32_at(&head, 12),
+            raw_len: u32_at(&head, 8),
+            count,
+            first: Lsn::ZERO,
+            last: Lsn::ZERO,
+            summary: Summary::default(),
+        };
+        if u64::from(directory.len) + BLOCK_HEADER_BYTES as u64 != room {
+            return Err(cannot_be());
+        }
+        let mut layer = Layer {
+            path: path.to_owned(),
+            file,
+            header,
+            len,
+            blocks_end: begins,
+            meta: LayerMeta::default(),
+            jobs: Vec::new(),
+            gone: Vec::new(),
+            payloads: Vec::new(),
+            jobs_total: 0,
+            gone_total: 0,
+        };
+        let mut reader = BlockReader::default();
+        let raw = reader.read(&*layer.file, path, &directory, end)?;
+        let mut overview = None;
+        let mut blocks_end = HEADER_BYTES as u64;
+        let mut take = |block: Block| {
+            blocks_end = block.end();
+            layer.take_block(block, &mut overview)
+        };
+        decode_directory(raw, count, &mut take).map_err(|problem| corrupted(begins, problem))?;
+        if blocks_end != begins || layer.jobs_total != jobs_said {
+            return Err(corrupted(begins, "the directory does not fit the file".to_owned()));
+        }
+        let overview = overview.ok_or_else(|| corrupted(begins, "there is no overview".to_owned()))?;
+        let raw = reader.read(&*layer.file, path, &overview, begins)?;
+        layer.meta = LayerMeta::decode(raw).map_err(|problem| corrupted(overview.offset, problem))?;
+        Ok(layer)
+    }
+
+    fn take_block(&mut self, block: Block, overview: &mut Option<Block>) -> Result<(), String> {
+        let Block { sort, offset, len, raw_len, count, first, last, .. } = block;
+        let before = match sort {
+            BlockSort::Jobs => self.jobs.last().map(|block| block.last),
+            BlockSort::Gone => self.gone.last().map(|block| block.last),
+            // Only its first number is kept.
+            BlockSort::Payloads => self.payloads.last().map(|place| place.first),
+            BlockSort::Overview if overview.is_none() => {
+                *overview = Some(block);
+                return Ok(());
+            }
+            BlockSort::Overview | BlockSort::Directory => {
+                return Err(format!("a second overview, or a directory, at byte {offset}"));
+            }
+        };
+        let is_in_order = before.unwrap_or_default() < first && last <= self.header.last && count > 0;
+        if !is_in_order {
+            return Err(format!("numbers {first} to {last} come after {}", before.unwrap_or_default()));
+        }
+        match sort {
+            BlockSort::Jobs => {
+                self.jobs_total += u64::from(count);
+                self.jobs.push(block);
+            }
+            BlockSort::Gone => {
+                self.gone_total += u64::from(count);
+                self.gone.push(block);
+            }
+            _ => self.payloads.push(PayloadPlace { first, offset, len, raw_len, count }),
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is of.
+    #[must_use]
+    pub fn header(&self) -> &ImageHeader {
+        &self.header
+    }
+
+    /// Size of the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// Jobs in it, which need not be all of the state.
+    #[must_use]
+    pub fn jobs_total(&self) -> u64 {
+        self.jobs_total
+    }
+
+    /// Jobs of the state before that are gone.
+    #[must_use]
+    pub fn gone_total(&self) -> u64 {
+        self.gone_total
+    }
+
+    pub(super) fn meta(&self) -> &LayerMeta {
+        &self.meta
+    }
+
+    pub(super) fn page(&self, reader: &mut PageReader, block: &Block) -> Result<Page, SnapshotError> {
+        let raw = reader.blocks.read(&*self.file, &self.path, block, self.blocks_end)?;
+        reader
+            .pages
+            .decode(raw, block.count, block.first, block.last)
+            .map_err(|problem| SnapshotError::corrupted(&self.path, block.offset, problem))
+    }
+
+    pub(super) fn gone_page(
+        &self,
+        reader: &mut PageReader,
+        block: &Block,
+    ) -> Result<Vec<Lsn>, SnapshotError> {
+        let raw = reader.blocks.read(&*self.file, &self.path, block, self.blocks_end)?;
+        let mut take = Take(raw);
+        let mut numbers = Vec::with_capacity((block.count as usize).min(raw.len()));
+        let mut before = 0_u64;
+        for nth in 0..block.count {
+            let number = take.uint().and_then(|step| before.checked_add(step));
+            before = number.filter(|number| nth == 0 || *number > before).ok_or_else(|| {
+                SnapshotError::corrupted(&self.path, block.offset, format!("number {nth} cannot be read"))
+            })?;
+            numbers.push(Lsn(before));
+        }
+        let found = (numbers.first().copied(), numbers.last().copied(), take.end());
+        match found == (Some(block.first), Some(block.last), Some(())) {
+            true => Ok(numbers),
+            false => {
+                let problem = format!("a page of numbers should go from {} to {}", block.first, block.last);
+                Err(SnapshotError::corrupted(&self.path, block.offset, problem))
+            }
+        }
+    }
+
+    /// Which page of payloads would hold that of this job.
+    pub(super) fn payload_page_of(&self, number: Lsn) -> Option<usize> {
+        self.payloads.partition_point(|place| place.first <= number).checked_sub(1)
+    }
+
+    pub(super) fn payload_page(
+        &self,
+        reader: &mut PageReader,
+        nth: usize,
+    ) -> Result<PayloadPage, SnapshotError> {
+        let PayloadPlace { first, offset, len, raw_len, count } = self.payloads[nth];
+        let last = self.payloads.get(nth + 1).map_or(self.header.last.next(), |next| next.first);
+        let summary = Summary::default();
+        let block = Block { sort: BlockSort::Payloads, offset, len, raw_len, count, first, last, summary };
+        let raw = reader.blocks.read(&*self.file, &self.path, &block, self.blocks_end)?;
+        payload_page_of(raw, &block)
+            .ok_or_else(|| SnapshotError::corrupted(&self.path, offset, "a page of payloads cannot be read"))
+    }
+
+    /// Reads one page, counted over all sorts, and says how many bytes that were; none behind the last.
+    pub(super) fn check_block(
+        &self,
+        reader: &mut PageReader,
+        nth: usize,
+    ) -> Result<Option<u64>, SnapshotError> {
+        let (jobs, gone) = (self.jobs.len(), self.gone.len());
+        let len = if let Some(block) = self.jobs.get(nth) {
+            self.page(reader, block)?;
+            block.len
+        } else if let Some(block) = self.gone.get(nth.wrapping_sub(jobs)) {
+            self.gone_page(reader, block)?;
+            block.len
+        } else if let Some(place) = self.payloads.get(nth.wrapping_sub(jobs + gone)) {
+            self.payload_page(reader, nth - jobs - gone)?;
+            place.len
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(u64::from(len)))
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Something is not as it was written.
+    pub fn check(&self) -> Result<(), SnapshotError> {
+        let mut reader = PageReader::default();
+        let mut nth = 0;
+        while self.check_block(&mut reader, nth)?.is_some() {
+            nth += 1;
+        }
+        Ok(())
+    }
+}
+
+fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
+    let mut take = Take(raw);
+    let mut places = Vec::with_capacity((block.count as usize).min(raw.len()));
+    let (mut number, mut end) = (0_u64, 0_u32);
+    for nth in 0..block.count {
+        let step = take.uint()?;
+        number = number.checked_add(step).filter(|_| nth == 0 || step > 0)?;
+        let start = end;
+        end = start.checked_add(take.uint32()?)?;
+        places.push((Lsn(number), start, end));
+    }
+    let texts = std::str::from_utf8(take.0).ok()?;
+    let is_in_range = places.first()?.0 == block.first && places.last()?.0 < block.last;
+    let is_cut_well = end as usize == texts.len()
+        && places.iter().all(|(_, start, _)| texts.is_char_boundary(*start as usize));
+    (is_in_range && is_cut_well).then(|| PayloadPage { places, texts: texts.to_owned() })
+}

@@ -1,0 +1,96 @@
+//! Payloads that are in images: found by the number of their job.
+//!
+//! The layer in whose stretch of the log a job was accepted has its payload, wherever the job itself was written
+//! again since.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::SnapshotError;
+use super::layer::{Layer, PageReader, PayloadPage};
+use crate::bodies::ImagePayloads;
+use crate::ids::Lsn;
+use crate::jobs::{BodyError, Payload};
+
+/// Pages that are held decompressed. Jobs are mostly wanted in the order in which they came, by a few queues at a
+/// time, and a page is 64 KiB or one payload.
+const PAGES_HELD: usize = 8;
+
+/// The payloads of a state's layers.
+pub struct PayloadPages {
+    /// The oldest first.
+    layers: Vec<Arc<Layer>>,
+    held: Mutex<VecDeque<Held>>,
+}
+
+struct Held {
+    layer: usize,
+    nth: usize,
+    page: Arc<PayloadPage>,
+}
+
+impl PayloadPages {
+    /// Those of layers that make a state, the oldest first.
+    #[must_use]
+    pub fn new(layers: Vec<Arc<Layer>>) -> PayloadPages {
+        PayloadPages { layers, held: Mutex::default() }
+    }
+
+    /// The layers.
+    #[must_use]
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
+    }
+
+    /// The payload of the job with this number; none if no layer has it apart from its job.
+    ///
+    /// Its page stays in memory for a while. Cost: up to two reads of the file, and a decompression.
+    ///
+    /// # Errors
+    /// The page is damaged, or the storage reported an error.
+    pub fn find(&self, number: Lsn) -> Result<Option<Payload>, SnapshotError> {
+        let at = self.layers.partition_point(|layer| layer.header().last < number);
+        let Some(layer) = self.layers.get(at).filter(|layer| layer.header().parent < number) else {
+            return Ok(None);
+        };
+        let Some(nth) = layer.payload_page_of(number) else { return Ok(None) };
+        let is_it = |held: &Held| held.layer == at && held.nth == nth;
+        let held = self.held().iter().find(|held| is_it(held)).map(|held| held.page.clone());
+        let page = match held {
+            Some(page) => page,
+            None => {
+                // Nobody waits for this: who wants the same page meanwhile reads it as well.
+                let page = Arc::new(layer.payload_page(&mut PageReader::default(), nth)?);
+                let mut held = self.held();
+                if held.len() >= PAGES_HELD {
+                    held.pop_front();
+                }
+                held.push_back(Held { layer: at, nth, page: page.clone() });
+                page
+            }
+        };
+        Ok(page.get(number))
+    }
+
+    /// The payload of a job that must have one.
+    pub(super) fn get(&self, number: Lsn) -> Result<Payload, SnapshotError> {
+        self.find(number)?.ok_or_else(|| {
+            SnapshotError::Log(format!("the payload of job number {number} is in none of its layers"))
+        })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, VecDeque<Held>> {
+        // Nothing here can be left half done.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ImagePayloads for PayloadPages {
+    fn last(&self) -> Lsn {
+        self.layers.last().map_or(Lsn::ZERO, |layer| layer.header().last)
+    }
+
+    fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
+        self.find(number).map_err(|error| BodyError { number, problem: error.to_string() })
+    }
+}

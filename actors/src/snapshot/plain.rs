@@ -1,0 +1,100 @@
+//! One image file as a plain value, for tests: everything that it says, and nothing about how.
+
+use std::path::Path;
+
+use super::SnapshotError;
+use super::format::{ImageHeader, LayerMeta};
+use super::layer::Layer;
+use super::merge::{Merge, Next};
+use super::old::OldImage;
+use super::page::{joined, parted};
+use super::payloads::PayloadPages;
+use super::writer::LayerWriter;
+use crate::ids::Lsn;
+use crate::jobs::Body;
+use crate::jobs::queues::Overview;
+use crate::jobs::record::JobRecord;
+use crate::storage::Storage;
+
+/// What a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// What it is of.
+    pub header: ImageHeader,
+    /// Its jobs, with the payloads that are in it.
+    pub jobs: Vec<JobRecord>,
+    /// Jobs of the state before that are gone.
+    pub gone: Vec<Lsn>,
+    meta: LayerMeta,
+}
+
+impl Plain {
+    /// What it says beside the jobs.
+    #[must_use]
+    pub fn overview(&self) -> &Overview {
+        &self.meta.overview
+    }
+
+    /// Reads a file of any schema.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn read(storage: &dyn Storage, path: &Path) -> Result<Plain, SnapshotError> {
+        let open = || storage.open_to_read(path).map_err(SnapshotError::io(path, "open"));
+        if let Ok(image) = OldImage::begin(open()?, path) {
+            let header = image.header;
+            let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta: LayerMeta::default() };
+            let mut merge = Merge::of_old(image);
+            plain.fill(&mut merge, None)?;
+            plain.meta.overview = merge.old_overview().cloned().unwrap_or_default();
+            return Ok(plain);
+        }
+        let layer = std::sync::Arc::new(Layer::open(open()?, path)?);
+        layer.check()?;
+        let (header, meta) = (*layer.header(), layer.meta().clone());
+        let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta };
+        let mut merge = Merge::of(std::slice::from_ref(&layer));
+        plain.fill(&mut merge, Some(&PayloadPages::new(vec![layer])))?;
+        Ok(plain)
+    }
+
+    fn fill(&mut self, merge: &mut Merge, payloads: Option<&PayloadPages>) -> Result<(), SnapshotError> {
+        while let Some(next) = merge.next()? {
+            match next {
+                Next::Gone(number) => self.gone.push(number),
+                Next::Jobs(page) => {
+                    for job in page.jobs {
+                        let mut record = joined(&page.classes[job.class as usize], job);
+                        if let (Body::Stored { bytes }, Some(payloads)) = (&record.payload, payloads)
+                            && record.number > self.header.parent
+                        {
+                            let payload = payloads.get(record.number)?;
+                            if payload.as_str().len() != *bytes as usize {
+                                let problem = format!("payload {} has another length", record.number);
+                                return Err(SnapshotError::Log(problem));
+                            }
+                            record.payload = Body::Here(payload);
+                        }
+                        self.jobs.push(record);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes it as this version does.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub fn write(&self, storage: &dyn Storage, path: &Path) -> Result<(), SnapshotError> {
+        let file = storage.create(path).map_err(SnapshotError::io(path, "create"))?;
+        let mut layer = LayerWriter::begin(file, path, &self.header);
+        for record in &self.jobs {
+            let (class, job) = parted(record.clone());
+            layer.add(&class, job, None)?;
+        }
+        self.gone.iter().try_for_each(|number| layer.gone(*number))?;
+        layer.finish(&self.meta).map(|_| ())
+    }
+}

@@ -1,0 +1,80 @@
+//! Takes a snapshot: the next stretch of sealed log becomes the next layer.
+
+use super::SnapshotError;
+use super::chain::LayerName;
+use super::fold::Delta;
+use super::store::{SnapshotInfo, SnapshotStore};
+use crate::ids::{Lsn, Timestamp};
+use crate::jobs::Event;
+
+/// Hears of an event; whatever it answers but `Ok` ends the reading.
+pub type Visit<'a> = dyn FnMut(Lsn, Event) -> Result<(), String> + 'a;
+
+/// Hands every event of the log behind the first position, up to the second, to the visitor.
+pub type ReadLog<'a> = dyn Fn(Lsn, Lsn, &mut Visit<'_>) -> Result<(), String> + 'a;
+
+/// What was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The snapshot.
+    pub info: SnapshotInfo,
+    /// Layers that turned out to be damaged on the way and were done without; they are set aside.
+    pub aside: Vec<(LayerName, SnapshotError)>,
+}
+
+/// Folds what follows the newest snapshot into the next one, as far as it fits into memory; none if nothing follows up
+/// to `sealed`.
+///
+/// A damaged layer is passed over; the log reaches back to the one before it.
+///
+/// # Errors
+/// See [`SnapshotError`].
+pub fn take_next(
+    store: &SnapshotStore,
+    log: &ReadLog<'_>,
+    sealed: Lsn,
+    store_id: [u8; 16],
+    now: Timestamp,
+) -> Result<Option<Taken>, SnapshotError> {
+    let mut aside: Vec<(LayerName, SnapshotError)> = Vec::new();
+    loop {
+        let without: Vec<_> = aside.iter().map(|(name, _)| *name).collect();
+        let taken = store.newest_without(&without).and_then(|before| {
+            let (last, last_at) =
+                before.as_ref().map(|before| (before.header.last, before.header.last_at)).unwrap_or_default();
+            if last >= sealed {
+                return Ok(None);
+            }
+            let delta = read(log, Delta::after(last, last_at), sealed, store.layering().log_bytes)?;
+            store.write(before, delta, store_id, now).map(Some)
+        });
+        match taken {
+            Ok(info) => {
+                for (name, _) in &aside {
+                    store.set_aside(*name)?;
+                }
+                return Ok(info.map(|info| Taken { info, aside }));
+            }
+            Err(error) => match store.damaged(&error).filter(|name| !without.contains(name)) {
+                Some(name) => aside.push((name, error)),
+                None => return Err(error),
+            },
+        }
+    }
+}
+
+fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Lsn, bytes_max: usize) -> Result<Delta, SnapshotError> {
+    let after = delta.last();
+    let mut is_full = false;
+    let mut take = |lsn, event| {
+        is_full = delta.bytes() >= bytes_max;
+        if is_full {
+            return Err("that is enough for one layer".to_owned());
+        }
+        delta.take(lsn, event).map_err(|misfit| misfit.to_string())
+    };
+    match log(after, sealed, &mut take) {
+        Err(problem) if !is_full => Err(SnapshotError::Log(problem)),
+        _ => Ok(delta),
+    }
+}

@@ -1,0 +1,257 @@
+//! Writes a layer from front to back.
+
+use std::path::{Path, PathBuf};
+
+use super::SnapshotError;
+use super::bytes::put_uint;
+use super::format::{
+    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TRAILER_BYTES, TRAILER_MAGIC,
+    len_u32, put_block, put_entry, seal,
+};
+use super::page::{Class, PAGE_BYTES_TARGET, PageBuilder, PagedJob};
+use crate::ids::Lsn;
+use crate::jobs::{Body, Payload};
+use crate::storage::StoredFile;
+
+/// Blocks are handed to the storage so many bytes at a time.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// A layer that grows.
+pub(super) struct LayerWriter {
+    path: PathBuf,
+    file: Box<dyn StoredFile>,
+    header: ImageHeader,
+    /// Bytes that the storage does not have yet, and where they belong.
+    out: Vec<u8>,
+    offset: u64,
+    blocks: u32,
+    directory: Vec<u8>,
+    jobs: PageBuilder,
+    jobs_range: Option<(Lsn, Lsn)>,
+    summary: Summary,
+    payloads: PayloadBuilder,
+    gone: GoneBuilder,
+    raw: Vec<u8>,
+    jobs_total: u64,
+    last_number: Lsn,
+}
+
+/// What became of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Its size.
+    pub bytes: u64,
+    /// Jobs in it.
+    pub jobs: u64,
+}
+
+impl LayerWriter {
+    /// Begins a layer in an empty file.
+    pub fn begin(file: Box<dyn StoredFile>, path: &Path, header: &ImageHeader) -> LayerWriter {
+        LayerWriter {
+            path: path.to_owned(),
+            file,
+            header: *header,
+            out: header.encode().to_vec(),
+            offset: 0,
+            blocks: 0,
+            directory: Vec::new(),
+            jobs: PageBuilder::default(),
+            jobs_range: None,
+            summary: Summary::default(),
+            payloads: PayloadBuilder::default(),
+            gone: GoneBuilder::default(),
+            raw: Vec::new(),
+            jobs_total: 0,
+            last_number: Lsn::ZERO,
+        }
+    }
+
+    /// Whether the payload of the job with this number belongs into this layer, because no one before can have it.
+    pub fn owns(&self, number: Lsn) -> bool {
+        number > self.header.parent
+    }
+
+    /// Jobs so far.
+    pub fn jobs_total(&self) -> u64 {
+        self.jobs_total
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.offset + self.out.len() as u64
+    }
+
+    /// Adds a job; its number is larger than that of the one before. If this layer [owns](LayerWriter::owns) the
+    /// payload and the job does not have it in memory, it is `payload`.
+    pub fn add(
+        &mut self,
+        class: &Class,
+        mut job: PagedJob,
+        payload: Option<&Payload>,
+    ) -> Result<(), SnapshotError> {
+        assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
+        self.last_number = job.number;
+        let text = match &job.payload {
+            Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES && self.owns(job.number) => {
+                let text = payload.clone();
+                job.payload = Body::Stored { bytes: len_u32(text.as_str().len()) };
+                Some(text)
+            }
+            Body::Here(_) => None,
+            Body::Stored { .. } => payload.cloned(),
+        };
+        if job.payload.here().is_none() && self.owns(job.number) {
+            let text = text.expect("the payload of a job that a layer owns comes with it");
+            self.payloads.add(job.number, text.as_str());
+        }
+        self.jobs.add(class, &job);
+        self.summary.take(&job);
+        self.jobs_range = Some((self.jobs_range.map_or(job.number, |(first, _)| first), job.number));
+        self.jobs_total += 1;
+        if self.payloads.len() >= PAGE_BYTES_TARGET {
+            self.end_payloads()?;
+        }
+        if self.jobs.len() >= PAGE_BYTES_TARGET {
+            self.end_jobs()?;
+        }
+        Ok(())
+    }
+
+    /// Says that a job of the state before is gone; numbers come in their order.
+    pub fn gone(&mut self, number: Lsn) -> Result<(), SnapshotError> {
+        self.gone.add(number);
+        match self.gone.bytes.len() >= PAGE_BYTES_TARGET {
+            true => self.end_gone(),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the layer and makes it durable.
+    pub fn finish(mut self, meta: &LayerMeta) -> Result<Written, SnapshotError> {
+        self.end_payloads()?;
+        self.end_jobs()?;
+        self.end_gone()?;
+        self.put(BlockSort::Overview, 1, (Lsn::ZERO, Lsn::ZERO), &meta.encode())?;
+        let (count, entries, directory) = (self.blocks, std::mem::take(&mut self.directory), self.bytes());
+        self.put(BlockSort::Directory, count, (Lsn::ZERO, Lsn::ZERO), &entries)?;
+        let mut bytes = [0; TRAILER_BYTES];
+        bytes[..4].copy_from_slice(&TRAILER_MAGIC);
+        bytes[4..8].copy_from_slice(&count.to_le_bytes());
+        bytes[8..16].copy_from_slice(&directory.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.jobs_total.to_le_bytes());
+        let at = (directory - self.offset) as usize;
+        let crc = crc32fast::hash(&self.out[at..at + BLOCK_HEADER_BYTES]);
+        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
+        seal(&mut bytes);
+        self.out.extend_from_slice(&bytes);
+        self.flush()?;
+        self.file.sync().map_err(SnapshotError::io(&self.path, "sync"))?;
+        Ok(Written { bytes: self.offset, jobs: self.jobs_total })
+    }
+
+    fn end_jobs(&mut self) -> Result<(), SnapshotError> {
+        let Some(range) = self.jobs_range.take() else { return Ok(()) };
+        let count = self.jobs.count();
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.clear();
+        self.jobs.finish(&mut raw);
+        let put = self.put(BlockSort::Jobs, count, range, &raw);
+        self.raw = raw;
+        self.summary = Summary::default();
+        put
+    }
+
+    fn end_payloads(&mut self) -> Result<(), SnapshotError> {
+        let Some(range) = self.payloads.range.take() else { return Ok(()) };
+        let count = self.payloads.count;
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.clear();
+        self.payloads.finish(&mut raw);
+        let put = self.put(BlockSort::Payloads, count, range, &raw);
+        self.raw = raw;
+        put
+    }
+
+    fn end_gone(&mut self) -> Result<(), SnapshotError> {
+        let Some(range) = self.gone.range.take() else { return Ok(()) };
+        let GoneBuilder { bytes, count, .. } = std::mem::take(&mut self.gone);
+        self.put(BlockSort::Gone, count, range, &bytes)
+    }
+
+    fn put(
+        &mut self,
+        sort: BlockSort,
+        count: u32,
+        (first, last): (Lsn, Lsn),
+        raw: &[u8],
+    ) -> Result<(), SnapshotError> {
+        if self.out.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        let offset = self.bytes();
+        let (len, raw_len) =
+            put_block(&mut self.out, sort, count, raw).map_err(SnapshotError::io(&self.path, "compress"))?;
+        let summary = self.summary;
+        let block = Block { sort, offset, len, raw_len, count, first, last, summary };
+        put_entry(&mut self.directory, &block);
+        self.blocks += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SnapshotError> {
+        self.file.write_at(self.offset, &self.out).map_err(SnapshotError::io(&self.path, "write"))?;
+        self.offset += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+}
+
+/// Gathers one page of payloads.
+#[derive(Default)]
+struct PayloadBuilder {
+    directory: Vec<u8>,
+    texts: Vec<u8>,
+    count: u32,
+    range: Option<(Lsn, Lsn)>,
+}
+
+impl PayloadBuilder {
+    fn len(&self) -> usize {
+        self.directory.len() + self.texts.len()
+    }
+
+    fn add(&mut self, number: Lsn, text: &str) {
+        let (first, before) = self.range.unwrap_or((number, Lsn::ZERO));
+        put_uint(&mut self.directory, number.0 - before.0);
+        put_uint(&mut self.directory, text.len() as u64);
+        self.texts.extend_from_slice(text.as_bytes());
+        self.count += 1;
+        self.range = Some((first, number));
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.directory);
+        out.extend_from_slice(&self.texts);
+        self.directory.clear();
+        self.texts.clear();
+        (self.count, self.range) = (0, None);
+    }
+}
+
+/// Gathers one page of numbers.
+#[derive(Default)]
+struct GoneBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+    range: Option<(Lsn, Lsn)>,
+}
+
+impl GoneBuilder {
+    fn add(&mut self, number: Lsn) {
+        let (first, before) = self.range.unwrap_or((number, Lsn::ZERO));
+        put_uint(&mut self.bytes, number.0 - before.0);
+        self.count += 1;
+        self.range = Some((first, number));
+    }
+}

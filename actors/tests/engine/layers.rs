@@ -1,0 +1,312 @@
+//! Snapshots as layers: only what changed is written, layers are put together, damage to one costs what the table in
+//! `snapshot` says, and payloads are read from whichever layer has them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use beaver_actors::engine::FailCause;
+use beaver_actors::ids::Lsn;
+use beaver_actors::jobs::{Command, Payload, Retention};
+use beaver_actors::options::Layering;
+use beaver_actors::snapshot::chain::LayerName;
+use beaver_actors::snapshot::state::Image;
+use beaver_actors::testing::{SimStorage, StepEngine};
+
+use super::snapshot::{jobs_of, random_step};
+
+const SNAPSHOTS: &str = "/data/snapshots";
+
+/// Every snapshot but the first tells only of changes.
+fn layering() -> Layering {
+    Layering { changes_from_bytes: 0, log_bytes: 64 << 10, layers_max: 3, ..Layering::default() }
+}
+
+fn engine(layering: Layering) -> StepEngine {
+    let mut options = StepEngine::on(SimStorage::new()).options;
+    options.layering = layering;
+    StepEngine::with(SimStorage::new(), options, 1).unwrap()
+}
+
+/// Accepts a job whose payload is not kept in memory after a restart.
+fn add(beaver: &mut StepEngine, number: usize) {
+    let mut spec = StepEngine::spec("mail");
+    let text = format!(
+        r#"{{"to":"customer-{number}@example.org","template":"order-confirmation","locale":"de-DE","order":{{"id":{number},"items":[{{"sku":"A-{number}","quantity":2}}],"total":"{number}.90"}}}}"#
+    );
+    spec.payload = Payload::parse(&text).unwrap();
+    beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+}
+
+fn finish_one(beaver: &mut StepEngine) {
+    let (job, token) = beaver.dispatch(0).expect("a job is ready");
+    beaver.ack(&job, token).unwrap();
+}
+
+fn layers(beaver: &StepEngine) -> Vec<LayerName> {
+    let mut names = beaver.snapshots().list().unwrap();
+    names.reverse();
+    names
+}
+
+fn assert_holds_everything(beaver: &StepEngine, last: Lsn, context: &str) {
+    assert_eq!(jobs_of(beaver, last).unwrap(), beaver.image(), "{context}");
+}
+
+#[test]
+fn a_chain_of_layers_gives_exactly_what_the_table_holds() {
+    for seed in 0..40 {
+        let mut options = StepEngine::on(SimStorage::new()).options;
+        let few = Retention { count: 5, age: Duration::from_secs(120) };
+        (options.policy.completed, options.policy.dead, options.policy.cancelled) = (few, few, few);
+        options.layering = layering();
+        options.layering.log_bytes = 8 << 10;
+        let mut beaver = StepEngine::with(SimStorage::new(), options, seed).unwrap();
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut held = Vec::new();
+        for round in 0..10 {
+            for _ in 0..50 {
+                random_step(&mut beaver, &mut dice, &mut held);
+            }
+            let info = beaver.snapshot().unwrap_or_else(|error| panic!("seed {seed} round {round}: {error}"));
+            assert_holds_everything(&beaver, info.header.last, &format!("seed {seed} round {round}"));
+            assert_eq!(info.jobs, beaver.image().len() as u64, "seed {seed} round {round}");
+            if dice.bool() {
+                held.clear();
+                let before: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.payload)).collect();
+                beaver.crash_keeping_only_synced_bytes();
+                let after: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.payload)).collect();
+                assert_eq!(after, before, "seed {seed} round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_changed_is_written() {
+    let mut beaver = engine(layering());
+    for number in 0..2_000 {
+        add(&mut beaver, number);
+    }
+    // The log is longer than what goes into one layer.
+    beaver.snapshot().unwrap();
+    beaver.crash_keeping_only_synced_bytes();
+    let before: Vec<_> = layers(&beaver);
+    let files = |names: &[LayerName]| -> Vec<_> {
+        names.iter().map(|name| beaver.storage.bytes(beaver.snapshots().path_of(*name))).collect()
+    };
+    let bytes = files(&before);
+    finish_one(&mut beaver);
+    add(&mut beaver, 9_999);
+    let info = beaver.snapshot().unwrap();
+    let newest = LayerName { last: info.header.last, parent: before.last().unwrap().last };
+    assert_eq!(layers(&beaver).last(), Some(&newest));
+    let written = beaver.storage.bytes(beaver.snapshots().path_of(newest)).len();
+    assert!(written < 1_000, "{written} bytes for one job more and one that ended");
+    let files = |names: &[LayerName]| -> Vec<_> {
+        names.iter().map(|name| beaver.storage.bytes(beaver.snapshots().path_of(*name))).collect()
+    };
+    assert!(files(&before) == bytes, "what was there is as it was");
+    assert_holds_everything(&beaver, info.header.last, "two changes");
+}
+
+#[test]
+fn layers_that_are_put_together_give_the_same_and_hold_nothing_of_jobs_that_are_gone() {
+    let mut beaver = engine(layering());
+    beaver.options.policy.completed = Retention { count: 0, age: Duration::ZERO };
+    beaver.boot().unwrap();
+    for number in 0..600 {
+        add(&mut beaver, number);
+    }
+    beaver.snapshot().unwrap();
+    let size = |beaver: &StepEngine| -> usize {
+        beaver.storage.paths(SNAPSHOTS).iter().map(|path| beaver.storage.bytes(path).len()).sum()
+    };
+    let full = size(&beaver);
+    for _ in 0..12 {
+        for _ in 0..45 {
+            finish_one(&mut beaver);
+        }
+        beaver.advance(Duration::from_secs(1));
+        let info = beaver.snapshot().unwrap();
+        assert_holds_everything(&beaver, info.header.last, "in between");
+        assert!(layers(&beaver).len() <= 2 * (layering().layers_max + 2), "{:?}", layers(&beaver));
+    }
+    // Put together as often as it takes to forget the first one.
+    for number in 0..3 {
+        add(&mut beaver, number);
+        beaver.snapshot().unwrap();
+    }
+    let fulls = layers(&beaver).into_iter().filter(|name| name.is_full()).count();
+    assert_eq!(fulls, 2, "the newest one and the one to fall back to: {:?}", layers(&beaver));
+    assert!(size(&beaver) < full, "{} bytes are left of {full}, with 63 jobs of 600", size(&beaver));
+    let image = beaver.image();
+    assert_eq!(image.len(), 63);
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(beaver.image(), image);
+}
+
+/// A state of three layers, and log that reaches back to the second.
+fn engine_with_layers() -> (StepEngine, [PathBuf; 3]) {
+    let mut beaver = engine(Layering { log_bytes: 1 << 20, ..layering() });
+    for number in 0..300 {
+        add(&mut beaver, number);
+    }
+    for number in 0..3 {
+        for _ in 0..2 {
+            finish_one(&mut beaver);
+            add(&mut beaver, 1_000 + number);
+        }
+        beaver.snapshot().unwrap();
+    }
+    add(&mut beaver, 2_000);
+    beaver.sync();
+    let paths = beaver.storage.paths(SNAPSHOTS).try_into().expect("three layers");
+    (beaver, paths)
+}
+
+/// Where the pages of payloads of a layer are.
+fn payload_bytes(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 64;
+    while let Some(magic) = bytes.get(at..at + 4).filter(|magic| magic.starts_with(b"BV") && magic[3] == b'3')
+    {
+        if magic == b"BVT3" {
+            break;
+        }
+        let len = 24 + u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap()) as usize;
+        if magic == b"BVP3" {
+            found.push(at..at + len);
+        }
+        at += len;
+    }
+    found
+}
+
+#[test]
+fn damage_to_the_newest_layer_costs_nothing_and_to_one_below_is_refused_by_name() {
+    let (mut beaver, paths) = engine_with_layers();
+    let image = beaver.image();
+    let original = beaver.storage.fork();
+    for (nth, path) in paths.iter().enumerate() {
+        let bytes = original.bytes(path);
+        let payloads = payload_bytes(&bytes);
+        assert!(!payloads.is_empty(), "every layer has payloads");
+        for at in (0..bytes.len()).step_by(if nth == 0 { 37 } else { 7 }) {
+            let is_version = (8..12).contains(&at);
+            if is_version || payloads.iter().any(|range| range.contains(&at)) {
+                continue;
+            }
+            let context = format!("layer {nth} byte {at}");
+            beaver.storage = original.fork();
+            beaver.storage.tamper(path, |bytes| bytes[at] ^= 1);
+            match beaver.boot() {
+                Ok(()) => {
+                    assert_eq!(nth, 2, "{context}");
+                    assert_eq!(beaver.image(), image, "{context}");
+                    assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1, "{context}");
+                }
+                Err(error) => {
+                    assert!(nth < 2, "{context}: {error}");
+                    assert_eq!(error.cause, FailCause::Damaged, "{context}");
+                    assert!(error.message.contains(&path.display().to_string()), "{context}: {error}");
+                    assert!(error.message.contains("is needed"), "{context}: {error}");
+                    assert_eq!(beaver.storage.paths(SNAPSHOTS), paths, "{context}: nothing was moved");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_layer_that_is_missing_is_missed_by_name() {
+    let (mut beaver, [_, middle, newest]) = engine_with_layers();
+    beaver.storage.delete(&middle);
+    let error = beaver.boot().unwrap_err();
+    assert_eq!(error.cause, FailCause::Damaged);
+    let said = error.message.contains(&newest.display().to_string())
+        && error.message.contains("the layers before it");
+    assert!(said, "{error}");
+}
+
+#[test]
+fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
+    let (mut beaver, paths) = engine_with_layers();
+    let image = beaver.image();
+    let pages = payload_bytes(&beaver.storage.bytes(&paths[0]));
+    beaver.storage.tamper(&paths[0], |bytes| bytes[pages[0].start + 40] ^= 1);
+    // Nobody looks at payloads to start.
+    beaver.boot().unwrap();
+    let readable = |number: Lsn| beaver.payload_of(number);
+    let mut lost = 0;
+    for job in image {
+        match readable(job.number) {
+            Ok(payload) => assert_eq!(Some(&payload), job.payload.here()),
+            Err(error) => {
+                lost += 1;
+                assert!(error.to_string().contains(&paths[0].display().to_string()), "{error}");
+            }
+        }
+    }
+    assert!(lost > 100, "{lost} payloads are on that page");
+}
+
+#[test]
+fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
+    let mut beaver = engine(Layering { log_bytes: 1 << 20, ..layering() });
+    for number in 0..100 {
+        add(&mut beaver, number);
+    }
+    beaver.snapshot().unwrap();
+    for number in 0..100 {
+        add(&mut beaver, number);
+    }
+    // It outweighs half of the first.
+    let info = beaver.snapshot().unwrap();
+    add(&mut beaver, 1);
+    beaver.sync();
+    let image = beaver.image();
+    let full = LayerName::full(info.header.last);
+    assert_eq!(layers(&beaver).len(), 3, "{:?}", layers(&beaver));
+    assert!(layers(&beaver).contains(&full));
+    let store = beaver.snapshots();
+    let Image::Layer(layer) = store.open(full).unwrap() else { panic!("a layer") };
+    assert_eq!((layer.jobs_total(), layer.gone_total()), (200, 0));
+    beaver.storage.tamper(store.path_of(full), |bytes| bytes[100] ^= 1);
+    let lengths = payload_bytes(&beaver.storage.bytes(store.path_of(full)));
+    let is_payload = lengths.iter().any(|range| range.contains(&100));
+    if is_payload {
+        beaver.storage.tamper(store.path_of(full), |bytes| bytes[20] ^= 1);
+    }
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(beaver.image(), image);
+    assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1);
+}
+
+/// Whatever comes and goes: what is on disk is bounded by what is alive.
+#[test]
+fn disk_stays_within_twice_the_live_data_and_two_segments() {
+    let mut options = StepEngine::on(SimStorage::new()).options;
+    options.layering = Layering { changes_from_bytes: 16 << 10, ..layering() };
+    options.policy.completed = Retention { count: 0, age: Duration::ZERO };
+    options.segment_bytes = 64 << 10;
+    let segments = 2 * options.segment_bytes;
+    let mut beaver = StepEngine::with(SimStorage::new(), options, 1).unwrap();
+    for number in 0..1_000 {
+        add(&mut beaver, number);
+    }
+    let mut most = 0.0_f64;
+    for round in 0..60 {
+        for number in 0..100 {
+            add(&mut beaver, round * 100 + number);
+            finish_one(&mut beaver);
+        }
+        beaver.advance(Duration::from_secs(1));
+        beaver.snapshot().unwrap();
+        let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
+        let files = [SNAPSHOTS, "/data/wal"].into_iter().flat_map(|dir| beaver.storage.paths(dir));
+        let used: u64 = files.map(|path| beaver.storage.bytes(path).len() as u64).sum();
+        most = most.max(used.saturating_sub(segments) as f64 / live as f64);
+        assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
+    }
+    assert!(most > 0.1, "this test looks at what it means to: {most}");
+}
