@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::ids::{JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, Layering};
 use crate::testing::{SimStorage, StepEngine, StepError};
 use crate::wal::recovery::{EachEvent, Known, recover};
 
@@ -59,6 +59,8 @@ impl Story {
 pub fn options() -> EngineOptions {
     let mut options = EngineOptions::in_dir("/data");
     options.segment_bytes = SEGMENT_BYTES;
+    // Snapshots tell only of changes, and are put together as soon as those outweigh half of what they change.
+    options.layering = Layering { changes_from_bytes: 0, log_bytes: 2 << 10, ..Layering::default() };
     options
 }
 
