@@ -25,20 +25,32 @@ fn queue(name: &str) -> QueueName {
     QueueName::parse(name).unwrap()
 }
 
-/// Makes the fixture of today's version: every event, and jobs in every state, in a snapshot and in the log behind it.
+/// Makes the fixture of today's version: every event, and jobs in every state, in a snapshot of two layers and in the
+/// log behind it.
 fn make() -> StepEngine {
     let mut options = StepEngine::on(SimStorage::new()).options;
     options.segment_bytes = 4 << 10;
     options.policy.cancelled.count = 1;
+    options.layering.changes_from_bytes = 0;
     let mut beaver = StepEngine::with(SimStorage::new(), options, 42).unwrap();
     for half in 0..2 {
         make_half(&mut beaver, half);
         if half == 0 {
-            beaver.snapshot().unwrap();
+            for number in 0..2 {
+                let payload = Payload::from_value(&letter(number)).unwrap();
+                let spec = JobSpec { id: Some(id("letter", number)), payload, ..StepEngine::spec("letter") };
+                beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+                beaver.snapshot().unwrap();
+            }
         }
     }
     beaver.sync();
     beaver
+}
+
+/// What is not kept in memory.
+fn letter(number: u32) -> String {
+    format!("number {number} of many letters that are longer than what is kept in memory. ").repeat(3)
 }
 
 fn make_half(beaver: &mut StepEngine, half: u32) {
@@ -188,9 +200,8 @@ fn a_data_directory_of_version_1_opens_with_every_job_in_its_state() {
     check(&beaver);
 }
 
-#[test]
-fn a_data_directory_of_version_2_opens_with_every_job_and_queue_in_its_state() {
-    let beaver = StepEngine::on(disk_of("v2"));
+/// What a directory gives that was made by [`make`], or by what that was in version 2.
+fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
     assert!(beaver.recovery.snapshot_jobs > 0 && beaver.recovery.events > 0);
     let expected = [
         ("completed", "default", Status::Completed, 0),
@@ -207,18 +218,18 @@ fn a_data_directory_of_version_2_opens_with_every_job_and_queue_in_its_state() {
     ];
     for half in 0..2 {
         for (name, queue, status, failed) in expected {
-            let view = view(&beaver, name, half);
+            let view = view(beaver, name, half);
             let found = (view.queue.as_str(), view.status, view.failed);
             assert_eq!(found, (queue, status, failed), "{name}-{half}");
         }
         for name in ["forgotten", "discarded", "elsewhere"] {
             assert_eq!(beaver.status_of(&id(name, half)), None, "{name}-{half}");
         }
-        let held = view(&beaver, "held", half);
+        let held = view(beaver, "held", half);
         assert_eq!(held.worker, Some(Holder::Remote(RemoteName::parse("ada").unwrap())));
         assert_eq!((held.backoff, held.backtrace_lines), (Backoff::Quartic, 12));
         assert_eq!(held.custom.unwrap().as_str(), r#"{"locale":"fr"}"#);
-        let retrying = view(&beaver, "retrying", half);
+        let retrying = view(beaver, "retrying", half);
         assert_eq!(
             retrying.backoff,
             Backoff::Exponential { first_ms: 1_000_000, max_ms: 9_000_000, jitter_percent: 20 }
@@ -229,17 +240,43 @@ fn a_data_directory_of_version_2_opens_with_every_job_and_queue_in_its_state() {
     }
     // One cancelled job was kept at a time.
     assert_eq!([0, 1].map(|half| beaver.status_of(&id("cancelled", half))), [None, Some(Status::Cancelled)]);
-    let dropped = view(&beaver, "dropped", 1);
+    let dropped = view(beaver, "dropped", 1);
     assert_eq!((dropped.status, dropped.exhausted), (Status::Cancelled, Exhausted::Drop));
     let expected = [("calls", false), ("default", false), ("moved", true)];
-    assert_eq!(queues(&beaver), expected.map(|(name, paused)| (name.to_owned(), paused)));
+    assert_eq!(queues(beaver), expected.map(|(name, paused)| (name.to_owned(), paused)));
     // Boot itself has ended the two local leases, as dead: their jobs had no retry.
     assert_eq!(beaver.recovery.interrupted, 2);
     assert_eq!(beaver.overview().totals, Totals { processed: 12, failed: 10 });
+}
+
+#[test]
+fn a_data_directory_of_version_2_opens_with_every_job_and_queue_in_its_state() {
+    let mut beaver = StepEngine::on(disk_of("v2"));
+    assert_every_job_is_in_its_state(&beaver);
     // The log alone, which has every event, gives the same.
     let disk = disk_of("v2");
     disk.paths("/data/snapshots").into_iter().for_each(|path| disk.delete(path));
     let replayed = StepEngine::on(disk);
     assert!(replayed.recovery.snapshot_jobs == 0 && replayed.recovery.events > beaver.recovery.events);
     assert_eq!((replayed.image(), replayed.overview()), (beaver.image(), beaver.overview()));
+    // And so does what today's version makes of it.
+    let image = beaver.image();
+    beaver.snapshot().unwrap();
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(beaver.image(), image);
+}
+
+#[test]
+fn a_data_directory_of_version_3_opens_with_layers_and_payloads_apart() {
+    let disk = disk_of("v3");
+    let beaver = StepEngine::on(disk.clone());
+    assert_every_job_is_in_its_state(&beaver);
+    for number in 0..2 {
+        let of_letter = beaver.image().into_iter().find(|job| job.id == id("letter", number)).unwrap();
+        let payload = of_letter.payload.here().unwrap();
+        assert_eq!(payload.read::<String>().unwrap(), letter(number));
+    }
+    let layers = disk.paths("/data/snapshots");
+    let is_upon = |path: &&PathBuf| path.to_string_lossy().contains('-');
+    assert_eq!((layers.len(), layers.iter().filter(is_upon).count()), (2, 1), "{layers:?}");
 }
