@@ -17,7 +17,7 @@
 //! |---|---|
 //! | enqueue, dispatch, ack | decide, encode for the log, apply, with 10,000 other jobs pending |
 //! | replay | decode and apply its enqueue, dispatch and ack |
-//! | image_write, image_read | its record into an image (serialised, compressed), and back into a table |
+//! | image_write, image_read | a new job into an image (folded, serialised, compressed, verified), and back into a table |
 //! | read_push | a line of the work protocol into a job |
 
 #![expect(missing_docs, reason = "the macros of the counting library make public items that nobody sees")]
@@ -27,14 +27,13 @@ mod jobs;
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 
 use beaver_actors::ids::{KindName, Lsn, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::queues::Overview;
-use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy};
 use beaver_actors::journal;
-use beaver_actors::snapshot::format::{ImageHeader, ImageReader, ImageWriter};
-use beaver_actors::storage::Storage;
+use beaver_actors::snapshot::fold::Delta;
+use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;
 use beaver_actors::wal::{Group, codec};
 use gungraun::{
@@ -169,50 +168,48 @@ fn replay((mut table, group): (JobTable, Group)) -> (JobTable, Group) {
     (table, group)
 }
 
-const IMAGE: &str = "/image";
-
-fn pending() -> (SimStorage, Vec<JobRecord>) {
-    let mut desk = Desk::new(0);
-    desk.enqueue(Jobs::of(KIND).take(JOBS));
-    (SimStorage::new(), desk.table.records())
+fn store() -> SnapshotStore {
+    SnapshotStore::new(Arc::new(SimStorage::new()), Path::new("/snapshots"), Path::new("/quarantine"))
 }
 
-fn write(disk: &SimStorage, records: &[JobRecord]) {
-    let file = disk.create(Path::new(IMAGE)).expect("the simulated disk works");
-    let last = records.last().map_or(Lsn::ZERO, |record| record.number);
-    let header = ImageHeader { store: [0; 16], last, last_at: NOW, taken_at: NOW };
-    let mut writer = ImageWriter::begin(file, Path::new(IMAGE), &header).expect("the simulated disk works");
-    for record in records {
-        writer.add(record).expect("the simulated disk works");
+/// What a thousand accepted jobs change.
+fn accepted() -> (SnapshotStore, Delta) {
+    let mut desk = Desk::new(0);
+    desk.enqueue(Jobs::of(KIND).take(JOBS));
+    let mut delta = Delta::after(Lsn::ZERO, Timestamp::default());
+    let mut rest = desk.group.bytes.as_slice();
+    while !rest.is_empty() {
+        let event = codec::decode(&mut rest).expect("it was encoded just now");
+        delta.take(delta.last().next(), event).expect("it fits");
     }
-    writer.finish(&Overview::default()).expect("the simulated disk works");
+    (store(), delta)
 }
 
 #[library_benchmark(config = at_most(per_job::IMAGE_WRITE))]
-#[bench::thousand(pending())]
-fn image_write((disk, records): (SimStorage, Vec<JobRecord>)) -> (SimStorage, Vec<JobRecord>) {
-    write(&disk, &records);
-    (disk, records)
+#[bench::thousand(accepted())]
+fn image_write((store, delta): (SnapshotStore, Delta)) -> SnapshotStore {
+    write(store, delta)
 }
 
-fn written() -> SimStorage {
-    let (disk, records) = pending();
-    write(&disk, &records);
-    disk
+fn write(store: SnapshotStore, delta: Delta) -> SnapshotStore {
+    store.write(None, delta, [0; 16], NOW).expect("the simulated disk works");
+    store
+}
+
+fn written() -> SnapshotStore {
+    let (store, delta) = accepted();
+    write(store, delta)
 }
 
 #[library_benchmark(config = at_most(per_job::IMAGE_READ))]
 #[bench::thousand(written())]
-fn image_read(disk: SimStorage) -> (SimStorage, JobTable) {
-    let file = disk.open_to_read(Path::new(IMAGE)).expect("it is there");
-    let mut reader = ImageReader::begin(file, Path::new(IMAGE)).expect("it is whole");
-    let mut records = Vec::with_capacity(JOBS);
-    while let Some(chunk) = reader.next_chunk().expect("it is whole") {
-        records.extend(chunk);
-    }
-    let header = reader.header;
-    let table = JobTable::restore(Policy::default(), &[], header.last, header.last_at, records);
-    (disk, table.expect("it was a table before"))
+fn image_read(store: SnapshotStore) -> (SnapshotStore, JobTable) {
+    let loaded = store.load(|header, jobs| {
+        JobTable::restore(Policy::default(), &[], header.last, header.last_at, jobs)
+            .map_err(|misfit| misfit.to_string())
+    });
+    let table = loaded.expect("it is whole").value;
+    (store, table)
 }
 
 fn lines() -> (beaver::fwp::job::JobReader, Vec<String>) {

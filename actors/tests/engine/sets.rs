@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Answer, Claim, Engine, EngineError, QueueSet, SetAction, Verdict};
+use beaver_actors::engine::{Answer, Claim, Engine, QueueSet, SetAction, Verdict};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
