@@ -140,6 +140,8 @@ pub struct Metrics {
     pub snapshots: Counter,
     /// Snapshots that failed.
     pub snapshots_failed: Counter,
+    /// Pages of snapshots that turned out to be damaged after the start.
+    pub snapshots_damaged: Counter,
     /// Size of the last snapshot, in bytes.
     pub snapshot_bytes: Gauge,
     /// How long the last snapshot took, in microseconds.
@@ -193,6 +195,7 @@ impl Default for Metrics {
             log_bytes: Counter::default(),
             snapshots: Counter::default(),
             snapshots_failed: Counter::default(),
+            snapshots_damaged: Counter::default(),
             snapshot_bytes: Gauge::default(),
             snapshot_micros: Gauge::default(),
             restarts_worker: Counter::default(),

@@ -77,6 +77,11 @@ impl Collector for EngineMetrics {
         page.counter("queue_log_bytes", "Bytes written to the log", &metrics.log_bytes)?;
         page.counter("queue_snapshots", "Snapshots published", &metrics.snapshots)?;
         page.counter("queue_snapshots_failed", "Snapshots that failed", &metrics.snapshots_failed)?;
+        page.counter(
+            "queue_snapshots_damaged",
+            "Pages of snapshots found damaged since the start",
+            &metrics.snapshots_damaged,
+        )?;
         page.gauge("queue_snapshot_bytes", "Size of the last snapshot", &metrics.snapshot_bytes)?;
         page.seconds_gauge(
             "queue_snapshot_seconds",

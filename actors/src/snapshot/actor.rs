@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use super::SnapshotError;
 use super::compact::{Compaction, Step};
 use super::payloads::PayloadPages;
+use super::scrub::Scrub;
 use super::store::{SnapshotInfo, SnapshotStore};
 use super::taking::{Visit, take_next};
 use crate::clock::Clock;
@@ -26,6 +27,10 @@ pub type SealedLog = Arc<dyn Fn(Lsn, Lsn, &mut Visit<'_>) -> Result<(), String> 
 
 /// How often it looks whether so much log has been written that a snapshot is due before its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When payloads are looked at that nobody has asked for: not while everybody is busy with a start.
+const SCRUB_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of them that are read a second: an hour for 28 GB, and no measurable CPU.
+const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
 /// Putting layers together goes on for about so many bytes without a pause.
 const TURN_BYTES: u64 = 1 << 20;
 
@@ -148,6 +153,33 @@ impl SnapshotActor {
         ctx.run_later(Duration::from_secs_f64(bytes as f64 / rate as f64), SnapshotActor::compact);
     }
 
+    fn begin_scrub(&mut self, ctx: &mut Context<SnapshotActor>) {
+        match self.settings.store.newest_without(&[]) {
+            Ok(Some(state)) => self.scrub(Scrub::of(state.layers().to_vec()), ctx),
+            Ok(None) => {}
+            Err(error) => self.found_damage(&error),
+        }
+    }
+
+    /// Reads the next page and goes on later, until all have been read.
+    fn scrub(&mut self, mut scrub: Scrub, ctx: &mut Context<SnapshotActor>) {
+        let bytes = match scrub.step() {
+            None => return,
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => {
+                self.found_damage(&error);
+                TURN_BYTES
+            }
+        };
+        let pause = Duration::from_secs_f64(bytes as f64 / SCRUB_BYTES_PER_SECOND as f64);
+        ctx.run_later(pause, |actor, ctx| actor.scrub(scrub, ctx));
+    }
+
+    fn found_damage(&self, error: &SnapshotError) {
+        self.settings.metrics.snapshots_damaged.add(1);
+        tracing::error!(actor = "supervisor/snapshot", %error, "payloads are damaged: their jobs cannot run; put the file back from a backup");
+    }
+
     fn compaction_failed(&self, error: &SnapshotError) {
         self.settings.metrics.snapshots_failed.add(1);
         tracing::error!(actor = "supervisor/snapshot", %error, "layers not put together; they stay as they are");
@@ -185,6 +217,7 @@ impl Actor for SnapshotActor {
             let (done, _) = tokio::sync::oneshot::channel();
             ctx.notify(TakeSnapshot { done });
         });
+        ctx.run_later(SCRUB_AFTER, SnapshotActor::begin_scrub);
         ctx.run_interval(LOOK_EVERY, |actor, ctx| {
             let log_bytes = actor.settings.metrics.log_bytes.get();
             // What is not in a snapshot yet takes up disk, and time at the next start.

@@ -253,6 +253,15 @@ impl Layer {
             .ok_or_else(|| SnapshotError::corrupted(&self.path, offset, "a page of payloads cannot be read"))
     }
 
+    /// Reads one page of payloads, and says how many bytes that were; none behind the last.
+    pub(super) fn check_payloads(
+        &self,
+        reader: &mut PageReader,
+        nth: usize,
+    ) -> Result<Option<u64>, SnapshotError> {
+        self.check_block(reader, self.jobs.len() + self.gone.len() + nth)
+    }
+
     /// Reads one page, counted over all sorts, and says how many bytes that were; none behind the last.
     pub(super) fn check_block(
         &self,

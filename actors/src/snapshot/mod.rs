@@ -20,7 +20,7 @@
 //! | the newest layer | it is set aside; the state before it, and the log since then |
 //! | one that holds everything, and layers that it was made of are there | it is set aside; those are used |
 //! | any other one | nothing is changed, exit code 65: the log does not reach back to before it; the file is named |
-//! | a page of payloads | nobody notices; who wants one of its jobs is told which file is damaged; `beaver doctor` tells |
+//! | a page of payloads | nobody notices; who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
 //! | all of them, with the whole log | they are set aside; the log rebuilds the state |
 
 pub mod actor;
@@ -37,6 +37,7 @@ pub mod page;
 pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
+mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;

@@ -275,6 +275,12 @@ impl SnapshotStore {
         end.map_err(blame)?;
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
+        if let Some(expected) =
+            layers.last().map(|layer| layer.meta().jobs).filter(|jobs| *jobs != pages.jobs())
+        {
+            let problem = format!("its layers give {} jobs, and there should be {expected}", pages.jobs());
+            return Err((newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)));
+        }
         let overview = pages.overview().cloned();
         let info = SnapshotInfo { header, bytes, jobs: pages.jobs() };
         Ok(Loaded { info, value, overview, layers, corrupted: Vec::new() })

@@ -1,0 +1,95 @@
+//! Reads pages of payloads that nobody has asked for, long before somebody does: damage is told while there may still
+//! be a copy of the file elsewhere.
+
+use std::sync::Arc;
+
+use super::SnapshotError;
+use super::layer::{Layer, PageReader};
+
+/// A walk through the payloads of some layers.
+pub(super) struct Scrub {
+    /// The one that is read now comes last.
+    layers: Vec<Arc<Layer>>,
+    next: usize,
+    reader: PageReader,
+}
+
+impl Scrub {
+    /// Of these layers.
+    pub fn of(layers: Vec<Arc<Layer>>) -> Scrub {
+        Scrub { layers, next: 0, reader: PageReader::default() }
+    }
+
+    /// Reads one page, and says how many bytes that were; none when all have been read. After damage, it goes on
+    /// behind that.
+    pub fn step(&mut self) -> Option<Result<u64, SnapshotError>> {
+        loop {
+            let layer = self.layers.last()?;
+            let read = layer.check_payloads(&mut self.reader, self.next);
+            self.next += 1;
+            match read.transpose() {
+                Some(read) => return Some(read),
+                None => {
+                    self.layers.pop();
+                    self.next = 0;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::fold::Delta;
+    use super::super::store::SnapshotStore;
+    use super::*;
+    use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+    use crate::jobs::event::NewJob;
+    use crate::jobs::{Backoff, Body, Change, Event, Exhausted, Payload};
+    use crate::storage::DiskStorage;
+
+    fn enqueue(number: u64) -> Event {
+        let new = NewJob {
+            id: JobId::parse(&format!("job-{number}")).unwrap(),
+            queue: QueueName::parse("default").unwrap(),
+            kind: KindName::parse("mail").unwrap(),
+            payload: Body::Here(Payload::from_value(&"x".repeat(2_000)).unwrap()),
+            priority: Priority::default(),
+            run_at: None,
+            timeout_ms: 1_000,
+            max_retry: 0,
+            backoff: Backoff::Server,
+            exhausted: Exhausted::Dead,
+            custom: None,
+            backtrace_lines: 0,
+        };
+        Event { at: Timestamp(number), number: Some(Lsn::ZERO), change: Change::Enqueue(Box::new(new)) }
+    }
+
+    #[test]
+    fn every_page_is_read_once_and_what_is_damaged_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::new(Arc::new(DiskStorage), dir.path(), Path::new("/nowhere"));
+        let mut delta = Delta::after(Lsn::ZERO, Timestamp(0));
+        (1..=100).for_each(|number| delta.take(Lsn(number), enqueue(number)).unwrap());
+        let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
+        let layers = || store.open_state(info.header.last).unwrap().layers().to_vec();
+        let read = |mut scrub: Scrub| std::iter::from_fn(|| scrub.step()).collect::<Vec<_>>();
+        let pages = read(Scrub::of(layers()));
+        // 64 KiB hold 33 of them.
+        assert_eq!((pages.len(), pages.iter().filter(|page| page.is_ok()).count()), (4, 4));
+
+        // The first page of payloads is the first block.
+        let path = layers()[0].path().to_owned();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[64 + 30] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let pages = read(Scrub::of(layers()));
+        assert_eq!(pages.len(), 4);
+        let error = pages[0].as_ref().unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains("page of payloads"), "{error}");
+        assert!(pages[1..].iter().all(Result::is_ok));
+    }
+}
