@@ -4,14 +4,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::{Ending, FailCause};
 use beaver_actors::ids::Lsn;
 use beaver_actors::jobs::{Command, Payload, Retention};
 use beaver_actors::options::Layering;
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::state::Image;
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::worker::handler::Handlers;
 
+use super::harness::{enqueue, job, on_system, options, ready, until};
 use super::snapshot::{jobs_of, random_step};
 
 const SNAPSHOTS: &str = "/data/snapshots";
@@ -309,4 +311,36 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
         assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
     }
     assert!(most > 0.1, "this test looks at what it means to: {most}");
+}
+
+#[test]
+fn layers_are_put_together_while_the_server_runs_and_payloads_are_read_from_them() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let mut options = options();
+        options.snapshot_interval = Duration::from_millis(10);
+        options.layering = layering();
+        let letter = |number: usize| {
+            let payload = Payload::from_value(&number.to_string().repeat(100)).unwrap();
+            beaver_actors::jobs::JobSpec { payload, ..job("letter") }
+        };
+        let beaver = ready(&disk, options.clone(), Handlers::new()).await;
+        let first = enqueue(&beaver, letter(1)).await;
+        until(&beaver, async || {
+            enqueue(&beaver, letter(2)).await;
+            let names = beaver.metrics().snapshots.get();
+            let fulls =
+                disk.paths(SNAPSHOTS).iter().filter(|path| !path.to_string_lossy().contains('-')).count();
+            (names > 3 && fulls > 1).then_some(())
+        })
+        .await;
+        let found = beaver.job(first.clone()).await.unwrap();
+        assert_eq!(found.payload, letter(1).payload);
+        assert_eq!(beaver.stop(None).await, Ending::Clean);
+        assert_eq!(beaver.metrics().snapshots_failed.get(), 0);
+        let beaver = ready(&disk, options, Handlers::new()).await;
+        let found = beaver.job(first).await.unwrap();
+        assert_eq!(found.payload, letter(1).payload, "it is read from a layer");
+        assert_eq!(beaver.stop(None).await, Ending::Clean);
+    });
 }
