@@ -290,8 +290,8 @@ impl Boot {
     /// corrupted snapshots that were passed over.
     fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
         let policy = self.options.policy.clone();
-        let loaded = self.snapshots().load(|header, jobs| {
-            JobTable::restore(policy.clone(), &self.kinds, header.last, header.last_at, jobs)
+        let loaded = self.snapshots().load_pages(|header, pages| {
+            JobTable::restore_pages(policy.clone(), &self.kinds, header.last, header.last_at, pages)
                 .map_err(|misfit| misfit.to_string())
         });
         let (table, info, layers, corrupted) = match loaded {

@@ -13,7 +13,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 
 use super::list::Slot;
 use crate::ids::JobId;
@@ -68,6 +68,20 @@ impl IdIndex {
         let Place { hash, shard } = self.place(id);
         self.len += 1;
         self.shards[shard].insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+    }
+
+    /// Adds an id, unless it is there; `is` tells whether a slot really has it.
+    pub fn insert_new(&mut self, id: &JobId, slot: Slot, is: impl Fn(Slot) -> bool) -> bool {
+        let Place { hash, shard } = self.place(id);
+        let same = |entry: &Entry| entry.hash == hash && is(entry.slot);
+        match self.shards[shard].entry(spread(hash), same, |entry| spread(entry.hash)) {
+            hash_table::Entry::Occupied(_) => false,
+            hash_table::Entry::Vacant(place) => {
+                place.insert(Entry { hash, slot });
+                self.len += 1;
+                true
+            }
+        }
     }
 
     /// Removes an id that is there.

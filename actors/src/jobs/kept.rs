@@ -5,6 +5,7 @@ use super::classes::ClassKey;
 use super::event::Change;
 use super::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use super::job::{Finish, JobState, Lease, Misfit, Status};
+use super::page::{PagedJob, RarePart};
 use super::payload::{Body, Payload};
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, Holder, JobId, Lsn, Timestamp, Token};
@@ -90,6 +91,36 @@ impl Job {
             Job { id, number, order, created_at, moment, body, rare, class, status, attempt: 0, is_stored };
         job.set_attempt(attempt);
         job
+    }
+
+    /// One as it comes from an image.
+    pub fn of_page(job: PagedJob, class: ClassKey) -> Job {
+        let PagedJob { id, number, order, created_at, state, attempt, payload: body, rare, .. } = job;
+        if let (JobState::Pending { since }, None, 0) = (&state, &rare, attempt.0) {
+            let is_stored = body.here().is_none();
+            return Job {
+                order,
+                created_at,
+                moment: *since,
+                is_stored,
+                ..Job::accepted(id, number, created_at, None, body, class)
+            };
+        }
+        let RarePart { failures, failed, result, custom } = rare.map(|rare| *rare).unwrap_or_default();
+        Job::new(Parts {
+            id,
+            number,
+            order,
+            created_at,
+            state,
+            attempt,
+            body,
+            class,
+            failures,
+            failed,
+            result,
+            custom,
+        })
     }
 
     /// A new one, which most jobs are once: without anything rare.

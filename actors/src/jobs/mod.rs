@@ -24,9 +24,11 @@ mod id_index;
 mod kept;
 mod list;
 mod names;
+pub mod page;
 pub mod queues;
 mod ready;
 pub mod record;
+mod restore;
 pub mod table;
 mod view;
 

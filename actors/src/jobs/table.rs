@@ -18,7 +18,7 @@ use super::names::{Interner, KindKey, QueueKey};
 use super::payload::Body;
 use super::policy::Policy;
 use super::queues::{Overview, Queues, Totals};
-use super::ready::{Ready, place};
+use super::ready::Ready;
 use super::record::JobRecord;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
@@ -230,72 +230,6 @@ impl JobTable {
         self.last_at
     }
 
-    /// Rebuilds a table and its indexes from the jobs of an image, to which [`JobTable::set_overview`] adds the rest.
-    ///
-    /// # Errors
-    /// A record cannot be: two with the same id, or a position after `last`.
-    pub fn restore(
-        policy: Policy,
-        handled: &[KindName],
-        last: Lsn,
-        last_at: Timestamp,
-        records: impl IntoIterator<Item = JobRecord>,
-    ) -> Result<JobTable, Misfit> {
-        let mut table = JobTable::new(policy, handled);
-        let mut late = Vec::new();
-        let mut finished: [Vec<(Lsn, Slot)>; 3] = Default::default();
-        for record in records {
-            let misfit = |problem| Misfit { lsn: record.number, change: "image", problem };
-            if table.slot_of(&record.id).is_some() {
-                return Err(misfit(format!("job {} is there twice", record.id)));
-            }
-            if record.number > last || record.order > last {
-                return Err(misfit(format!("job {} is from after the image's end, {last}", record.id)));
-            }
-            let slot = table.store_record(record);
-            let job = table.job(slot);
-            match (job.status(), job.finish()) {
-                (Status::Pending, _) => {
-                    let lane = table.classes.lane(job.class);
-                    let appended =
-                        table.ready.append(&mut table.links, |slot| occupied(&table.jobs, slot), lane, slot);
-                    match appended {
-                        true => table.count_in(slot),
-                        false => late.push(slot),
-                    }
-                }
-                (status, Some(finish)) => finished[finished_index(status)].push((finish.lsn, slot)),
-                _ => table.link(slot),
-            }
-        }
-        table.link_late(late);
-        // Joining in order makes every insertion an append.
-        finished.iter_mut().for_each(|list| list.sort_unstable());
-        for (_, slot) in finished.into_iter().flatten() {
-            table.link(slot);
-        }
-        table.last = last;
-        table.last_at = last_at;
-        Ok(table)
-    }
-
-    /// Links pending jobs whose place is not behind those that are linked already: they were promoted, moved or made
-    /// to run, so that the order of their numbers is not that of the line. Then the lines are made anew.
-    fn link_late(&mut self, late: Vec<Slot>) {
-        if late.is_empty() {
-            return;
-        }
-        late.iter().for_each(|slot| self.count_in(*slot));
-        let linked = self.ready.iter(&self.links).map(|(_, slot)| slot);
-        let mut line: Vec<_> = linked.chain(late).map(|slot| (place(self.job(slot)), slot)).collect();
-        line.sort_unstable();
-        self.ready.clear();
-        for (_, slot) in line {
-            let lane = self.classes.lane(self.job(slot).class);
-            self.ready.append(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
-        }
-    }
-
     /// Takes over what an image says beside the jobs.
     ///
     /// Images of the first schema say nothing (`None`): then every queue that has jobs exists, and none is paused.
@@ -483,33 +417,47 @@ impl JobTable {
         occupied_mut(&mut self.jobs, slot).class = class;
     }
 
-    fn join(&mut self, class: Class) -> ClassKey {
+    pub(super) fn join(&mut self, class: Class) -> ClassKey {
         let Class { queue, kind, priority, .. } = class;
         self.classes.join(class, || self.ready.lane_of(queue, kind, priority))
     }
 
-    fn store_record(&mut self, record: JobRecord) -> Slot {
-        let queue = self.queues.intern(&record.queue);
-        let kind = KindKey(self.kinds.intern(&record.kind));
-        let class = self.join(record.class(queue, kind));
-        self.store(record.into_job(class))
+    /// Puts a job whose id is not there into a free slot and into the id index, and into no other.
+    fn store(&mut self, job: Job) -> Slot {
+        let slot = self.free_slot();
+        self.ids.insert(&job.id, slot);
+        self.fill(slot, job);
+        slot
     }
 
-    /// Puts a job into a free slot and into the id index, and into no other.
-    fn store(&mut self, job: Job) -> Slot {
-        self.resident += resident_bytes(&job.body);
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.jobs.push(None);
-                self.links.push(Links::LOOSE);
-                Slot::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs fit in memory")
+    /// As [`JobTable::store`]; if its id is there, nothing is changed and the job is given back.
+    pub(super) fn store_new(&mut self, job: Job) -> Result<Slot, Job> {
+        let slot = self.free_slot();
+        let is = |other: Slot| occupied(&self.jobs, other).id == job.id;
+        match self.ids.insert_new(&job.id, slot, is) {
+            true => {
+                self.fill(slot, job);
+                Ok(slot)
             }
-        };
-        self.ids.insert(&job.id, slot);
+            false => {
+                self.free.push(slot);
+                Err(job)
+            }
+        }
+    }
+
+    fn fill(&mut self, slot: Slot, job: Job) {
+        self.resident += resident_bytes(&job.body);
         self.jobs[slot as usize] = Some(job);
         self.recent.set(slot);
-        slot
+    }
+
+    fn free_slot(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            self.jobs.push(None);
+            self.links.push(Links::LOOSE);
+            Slot::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs fit in memory")
+        })
     }
 
     fn drop_job(&mut self, slot: Slot) {
@@ -521,7 +469,7 @@ impl JobTable {
     }
 
     /// Enters a job into the index and the counters of its state.
-    fn link(&mut self, slot: Slot) {
+    pub(super) fn link(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         match (job.status(), job.lease(), job.due()) {
             (Status::Pending, ..) => {
@@ -540,7 +488,7 @@ impl JobTable {
     }
 
     /// Enters a job into the sums: the counters and the digest.
-    fn count_in(&mut self, slot: Slot) {
+    pub(super) fn count_in(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         let (status, queue) = (job.status(), self.queues.get_mut(self.classes.get(job.class).queue));
         self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
@@ -595,7 +543,7 @@ pub(super) fn resident_bytes(body: &Body) -> u64 {
 }
 
 /// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
-fn occupied(jobs: &[Option<Job>], slot: Slot) -> &Job {
+pub(super) fn occupied(jobs: &[Option<Job>], slot: Slot) -> &Job {
     jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
 }
 

@@ -1,0 +1,110 @@
+//! Jobs as they come from an image: a page at a time, with what they have in common said once.
+
+use std::sync::Arc;
+
+use super::failure::FailedAttempt;
+use super::job::{Exhausted, JobState};
+use super::payload::{Body, Payload};
+use super::policy::Backoff;
+use super::record::JobRecord;
+use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+
+/// What many jobs have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// The line they wait in.
+    pub queue: QueueName,
+    /// Which handler runs them.
+    pub kind: KindName,
+    /// 0 to 9, 9 first.
+    pub priority: Priority,
+    /// The pauses between their attempts.
+    pub backoff: Backoff,
+    /// What becomes of them when they have all failed.
+    pub exhausted: Exhausted,
+    /// Longest run of one attempt.
+    pub timeout_ms: u64,
+    /// How many more runs after a failed one.
+    pub max_retry: u32,
+    /// How many lines of a backtrace their producer would like to see.
+    pub backtrace_lines: u32,
+}
+
+/// What most jobs do not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RarePart {
+    /// The last failed attempts.
+    pub failures: Vec<FailedAttempt>,
+    /// How many attempts failed that count against `max_retry`.
+    pub failed: u32,
+    /// What the last attempt left behind.
+    pub result: Option<Payload>,
+    /// Travels with the job unread.
+    pub custom: Option<Payload>,
+}
+
+/// A job as it is on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagedJob {
+    /// Its name.
+    pub id: JobId,
+    /// Position of the event that created it.
+    pub number: Lsn,
+    /// Position at which it last joined the pending jobs.
+    pub order: Lsn,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// How often it was started.
+    pub attempt: Attempt,
+    /// Which of the page's classes it is of.
+    pub class: u32,
+    /// The payload, if it is small; else its length.
+    pub payload: Body,
+    /// What most jobs do not have.
+    pub rare: Option<Box<RarePart>>,
+}
+
+/// Jobs in the order of their numbers, with what they have in common.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// By the number that a job says; shared with the page before if they are the same.
+    pub classes: Arc<[Class]>,
+    /// The jobs.
+    pub jobs: Vec<PagedJob>,
+}
+
+impl Page {
+    /// The jobs, each by itself.
+    pub fn records(self) -> impl Iterator<Item = JobRecord> {
+        let classes = self.classes;
+        self.jobs.into_iter().map(move |job| joined(&classes[job.class as usize], job))
+    }
+}
+
+/// A job by itself.
+pub(crate) fn joined(class: &Class, job: PagedJob) -> JobRecord {
+    let rare = job.rare.map(|rare| *rare).unwrap_or_default();
+    JobRecord {
+        id: job.id,
+        number: job.number,
+        order: job.order,
+        queue: class.queue.clone(),
+        kind: class.kind.clone(),
+        priority: class.priority,
+        payload: job.payload,
+        timeout_ms: class.timeout_ms,
+        max_retry: class.max_retry,
+        backoff: class.backoff,
+        exhausted: class.exhausted,
+        attempt: job.attempt,
+        created_at: job.created_at,
+        state: job.state,
+        failures: rare.failures,
+        failed: rare.failed,
+        result: rare.result,
+        custom: rare.custom,
+        backtrace_lines: class.backtrace_lines,
+    }
+}
