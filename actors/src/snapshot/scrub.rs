@@ -42,12 +42,12 @@ impl Scrub {
 mod tests {
     use std::path::Path;
 
-    use super::super::fold::Delta;
-    use super::super::store::SnapshotStore;
     use super::*;
     use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp};
     use crate::jobs::event::NewJob;
     use crate::jobs::{Backoff, Body, Change, Event, Exhausted, Payload};
+    use crate::snapshot::fold::Delta;
+    use crate::snapshot::store::SnapshotStore;
     use crate::storage::DiskStorage;
 
     fn enqueue(number: u64) -> Event {
