@@ -241,6 +241,13 @@ pub(super) static KEYS: &[Key] = &[
         help: "Memory that waiting requests may hold together, and the most that one may (never over 512MiB)",
     },
     Key {
+        name: "payload_memory",
+        heading: STORAGE,
+        default: "64MiB",
+        form: Size(0..=1024 * GIB, |s, bytes| s.engine.payload_memory_bytes = bytes),
+        help: "Memory for payloads of jobs that wait; the rest stay on disk until their job starts",
+    },
+    Key {
         name: "snapshot_path",
         heading: SNAPSHOTS,
         default: "{data_dir}/snapshots",

@@ -98,6 +98,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("segment_bytes", "1MiB"),
     ("requests_max", "100"),
     ("request_bytes_max", "300MiB"),
+    ("payload_memory", "1MiB"),
     ("snapshot_path", "/slow/snapshots"),
     ("snapshot_interval", "5m"),
     ("snapshots_kept", "5"),

@@ -121,7 +121,7 @@ fn a_recycled_segment_without_a_salt_is_noticed() {
     });
 }
 
-/// Rows 57 and 58: every 4,096 events the log says what the state sums up to.
+/// Rows 57 and 58: every 256 events the log says what the state sums up to.
 #[test]
 fn the_order_of_a_hash_map_is_noticed() {
     is_noticed("HashMapOrder", "(DIGEST) does not fit", |bug| {

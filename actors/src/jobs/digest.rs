@@ -8,7 +8,7 @@ use super::kept::Job;
 use crate::ids::Holder;
 
 /// One event in so many says what the state sums up to.
-pub const EVERY: u64 = 4096;
+pub const EVERY: u64 = 256;
 
 const OF_A_PAUSED_QUEUE: u64 = 0x7061_7573_6564;
 /// Set in what stands for a remote holder, so that none is taken for a local one.

@@ -34,6 +34,8 @@ impl JobManagerActor {
     }
 
     pub(super) fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
+        // Whoever gets an answer finds the change that it speaks of told already.
+        self.tell_if_changed();
         let mut freed = false;
         while let Some((after, _)) = self.held.front() {
             if *after > self.confirmed {

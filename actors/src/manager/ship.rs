@@ -83,7 +83,6 @@ impl JobManagerActor {
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
         self.tell_if_drained();
-        self.tell_if_changed();
     }
 
     fn ship(&mut self) {
