@@ -7,8 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::codec;
+use super::WalError;
+use super::codec::{self, Decoder};
 use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
+use super::reader::{SegmentReader, events};
+use super::recovery::segments;
 use crate::ids::Lsn;
 use crate::jobs::{Body, BodyError, Change, Payload};
 use crate::storage::{Storage, StoredFile};
@@ -128,7 +131,7 @@ impl LogIndex {
     /// # Errors
     /// It is not there as it was written.
     pub fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
-        let Some(window) = self.window(number)? else { return Ok(None) };
+        let Some(window) = self.window(number)? else { return self.read_unmarked(number) };
         let unreadable = |problem: String| BodyError { number, problem };
         let file = segment_name(window.segment);
         let record = window.find(number).ok_or_else(|| {
@@ -143,6 +146,29 @@ impl LogIndex {
             },
             change => Err(unreadable(format!("{file}: event {number} is {}, not ENQUEUE", change.name()))),
         }
+    }
+
+    /// Looks for it in segments that boot did not read, since a snapshot covers them. Nobody needs them unless that
+    /// snapshot is damaged, so this may take its time.
+    fn read_unmarked(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
+        let unreadable = |error: WalError| BodyError { number, problem: error.to_string() };
+        let segments = segments(&*self.storage, &self.dir).map_err(unreadable)?;
+        let behind = segments.partition_point(|segment| segment.header.first <= number);
+        let Some(segment) = behind.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
+        let mut reader = SegmentReader::open(&*self.storage, &segment.path).map_err(unreadable)?;
+        while let Ok(batch) = reader.next_batch() {
+            if batch.header.last() < number {
+                continue;
+            }
+            let found = events(&segment.path, batch, Decoder::default())
+                .filter_map(Result::ok)
+                .find(|(position, _)| *position == number);
+            return Ok(found.and_then(|(_, event)| match event.change {
+                Change::Enqueue(new) => new.payload.here().cloned(),
+                _ => None,
+            }));
+        }
+        Ok(None)
     }
 
     fn window(&self, number: Lsn) -> Result<Option<Window>, BodyError> {
