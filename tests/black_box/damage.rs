@@ -156,8 +156,8 @@ fn files_that_are_not_ours_are_left_alone_unless_they_pose_as_segments() {
 fn a_snapshot_of_another_schema_version_is_refused() {
     let place = with_snapshots();
     let newest = snapshots(&place).pop().unwrap();
-    set_schema_version(&newest, 3);
-    refuses(&place, &[name(&newest), "schema version 3, but this beaver reads those up to 2"]);
+    set_schema_version(&newest, 4);
+    refuses(&place, &[name(&newest), "schema version 4, but this beaver reads those up to 3"]);
 }
 
 #[test]
