@@ -29,6 +29,9 @@ pub struct Layering {
     pub layers_max: usize,
     /// Bytes that are read and written a second while layers are put together.
     pub bytes_per_second: u64,
+    /// Of a state of fewer bytes, payloads are checked at boot as well, which takes some ten milliseconds: while the one
+    /// before it and the log are there to fall back to, and before a job needs what is damaged.
+    pub checked_whole_bytes: u64,
 }
 
 impl Default for Layering {
@@ -38,6 +41,7 @@ impl Default for Layering {
             log_bytes: 64 << 20,
             layers_max: 8,
             bytes_per_second: 64 << 20,
+            checked_whole_bytes: 32 << 20,
         }
     }
 }

@@ -22,9 +22,6 @@ use crate::jobs::record::JobRecord;
 use crate::options::Layering;
 use crate::storage::{Storage, partial_of, publish, unused};
 
-/// Of a state of fewer bytes, payloads are checked at boot as well, which takes some ten milliseconds: while the one
-/// before it and the log are there to fall back to, and before a job needs what is damaged.
-const CHECKED_WHOLE_BYTES: u64 = 32 << 20;
 /// States larger than this are read on a thread of their own while the table is filled.
 const APART_BYTES: u64 = 1 << 20;
 /// Pages that have been read and wait for the table.
@@ -276,7 +273,7 @@ impl SnapshotStore {
         };
         // A damaged file explains whatever else went wrong.
         end.map_err(blame)?;
-        if bytes < CHECKED_WHOLE_BYTES {
+        if bytes < self.layering.checked_whole_bytes {
             layers.iter().try_for_each(|layer| layer.check()).map_err(blame)?;
         }
         let value =

@@ -20,7 +20,13 @@ const SNAPSHOTS: &str = "/data/snapshots";
 
 /// Every snapshot but the first tells only of changes.
 fn layering() -> Layering {
-    Layering { changes_from_bytes: 0, log_bytes: 64 << 10, layers_max: 3, ..Layering::default() }
+    Layering {
+        changes_from_bytes: 0,
+        log_bytes: 64 << 10,
+        layers_max: 3,
+        checked_whole_bytes: 0,
+        ..Layering::default()
+    }
 }
 
 fn engine(layering: Layering) -> StepEngine {
