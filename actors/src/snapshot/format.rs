@@ -30,7 +30,7 @@
 //! Blocks follow each other without a gap, in whatever order they got full; one overview and the directory come last.
 //! The directory tells of every block, in their order: sort (1), length, length when decompressed, count, first and
 //! last number (as its distance), and for jobs what they wait for or how they ended: flags (1), then for each that is
-//! set the least and the greatest (as its distance). Numbers are those of [`super::bytes`].
+//! set the least and the greatest (as its distance). Numbers are those of `bytes.rs`.
 //!
 //! A page of payloads: for each its number - that of the one before, and its length; then the texts. A page of numbers:
 //! each as its distance to the one before. The overview is a MessagePack array.

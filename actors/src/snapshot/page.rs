@@ -14,7 +14,7 @@
 //!         since - created_at, deadline - since, pending since - created_at
 //! ```
 //!
-//! Numbers and texts are those of [`super::bytes`]; a rare part is a MessagePack array behind its length. So a job
+//! Numbers and texts are those of `bytes.rs`; a rare part is a MessagePack array behind its length. So a job
 //! with a generated id takes about 20 bytes.
 
 use std::collections::HashMap;

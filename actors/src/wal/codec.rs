@@ -1,6 +1,6 @@
 //! An event as bytes: a type, a schema version, a length, and a MessagePack array that is never named, only placed.
 //!
-//! With [`TAGGED`] set in the version, the job's number (see [`Event::number`]) stands before the array, as a LEB128
+//! With the highest bit set in the version, the job's number (see [`Event::number`]) stands before the array, as a LEB128
 //! number; behind that of an `ENQUEUE` stands the crc32 of the whole record, so that its payload can be read back later
 //! without the rest of its batch.
 //!

@@ -1,7 +1,7 @@
 //! WorkerActor: runs one job at a time, and stops it when it must.
 //!
 //! The handler's future runs on the engine's multi-thread runtime, so that no handler can block an Arbiter, and a
-//! panic inside is caught there and becomes a failed attempt: see [`super::attempt`].
+//! panic inside is caught there and becomes a failed attempt: see `attempt.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
