@@ -102,8 +102,9 @@ fn a_server_that_runs_out_of_memory_has_lost_nothing_at_its_next_start() {
     /// In KiB of addresses, of which a server that starts takes most (and uses few).
     const MEMORY: u64 = 500_000;
     let place = Place::new();
-    let mut server =
-        place.start_under(&format!("ulimit -v {MEMORY}"), &["--workers", "0", "--segment-bytes", "8MiB"]);
+    // More than there is: else payloads would stay on disk, and memory would last.
+    let flags = ["--workers", "0", "--segment-bytes", "8MiB", "--payload-memory", "1GiB"];
+    let mut server = place.start_under(&format!("ulimit -v {MEMORY}"), &flags);
     let filler = "x".repeat(1_000_000);
     let mut acknowledged = 0;
     // Jobs wait in memory with their payloads: at the latest with this many of them there is none left.
@@ -126,7 +127,7 @@ fn a_server_that_runs_out_of_memory_has_lost_nothing_at_its_next_start() {
         assert!(log.contains("memory"), "it says why: {log}");
     }
     drop(server);
-    let server = place.start(&["--workers", "0", "--segment-bytes", "8MiB"]);
+    let server = place.start(&flags);
     let known = server.count("pending");
     // One more may be there: it was on its way when the end came.
     assert!((acknowledged..=acknowledged + 1).contains(&known), "{acknowledged} acknowledged, {known} known");
