@@ -284,13 +284,24 @@ impl Layer {
         Ok(Some(u64::from(len)))
     }
 
+    /// Reads all payloads, which loading the jobs does not.
+    ///
+    /// # Errors
+    /// Something is not as it was written.
+    pub fn check_all_payloads(&self) -> Result<(), SnapshotError> {
+        self.check_from(self.jobs.len() + self.gone.len())
+    }
+
     /// Reads everything.
     ///
     /// # Errors
     /// Something is not as it was written.
     pub fn check(&self) -> Result<(), SnapshotError> {
+        self.check_from(0)
+    }
+
+    fn check_from(&self, mut nth: usize) -> Result<(), SnapshotError> {
         let mut reader = PageReader::default();
-        let mut nth = 0;
         while self.check_block(&mut reader, nth)?.is_some() {
             nth += 1;
         }
