@@ -74,9 +74,7 @@ impl Ready {
         // Requeued jobs are old, so their place is near the head.
         let before = lane.list.iter(links).take_while(|&other| place(job(other)) <= this).last();
         lane.list.insert_after(links, before, slot);
-        let (queue, kind, _) = lane.key;
-        self.kinds[kind.0 as usize].len += 1;
-        self.queues[queue.0 as usize].len += 1;
+        self.count(number, 1);
         self.rank_again(number, job);
     }
 
@@ -93,9 +91,7 @@ impl Ready {
             return false;
         }
         lane.list.push_back(links, slot);
-        let (queue, kind, _) = lane.key;
-        self.kinds[kind.0 as usize].len += 1;
-        self.queues[queue.0 as usize].len += 1;
+        self.count(number, 1);
         self.rank_again(number, job);
         true
     }
@@ -120,9 +116,7 @@ impl Ready {
     ) {
         let lane = &mut self.lanes[number as usize];
         lane.list.remove(links, slot);
-        let (queue, kind, _) = lane.key;
-        self.kinds[kind.0 as usize].len -= 1;
-        self.queues[queue.0 as usize].len -= 1;
+        self.count(number, -1);
         self.rank_again(number, job);
     }
 
@@ -228,6 +222,14 @@ impl Ready {
         self.paused.resize(queues, false);
         if let Some(kind) = kind {
             self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), Line::default);
+        }
+    }
+
+    /// So many jobs more are in a lane.
+    fn count(&mut self, number: LaneNumber, more: i64) {
+        let (queue, kind, _) = self.lanes[number as usize].key;
+        for line in [&mut self.kinds[kind.0 as usize], &mut self.queues[queue.0 as usize]] {
+            line.len = line.len.checked_add_signed(more).expect("who leaves a lane was counted in");
         }
     }
 

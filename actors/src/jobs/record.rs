@@ -55,26 +55,29 @@ pub struct JobRecord {
 
 impl JobRecord {
     pub(super) fn of(job: &Job, class: &Class, queue: &QueueName, kind: &KindName) -> JobRecord {
-        let rare = job.rare();
+        JobRecord::joined(job.clone().into_parts(), class, queue.clone(), kind.clone())
+    }
+
+    fn joined(parts: Parts, class: &Class, queue: QueueName, kind: KindName) -> JobRecord {
         JobRecord {
-            id: job.id.clone(),
-            number: job.number,
-            order: job.order,
-            queue: queue.clone(),
-            kind: kind.clone(),
+            id: parts.id,
+            number: parts.number,
+            order: parts.order,
+            queue,
+            kind,
             priority: class.priority,
-            payload: job.body.clone(),
+            payload: parts.body,
             timeout_ms: class.timeout_ms,
             max_retry: class.max_retry,
             backoff: class.backoff,
             exhausted: class.exhausted,
-            attempt: job.attempt(),
-            created_at: job.created_at,
-            state: job.state(),
-            failures: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
-            failed: job.failed(),
-            result: rare.and_then(|rare| rare.result.clone()),
-            custom: rare.and_then(|rare| rare.custom.clone()),
+            attempt: parts.attempt,
+            created_at: parts.created_at,
+            state: parts.state,
+            failures: parts.failures,
+            failed: parts.failed,
+            result: parts.result,
+            custom: parts.custom,
             backtrace_lines: class.backtrace_lines,
         }
     }
@@ -143,40 +146,15 @@ impl JobRecord {
     ///
     /// # Errors
     /// The change does not fit the job's state.
-    pub fn change(mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<JobRecord, Misfit> {
-        if let Change::Move { queue, .. } = &change {
-            self.queue = queue.clone();
+    pub fn change(self, lsn: Lsn, at: Timestamp, change: Change) -> Result<JobRecord, Misfit> {
+        let (mut queue, kind) = (self.queue.clone(), self.kind.clone());
+        if let Change::Move { queue: to, .. } = &change {
+            queue = to.clone();
         }
-        let mut job = Job::new(Parts {
-            id: self.id,
-            number: self.number,
-            order: self.order,
-            created_at: self.created_at,
-            state: self.state,
-            attempt: self.attempt,
-            body: self.payload,
-            // What a class holds is not changed by events, but for the queue.
-            class: ClassKey(0),
-            failures: self.failures,
-            failed: self.failed,
-            result: self.result,
-            custom: self.custom,
-        });
+        // What a class holds is not changed by events, but for the queue.
+        let class = self.class(QueueKey(0), KindKey(0));
+        let mut job = self.into_job(ClassKey(0));
         job.change(lsn, at, change)?;
-        let parts = job.into_parts();
-        Ok(JobRecord {
-            id: parts.id,
-            number: parts.number,
-            order: parts.order,
-            created_at: parts.created_at,
-            state: parts.state,
-            attempt: parts.attempt,
-            payload: parts.body,
-            failures: parts.failures,
-            failed: parts.failed,
-            result: parts.result,
-            custom: parts.custom,
-            ..self
-        })
+        Ok(JobRecord::joined(job.into_parts(), &class, queue, kind))
     }
 }
