@@ -18,6 +18,8 @@
 #[path = "kit/engine.rs"]
 mod kit;
 
+#[path = "kit/completed.rs"]
+mod completed;
 #[path = "kit/jobs.rs"]
 mod jobs;
 #[path = "kit/machine.rs"]
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::jobs::JobSpec;
+use completed::completed;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use jobs::Jobs;
@@ -153,11 +156,7 @@ fn bench_life(criterion: &mut Criterion) {
 /// Until the ack of the last job is durable.
 async fn live(engine: &Engine, requests: Vec<Requests>, jobs: u64) {
     enqueue(engine, requests).await;
-    while engine.metrics().jobs_completed.get() < jobs {
-        tokio::time::sleep(Duration::from_micros(500)).await;
-    }
-    // Everything that was counted is durable before this answers.
-    engine.status().await.expect("it serves");
+    completed(engine, jobs).await;
 }
 
 criterion_group!(benches, bench_enqueue, bench_life);

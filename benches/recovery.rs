@@ -24,6 +24,8 @@ mod kit;
 
 #[path = "recovery/child.rs"]
 mod child;
+#[path = "kit/completed.rs"]
+mod completed;
 #[path = "kit/jobs.rs"]
 mod jobs;
 #[path = "kit/machine.rs"]

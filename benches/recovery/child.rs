@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use beaver_actors::engine::{Ending, Engine};
 use beaver_actors::worker::handler::Handlers;
 
+use super::completed::completed;
 use super::jobs::Jobs;
 use super::open_loop::{self, Moments, Sent};
 use super::process::memory;
@@ -179,14 +180,6 @@ async fn enqueue(engine: &Engine, kind: &str, jobs: u64) {
 async fn live(engine: &Engine, jobs: u64) {
     enqueue(engine, noop::KIND, jobs).await;
     completed(engine, jobs).await;
-}
-
-/// Until so many jobs are done, and that is durable.
-async fn completed(engine: &Engine, jobs: u64) {
-    while engine.metrics().jobs_completed.get() < jobs {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    engine.status().await.expect("it serves");
 }
 
 /// A job each millisecond: far from what the engine can do, so that a wait is the snapshot's doing.
