@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::job::{JobView, Status};
+use super::kept::Job;
 use super::list::Slot;
-use super::payload::{Bodies, Body, BodyError};
+use super::payload::{Bodies, BodyError};
 use super::table::{JobTable, finished_index};
 use crate::ids::{JobId, KindName, Lsn, QueueName};
 
@@ -92,8 +93,7 @@ impl JobTable {
         }
     }
 
-    /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass, each with
-    /// its number.
+    /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass.
     ///
     /// # Errors
     /// The filter's test wants to see a payload that cannot be read.
@@ -104,31 +104,58 @@ impl JobTable {
         filter: &Filter,
         count: usize,
         bodies: &dyn Bodies,
-    ) -> Result<Vec<(Lsn, JobView<Body>)>, BodyError> {
+    ) -> Result<Vec<JobId>, BodyError> {
+        let mut passing = Vec::new();
+        for job in self.candidates(members, statuses, filter, count) {
+            let passes = match &filter.test {
+                Some(test) => test(&self.whole_view_of(job, bodies)?),
+                None => true,
+            };
+            if passes {
+                passing.push(job.id.clone());
+            }
+        }
+        Ok(passing)
+    }
+
+    /// As [`JobTable::examine`], for the first `max` of them, as people see them.
+    ///
+    /// # Errors
+    /// A payload cannot be read.
+    pub fn examine_whole(
+        &self,
+        members: &mut Members,
+        statuses: &[Status],
+        filter: &Filter,
+        count: usize,
+        max: usize,
+        bodies: &dyn Bodies,
+    ) -> Result<Vec<JobView>, BodyError> {
+        let candidates = self.candidates(members, statuses, filter, count);
+        let views = candidates.map(|job| self.whole_view_of(job, bodies));
+        let passes = |view: &Result<JobView, BodyError>| match (view, &filter.test) {
+            (Ok(view), Some(test)) => test(view),
+            _ => true,
+        };
+        views.filter(passes).take(max).collect()
+    }
+
+    /// Those of the next `count` that pass as far as can be told without their payload.
+    fn candidates<'a>(
+        &'a self,
+        members: &mut Members,
+        statuses: &'a [Status],
+        filter: &'a Filter,
+        count: usize,
+    ) -> impl Iterator<Item = &'a Job> + use<'a> {
         let at = members.left.len().saturating_sub(count);
         let piece = members.left.split_off(at);
-        let passes = |(slot, number): (Slot, Lsn)| {
+        piece.into_iter().rev().filter_map(|(slot, number)| {
             let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.number == number)?;
-            let of_kind =
-                filter.kind.as_ref().is_none_or(|kind| self.kinds.name(self.class_of(job).kind.0) == kind);
-            let in_queue =
-                filter.queue.as_ref().is_none_or(|queue| self.queues.name(self.class_of(job).queue) == queue);
-            if !statuses.contains(&job.status()) || !of_kind || !in_queue {
-                return None;
-            }
-            let mut view = self.view_of(job);
-            if let Some(test) = &filter.test {
-                let whole = match view.clone().whole(number, bodies) {
-                    Ok(whole) => whole,
-                    Err(error) => return Some(Err(error)),
-                };
-                if !test(&whole) {
-                    return None;
-                }
-                view.payload = Body::Here(whole.payload);
-            }
-            Some(Ok((number, view)))
-        };
-        piece.into_iter().rev().filter_map(passes).collect()
+            let class = self.class_of(job);
+            let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(class.kind.0) == kind);
+            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(class.queue) == queue);
+            (statuses.contains(&job.status()) && of_kind && in_queue).then_some(job)
+        })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::FailedAttempt;
-use super::payload::{Bodies, Body, BodyError, Payload};
+use super::payload::Payload;
 use super::policy::Backoff;
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token};
 
@@ -191,7 +191,7 @@ pub struct Misfit {
     pub problem: String,
 }
 
-/// A job as people and programs see it; inside of the engine with a [`Body`] that may still be on disk.
+/// A job as people and programs see it; inside of the engine with a [`super::Body`] that may still be on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView<P = Payload> {
     /// Its name.
@@ -252,77 +252,6 @@ pub struct JobView<P = Payload> {
     pub backtrace_lines: u32,
     /// What the producer gave for the handler.
     pub payload: P,
-}
-
-impl JobView<Body> {
-    /// With the payload itself, read back if it has to be.
-    ///
-    /// # Errors
-    /// It is not in memory and cannot be read.
-    pub fn whole(self, number: Lsn, bodies: &dyn Bodies) -> Result<JobView, BodyError> {
-        let payload = match &self.payload {
-            Body::Here(payload) => payload.clone(),
-            Body::Stored { .. } => bodies.read(number)?,
-        };
-        Ok(self.with(payload))
-    }
-
-    /// With this payload.
-    #[must_use]
-    pub fn with(self, payload: Payload) -> JobView {
-        let JobView {
-            id,
-            status,
-            queue,
-            kind,
-            priority,
-            attempt,
-            failed,
-            max_retry,
-            backoff,
-            exhausted,
-            timeout_ms,
-            created_at,
-            enqueued_at,
-            run_at,
-            worker,
-            started_at,
-            deadline,
-            token,
-            finished_at,
-            errors,
-            result,
-            custom,
-            backtrace_lines,
-            payload: _,
-        } = self;
-        JobView {
-            id,
-            status,
-            queue,
-            kind,
-            priority,
-            attempt,
-            failed,
-            max_retry,
-            backoff,
-            exhausted,
-            timeout_ms,
-            created_at,
-            enqueued_at,
-            run_at,
-            worker,
-            started_at,
-            deadline,
-            token,
-            finished_at,
-            errors,
-            result,
-            custom,
-            backtrace_lines,
-            payload,
-        }
-    }
 }
 
 fn is_zero(count: &u32) -> bool {

@@ -3,7 +3,7 @@
 use super::job::{JobView, Lease, Status};
 use super::kept::Job;
 use super::names::KindKey;
-use super::payload::Body;
+use super::payload::{Bodies, Body, BodyError};
 use super::queues::{Overview, QueueView, Totals};
 use super::record::JobRecord;
 use super::table::{Assignment, Counts, JobTable};
@@ -68,7 +68,24 @@ impl JobTable {
     /// The job with this id, as people see it, but for a payload that is on disk.
     #[must_use]
     pub fn view(&self, id: &JobId) -> Option<JobView<Body>> {
-        self.slot_of(id).map(|slot| self.view_of(self.job(slot)))
+        let job = self.job(self.slot_of(id)?);
+        Some(self.view_of(job, job.body.clone()))
+    }
+
+    /// The job with this id, as people see it, with its payload read back if it has to be.
+    ///
+    /// # Errors
+    /// The payload is not in memory and cannot be read.
+    pub fn whole_view(&self, id: &JobId, bodies: &dyn Bodies) -> Result<Option<JobView>, BodyError> {
+        self.slot_of(id).map(|slot| self.whole_view_of(self.job(slot), bodies)).transpose()
+    }
+
+    pub(super) fn whole_view_of(&self, job: &Job, bodies: &dyn Bodies) -> Result<JobView, BodyError> {
+        let payload = match &job.body {
+            Body::Here(payload) => payload.clone(),
+            Body::Stored { .. } => bodies.read(job.number)?,
+        };
+        Ok(self.view_of(job, payload))
     }
 
     /// Whether the job with this id is known to have succeeded.
@@ -153,7 +170,7 @@ impl JobTable {
         all
     }
 
-    pub(super) fn view_of(&self, job: &Job) -> JobView<Body> {
+    fn view_of<P>(&self, job: &Job, payload: P) -> JobView<P> {
         let (lease, rare, class) = (job.lease(), job.rare(), self.class_of(job));
         JobView {
             id: job.id.clone(),
@@ -179,7 +196,7 @@ impl JobTable {
             result: rare.and_then(|rare| rare.result.clone()),
             custom: rare.and_then(|rare| rare.custom.clone()),
             backtrace_lines: class.backtrace_lines,
-            payload: job.body.clone(),
+            payload,
         }
     }
 }

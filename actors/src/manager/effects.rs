@@ -4,10 +4,10 @@ use actix::{AsyncContext, Context, Recipient};
 
 use super::JobManagerActor;
 use super::turns::Look;
-use crate::engine::{Delivery, EngineError, EngineStatus};
-use crate::ids::{JobId, Lsn, Token, WorkerId};
+use crate::engine::{Delivery, EngineStatus};
+use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{Body, BodyError, Command, Failure, FailureKind, JobView};
+use crate::jobs::{BodyError, Command, Failure, FailureKind, JobView};
 use crate::messages::{GiveBack, Halt, Reply, Run};
 
 /// What follows from an event, once that is durable.
@@ -16,7 +16,7 @@ pub(super) enum Effect {
     Done(Reply<()>),
     Changed(Reply<u64>, u64),
     Listed(Reply<Vec<JobView>>, Vec<JobView>),
-    Viewed(Reply<JobView>, Lsn, Box<JobView<Body>>),
+    Viewed(Reply<JobView>, Box<JobView>),
     Status(Reply<EngineStatus>, Box<EngineStatus>),
     Rejected(Box<dyn FnOnce() + Send>),
     Run(WorkerId, JobId, Token),
@@ -61,10 +61,7 @@ impl JobManagerActor {
             Effect::Done(reply) => reply.answer(Ok(())),
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
-            Effect::Viewed(reply, number, view) => {
-                let whole = view.whole(number, &*self.settings.bodies);
-                reply.answer(whole.map_err(EngineError::Unreadable));
-            }
+            Effect::Viewed(reply, view) => reply.answer(Ok(*view)),
             Effect::Status(reply, status) => reply.answer(Ok(*status)),
             Effect::Undelivered(reply) => reply.answer(Ok(None)),
             Effect::Deliver(reply, job, token) => {
@@ -96,9 +93,10 @@ impl JobManagerActor {
         manager: Recipient<GiveBack>,
     ) -> Result<Option<Delivery>, BodyError> {
         let is_held = self.table.lease(job).is_some_and(|lease| lease.token == token);
-        let found = self.table.number(job).zip(self.table.view(job)).filter(|_| is_held);
-        let Some((number, view)) = found else { return Ok(None) };
-        let view = view.whole(number, &*self.settings.bodies)?;
+        if !is_held {
+            return Ok(None);
+        }
+        let Some(view) = self.table.whole_view(job, &*self.settings.bodies)? else { return Ok(None) };
         let job = job.clone();
         // A closed mailbox means that the engine has ended; then its lease gives the job back.
         Ok(Some(Delivery::new(view, token, move || manager.do_send(GiveBack { job, token }))))

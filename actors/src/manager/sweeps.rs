@@ -156,21 +156,20 @@ impl JobManagerActor {
         let Some(part) = sweep.parts.last_mut() else { return Ok(true) };
         let Part { members, statuses, filter, .. } = part;
         let bodies = self.settings.bodies.clone();
-        let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*bodies);
-        let jobs = jobs.map_err(EngineError::Unreadable)?;
         match &mut sweep.purpose {
             Purpose::List { found, limit, .. } => {
                 let missing = *limit - found.len();
-                for (number, view) in jobs.into_iter().take(missing) {
-                    found.push(view.whole(number, &*bodies).map_err(EngineError::Unreadable)?);
-                }
+                let views =
+                    self.table.examine_whole(members, statuses, filter, EXAMINED_AT_ONCE, missing, &*bodies);
+                found.extend(views.map_err(EngineError::Unreadable)?);
                 return Ok(found.len() == *limit || part.members.is_empty());
             }
             // What it would write has no room set aside for it.
             Purpose::Act { .. } if !self.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
-                for (_, job) in jobs {
-                    *changed += u64::from(self.act_on(action, job.id, now)?);
+                let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*bodies);
+                for job in jobs.map_err(EngineError::Unreadable)? {
+                    *changed += u64::from(self.act_on(action, job, now)?);
                 }
             }
         }

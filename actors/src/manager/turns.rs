@@ -4,6 +4,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 
 use super::effects::Effect;
 use super::{JobManagerActor, Worker};
+use crate::engine::EngineError;
 use crate::guard::gives_signs_of_life;
 use crate::ids::Holder;
 use crate::jobs::{Command, Failure, FailureKind, Rejection};
@@ -74,12 +75,16 @@ impl Handler<Ask> for JobManagerActor {
 
     fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
         match ask {
-            Ask::Job { job, reply } => match self.table.number(&job).zip(self.table.view(&job)) {
-                Some((number, view)) => self.hold(Effect::Viewed(reply, number, Box::new(view))),
-                None => self.hold(Effect::Rejected(Box::new(move || {
-                    reply.answer(Err(Rejection::NotFound { job }.into()));
-                }))),
-            },
+            Ask::Job { job, reply } => {
+                let found = match self.table.whole_view(&job, &*self.settings.bodies) {
+                    Ok(found) => found.ok_or_else(|| Rejection::NotFound { job }.into()),
+                    Err(error) => Err(EngineError::Unreadable(error)),
+                };
+                self.hold(match found {
+                    Ok(view) => Effect::Viewed(reply, Box::new(view)),
+                    Err(error) => Effect::Rejected(Box::new(move || reply.answer(Err(error)))),
+                });
+            }
             Ask::List { set, filter, limit, reply } => self.list(set, filter, limit, reply, ctx),
             Ask::Status { reply } => {
                 let now = self.now();

@@ -77,8 +77,17 @@ pub use faults::{Call, Fault};
 pub use power::{Kept, Unsynced};
 pub use step::{StepEngine, StepError};
 
-use crate::ids::Timestamp;
-use crate::jobs::{Command, JobSpec, JobTable, JobView, Policy};
+use crate::ids::{Lsn, Timestamp};
+use crate::jobs::{Bodies, BodyError, Command, JobSpec, JobTable, JobView, Payload, Policy};
+
+/// A disk without payloads.
+struct Nothing;
+
+impl Bodies for Nothing {
+    fn read(&self, number: Lsn) -> Result<Payload, BodyError> {
+        Err(BodyError { number, problem: "nothing was ever written".to_owned() })
+    }
+}
 
 /// A job as people see it once it has been accepted, at this moment.
 ///
@@ -86,13 +95,14 @@ use crate::jobs::{Command, JobSpec, JobTable, JobView, Policy};
 /// If it is refused.
 #[must_use]
 pub fn accepted(spec: JobSpec, now: Timestamp) -> JobView {
-    let (mut table, payload) = (JobTable::new(Policy::default(), &[]), spec.payload.clone());
+    let mut table = JobTable::new(Policy::default(), &[]);
     let enqueue = Command::Enqueue(Box::new(spec));
     let decided = table.decide(enqueue, now, &mut fastrand::Rng::with_seed(1)).expect("the job is accepted");
     let event = decided.expect("it is the first of its id");
     let id = event.change.job().cloned().expect("a job that is added has an id");
     table.apply(table.last().next(), event).expect("what was decided fits");
-    table.view(&id).expect("it has just been added").with(payload)
+    let shown = table.whole_view(&id, &Nothing).expect("a payload that has just come is in memory");
+    shown.expect("it has just been added")
 }
 
 /// How many times as much as usual a test shall do: what the environment variable `BEAVER_TORTURE` says, else 1.

@@ -2,7 +2,8 @@
 
 use beaver_actors::ids::{Attempt, Timestamp};
 use beaver_actors::jobs::failure::FailedAttempt;
-use beaver_actors::jobs::{Command, Failure, FailureKind, JobTable, Policy};
+use beaver_actors::jobs::{Failure, FailureKind};
+use beaver_actors::testing::accepted;
 use serde_json::{Value, json};
 
 use super::*;
@@ -19,12 +20,7 @@ fn with(field: &str, value: Value) -> Value {
 
 /// As the engine shows a job that it accepted a second before it could run.
 fn view(spec: JobSpec) -> JobView {
-    let (mut table, mut dice) = (JobTable::new(Policy::default(), &[]), fastrand::Rng::with_seed(1));
-    let (id, payload) = (spec.id.clone().unwrap(), spec.payload.clone());
-    let enqueue = Command::Enqueue(Box::new(spec));
-    let event = table.decide(enqueue, Timestamp(1_000), &mut dice).unwrap().unwrap();
-    table.apply(table.last().next(), event).unwrap();
-    JobView { enqueued_at: Timestamp(2_000), ..table.view(&id).unwrap().with(payload) }
+    JobView { enqueued_at: Timestamp(2_000), ..accepted(spec, Timestamp(1_000)) }
 }
 
 fn written(view: &JobView) -> String {
