@@ -1,0 +1,135 @@
+//! The house rules that a reviewer would otherwise have to repeat, checked over the source tree.
+//!
+//! A rule is a function from a [`Tree`] to its violations, each of which says how to fix it. Every rule is also run
+//! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
+//! what may know what is in `imports`, what README.md promises in `readme`.
+
+mod imports;
+mod readme;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use tree::{Tree, Violations, none, one, root, sources, tree};
+
+const LINES_MAX: usize = 650;
+
+const TOP_LEVEL: [&str; 11] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "README.md",
+    "Makefile",
+    "LICENSE",
+    "CHANGELOG.md",
+    "src",
+    "actors",
+    "tests",
+    "benches",
+    "configs",
+];
+
+const TARGETS: [&str; 5] = ["build", "test", "demo", "torture", "clean"];
+
+/// Put together, so that this file does not contain them.
+const LATER: [&str; 6] = [
+    concat!("to", "do!"),
+    concat!("unim", "plemented!"),
+    concat!("#[ig", "nore"),
+    concat!("db", "g!"),
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+];
+
+#[test]
+fn nothing_is_left_for_later() {
+    none(left_for_later(&tree()));
+    for mark in LATER {
+        assert_eq!(left_for_later(&one("src/a.rs", &format!("//! A.\n    {mark}\n"))).len(), 1, "{mark}");
+    }
+}
+
+#[test]
+fn every_file_fits_a_reader_and_says_first_what_it_promises() {
+    none(shapes(&tree()));
+    assert_eq!(shapes(&one("src/a.rs", "use std::io;\n")).len(), 1);
+    assert_eq!(shapes(&one("src/a.rs", &format!("//! A.\n{}", "\n".repeat(LINES_MAX)))).len(), 1);
+}
+
+#[test]
+fn the_makefile_has_five_targets_of_one_line() {
+    none(makefile(&tree()["Makefile"]));
+    let good = "build:\n\ta\n\ntest:\n\tb\n\ndemo:\n\tc\n\ntorture:\n\tt\n\nclean:\n\td\n";
+    assert_eq!(makefile(good), Violations::new());
+    assert_eq!(makefile(&format!("{good}\nlint:\n\te\n")).len(), 1);
+    assert_eq!(makefile(&good.replace("\tb\n", "\tb\n\tb\n")).len(), 1);
+}
+
+#[test]
+fn the_top_level_is_tidy() {
+    let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ignored = fs::read_to_string(root().join(".gitignore")).unwrap();
+    none(top_level(names, &ignored));
+    let names = ["src", ".ci", "target", "notes.txt"].map(str::to_owned);
+    assert_eq!(top_level(names.into_iter(), "/target\n").len(), 1);
+}
+
+fn left_for_later(tree: &Tree) -> Violations {
+    let mut found = Violations::new();
+    for (path, text) in sources(tree) {
+        for (number, line) in (1..).zip(text.lines()) {
+            for mark in LATER.iter().filter(|mark| line.contains(**mark)) {
+                found.push(format!("{path}:{number}: {mark}: do it now, or open an issue and take it out"));
+            }
+        }
+    }
+    found
+}
+
+fn shapes(tree: &Tree) -> Violations {
+    let mut found = Violations::new();
+    for (path, text) in sources(tree) {
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            found.push(format!(
+                "{path}: {lines} lines, at most {LINES_MAX}: when a story gets a second hero, it becomes two files"
+            ));
+        }
+        if !text.starts_with("//! ") {
+            found.push(format!("{path}: begins without a //! line: say what this file promises"));
+        }
+    }
+    found
+}
+
+fn makefile(text: &str) -> Violations {
+    let mut recipes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut target = "";
+    for line in text.lines() {
+        if line.starts_with('\t') {
+            *recipes.entry(target).or_default() += 1;
+        } else if let Some((name, _)) = line.split_once(':')
+            && !name.starts_with('.')
+        {
+            target = name;
+            recipes.insert(target, 0);
+        }
+    }
+    let expected = TARGETS.map(|target| (target, 1)).into();
+    match recipes == expected {
+        true => Violations::new(),
+        false => {
+            vec![format!("Makefile: recipes {recipes:?}, should be {expected:?}: more belongs into .ci/run")]
+        }
+    }
+}
+
+fn top_level(names: impl Iterator<Item = String>, ignored: &str) -> Violations {
+    let is_ignored = |name: &str| ignored.lines().any(|line| line.trim_matches('/') == name);
+    names
+        .filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str()) && !is_ignored(name))
+        .map(|name| {
+            format!("{name}: not one of the top level's: move it into a directory, or into .gitignore")
+        })
+        .collect()
+}
