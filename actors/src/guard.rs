@@ -39,6 +39,11 @@ impl Drop for ExitGuard {
 /// Lets an actor answer its supervisor's pings; and, under test, be frozen and crashed by it.
 macro_rules! gives_signs_of_life {
     ($actor:ty) => {
+        gives_signs_of_life!($actor, |_: &mut $actor, freeze: $crate::messages::Freeze, _: &mut _| {
+            std::thread::sleep(freeze.0);
+        });
+    };
+    ($actor:ty, $freeze:expr) => {
         impl actix::Handler<$crate::messages::Ping> for $actor {
             type Result = ();
 
@@ -49,8 +54,8 @@ macro_rules! gives_signs_of_life {
         impl actix::Handler<$crate::messages::Freeze> for $actor {
             type Result = ();
 
-            fn handle(&mut self, freeze: $crate::messages::Freeze, _: &mut actix::Context<$actor>) {
-                std::thread::sleep(freeze.0);
+            fn handle(&mut self, freeze: $crate::messages::Freeze, ctx: &mut actix::Context<$actor>) {
+                $freeze(self, freeze, ctx)
             }
         }
 

@@ -309,10 +309,13 @@ pub struct TakeSnapshot {
     pub done: oneshot::Sender<()>,
 }
 
-/// End the current segment, so that all before may be folded; answers the position up to which.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<Lsn>")]
-pub struct Seal;
+/// End the current segment, so that all before may be folded.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Seal {
+    /// Told the position up to which; none if that cannot be done now.
+    pub done: oneshot::Sender<Option<Lsn>>,
+}
 
 /// Delete the segments that end at or before a position.
 #[derive(Clone, Copy, Debug, Message)]

@@ -8,7 +8,7 @@ use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 23] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 24] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
@@ -23,6 +23,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 23] = [
     ("clock", &["ids"]),
     ("options", &["jobs"]),
     ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "stored", "wal"]),
+    ("wal/thread", &["urgent"]),
     ("wal/actor", &["failpoint", "clock", "engine", "guard", "ids", "messages", "metrics", "options", "wal"]),
     ("snapshot", &["bodies", "bugs", "ids", "jobs", "msgpack", "options", "snapshot", "storage", "stored"]),
     ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),

@@ -56,9 +56,13 @@ impl JobManagerActor {
             Effect::Enqueued(reply, answers) => {
                 let created = answers.iter().filter(|answer| answer.created).count();
                 self.settings.metrics.jobs_enqueued.add(created as u64);
+                self.expect_another();
                 reply.answer(Ok(answers));
             }
-            Effect::Done(reply) => reply.answer(Ok(())),
+            Effect::Done(reply) => {
+                self.expect_another();
+                reply.answer(Ok(()));
+            }
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
             Effect::Viewed(reply, view) => reply.answer(Ok(*view)),

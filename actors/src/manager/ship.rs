@@ -1,10 +1,13 @@
 //! What is done once for all messages that come in at about the same time: see what is due, start what can be
 //! started, and send the events to the log.
 //!
-//! A group of events costs one fdatasync and two hops between threads, however small it is, and looking for what can
-//! be started costs as much as a message. So both wait until a look at everything that can bring more (the mailbox,
-//! and the sockets of servers that run beside the manager) has brought nothing. No clock is involved: when nothing
-//! comes, it happens at once.
+//! A group of events costs one fdatasync, however small it is, and looking for what can be started costs as much as
+//! a message. So both wait until a look at everything that can bring more (the mailbox, and the sockets of servers that
+//! run beside the manager) has brought nothing. No clock is involved: when nothing comes, it happens at once.
+//!
+//! Clients that ask for one thing after the other come back as soon as they are answered. The first of them does not
+//! take a sync to itself: a few more looks wait for the others. A look at sockets without news takes less than a
+//! microsecond, a sync a hundred times as long; 16 connections push 8 % more jobs by it (`cargo bench --bench compare`).
 
 use std::sync::mpsc;
 
@@ -19,6 +22,8 @@ use crate::wal::Group;
 const BYTES_ENOUGH: usize = 64 << 10;
 /// So often at most is looked for more, so that a stream without a gap is not kept waiting.
 const LOOKS_MAX: u32 = 8;
+/// And so often while those who have just been answered are expected to ask again.
+const EXPECTING_LOOKS_MAX: u32 = 40;
 
 /// One is filled, one is written, and some are on their way.
 const BUFFERS_KEPT: usize = 4;
@@ -30,6 +35,8 @@ pub(super) struct Shipping {
     /// Turns so far, and how many there had been at the last look.
     turns: u64,
     seen: u64,
+    /// How many there will have been when everybody has asked again who was answered since the last group.
+    expected: u64,
     /// Buffers of groups that are written, to be filled again: filling one that has its size already takes 5 µs
     /// instead of 6 for the events of 1,000 jobs (160 KiB), 32 instead of 34 to 47 for 1 MiB, and 0.1 instead of 0.4
     /// for 25 (`cargo bench --bench log`; two cores of an EPYC).
@@ -38,7 +45,14 @@ pub(super) struct Shipping {
 
 impl Default for Shipping {
     fn default() -> Shipping {
-        Shipping { is_due: false, looks: 0, turns: 0, seen: 0, emptied: mpsc::sync_channel(BUFFERS_KEPT) }
+        Shipping {
+            is_due: false,
+            looks: 0,
+            turns: 0,
+            seen: 0,
+            expected: 0,
+            emptied: mpsc::sync_channel(BUFFERS_KEPT),
+        }
     }
 }
 
@@ -59,8 +73,10 @@ impl JobManagerActor {
         // Comes back after the runtime has asked its sockets and has worked through what they brought.
         let looked = tokio::task::yield_now().into_actor(self);
         ctx.spawn(looked.map(|(), manager, ctx| {
-            let Shipping { looks, turns, seen, .. } = manager.shipping;
-            match turns > seen && looks < LOOKS_MAX && manager.gathered.bytes.len() < BYTES_ENOUGH {
+            let Shipping { looks, turns, seen, expected, .. } = manager.shipping;
+            let brought_more = turns > seen && looks < LOOKS_MAX;
+            let expects_more = turns < expected && looks < EXPECTING_LOOKS_MAX;
+            match (brought_more || expects_more) && manager.gathered.bytes.len() < BYTES_ENOUGH {
                 true => manager.look_for_more(ctx),
                 false => {
                     manager.shipping.is_due = false;
@@ -70,12 +86,18 @@ impl JobManagerActor {
         }));
     }
 
+    /// Somebody was answered, who may soon ask again.
+    pub(super) fn expect_another(&mut self) {
+        self.shipping.expected = self.shipping.expected.max(self.shipping.turns) + 1;
+    }
+
     /// Starts what can be started, sends what has gathered, releases what is confirmed.
     fn settle(&mut self, ctx: &mut Context<JobManagerActor>) {
         let now = self.now();
         self.do_due(now);
         self.dispatch(now);
         self.serve_fetchers(now);
+        self.shipping.expected = 0;
         self.ship();
         self.release(ctx);
         self.set_timer(ctx, now);

@@ -116,9 +116,9 @@ impl Handler<Confirmed> for JobManagerActor {
         self.durable = self.durable.max(confirmed.durable);
         self.room = confirmed.room;
         self.table.leave_payloads(self.confirmed, self.settings.payload_memory_bytes);
+        self.end_turn(ctx);
         // Whoever waits for these must not wait for what else comes in.
         self.release(ctx);
-        self.end_turn(ctx);
     }
 }
 

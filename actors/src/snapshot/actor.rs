@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use tokio::sync::oneshot;
 
 use super::SnapshotError;
 use super::compact::{Compaction, Step};
@@ -214,7 +215,7 @@ impl Actor for SnapshotActor {
 
     fn started(&mut self, ctx: &mut Context<SnapshotActor>) {
         ctx.run_interval(self.settings.interval, |_, ctx| {
-            let (done, _) = tokio::sync::oneshot::channel();
+            let (done, _) = oneshot::channel();
             ctx.notify(TakeSnapshot { done });
         });
         ctx.run_later(SCRUB_AFTER, SnapshotActor::begin_scrub);
@@ -223,7 +224,7 @@ impl Actor for SnapshotActor {
             // What is not in a snapshot yet takes up disk, and time at the next start.
             if log_bytes - actor.log_bytes >= actor.settings.store.layering().log_bytes as u64 {
                 actor.log_bytes = log_bytes;
-                let (done, _) = tokio::sync::oneshot::channel();
+                let (done, _) = oneshot::channel();
                 ctx.notify(TakeSnapshot { done });
             }
         });
@@ -234,8 +235,9 @@ impl Handler<TakeSnapshot> for SnapshotActor {
     type Result = ();
 
     fn handle(&mut self, request: TakeSnapshot, ctx: &mut Context<SnapshotActor>) {
-        let sealed = self.settings.seal.send(Seal).into_actor(self);
-        ctx.wait(sealed.map(|sealed, actor, ctx| {
+        let (done, sealed) = oneshot::channel();
+        self.settings.seal.do_send(Seal { done });
+        ctx.wait(sealed.into_actor(self).map(|sealed, actor, ctx| {
             // No answer: the log is closed, or has no space for another segment.
             if let Ok(Some(sealed)) = sealed {
                 actor.take(sealed, ctx);

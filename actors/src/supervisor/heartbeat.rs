@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 
-use super::SupervisorActor;
+use super::{Children, SupervisorActor};
 use crate::engine::FailCause;
 use crate::ids::ChildId;
 use crate::messages::Ping;
@@ -51,7 +51,8 @@ impl SupervisorActor {
                 return;
             }
             let seconds = patience.as_secs_f64();
-            if child == ChildId::Wal {
+            let waits_for_disk = supervisor.children.as_ref().is_some_and(Children::waits_for_disk);
+            if child == ChildId::Wal || (child == ChildId::Manager && waits_for_disk) {
                 tracing::warn!(actor = %child, seconds, "no sign of life: the disk is slow, or gone");
                 return;
             }

@@ -1,10 +1,13 @@
 //! Where actors live: each on a thread of its own, or all on the thread of whoever started the engine.
 
+use std::ffi::CStr;
+
 use actix::{Actor, Addr, Arbiter, Context};
 use rustix::process::setpriority_process;
-use rustix::thread::gettid;
+use rustix::thread::{gettid, set_name};
 
 use crate::urgent::make_urgent;
+use crate::wal::thread::LogThread;
 
 /// Weight 110 where others have 1,024 (`sched_prio_to_weight` in Linux' kernel/sched/core.c).
 const PATIENT_NICENESS: i32 = 10;
@@ -26,20 +29,27 @@ pub(super) enum Home {
 }
 
 impl Home {
-    fn new(threads: Threads) -> Home {
-        match threads {
-            Threads::Own => Home::Own(Arbiter::new()),
-            Threads::Callers => Home::Callers,
+    /// The system's tools show the thread under this name, of 15 characters at most.
+    fn new(threads: Threads, name: &'static CStr) -> Home {
+        if threads == Threads::Callers {
+            return Home::Callers;
         }
+        let arbiter = Arbiter::new();
+        arbiter.spawn_fn(move || {
+            if let Err(error) = set_name(name) {
+                tracing::debug!(%error, "a thread goes without a name");
+            }
+        });
+        Home::Own(arbiter)
     }
 
     /// One that others wait for: it gets the processor soon after it wakes up.
-    fn urgent(threads: Threads) -> Home {
-        let home = Home::new(threads);
+    fn urgent(threads: Threads, name: &'static CStr) -> Home {
+        let home = Home::new(threads, name);
         if let Home::Own(arbiter) = &home {
             arbiter.spawn_fn(|| {
                 if let Err(error) = make_urgent() {
-                    tracing::debug!(%error, "the log's thread waits for its turn like any other");
+                    tracing::debug!(%error, "the manager's thread waits for its turn like any other");
                 }
             });
         }
@@ -49,8 +59,8 @@ impl Home {
     /// One that takes its time when others have something to do: it gets about a tenth of a busy processor.
     ///
     /// Beside producers on two cores, snapshots took a third of the processor's time away from the queue without this.
-    fn patient(threads: Threads) -> Home {
-        let home = Home::new(threads);
+    fn patient(threads: Threads, name: &'static CStr) -> Home {
+        let home = Home::new(threads, name);
         if let Home::Own(arbiter) = &home {
             arbiter.spawn_fn(|| {
                 if let Err(error) = setpriority_process(Some(gettid()), PATIENT_NICENESS) {
@@ -75,7 +85,7 @@ impl Home {
 
 /// The homes of an engine's actors.
 pub(super) struct Homes {
-    pub wal: Home,
+    /// The log's, too: what it does at once needs no change of threads.
     pub manager: Home,
     pub snapshot: Home,
     pub workers: Home,
@@ -83,18 +93,24 @@ pub(super) struct Homes {
 
 impl Homes {
     pub fn new(threads: Threads) -> Homes {
-        let home = || Home::new(threads);
         Homes {
-            wal: Home::urgent(threads),
-            manager: home(),
-            snapshot: Home::patient(threads),
-            workers: home(),
+            manager: Home::urgent(threads, c"beaver-manager"),
+            snapshot: Home::patient(threads, c"beaver-snapshot"),
+            workers: Home::new(threads, c"beaver-workers"),
+        }
+    }
+
+    /// For what keeps the log's disk busy for long; none where nothing may happen by itself.
+    pub fn log_thread(threads: Threads) -> Option<LogThread> {
+        match threads {
+            Threads::Own => Some(LogThread::start().expect("the system has a thread left")),
+            Threads::Callers => None,
         }
     }
 
     /// Ends the threads that were made; whatever still lives there ends with them.
     pub fn close(&self) {
-        for home in [&self.wal, &self.manager, &self.snapshot, &self.workers] {
+        for home in [&self.manager, &self.snapshot, &self.workers] {
             if let Home::Own(arbiter) = home {
                 arbiter.stop();
             }

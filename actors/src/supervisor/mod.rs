@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! supervisor
-//! ├── wal          its own thread; its death ends the engine
+//! ├── wal          at the manager's side, with a thread for what takes long; its death ends the engine
 //! ├── manager      its own thread; its death ends the engine
 //! ├── snapshot     its own thread; restarted
 //! └── worker[0..n] share a thread (handlers run elsewhere); restarted one by one
@@ -18,6 +18,7 @@ mod policy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
@@ -70,6 +71,8 @@ pub struct SupervisorActor {
 /// Addresses of all children, and what it takes to build those that may be restarted.
 struct Children {
     wal: Addr<WalActor>,
+    /// Whether the log keeps the manager's thread waiting for the disk.
+    log_blocks: Arc<AtomicBool>,
     manager: Addr<JobManagerActor>,
     snapshot: Addr<SnapshotActor>,
     workers: Vec<Addr<WorkerActor>>,
@@ -84,6 +87,12 @@ struct Children {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct BootEnded(Box<Result<Recovered, BootError>>);
+
+impl Children {
+    fn waits_for_disk(&self) -> bool {
+        self.log_blocks.load(Ordering::Relaxed)
+    }
+}
 
 impl SupervisorActor {
     /// One that begins with recovery as soon as it is started.
@@ -127,15 +136,18 @@ impl SupervisorActor {
         );
         self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
         let homes = Homes::new(self.threads);
+        let log_blocks = Arc::new(AtomicBool::new(false));
 
         let wal_settings = WalSettings {
             durability: boot.options.durability,
             clock: boot.clock.clone(),
             metrics: self.metrics.clone(),
             failed: ctx.address().recipient(),
+            thread: Homes::log_thread(self.threads),
+            blocks: log_blocks.clone(),
         };
         let guard = self.guard(ChildId::Wal, ctx);
-        let wal = homes.wal.start(|| WalActor::new(writer, wal_settings, lock, guard));
+        let wal = homes.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
             dice: boot.dice.clone(),
@@ -177,6 +189,7 @@ impl SupervisorActor {
         let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
         let mut children = Children {
             wal,
+            log_blocks,
             manager: manager.clone(),
             snapshot,
             workers: Vec::new(),

@@ -184,8 +184,7 @@ impl LogWriter {
         let payload: usize = groups.iter().map(|group| group.bytes.len()).sum();
         let needed = (BATCH_HEADER_BYTES + payload) as u64;
         let has_events = self.next > self.header.first;
-        // Room for the closing mark is kept free.
-        if self.offset + needed + BATCH_HEADER_BYTES as u64 > self.capacity && has_events {
+        if !self.fits(payload) && has_events {
             self.rotate(now)?;
         }
         if self.offset + needed > self.capacity {
@@ -425,6 +424,13 @@ impl LogWriter {
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.durable
+    }
+
+    /// Whether a batch of groups of so many bytes goes into the segment that is there.
+    #[must_use]
+    pub fn fits(&self, bytes: usize) -> bool {
+        // Room for the closing mark is kept free.
+        (2 * BATCH_HEADER_BYTES + bytes) as u64 <= self.left()
     }
 
     fn left(&self) -> u64 {
