@@ -25,19 +25,21 @@ mod jobs;
 mod machine;
 #[path = "kit/process.rs"]
 mod process;
+#[path = "kit/remote.rs"]
+mod remote;
 #[path = "kit/verdict.rs"]
 mod verdict;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use beaver_actors::engine::{Claim, Engine, Verdict};
-use beaver_actors::ids::{KindName, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use beaver_actors::engine::Engine;
+use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy, Retention};
 use beaver_actors::worker::handler::Handlers;
 use chart::{Frame, Line};
 use jobs::Jobs;
+use remote::fetch_and_ack;
 
 const SIZES: [usize; 7] = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
 /// Without `--bench`: only that everything still works.
@@ -49,8 +51,6 @@ const MEASURED: usize = 50_000;
 const ROUNDS: usize = 5;
 const REQUEST: usize = 1_000;
 const CLIENTS: usize = 4;
-/// Remote workers, each with one job at a time.
-const WORKERS: usize = 500;
 /// How much more a job may cost at the largest size than at the smallest.
 const GROWTH_MAX: f64 = 1.5;
 
@@ -199,7 +199,7 @@ async fn of_engine(sizes: &[usize]) -> Vec<(f64, f64)> {
             enqueue(&engine, requests).await;
             enqueues.push(started.elapsed().as_secs_f64() / count as f64);
             let started = Instant::now();
-            fetch_and_ack(&engine, count).await;
+            fetch_and_ack(&engine, jobs::QUEUE, count).await;
             fetches.push(started.elapsed().as_secs_f64() / count as f64);
         }
         costs.push((median(enqueues), median(fetches)));
@@ -225,27 +225,5 @@ async fn enqueue(engine: &Engine, mut requests: Vec<Vec<JobSpec>>) {
     }
     for client in clients {
         client.await.expect("no client panics");
-    }
-}
-
-/// Every worker fetches a job, then every worker acks its job, until so many are done.
-async fn fetch_and_ack(engine: &Engine, count: usize) {
-    let queues: Arc<[QueueName]> = [QueueName::parse(jobs::QUEUE).expect("a good name")].into();
-    let worker = RemoteName::parse("bench").expect("a good name");
-    let mut left = count;
-    while left > 0 {
-        let now = WORKERS.min(left);
-        let fetches: Vec<_> =
-            (0..now).map(|_| engine.fetch(queues.clone(), worker.clone(), Duration::ZERO)).collect();
-        let mut acks = Vec::with_capacity(now);
-        for fetch in fetches {
-            let (job, token) = fetch.await.expect("it serves").expect("there is one").accept();
-            let claim = Claim { worker: worker.clone(), token: Some(token) };
-            acks.push(engine.report(job.id, claim, Verdict::Success(None)));
-        }
-        for ack in acks {
-            ack.await.expect("its lease holds");
-        }
-        left -= now;
     }
 }
