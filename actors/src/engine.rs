@@ -392,10 +392,13 @@ impl Engine {
         self.supervisor.do_send(crate::messages::CrashSupervisor);
     }
 
-    /// Makes one of the actors block its thread, to test what follows.
+    /// Makes one of the actors block its thread, to test what follows. Returns when it does.
     #[cfg(feature = "testing")]
-    pub fn freeze(&self, child: crate::ids::ChildId, time: Duration) {
-        self.supervisor.do_send(crate::messages::FreezeChild(child, time));
+    pub async fn freeze(&self, child: crate::ids::ChildId, time: Duration) {
+        let (begun, begins) = oneshot::channel();
+        let freeze = crate::messages::Freeze { time, begun };
+        self.supervisor.do_send(crate::messages::FreezeChild(child, freeze));
+        begins.await.expect("the child is there");
     }
 
     /// Sends a message to the manager.

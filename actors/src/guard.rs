@@ -40,7 +40,7 @@ impl Drop for ExitGuard {
 macro_rules! gives_signs_of_life {
     ($actor:ty) => {
         gives_signs_of_life!($actor, |_: &mut $actor, freeze: $crate::messages::Freeze, _: &mut _| {
-            std::thread::sleep(freeze.0);
+            freeze.stand_still();
         });
     };
     ($actor:ty, $freeze:expr) => {

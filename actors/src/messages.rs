@@ -381,15 +381,30 @@ pub struct CrashSupervisor;
 
 /// Make a child stand still for so long.
 #[cfg(feature = "testing")]
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct FreezeChild(pub ChildId, pub Duration);
+pub struct FreezeChild(pub ChildId, pub Freeze);
 
 /// Stand still for so long, to test what the supervisor makes of it.
 #[cfg(feature = "testing")]
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Freeze(pub Duration);
+pub struct Freeze {
+    /// How long.
+    pub time: Duration,
+    /// Told when it begins.
+    pub begun: oneshot::Sender<()>,
+}
+
+#[cfg(feature = "testing")]
+impl Freeze {
+    /// Does it.
+    pub(crate) fn stand_still(self) {
+        // Whoever asked need not wait for it.
+        let _ = self.begun.send(());
+        std::thread::sleep(self.time);
+    }
+}
 
 /// Panic, to test what the supervisor makes of it.
 #[cfg(feature = "testing")]

@@ -107,8 +107,7 @@ pub(crate) fn read_all(file: &dyn StoredFile, bytes_max: u64) -> io::Result<Vec<
     let len = file.len()?;
     let fitting = usize::try_from(len).ok().filter(|_| len <= bytes_max);
     let Some(fitting) = fitting else {
-        let problem = format!("the file has {len} bytes, but none of its sort has more than {bytes_max}");
-        return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
+        return Err(io::Error::new(ErrorKind::FileTooLarge, too_long(len, bytes_max)));
     };
     let mut bytes = Vec::new();
     if bytes.try_reserve_exact(fitting).is_err() {
@@ -121,37 +120,35 @@ pub(crate) fn read_all(file: &dyn StoredFile, bytes_max: u64) -> io::Result<Vec<
     Ok(bytes)
 }
 
-/// What a file holds that was allocated ahead, without the pieces of zeros at its end, and its length. As
-/// [`read_all`], but those pieces take no memory.
-pub(crate) fn read_used(file: &dyn StoredFile, bytes_max: u64) -> io::Result<(Vec<u8>, usize)> {
+/// What a file that was allocated ahead holds from `offset` on, without the pieces of zeros at its end. Those take no
+/// memory.
+pub(crate) fn read_used(file: &dyn StoredFile, offset: u64) -> io::Result<Vec<u8>> {
     const PIECE: usize = 1 << 20;
-    let len = file.len()?;
-    if len <= PIECE as u64 || len > bytes_max {
-        let bytes = read_all(file, bytes_max)?;
-        let len = bytes.len();
-        return Ok((bytes, len));
-    }
     let mut used = Vec::new();
     let mut zeros = 0;
     let mut piece = vec![0; PIECE];
     loop {
-        let read = file.read_at((used.len() + zeros) as u64, &mut piece)?;
+        let read = file.read_at(offset + (used.len() + zeros) as u64, &mut piece)?;
         if read == 0 {
-            let len = used.len() + zeros;
-            return Ok((used, len));
+            return Ok(used);
         }
         if is_zero(&piece[..read]) {
             zeros += read;
             continue;
         }
         if used.try_reserve(zeros + read).is_err() {
-            let problem = format!("there is no memory for the {len} bytes of it");
+            let problem = format!("there is no memory for the {} bytes of it", used.len() + zeros + read);
             return Err(io::Error::new(ErrorKind::OutOfMemory, problem));
         }
         used.resize(used.len() + zeros, 0);
         used.extend_from_slice(&piece[..read]);
         zeros = 0;
     }
+}
+
+/// What is wrong with a file of so many bytes.
+pub(crate) fn too_long(len: u64, bytes_max: u64) -> String {
+    format!("the file has {len} bytes, but none of its sort has more than {bytes_max}")
 }
 
 /// Whether all bytes are zero.

@@ -84,7 +84,7 @@ pub(super) fn aside(
         for (_, Found { path, .. }) in copies {
             let Some(mut reader) = open_segment(&**storage, &path)? else { continue };
             read_batches(&mut reader, None, &mut |_, _| Ok(()))?;
-            aside.proven = aside.proven.max(reader.durable()).max(reader.durable_beyond());
+            aside.proven = aside.proven.max(reader.durable()).max(reader.rest()?.durable());
             aside.copies.push(path);
         }
         let snapshots = SnapshotStore::new(storage.clone(), &dir, &dir);

@@ -381,10 +381,10 @@ impl Survey {
         let mut beyond = Vec::new();
         let is_over = ends.is_some_and(|end| end == read.good) || matches!(read.stop, Halt::Stop(Stop::End));
         if !is_over {
-            self.proven = self.proven.max(reader.durable_beyond());
+            let rest = reader.rest()?;
+            self.proven = self.proven.max(rest.durable());
             beyond.extend(
-                reader
-                    .batches_beyond()
+                rest.batches()
                     .filter(|batch| batch.header.count > 0)
                     .map(|batch| (batch.header.first, u64::from(batch.header.count))),
             );
@@ -401,9 +401,10 @@ impl Survey {
                 SegmentState::Sealed
             }
             (Halt::Stop(Stop::Invalid(problem)), None) => {
-                SegmentState::Torn { at, bytes: reader.rest().len() as u64, problem }
+                SegmentState::Torn { at, bytes: reader.rest()?.bytes().len() as u64, problem }
             }
-            (Halt::Invalid(problem), _) | (Halt::Stop(Stop::Invalid(problem)), _) => damaged(problem),
+            (Halt::Invalid(problem), _)
+            | (Halt::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),
             (Halt::Stop(Stop::End), Some(_)) => damaged("a batch is missing: only zeros follow".to_owned()),
             (Halt::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
             (Halt::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
@@ -512,6 +513,7 @@ pub(super) fn read_batches(
         }
         let decoded = match reader.next_batch() {
             Ok(batch) => decode(&path, batch).map(|events| take(batch.header.first, events)),
+            Err(Stop::Unreadable(problem)) => return Err(reader.unreadable(problem).into()),
             Err(stop) => break Halt::Stop(stop),
         };
         match decoded {
@@ -546,7 +548,7 @@ pub(super) fn visit_readable(
             visit_later(events);
             Ok(())
         })?;
-        for batch in reader.batches_beyond() {
+        for batch in reader.rest()?.batches() {
             // What cannot be decoded is counted as unreadable.
             if let Ok(events) = decode(path, batch) {
                 visit_later(events);

@@ -478,10 +478,13 @@ impl Handler<crate::messages::CrashSupervisor> for SupervisorActor {
 impl Handler<crate::messages::FreezeChild> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, frozen: crate::messages::FreezeChild, _: &mut Context<SupervisorActor>) {
+    fn handle(
+        &mut self,
+        crate::messages::FreezeChild(child, freeze): crate::messages::FreezeChild,
+        _: &mut Context<SupervisorActor>,
+    ) {
         let Some(children) = &self.children else { return };
-        let freeze = crate::messages::Freeze(frozen.1);
-        match frozen.0 {
+        match child {
             ChildId::Wal => children.wal.do_send(freeze),
             ChildId::Manager => children.manager.do_send(freeze),
             ChildId::Worker(worker) => children.workers[worker.0 as usize].do_send(freeze),

@@ -65,8 +65,9 @@ pub fn batch(data: &[u8]) {
         before = end;
     }
     assert!(reader.next_batch().is_err() && reader.end() == before, "after a stop, reading gives the same");
-    assert!(before.len + reader.rest().len() as u64 <= reader.len(), "the rest is in the file");
-    let _ = reader.durable_beyond();
+    let rest = reader.rest().expect("what is in memory can be read");
+    assert!(before.len + rest.bytes().len() as u64 <= reader.len(), "the rest is in the file");
+    let _ = (rest.durable(), rest.batches().count());
 }
 
 /// Events: 0 as they are, 1 and 2 one event whose envelope is made around the rest, of that version, its type being

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::WalError;
 use super::codec::{self, Decoder};
 use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
-use super::reader::{SegmentReader, events};
+use super::reader::{SegmentReader, Stop, events};
 use super::recovery::segments;
 use crate::ids::Lsn;
 use crate::jobs::{Body, BodyError, Change, Payload};
@@ -156,10 +156,13 @@ impl LogIndex {
         let behind = segments.partition_point(|segment| segment.header.first <= number);
         let Some(segment) = behind.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
         let mut reader = SegmentReader::open(&*self.storage, &segment.path).map_err(unreadable)?;
-        while let Ok(batch) = reader.next_batch() {
-            if batch.header.last() < number {
-                continue;
-            }
+        loop {
+            let batch = match reader.next_batch() {
+                Ok(batch) if batch.header.last() < number => continue,
+                Ok(batch) => batch,
+                Err(Stop::Unreadable(problem)) => return Err(unreadable(reader.unreadable(problem))),
+                Err(_) => return Ok(None),
+            };
             let found = events(&segment.path, batch, Decoder::default())
                 .filter_map(Result::ok)
                 .find(|(position, _)| *position == number);
@@ -168,7 +171,6 @@ impl LogIndex {
                 _ => None,
             }));
         }
-        Ok(None)
     }
 
     fn window(&self, number: Lsn) -> Result<Option<Window>, BodyError> {

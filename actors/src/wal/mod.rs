@@ -72,6 +72,7 @@ pub mod index;
 mod pack;
 pub mod reader;
 pub mod recovery;
+pub mod rest;
 pub mod thread;
 pub mod writer;
 

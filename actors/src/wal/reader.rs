@@ -1,26 +1,34 @@
-//! One segment, batch by batch.
+//! One segment, batch by batch. Only the part that is being read is in memory.
 
-use std::io::ErrorKind;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::WalError;
 use super::codec::{CodecError, Decoder, ENVELOPE_BYTES};
 use super::format::{
-    BATCH_HEADER_BYTES, BATCH_MAGIC, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
+    SegmentEnd, SegmentHeader, checksum,
 };
+use super::rest::Rest;
 use crate::ids::Lsn;
 use crate::jobs::Event;
-use crate::storage::{Storage, is_zero, read_used};
+use crate::storage::{Storage, StoredFile, is_zero, read_used, too_long};
 
-/// A segment in memory and how far it has been read.
+/// So much of a segment is read at a time: whole ones would be most of what recovery takes beside the jobs.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// A segment and how far it has been read.
 pub struct SegmentReader {
     path: PathBuf,
-    /// Up to the last piece that is not all zeros; the rest of what was allocated needs no memory.
-    bytes: Vec<u8>,
+    file: Box<dyn StoredFile>,
     /// Length of the file.
     len: usize,
+    /// The part of it that is in memory, and where that begins.
+    window: Vec<u8>,
+    base: usize,
+    /// So much more is read when that ends.
+    piece: usize,
     /// What the segment says about itself.
     pub header: SegmentHeader,
     at: usize,
@@ -49,27 +57,36 @@ pub enum Stop {
     Sealed,
     /// Something that is not a valid batch.
     Invalid(String),
+    /// The storage reported an error.
+    Unreadable(String),
 }
 
 impl SegmentReader {
-    /// Reads the whole of a segment into memory and its header.
+    /// Opens a segment and reads its header.
     ///
     /// # Errors
     /// The file cannot be read, is not a segment of this version, or is longer than any segment.
     pub fn open(storage: &dyn Storage, path: &Path) -> Result<SegmentReader, WalError> {
+        SegmentReader::open_by(storage, path, PIECE_BYTES)
+    }
+
+    fn open_by(storage: &dyn Storage, path: &Path, piece: usize) -> Result<SegmentReader, WalError> {
         let file = storage.open_to_read(path).map_err(WalError::io(path, "open"))?;
-        let (bytes, len) = read_used(&*file, SEGMENT_BYTES_MAX).map_err(|error| match error.kind() {
-            ErrorKind::FileTooLarge => {
-                let (path, problem) = (path.to_owned(), error.to_string());
-                WalError::Damaged { path, offset: SEGMENT_BYTES_MAX, problem }
-            }
-            _ => WalError::io(path, "read")(error),
-        })?;
-        let header = decode_header(path, &bytes)?;
+        let len = file.len().map_err(WalError::io(path, "measure"))?;
+        let Some(len) = usize::try_from(len).ok().filter(|_| len <= SEGMENT_BYTES_MAX) else {
+            let problem = too_long(len, SEGMENT_BYTES_MAX);
+            return Err(WalError::Damaged { path: path.to_owned(), offset: SEGMENT_BYTES_MAX, problem });
+        };
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let read = file.read_at(0, &mut bytes).map_err(WalError::io(path, "read"))?;
+        let header = decode_header(path, &bytes[..read])?;
         Ok(SegmentReader {
             path: path.to_owned(),
-            bytes,
+            file,
             len,
+            window: Vec::new(),
+            base: SEGMENT_HEADER_BYTES,
+            piece,
             header,
             at: SEGMENT_HEADER_BYTES,
             next: header.first,
@@ -80,34 +97,65 @@ impl SegmentReader {
 
     /// The next batch, or what is there instead. After a `Stop`, reading again gives the same.
     pub fn next_batch(&mut self) -> Result<Batch<'_>, Stop> {
-        let (header, chain, end) = match self.check_batch() {
-            // It ends with zeros that were left out, as far as its header says.
-            Err(Stop::Invalid(_)) if self.fill_up() => self.check_batch()?,
-            checked => checked?,
-        };
+        let (header, chain, end) = self.check_batch()?;
         let offset = self.at;
         self.at = end;
         self.chain = chain;
         self.next = header.first.plus(u64::from(header.count));
         self.durable = self.durable.max(header.durable);
-        Ok(Batch { header, offset: offset as u64, payload: &self.bytes[offset + BATCH_HEADER_BYTES..end] })
+        let payload = &self.window[offset + BATCH_HEADER_BYTES - self.base..end - self.base];
+        Ok(Batch { header, offset: offset as u64, payload })
     }
 
-    /// Puts the zeros back that were left out. False if there were none.
-    fn fill_up(&mut self) -> bool {
-        let is_short = self.bytes.len() < self.len;
-        self.bytes.resize(self.len, 0);
-        is_short
+    /// Sees to it that everything from here up to `end` is in memory, as far as the file goes.
+    fn load(&mut self, end: usize) -> Result<(), Stop> {
+        if end.min(self.len) <= self.base + self.window.len() {
+            return Ok(());
+        }
+        // What has been read makes room.
+        self.window.drain(..self.at - self.base);
+        self.base = self.at;
+        let (held, len) = (self.window.len(), end.max(self.at + self.piece).min(self.len) - self.base);
+        if self.window.try_reserve_exact(len - held).is_err() {
+            return Err(Stop::Unreadable(format!("there is no memory for {len} bytes of it")));
+        }
+        self.window.resize(len, 0);
+        let read = self.file.read_at((self.base + held) as u64, &mut self.window[held..]);
+        let read = read.map_err(|error| Stop::Unreadable(error.to_string()))?;
+        if held + read < len {
+            // Somebody cuts it while it is read.
+            self.window.truncate(held + read);
+            self.len = self.base + held + read;
+        }
+        Ok(())
     }
 
-    /// A part of the segment that was read as a batch.
-    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.bytes[range]
+    /// A part of the segment that was read as a batch's payload, once more from the disk.
+    ///
+    /// # Errors
+    /// The storage reported an error, or the bytes are others now.
+    pub(super) fn read_again(
+        &self,
+        header: &BatchHeader,
+        payload: Range<usize>,
+    ) -> Result<Vec<u8>, WalError> {
+        let mut bytes = vec![0; payload.len()];
+        let offset = payload.start as u64;
+        let read = self.file.read_at(offset, &mut bytes).map_err(WalError::io(&self.path, "read"))?;
+        match read == bytes.len() && checksum(self.header.salt, &bytes) == header.payload_crc {
+            true => Ok(bytes),
+            false => Err(WalError::Damaged {
+                path: self.path.clone(),
+                offset,
+                problem: "it was read twice, and the second time it was different".to_owned(),
+            }),
+        }
     }
 
-    fn check_batch(&self) -> Result<(BatchHeader, u32, usize), Stop> {
-        let rest = &self.bytes[self.at..];
-        if is_zero(&rest[..rest.len().min(BATCH_HEADER_BYTES)]) && is_zero(rest) {
+    fn check_batch(&mut self) -> Result<(BatchHeader, u32, usize), Stop> {
+        self.load(self.at + BATCH_HEADER_BYTES)?;
+        let rest = &self.window[self.at - self.base..];
+        if is_zero(&rest[..rest.len().min(BATCH_HEADER_BYTES)]) && self.is_over()? {
             return Err(Stop::End);
         }
         let invalid = |problem: String| Err(Stop::Invalid(problem));
@@ -133,13 +181,16 @@ impl SegmentReader {
             return invalid(problem);
         }
         let end = self.at + BATCH_HEADER_BYTES + header.payload_len as usize;
-        let Some(payload) = self.bytes.get(self.at + BATCH_HEADER_BYTES..end) else {
-            let left = rest.len() - BATCH_HEADER_BYTES;
-            return invalid(format!(
-                "batch says {} bytes of payload, but {left} are left",
-                header.payload_len
-            ));
+        let too_little = |left| {
+            Stop::Invalid(format!("batch says {} bytes of payload, but {left} are left", header.payload_len))
         };
+        if end > self.len {
+            return Err(too_little(self.len - self.at - BATCH_HEADER_BYTES));
+        }
+        self.load(end)?;
+        let payload = &self.window[self.at - self.base + BATCH_HEADER_BYTES..];
+        let left = payload.len();
+        let payload = payload.get(..header.payload_len as usize).ok_or_else(|| too_little(left))?;
         let (expected, found) = (checksum(self.header.salt, payload), header.payload_crc);
         if expected != found {
             return invalid(format!("payload checksum is {found:08x}, its bytes give {expected:08x}"));
@@ -147,40 +198,32 @@ impl SegmentReader {
         Ok((header, chain, end))
     }
 
-    /// The largest durable position in any batch that still parses behind the place where reading stopped.
+    /// Whether there are only zeros from here on.
+    fn is_over(&self) -> Result<bool, Stop> {
+        if !is_zero(&self.window[self.at - self.base..]) {
+            return Ok(false);
+        }
+        let mut piece = Vec::new();
+        let mut at = self.base + self.window.len();
+        while at < self.len {
+            piece.resize(self.piece.min(self.len - at), 0);
+            let read = self.file.read_at(at as u64, &mut piece);
+            match read.map_err(|error| Stop::Unreadable(error.to_string()))? {
+                0 => break,
+                read if is_zero(&piece[..read]) => at += read,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is behind the place where reading stopped.
     ///
-    /// After a crash, later parts of the log can be on disk while earlier ones are not; those batches were written
-    /// when the missing one was not durable. If one of them says that it was, the missing one is damaged.
-    #[must_use]
-    pub fn durable_beyond(&self) -> Lsn {
-        let rest = &self.bytes[self.at..];
-        let starts = memchr_all(rest, BATCH_MAGIC);
-        starts
-            .filter_map(|start| BatchHeader::decode(&rest[start..], self.header.salt).ok())
-            .map(|(header, _)| header.durable)
-            .max()
-            .unwrap_or(Lsn::ZERO)
-    }
-
-    /// The whole batches behind the place where reading stopped. They prove what was written; but what is between
-    /// is not known, so they cannot be applied.
-    pub fn batches_beyond(&self) -> impl Iterator<Item = Batch<'_>> {
-        let rest = &self.bytes[self.at..];
-        memchr_all(self.rest(), BATCH_MAGIC).filter_map(move |start| {
-            let (header, _) = BatchHeader::decode(&rest[start..], self.header.salt).ok()?;
-            let payload = rest[start + BATCH_HEADER_BYTES..].get(..header.payload_len as usize)?;
-            let is_whole = checksum(self.header.salt, payload) == header.payload_crc;
-            let offset = (self.at + start) as u64;
-            (is_whole && header.count != SEAL_COUNT).then_some(Batch { header, offset, payload })
-        })
-    }
-
-    /// Bytes from here up to the last one that is not zero.
-    #[must_use]
-    pub fn rest(&self) -> &[u8] {
-        let rest = &self.bytes[self.at..];
-        let len = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        &rest[..len]
+    /// # Errors
+    /// The storage reported an error.
+    pub fn rest(&self) -> Result<Rest, WalError> {
+        let bytes = read_used(&*self.file, self.at as u64).map_err(WalError::io(&self.path, "read"))?;
+        Ok(Rest::new(bytes, self.at as u64, self.header.salt))
     }
 
     /// Where the segment ends if it ends here.
@@ -216,6 +259,12 @@ impl SegmentReader {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The error for a place that the storage could not read.
+    #[must_use]
+    pub fn unreadable(&self, problem: String) -> WalError {
+        WalError::io(&self.path, "read")(io::Error::other(problem))
     }
 
     /// An error about the place where reading stopped.
@@ -281,6 +330,115 @@ pub fn events<'a>(
     })
 }
 
-fn memchr_all(bytes: &[u8], magic: [u8; 4]) -> impl Iterator<Item = usize> {
-    bytes.windows(4).enumerate().filter(move |(_, window)| *window == magic).map(|(at, _)| at)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Timestamp;
+    use crate::storage::DiskStorage;
+    use crate::wal::format::{StoreId, checksum_of_parts};
+
+    const BATCHES: u64 = 200;
+    const FILE_BYTES: usize = 1 << 20;
+
+    /// A segment with batches of very different sizes, in a file that was allocated ahead; and where they end.
+    fn segment(dir: &Path) -> (PathBuf, usize) {
+        let header = SegmentHeader {
+            salt: 7,
+            store: StoreId([1; 16]),
+            number: 1,
+            first: Lsn(1),
+            predecessor: SegmentEnd::default(),
+            created_at: Timestamp(0),
+        };
+        let (mut bytes, mut chain) = (header.encode().to_vec(), header.chain());
+        for number in 0..BATCHES {
+            // Now and then one that is larger than what is read at a time.
+            let payload = vec![number as u8; ENVELOPE_BYTES + (number * number * 7 % 3_001) as usize];
+            let batch = BatchHeader {
+                payload_len: payload.len() as u32,
+                first: Lsn(number + 1),
+                durable: Lsn(number),
+                written_at: Timestamp(0),
+                count: 1,
+                chain,
+                payload_crc: checksum_of_parts(header.salt, &[payload.as_slice()]),
+            };
+            let (encoded, next) = batch.encode(header.salt);
+            bytes.extend(encoded);
+            bytes.extend(payload);
+            chain = next;
+        }
+        let end = bytes.len();
+        bytes.resize(FILE_BYTES, 0);
+        let path = dir.join("segment");
+        std::fs::write(&path, bytes).unwrap();
+        (path, end)
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Seen {
+        batches: Vec<(u64, Vec<u8>)>,
+        stop: Stop,
+        rest: Vec<u8>,
+    }
+
+    fn read(path: &Path, piece: usize) -> Seen {
+        let mut reader = SegmentReader::open_by(&DiskStorage, path, piece).unwrap();
+        let mut batches = Vec::new();
+        let stop = loop {
+            match reader.next_batch() {
+                Ok(batch) => batches.push((batch.offset, batch.payload.to_vec())),
+                Err(stop) => break stop,
+            }
+        };
+        assert!(reader.window.len() <= piece.max(4_000), "only what is being read is in memory");
+        assert_eq!(reader.next_batch().unwrap_err(), stop);
+        Seen { batches, stop, rest: reader.rest().unwrap().bytes().to_vec() }
+    }
+
+    #[test]
+    fn a_segment_reads_the_same_in_pieces_of_any_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, end) = segment(dir.path());
+        let whole = read(&path, FILE_BYTES);
+        assert_eq!((whole.batches.len() as u64, &whole.stop, whole.rest.len()), (BATCHES, &Stop::End, 0));
+        for piece in [13, 51, 52, 1_000, 4_096, end] {
+            assert_eq!(read(&path, piece), whole, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn damage_and_what_is_behind_it_are_the_same_in_pieces_of_any_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, end) = segment(dir.path());
+        let good = std::fs::read(&path).unwrap();
+        // In a header, in a payload, and far behind the last batch.
+        for at in [end / 2, end / 3, end - 1, FILE_BYTES - 5] {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x55;
+            std::fs::write(&path, bytes).unwrap();
+            let whole = read(&path, FILE_BYTES);
+            assert!(matches!(whole.stop, Stop::Invalid(_)), "byte {at}: {:?}", whole.stop);
+            assert!(!whole.rest.is_empty());
+            for piece in [13, 1_000, 4_096] {
+                assert_eq!(read(&path, piece), whole, "byte {at}, in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_that_was_read_is_read_again_only_if_it_is_still_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = segment(dir.path());
+        let mut reader = SegmentReader::open(&DiskStorage, &path).unwrap();
+        let batch = reader.next_batch().unwrap();
+        let start = batch.offset as usize + BATCH_HEADER_BYTES;
+        let (header, payload) = (batch.header, batch.payload.to_vec());
+        let range = start..start + payload.len();
+        assert_eq!(reader.read_again(&header, range.clone()).unwrap(), payload);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[start] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(reader.read_again(&header, range).unwrap_err().is_damage());
+    }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::codec::Decoder;
 use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
 use super::reader::{Batch, SegmentReader, Stop, events, read_header};
+use super::rest::Rest;
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};
 use crate::ids::Lsn;
@@ -225,6 +226,7 @@ fn read_sealed(
             Err(Stop::End) => return Err(reader.damaged("a batch is missing: only zeros follow")),
             Err(Stop::Sealed) => return Err(reader.damaged("it is sealed here, before its end")),
             Err(Stop::Invalid(problem)) => return Err(reader.damaged(problem)),
+            Err(Stop::Unreadable(problem)) => return Err(reader.unreadable(problem)),
         }
     }
     if reader.end() != end {
@@ -271,35 +273,39 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
         }
         batches.retain(|(header, _)| header.last() > proven);
     };
+    if let Stop::Unreadable(problem) = stop {
+        return Err(reader.unreadable(problem));
+    }
     if stop == Stop::Sealed {
         let problem = format!("segment {} is missing: this one was sealed", reader.header.number + 1);
         return Err(WalError::Misplaced { path, problem });
     }
     let next = reader.end().last.next();
-    if let Stop::Invalid(_) = stop {
-        proven = proven.max(reader.durable_beyond());
-    }
+    let rest = match stop {
+        Stop::Invalid(_) => Some(reader.rest()?),
+        _ => None,
+    };
+    proven = proven.max(rest.as_ref().map_or(Lsn::ZERO, Rest::durable));
     if proven >= next && !bugs::has(Bug::TruncateOnAnyError) {
         let found = match &stop {
             Stop::Invalid(problem) => problem.as_str(),
-            Stop::End | Stop::Sealed => "only zeros follow",
+            _ => "only zeros follow",
         };
         let problem = format!("event {next} was durable and cannot be read: {found}");
         return Err(reader.damaged(problem));
     }
-    let torn = match stop {
-        Stop::End | Stop::Sealed => None,
-        Stop::Invalid(problem) => {
-            Some(TornTail { path, offset: reader.end().len, bytes: reader.rest().to_vec(), problem })
+    let torn = match (stop, rest) {
+        (Stop::Invalid(problem), Some(rest)) => {
+            Some(TornTail { path, offset: reader.end().len, bytes: rest.bytes().to_vec(), problem })
         }
+        _ => None,
     };
     let unproven = batches.into_iter().filter(|(header, _)| header.last() > proven);
-    let unproven = unproven.map(|(header, payload)| Group {
-        first: header.first,
-        count: header.count,
-        bytes: reader.bytes(payload).to_vec(),
+    let unproven = unproven.map(|(header, payload)| {
+        let bytes = reader.read_again(&header, payload)?;
+        Ok(Group { first: header.first, count: header.count, bytes })
     });
-    let unproven = unproven.collect();
+    let unproven = unproven.collect::<Result<_, WalError>>()?;
     let mut end = ends.into_iter().rfind(|end| end.last <= proven).expect("the oldest end kept is proven");
     if end.last == reader.header.predecessor.last {
         // Nothing proven is in it: the next segment takes its number and its place, so that starting again and

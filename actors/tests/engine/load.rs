@@ -26,7 +26,7 @@ fn a_flood_behind_one_slow_sync_is_answered_busy_and_loses_nothing() {
         settings.requests_max = WAITING_MAX;
         settings.segment_bytes = 8 << 20;
         let engine = ready(&disk, settings.clone(), Handlers::new()).await;
-        engine.freeze(ChildId::Wal, Duration::from_millis(700));
+        engine.freeze(ChildId::Wal, Duration::from_millis(700)).await;
         let mut flood = JoinSet::new();
         for _ in 0..REQUESTS {
             let engine = engine.clone();
@@ -58,7 +58,7 @@ fn a_request_whose_caller_gives_up_during_a_slow_sync_is_done_all_the_same() {
     on_system(|| async {
         let disk = SimStorage::new();
         let engine = ready(&disk, options(), Handlers::new()).await;
-        engine.freeze(ChildId::Wal, Duration::from_millis(500));
+        engine.freeze(ChildId::Wal, Duration::from_millis(500)).await;
         let mut spec = job("later");
         spec.id = Some("order-1".parse().unwrap());
         let answer =

@@ -135,7 +135,7 @@ fn an_actor_that_stands_still_ends_the_engine_and_a_slow_log_does_not() {
             options.heartbeat_timeout = Duration::from_millis(300);
             let engine = ready(&disk, options, Handlers::new()).await;
             let id = enqueue(&engine, job("later")).await;
-            engine.freeze(child, Duration::from_millis(1_500));
+            engine.freeze(child, Duration::from_millis(1_500)).await;
             if child == ChildId::Wal {
                 // Its callers wait; nothing false is told, and nothing ends.
                 enqueue(&engine, job("later")).await;
