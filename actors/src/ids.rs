@@ -320,17 +320,6 @@ impl JobId {
         }
     }
 
-    /// When a generated id was made, as it says itself.
-    pub(crate) fn made_at(&self) -> Option<Timestamp> {
-        match &self.0 {
-            Repr::Ulid(bytes) => {
-                let (moment, _) = bytes.split_first_chunk::<8>()?;
-                Some(Timestamp(u64::from_be_bytes(*moment) >> 16))
-            }
-            Repr::Short(_) | Repr::Text(_) => None,
-        }
-    }
-
     /// The sixteen bytes of a generated id, or the text of a given one.
     pub(crate) fn parts(&self) -> Result<&[u8; 16], &str> {
         match &self.0 {
@@ -355,6 +344,11 @@ impl JobId {
             _ => JobId(ShortText::new(text).map_or_else(|| Repr::Text(text.into()), Repr::Short)),
         }
     }
+}
+
+/// When a generated id was made, as it says itself, in milliseconds since 1970.
+pub(crate) fn made_at(ulid: &[u8; 16]) -> u64 {
+    (u128::from_be_bytes(*ulid) >> 80) as u64
 }
 
 impl fmt::Display for JobId {

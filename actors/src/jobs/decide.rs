@@ -35,65 +35,77 @@ impl JobTable {
         dice: &mut fastrand::Rng,
     ) -> Result<Option<Event>, Rejection> {
         let now = now.max(self.last_at);
-        let change = match command {
-            Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice)?,
-            Command::Dispatch { worker } => self.decide_dispatch(worker, now),
+        // Each arm has looked the job up and says its number, so that nobody has to look it up again.
+        let of = |number: Lsn, change: Change| Ok(Some(Event { at: now, number: Some(number), change }));
+        let event = |change: Change| Event { at: now, number: Some(Lsn::ZERO), change };
+        match command {
+            Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice),
+            Command::Dispatch { worker } => Ok(self.decide_dispatch(worker, now)),
             Command::Ack { job, token, result } => {
-                self.held_under(&job, token)?;
-                Some(Change::Ack { job, token, result })
+                let number = self.held_under(&job, token)?.number;
+                of(number, Change::Ack { job, token, result })
             }
             Command::Fail { job, token, failure, result } => {
-                Some(self.decide_fail(job, token, failure, result, now, dice)?)
+                let held = self.held_under(&job, token)?;
+                of(held.number, self.decide_fail(held, (job, token, failure, result), now, dice))
             }
             Command::Requeue { job, token, failure, counts } => {
                 let held = self.held_under(&job, token)?;
                 let class = self.class_of(held);
-                Some(match (counts && out_of_attempts(held, class)) || cannot_count_on(held) {
-                    true => end_of(class, job, token, failure, None),
-                    false => Change::Requeue { job, token, failure, counted: counts },
-                })
+                of(
+                    held.number,
+                    match (counts && out_of_attempts(held, class)) || cannot_count_on(held) {
+                        true => end_of(class, (job, token, failure, None)),
+                        false => Change::Requeue { job, token, failure: Box::new(failure), counted: counts },
+                    },
+                )
             }
             Command::Extend { job, token, by_ms } => {
                 let held = self.held_under(&job, token)?;
                 let deadline = held.lease_under(token).map_or(now, |lease| lease.deadline).plus_ms(by_ms);
-                Some(Change::Extend { job, token, deadline })
+                of(held.number, Change::Extend { job, token, deadline })
             }
             Command::Cancel { job } => {
-                let status = self.find(&job)?.status();
+                let found = self.find(&job)?;
+                let (number, status) = (found.number, found.status());
                 if status.is_finished() {
                     return Err(Rejection::Finished { job, status: status.as_str() });
                 }
-                Some(Change::Cancel { job })
+                of(number, Change::Cancel { job })
             }
-            Command::Reserve { queues, worker } => self.decide_reserve(&queues, worker, now),
+            Command::Reserve { queues, worker } => Ok(self.decide_reserve(&queues, worker, now)),
             Command::RunNow { job } => {
-                self.expect_status(&job, Status::can_run_now, "be made pending")?;
-                Some(Change::RunNow { job })
+                let number = self.expect_status(&job, Status::can_run_now, "be made pending")?.number;
+                of(number, Change::RunNow { job })
             }
             Command::Kill { job } => {
-                self.expect_status(&job, Status::can_be_killed, "be declared dead")?;
-                Some(Change::Kill { job })
+                let number = self.expect_status(&job, Status::can_be_killed, "be declared dead")?.number;
+                of(number, Change::Kill { job })
             }
             Command::Discard { job } => {
-                self.find(&job)?;
-                Some(Change::Discard { job })
+                let number = self.find(&job)?.number;
+                of(number, Change::Discard { job })
             }
             Command::Move { job, queue } => {
                 self.admit_queue(&queue)?;
                 let found = self.expect_status(&job, Status::can_be_moved, "go to another queue")?;
-                let is_there = *self.queues.name(self.class_of(found).queue) == queue;
-                (!is_there).then_some(Change::Move { job, queue })
+                match *self.queues.name(self.class_of(found).queue) == queue {
+                    true => Ok(None),
+                    false => of(found.number, Change::Move { job, queue }),
+                }
             }
-            Command::Pause { queue } => self.is_paused(&queue, false).then_some(Change::Pause { queue }),
-            Command::Resume { queue } => self.is_paused(&queue, true).then_some(Change::Resume { queue }),
-            Command::RemoveQueue { queue } => self.has_queue(&queue).then_some(Change::RemoveQueue { queue }),
-            Command::Promote => self.decide_promote(now),
-            Command::Forget => self.decide_forget(now),
-        };
-        Ok(change.map(|change| {
-            let number = change.job().and_then(|job| self.number(job)).unwrap_or(Lsn::ZERO);
-            Event { at: now, number: Some(number), change }
-        }))
+            Command::Pause { queue } => {
+                Ok(self.is_paused(&queue, false).then(|| event(Change::Pause { queue })))
+            }
+            Command::Resume { queue } => {
+                Ok(self.is_paused(&queue, true).then(|| event(Change::Resume { queue })))
+            }
+            Command::RemoveQueue { queue } => {
+                Ok(self.has_queue(&queue).then(|| event(Change::RemoveQueue { queue })))
+            }
+            Command::Promote => Ok(self.decide_promote(now).map(event)),
+            Command::Forget => Ok(self.decide_forget(now).map(event)),
+        }
     }
 
     /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.
@@ -131,23 +143,30 @@ impl JobTable {
         }
     }
 
-    fn decide_enqueue(
+    /// As [`JobTable::decide`] for `Enqueue`, without a box for the command.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_enqueue(
         &self,
         spec: JobSpec,
         now: Timestamp,
         dice: &mut fastrand::Rng,
-    ) -> Result<Option<Change>, Rejection> {
+    ) -> Result<Option<Event>, Rejection> {
+        let now = now.max(self.last_at);
         self.admit_job(&spec)?;
-        let id = match spec.id {
-            Some(id) => id,
-            None => self.generate_id(now, dice),
+        let (id, older) = match spec.id {
+            Some(id) => {
+                let older = self.slot_of(&id).map(|slot| self.job(slot));
+                (id, older)
+            }
+            None => (self.generate_id(now, dice), None),
         };
-        let existing = self.slot_of(&id).map(|slot| self.job(slot).status());
-        let stays = |status: Status| match status {
+        let stays = |older: &Job| match older.status() {
             Status::Completed => !spec.replaces_completed,
             status => !status.is_finished(),
         };
-        if existing.is_some_and(stays) {
+        if older.is_some_and(stays) {
             return Ok(None);
         }
         let run_at = match spec.start {
@@ -155,7 +174,7 @@ impl JobTable {
             Start::After(delay) => Some(now.plus_ms(millis(delay))),
             Start::At(moment) => Some(moment),
         };
-        Ok(Some(Change::Enqueue(Box::new(NewJob {
+        let new = Box::new(NewJob {
             id,
             queue: spec.queue,
             kind: spec.kind,
@@ -169,7 +188,9 @@ impl JobTable {
             exhausted: spec.exhausted,
             custom: spec.custom,
             backtrace_lines: spec.backtrace_lines,
-        }))))
+        });
+        let number = Some(older.map_or(Lsn::ZERO, |older| older.number));
+        Ok(Some(Event { at: now, number, change: Change::Enqueue(new) }))
     }
 
     fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {
@@ -181,49 +202,44 @@ impl JobTable {
         }
     }
 
-    fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Change> {
-        let job = self.job(self.ready.first(&self.handled)?);
+    fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Event> {
+        let job = self.next_job(self.ready.first(&self.handled)?);
         let lease_ms = self.class_of(job).timeout_ms.saturating_add(millis(self.policy.lease_margin));
-        Some(Change::Dispatch {
+        let change = Change::Dispatch {
             job: job.id.clone(),
             worker,
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(lease_ms),
-        })
+        };
+        Some(Event { at: now, number: Some(job.number), change })
     }
 
-    fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Change> {
+    fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Event> {
         let first = |name| self.ready.first_in(self.queues.find(name)?);
-        let job = self.job(queues.iter().find_map(first)?);
-        Some(Change::Reserve {
+        let job = self.next_job(queues.iter().find_map(first)?);
+        let change = Change::Reserve {
             job: job.id.clone(),
             worker,
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(self.class_of(job).timeout_ms),
-        })
+        };
+        Some(Event { at: now, number: Some(job.number), change })
     }
 
-    fn decide_fail(
-        &self,
-        job: JobId,
-        token: Token,
-        failure: Failure,
-        result: Option<Payload>,
-        now: Timestamp,
-        dice: &mut fastrand::Rng,
-    ) -> Result<Change, Rejection> {
-        let held = self.held_under(&job, token)?;
+    fn decide_fail(&self, held: &Job, end: End, now: Timestamp, dice: &mut fastrand::Rng) -> Change {
         let class = self.class_of(held);
         if out_of_attempts(held, class) {
-            return Ok(end_of(class, job, token, failure, result));
+            return end_of(class, end);
         }
         let failed = held.failed().saturating_add(1);
         let delay_ms = self.policy.retry_delay_ms(class.backoff, failed, dice).max(1);
         let retry_at = now.plus_ms(delay_ms);
-        Ok(match failure.kind {
+        let (job, token, failure, result) = end;
+        let failure = Box::new(failure);
+        match failure.kind {
             FailureKind::Timeout => Change::Timeout { job, token, failure, retry_at, result },
             _ => Change::Retry { job, token, failure, retry_at, result },
-        })
+        }
     }
 
     fn decide_promote(&self, now: Timestamp) -> Option<Change> {
@@ -360,8 +376,12 @@ fn out_of_attempts(job: &Job, class: &Class) -> bool {
     job.failed() >= class.max_retry || cannot_count_on(job)
 }
 
+/// An attempt that failed: of which job, under which lease, why, and what it leaves behind.
+type End = (JobId, Token, Failure, Option<Payload>);
+
 /// How a job ends whose last attempt failed.
-fn end_of(class: &Class, job: JobId, token: Token, failure: Failure, result: Option<Payload>) -> Change {
+fn end_of(class: &Class, (job, token, failure, result): End) -> Change {
+    let failure = Box::new(failure);
     match class.exhausted {
         Exhausted::Dead => Change::Dead { job, token, failure, result },
         Exhausted::Drop => Change::Drop { job, token, failure, result },

@@ -94,7 +94,7 @@ pub enum Change {
         /// The lease it was run under.
         token: Token,
         /// What went wrong.
-        failure: Failure,
+        failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
         /// When it may run again.
@@ -107,7 +107,7 @@ pub enum Change {
         /// The lease it was run under.
         token: Token,
         /// What went wrong.
-        failure: Failure,
+        failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
         /// When it may run again.
@@ -120,7 +120,7 @@ pub enum Change {
         /// The lease that ended.
         token: Token,
         /// Why it ended.
-        failure: Failure,
+        failure: Box<Failure>,
         /// Whether the attempt counts against `max_retry`.
         counted: bool,
     },
@@ -131,7 +131,7 @@ pub enum Change {
         /// The lease it was run under.
         token: Token,
         /// What went wrong.
-        failure: Failure,
+        failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
     },
@@ -142,7 +142,7 @@ pub enum Change {
         /// The lease it was run under.
         token: Token,
         /// What went wrong.
-        failure: Failure,
+        failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
     },

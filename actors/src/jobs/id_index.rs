@@ -3,7 +3,8 @@
 //! An entry is eight bytes: the slot, and half of the id's hash, so that neither growing nor most of the misses
 //! have to look at the jobs themselves, each of which would be a miss of the processor's cache (recovery of a
 //! million jobs spends a third less time for it). The hash is keyed at random, against producers that choose
-//! ids to collide; nothing iterates over the index in its own order, so this never shows.
+//! ids to collide; nothing iterates over the index in its own order, so this never shows. An id in the form of
+//! generated ones, which has 16 bytes, is hashed by [`PairHasher`].
 //!
 //! The index is cut into [`SHARDS`] tables: each grows by itself, so that no job waits while an index of millions is
 //! moved to a larger place, and only one small table exists twice meanwhile. Generated ids go to the table of the moment
@@ -16,7 +17,7 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::{HashTable, hash_table};
 
 use super::list::Slot;
-use crate::ids::JobId;
+use crate::ids::{JobId, made_at};
 
 /// Tables; at fifty million jobs, one has 50,000 entries and takes about a millisecond to grow.
 const SHARDS: usize = 1024;
@@ -25,6 +26,7 @@ const SHARDS: usize = 1024;
 pub(crate) struct IdIndex {
     shards: Box<[HashTable<Entry>]>,
     len: usize,
+    pairs: PairHasher,
     hasher: RandomState,
 }
 
@@ -47,7 +49,8 @@ struct Place {
 impl Default for IdIndex {
     fn default() -> IdIndex {
         let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
-        IdIndex { shards, len: 0, hasher: RandomState::new() }
+        let hasher = RandomState::new();
+        IdIndex { shards, len: 0, pairs: PairHasher::keyed_by(&hasher), hasher }
     }
 }
 
@@ -94,11 +97,42 @@ impl IdIndex {
         self.len -= 1;
     }
 
-    /// Half of the hash is kept: more than four billion ids never fit in memory, so the other would find nothing more.
     fn place(&self, id: &JobId) -> Place {
-        let hash = self.hasher.hash_one(id);
-        let shard = id.made_at().map_or(hash, |moment| moment.0 / NEIGHBOURS_MS);
-        Place { hash: (hash >> 32) as u32, shard: shard as usize % SHARDS }
+        match id.parts() {
+            Ok(bytes) => {
+                let neighbours = made_at(bytes) / NEIGHBOURS_MS;
+                Place { hash: self.pairs.hash(bytes), shard: neighbours as usize % SHARDS }
+            }
+            // Half of the hash is kept: more than four billion ids never fit in memory, so the other would find
+            // nothing more.
+            Err(text) => {
+                let hash = self.hasher.hash_one(text);
+                Place { hash: (hash >> 32) as u32, shard: hash as usize % SHARDS }
+            }
+        }
+    }
+}
+
+/// Pair-multiply-shift (Thorup, section 3.5 of <https://arxiv.org/abs/1504.06804>): whichever two ids are chosen, over
+/// the random keys they collide as seldom as numbers that are drawn. It takes a sixth of SipHash's instructions.
+#[derive(Clone, Copy, Debug)]
+struct PairHasher {
+    keys: [u64; 5],
+}
+
+impl PairHasher {
+    fn keyed_by(dice: &RandomState) -> PairHasher {
+        PairHasher { keys: std::array::from_fn(|nth| dice.hash_one(nth)) }
+    }
+
+    fn hash(&self, bytes: &[u8; 16]) -> u32 {
+        let bits = u128::from_le_bytes(*bytes);
+        let word = |nth: u32| u64::from((bits >> (32 * nth)) as u32);
+        let [a, b, c, d, e] = self.keys;
+        let pair = |one: u64, other: u64| one.wrapping_mul(other);
+        let first = pair(a.wrapping_add(word(1)), b.wrapping_add(word(0)));
+        let second = pair(c.wrapping_add(word(3)), d.wrapping_add(word(2)));
+        (first.wrapping_add(second).wrapping_add(e) >> 32) as u32
     }
 }
 

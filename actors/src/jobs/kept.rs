@@ -386,14 +386,14 @@ impl Job {
         }
     }
 
-    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
+    fn remember(&mut self, at: Timestamp, failure: Box<Failure>, next_at: Option<Timestamp>, counted: bool) {
         let attempt = self.attempt();
         let rare = self.rare.get_or_insert_default();
         rare.failed = rare.failed.saturating_add(u32::from(counted));
         if rare.failures.len() == FAILURES_KEPT {
             rare.failures.remove(0);
         }
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
+        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: *failure });
     }
 
     /// When it last joined the pending jobs, while it is one of them or runs.

@@ -163,7 +163,7 @@ impl JobTable {
             return Err(Misfit { lsn, change: event.change.name(), problem });
         }
         match event.change {
-            Change::Enqueue(new) => self.add(lsn, event.at, event.number, *new)?,
+            Change::Enqueue(new) => self.add(lsn, event.at, event.number, new)?,
             Change::Promote { due, number } => self.promote(lsn, event.at, (due, number))?,
             Change::Forget { completed, dead, cancelled } => {
                 for (status, through) in FINISHED.into_iter().zip([completed, dead, cancelled]) {
@@ -280,6 +280,12 @@ impl JobTable {
         Some(slot)
     }
 
+    /// The job in a slot, which is about to be asked for by its id.
+    pub(super) fn next_job(&self, slot: Slot) -> &Job {
+        self.recent.set(slot);
+        self.job(slot)
+    }
+
     /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
     /// memory. Those that came first stay: they are wanted first.
     pub fn leave_payloads(&mut self, through: Lsn, bytes_max: u64) {
@@ -301,7 +307,13 @@ impl JobTable {
         }
     }
 
-    fn add(&mut self, lsn: Lsn, at: Timestamp, gives_way: Option<Lsn>, new: NewJob) -> Result<(), Misfit> {
+    fn add(
+        &mut self,
+        lsn: Lsn,
+        at: Timestamp,
+        gives_way: Option<Lsn>,
+        new: Box<NewJob>,
+    ) -> Result<(), Misfit> {
         let misfit = |problem| Misfit { lsn, change: "ENQUEUE", problem };
         let older = self.slot_of(&new.id);
         let number = older.map_or(Lsn::ZERO, |slot| self.job(slot).number);

@@ -230,13 +230,17 @@ impl JobManagerActor {
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             let given = job.id.clone();
-            let event = self.table.decide(Command::Enqueue(Box::new(job)), now, &mut self.settings.dice)?;
+            let event = self.table.decide_enqueue(job, now, &mut self.settings.dice)?;
             let created = event.is_some();
-            let new = event.as_ref().and_then(|event| event.change.job().cloned());
-            let id = new.or(given).expect("a generated id is new, so an event follows that names it");
-            if let Some(event) = event {
-                self.record(event);
-            }
+            let id = match event {
+                Some(event) => {
+                    let id = event.change.job().cloned();
+                    self.record(event);
+                    id
+                }
+                None => given,
+            };
+            let id = id.expect("a generated id is new, so an event follows that names it");
             answers.push(Enqueued { id, created, seq: self.table.last() });
         }
         Ok(answers)

@@ -59,11 +59,11 @@ impl Decoder {
             (kind::DEAD | kind::DROP, V1 | V2) => decode_end(kind, version, body)?,
             (kind::REQUEUE, V1) => {
                 let RequeueV1(at, job, token, sort, message) = read(body)?;
-                (at, Change::Requeue { job, token, failure: failure(sort, message)?, counted: true })
+                (at, Change::Requeue { job, token, failure: failure(sort, message)?.into(), counted: true })
             }
             (kind::REQUEUE, V2) => {
                 let RequeueV2(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
-                let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+                let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
                 (at, Change::Requeue { job, token, failure, counted })
             }
             (kind::DISPATCH, V1) => {
@@ -257,7 +257,7 @@ fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change)
         }
         _ => read(body)?,
     };
-    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
         kind::RETRY => Change::Retry { job, token, failure, retry_at, result },
@@ -274,7 +274,7 @@ fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change),
         }
         _ => read(body)?,
     };
-    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace);
+    let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
         kind::DEAD => Change::Dead { job, token, failure, result },

@@ -8,7 +8,7 @@ use crate::jobs::{Backoff, Body, FailureKind};
 pub(crate) fn samples() -> Vec<Event> {
     let job = JobId::parse("order-17").unwrap();
     let generated = JobId::generate(Timestamp(1_000), 7);
-    let failure = Failure::new(FailureKind::Panic, "no");
+    let failure = Box::new(Failure::new(FailureKind::Panic, "no"));
     let result = Some(Payload::parse(r#"{"a":[1,2]}"#).unwrap());
     let token = Token(3);
     let new = NewJob {
@@ -33,7 +33,8 @@ pub(crate) fn samples() -> Vec<Event> {
         backtrace_lines: 12,
         ..new.clone()
     };
-    let full = failure.clone().of_type("IOError").with_backtrace(["a:1".to_owned(), "b:2".to_owned()]);
+    let full =
+        Box::new(failure.clone().of_type("IOError").with_backtrace(["a:1".to_owned(), "b:2".to_owned()]));
     let queue = QueueName::parse("mail").unwrap();
     let fixed = unlike(Backoff::Fixed { delay_ms: 5 });
     let doubling = unlike(Backoff::Exponential { first_ms: 1, max_ms: 9, jitter_percent: 30 });
