@@ -87,7 +87,7 @@ impl JobTable {
     fn check_indexes(&self, broken: &mut Vec<String>) {
         let pending: Vec<Slot> = self.ready.iter(&self.links).map(|(_, slot)| slot).collect();
         let waiting: Vec<Slot> = self.waiting.iter().map(|&(_, _, slot)| slot).collect();
-        let leases: Vec<Slot> = self.leases.iter().map(|&(_, _, slot)| slot).collect();
+        let leases: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).collect();
         let mut seen = vec![false; self.jobs.len()];
         let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&Job) -> bool| {
             for slot in slots {
@@ -150,6 +150,9 @@ impl JobTable {
     }
 
     fn check_leases(&self, broken: &mut Vec<String>) {
+        if !self.leases.are_in_order(&self.links, &self.jobs) {
+            broken.push("leases are not in the order in which they expire".to_owned());
+        }
         let mut tokens = HashSet::new();
         for (_, job) in self.each() {
             if job.number > self.last || job.order > self.last {

@@ -4,7 +4,7 @@
 //! It is logged every [`EVERY`] events. When replay comes by with another number, `apply` is not what it was when
 //! the log was written (another version, a bug, damage that passed every checksum), and boot refuses.
 
-use super::kept::Job;
+use super::kept::{Job, Place};
 use crate::ids::Holder;
 
 /// One event in so many says what the state sums up to.
@@ -17,17 +17,17 @@ const REMOTE: u64 = 1 << 63;
 /// What one job adds to the sum: everything about it that events change. `queue` stands for its queue.
 pub(crate) fn of(job: &Job, queue: u64) -> u64 {
     let status = job.status() as u64;
-    let (one, other, holder) = match (job.lease(), job.due(), job.finish()) {
-        (Some(lease), ..) => {
+    let (one, other, holder) = match job.place() {
+        Place::Line => (job.order.0, 0, 0),
+        Place::Leased(lease) => {
             let holder = match &lease.holder {
                 Holder::Local(worker) => u64::from(worker.0),
                 Holder::Remote(worker) => of_text(worker.as_str()) | REMOTE,
             };
             (lease.token.0, lease.deadline.0, holder)
         }
-        (None, Some(due), _) => (due.0, 0, 0),
-        (None, None, Some(finish)) => (finish.lsn.0, finish.at.0, 0),
-        (None, None, None) => (job.order.0, 0, 0),
+        Place::Waiting(due) => (due.0, 0, 0),
+        Place::Finished(finish) => (finish.lsn.0, finish.at.0, 0),
     };
     let rare = job.rare();
     let failures = rare.map_or(0, |rare| (rare.failures.len() as u64) << 32 | u64::from(rare.failed));

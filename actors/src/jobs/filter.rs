@@ -86,7 +86,7 @@ impl JobTable {
                 let of_status = waiting.filter(|slot| self.job(*slot).status() == status);
                 slots.extend(of_status.take(max));
             }
-            (Status::InFlight, _) => slots.extend(self.leases.iter().map(|&(_, _, slot)| slot).take(max)),
+            (Status::InFlight, _) => slots.extend(self.leases.iter(&self.links, &self.jobs).take(max)),
             (Status::Completed | Status::Dead | Status::Cancelled, _) => {
                 slots.extend(self.finished[finished_index(status)].iter(&self.links).take(max));
             }

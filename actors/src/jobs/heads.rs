@@ -37,6 +37,8 @@ impl Heads {
                 self.0.push(lane);
                 self.up(lanes, side, self.0.len() - 1);
             }
+            // It is alone: first, whatever its rank.
+            (false, true) if self.0.len() == 1 => {}
             (false, true) => {
                 let at = self.up(lanes, side, at as usize);
                 self.down(lanes, side, at);

@@ -41,7 +41,7 @@ const NEIGHBOURS_MS: u64 = 16;
 
 /// Half of an id's hash, and its shard.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(crate) struct Place {
     hash: u32,
     shard: usize,
 }
@@ -61,14 +61,17 @@ impl IdIndex {
 
     /// The slot with this id; `is` tells whether a slot really has it.
     pub fn find(&self, id: &JobId, is: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let Place { hash, shard } = self.place(id);
+        self.find_at(self.place(id), is)
+    }
+
+    /// As [`IdIndex::find`], for an id that belongs there.
+    pub fn find_at(&self, Place { hash, shard }: Place, is: impl Fn(Slot) -> bool) -> Option<Slot> {
         let found = self.shards[shard].find(spread(hash), |entry| entry.hash == hash && is(entry.slot));
         found.map(|entry| entry.slot)
     }
 
-    /// Adds an id that is not there.
-    pub fn insert(&mut self, id: &JobId, slot: Slot) {
-        let Place { hash, shard } = self.place(id);
+    /// Adds an id, that belongs there, and is not there.
+    pub fn insert_at(&mut self, Place { hash, shard }: Place, slot: Slot) {
         self.len += 1;
         self.shards[shard].insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
     }
@@ -97,7 +100,8 @@ impl IdIndex {
         self.len -= 1;
     }
 
-    fn place(&self, id: &JobId) -> Place {
+    /// Where an id belongs.
+    pub fn place(&self, id: &JobId) -> Place {
         match id.parts() {
             Ok(bytes) => {
                 let neighbours = made_at(bytes) / NEIGHBOURS_MS;

@@ -52,6 +52,51 @@ pub(crate) struct Rare {
     attempt: u32,
 }
 
+impl Rare {
+    fn is_empty(&self) -> bool {
+        let Rare { lease, failures, failed, result, custom, attempt } = self;
+        lease.is_none()
+            && failures.is_empty()
+            && *failed == 0
+            && result.is_none()
+            && custom.is_none()
+            && *attempt == 0
+    }
+}
+
+/// Empty boxes of jobs whose lease has ended, for those that are dispatched next: a start and an end take 290
+/// instructions less than with the allocator, whose own stock of such boxes is small.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+pub(crate) struct Spare(Vec<Box<Rare>>);
+
+impl Spare {
+    /// So many jobs are rarely in flight at the same time.
+    const MAX: usize = 1024;
+
+    fn take(&mut self) -> Box<Rare> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn put(&mut self, rare: Box<Rare>) {
+        if self.0.len() < Spare::MAX {
+            self.0.push(rare);
+        }
+    }
+}
+
+/// What decides where a job is found.
+pub(crate) enum Place<'a> {
+    /// Pending, at its place in line.
+    Line,
+    /// In flight.
+    Leased(&'a Lease),
+    /// Scheduled or retrying, until then.
+    Waiting(Timestamp),
+    /// Ended, like this.
+    Finished(Finish),
+}
+
 /// What a job begins with, or goes on with.
 pub(crate) struct Parts {
     pub id: JobId,
@@ -85,7 +130,7 @@ impl Job {
             }
         };
         let rare = Rare { lease, failures, failed, result, custom, attempt: 0 };
-        let rare = (rare != Rare::default()).then(|| Box::new(rare));
+        let rare = (!rare.is_empty()).then(|| Box::new(rare));
         let is_stored = body.here().is_none();
         let mut job =
             Job { id, number, order, created_at, moment, body, rare, class, status, attempt: 0, is_stored };
@@ -223,6 +268,18 @@ impl Job {
         self.status.is_finished().then_some(Finish { at: self.moment, lsn: self.order })
     }
 
+    /// In which of the table's indexes it belongs.
+    pub fn place(&self) -> Place<'_> {
+        match self.status {
+            Status::Pending => Place::Line,
+            Status::InFlight => Place::Leased(self.lease().expect("a job in flight has a lease")),
+            Status::Scheduled | Status::Retrying => Place::Waiting(self.moment),
+            Status::Completed | Status::Dead | Status::Cancelled => {
+                Place::Finished(Finish { at: self.moment, lsn: self.order })
+            }
+        }
+    }
+
     /// The lease that it is held under.
     pub fn lease(&self) -> Option<&Lease> {
         self.rare.as_ref()?.lease.as_ref()
@@ -236,7 +293,13 @@ impl Job {
     /// Moves the job to the state that `change`, logged at `lsn` and `at`, puts it in.
     ///
     /// Only changes that name this job, and `Promote` when it covers it. The caller keeps the indexes.
-    pub fn change(&mut self, lsn: Lsn, at: Timestamp, change: Change) -> Result<(), Misfit> {
+    pub fn change(
+        &mut self,
+        lsn: Lsn,
+        at: Timestamp,
+        change: Change,
+        spare: &mut Spare,
+    ) -> Result<(), Misfit> {
         let name = change.name();
         let misfit = |job: &Job| Misfit {
             lsn,
@@ -249,42 +312,42 @@ impl Job {
         };
         match change {
             Change::Dispatch { worker, attempt, deadline, .. } => {
-                self.take_lease(lsn, at, Holder::Local(worker), attempt, deadline)
-                    .ok_or_else(|| misfit(self))?;
+                let lease = self.next_lease(lsn, at, Holder::Local(worker), deadline);
+                self.take_lease(lease, attempt, spare).ok_or_else(|| misfit(self))?;
             }
             Change::Reserve { worker, attempt, deadline, .. } => {
-                self.take_lease(lsn, at, Holder::Remote(worker), attempt, deadline)
-                    .ok_or_else(|| misfit(self))?;
+                let lease = self.next_lease(lsn, at, Holder::Remote(worker), deadline);
+                self.take_lease(lease, attempt, spare).ok_or_else(|| misfit(self))?;
             }
             Change::Ack { token, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
                 self.keep_result(result);
-                self.end(Status::Completed, lsn, at);
+                self.end(Status::Completed, lsn, at, spare);
             }
             Change::Retry { token, failure, retry_at, result, .. }
             | Change::Timeout { token, failure, retry_at, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
                 self.remember(at, failure, Some(retry_at), true);
                 self.keep_result(result);
                 (self.status, self.moment) = (Status::Retrying, retry_at);
             }
             Change::Requeue { token, failure, counted, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
                 self.remember(at, failure, None, counted);
                 // Its place in line stays: it was there before those that came while it ran.
                 (self.status, self.moment) = (Status::Pending, at);
             }
             Change::Dead { token, failure, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
                 self.remember(at, failure, None, true);
                 self.keep_result(result);
-                self.end(Status::Dead, lsn, at);
+                self.end(Status::Dead, lsn, at, spare);
             }
             Change::Drop { token, failure, result, .. } => {
-                self.leave_lease(token).ok_or_else(|| misfit(self))?;
+                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
                 self.remember(at, failure, None, true);
                 self.keep_result(result);
-                self.end(Status::Cancelled, lsn, at);
+                self.end(Status::Cancelled, lsn, at, spare);
             }
             Change::Extend { token, deadline, .. } => {
                 self.lease_under(token).ok_or_else(|| misfit(self))?;
@@ -296,13 +359,13 @@ impl Job {
                 if self.status.is_finished() {
                     return Err(misfit(self));
                 }
-                self.end(Status::Cancelled, lsn, at);
+                self.end(Status::Cancelled, lsn, at, spare);
             }
             Change::Kill { .. } => {
                 if !self.status.can_be_killed() {
                     return Err(misfit(self));
                 }
-                self.end(Status::Dead, lsn, at);
+                self.end(Status::Dead, lsn, at, spare);
             }
             Change::RunNow { .. } => {
                 if !self.status.can_run_now() {
@@ -336,20 +399,16 @@ impl Job {
         Ok(())
     }
 
-    fn take_lease(
-        &mut self,
-        lsn: Lsn,
-        at: Timestamp,
-        holder: Holder,
-        attempt: Attempt,
-        deadline: Timestamp,
-    ) -> Option<()> {
+    fn next_lease(&self, lsn: Lsn, at: Timestamp, holder: Holder, deadline: Timestamp) -> Lease {
+        Lease { holder, token: Token(lsn.0), since: at, deadline, pending_since: self.moment }
+    }
+
+    fn take_lease(&mut self, lease: Lease, attempt: Attempt, spare: &mut Spare) -> Option<()> {
         if self.status != Status::Pending || attempt <= self.attempt() {
             return None;
         }
         self.set_attempt(attempt);
-        let lease = Lease { holder, token: Token(lsn.0), since: at, deadline, pending_since: self.moment };
-        self.rare.get_or_insert_default().lease = Some(lease);
+        self.rare.get_or_insert_with(|| spare.take()).lease = Some(lease);
         self.status = Status::InFlight;
         self.moment = Timestamp(0);
         Some(())
@@ -360,23 +419,25 @@ impl Job {
         self.lease().filter(|lease| lease.token == token || bugs::has(Bug::NoTokenCheck))
     }
 
-    fn leave_lease(&mut self, token: Token) -> Option<()> {
+    fn leave_lease(&mut self, token: Token, spare: &mut Spare) -> Option<()> {
         self.lease_under(token)?;
-        self.drop_lease();
+        self.drop_lease(spare);
         Some(())
     }
 
-    fn drop_lease(&mut self) {
+    fn drop_lease(&mut self, spare: &mut Spare) {
         if let Some(rare) = &mut self.rare {
             rare.lease = None;
-            if **rare == Rare::default() {
-                self.rare = None;
+            if rare.is_empty()
+                && let Some(rare) = self.rare.take()
+            {
+                spare.put(rare);
             }
         }
     }
 
-    fn end(&mut self, status: Status, lsn: Lsn, at: Timestamp) {
-        self.drop_lease();
+    fn end(&mut self, status: Status, lsn: Lsn, at: Timestamp, spare: &mut Spare) {
+        self.drop_lease(spare);
         (self.status, self.order, self.moment) = (status, lsn, at);
     }
 

@@ -8,7 +8,7 @@ pub(crate) type Slot = u32;
 const NONE: Slot = Slot::MAX;
 
 /// A slot's neighbours in the list that it is in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Links {
     prev: Slot,
     next: Slot,
@@ -26,6 +26,12 @@ pub(crate) struct List {
     len: u64,
 }
 
+impl Default for List {
+    fn default() -> List {
+        List::EMPTY
+    }
+}
+
 impl List {
     pub const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
 
@@ -39,6 +45,11 @@ impl List {
 
     pub fn tail(&self) -> Option<Slot> {
         (self.tail != NONE).then_some(self.tail)
+    }
+
+    /// Whether a slot is in this list, which is in it or in none.
+    pub fn has(&self, links: &[Links], slot: Slot) -> bool {
+        links[slot as usize] != Links::LOOSE || self.head == slot
     }
 
     pub fn push_back(&mut self, links: &mut [Links], slot: Slot) {

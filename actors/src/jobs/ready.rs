@@ -87,12 +87,15 @@ impl Ready {
         slot: Slot,
     ) -> bool {
         let lane = &mut self.lanes[number as usize];
-        if lane.list.tail().is_some_and(|tail| place(job(tail)) > place(job(slot))) {
+        let tail = lane.list.tail();
+        if tail.is_some_and(|tail| place(job(tail)) > place(job(slot))) {
             return false;
         }
         lane.list.push_back(links, slot);
         self.count(number, 1);
-        self.rank_again(number, job);
+        if tail.is_none() {
+            self.rank_again(number, job);
+        }
         true
     }
 
@@ -115,15 +118,20 @@ impl Ready {
         slot: Slot,
     ) {
         let lane = &mut self.lanes[number as usize];
+        let was_head = lane.list.head() == Some(slot);
         lane.list.remove(links, slot);
         self.count(number, -1);
-        self.rank_again(number, job);
+        if was_head {
+            self.rank_again(number, job);
+        }
     }
 
     /// The job that is first in line among those of `kinds`.
     pub fn first(&self, kinds: &[KindKey]) -> Option<Slot> {
+        let rank = |lane: LaneNumber| self.lanes[lane as usize].rank;
         let firsts = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first());
-        let best = firsts.min_by_key(|lane| self.lanes[*lane as usize].rank)?;
+        // Ranks are looked at only where there is a choice.
+        let best = firsts.reduce(|best, lane| if rank(lane) < rank(best) { lane } else { best })?;
         self.lanes[best as usize].list.head()
     }
 

@@ -4,7 +4,7 @@ use super::classes::{Class, ClassKey};
 use super::event::Change;
 use super::failure::FailedAttempt;
 use super::job::{Exhausted, JobState, Misfit};
-use super::kept::{Job, Parts};
+use super::kept::{Job, Parts, Spare};
 use super::names::{KindKey, QueueKey};
 use super::payload::{Body, Payload};
 use super::policy::Backoff;
@@ -154,7 +154,7 @@ impl JobRecord {
         // What a class holds is not changed by events, but for the queue.
         let class = self.class(QueueKey(0), KindKey(0));
         let mut job = self.into_job(ClassKey(0));
-        job.change(lsn, at, change)?;
+        job.change(lsn, at, change, &mut Spare::default())?;
         Ok(JobRecord::joined(job.into_parts(), &class, queue, kind))
     }
 }

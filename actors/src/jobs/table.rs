@@ -12,7 +12,8 @@ use super::digest;
 use super::event::{Change, Event, NewJob};
 use super::id_index::IdIndex;
 use super::job::{Finish, Misfit, Status};
-use super::kept::Job;
+use super::kept::{Job, Place, Spare};
+use super::leases::Leases;
 use super::list::{Links, List, Slot};
 use super::names::{Interner, KindKey, QueueKey};
 use super::payload::Body;
@@ -96,7 +97,7 @@ pub struct JobTable {
     /// Scheduled and retrying jobs by the moment they wait for.
     pub(super) waiting: BTreeSet<(Timestamp, Lsn, Slot)>,
     /// Jobs in flight by the moment their lease expires.
-    pub(super) leases: BTreeSet<(Timestamp, Lsn, Slot)>,
+    pub(super) leases: Leases,
     /// Completed, dead and cancelled jobs, each in the order in which they ended.
     pub(super) finished: [List; 3],
     pub(super) counts: Counts,
@@ -106,6 +107,7 @@ pub struct JobTable {
     pub(super) resident: u64,
     /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
     fresh: VecDeque<(Lsn, Slot)>,
+    spare: Spare,
     /// The job that was looked for last: deciding, logging and applying one event asks for it several times.
     recent: Cell<Slot>,
     pub(super) last: Lsn,
@@ -138,7 +140,7 @@ impl JobTable {
             handled,
             ready: Ready::default(),
             waiting: BTreeSet::new(),
-            leases: BTreeSet::new(),
+            leases: Leases::default(),
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
             totals: Totals::default(),
@@ -146,6 +148,7 @@ impl JobTable {
             digest: 0,
             resident: 0,
             fresh: VecDeque::new(),
+            spare: Spare::default(),
             recent: Cell::new(0),
             last: Lsn::ZERO,
             last_at: Timestamp(0),
@@ -315,7 +318,8 @@ impl JobTable {
         new: Box<NewJob>,
     ) -> Result<(), Misfit> {
         let misfit = |problem| Misfit { lsn, change: "ENQUEUE", problem };
-        let older = self.slot_of(&new.id);
+        let place = self.ids.place(&new.id);
+        let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
         let number = older.map_or(Lsn::ZERO, |slot| self.job(slot).number);
         if let Some(meant) = gives_way.filter(|meant| *meant != number) {
             let problem = format!("job {} has number {number}, but it means {meant}", new.id);
@@ -346,7 +350,9 @@ impl JobTable {
         // Only such an event carries a checksum of its own, by which its payload can be read back.
         job.is_stored = gives_way.is_some();
         let is_fresh = job.is_stored && resident_bytes(&job.body) > 0;
-        let slot = self.store(job);
+        let slot = self.next_slot();
+        self.ids.insert_at(place, slot);
+        self.fill(slot, job);
         if is_fresh {
             self.fresh.push_back((lsn, slot));
         }
@@ -410,7 +416,7 @@ impl JobTable {
             }
             change => self.totals.take(change),
         }
-        occupied_mut(&mut self.jobs, slot).change(lsn, at, change)?;
+        occupied_mut(&mut self.jobs, slot).change(lsn, at, change, &mut self.spare)?;
         if has_run {
             self.leave_payload(slot);
         }
@@ -434,42 +440,40 @@ impl JobTable {
         self.classes.join(class, || self.ready.lane_of(queue, kind, priority))
     }
 
-    /// Puts a job whose id is not there into a free slot and into the id index, and into no other.
-    fn store(&mut self, job: Job) -> Slot {
-        let slot = self.free_slot();
-        self.ids.insert(&job.id, slot);
-        self.fill(slot, job);
-        slot
-    }
-
-    /// As [`JobTable::store`]; if its id is there, nothing is changed and the job is given back.
+    /// Puts a job into a free slot and into the id index, and into no other index; if its id is there, nothing is changed
+    /// and the job is given back.
     pub(super) fn store_new(&mut self, job: Job) -> Result<Slot, Job> {
-        let slot = self.free_slot();
+        let slot = self.next_slot();
         let is = |other: Slot| occupied(&self.jobs, other).id == job.id;
         match self.ids.insert_new(&job.id, slot, is) {
             true => {
                 self.fill(slot, job);
                 Ok(slot)
             }
-            false => {
-                self.free.push(slot);
-                Err(job)
-            }
+            false => Err(job),
         }
     }
 
-    fn fill(&mut self, slot: Slot, job: Job) {
-        self.resident += resident_bytes(&job.body);
-        self.jobs[slot as usize] = Some(job);
-        self.recent.set(slot);
+    /// Where the next job goes.
+    fn next_slot(&self) -> Slot {
+        let end = || Slot::try_from(self.jobs.len()).expect("fewer than 2^32 jobs fit in memory");
+        self.free.last().copied().unwrap_or_else(end)
     }
 
-    fn free_slot(&mut self) -> Slot {
-        self.free.pop().unwrap_or_else(|| {
-            self.jobs.push(None);
-            self.links.push(Links::LOOSE);
-            Slot::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs fit in memory")
-        })
+    /// Puts a job into the next slot.
+    fn fill(&mut self, slot: Slot, job: Job) {
+        self.resident += resident_bytes(&job.body);
+        match self.free.pop() {
+            Some(free) => {
+                debug_assert_eq!(free, slot, "it was the next");
+                self.jobs[slot as usize] = Some(job);
+            }
+            None => {
+                self.jobs.push(Some(job));
+                self.links.push(Links::LOOSE);
+            }
+        }
+        self.recent.set(slot);
     }
 
     fn drop_job(&mut self, slot: Slot) {
@@ -483,18 +487,18 @@ impl JobTable {
     /// Enters a job into the index and the counters of its state.
     pub(super) fn link(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        match (job.status(), job.lease(), job.due()) {
-            (Status::Pending, ..) => {
+        match job.place() {
+            Place::Line => {
                 let lane = self.classes.lane(job.class);
                 self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            (_, Some(lease), _) => {
-                self.leases.insert((lease.deadline, Lsn(lease.token.0), slot));
-            }
-            (_, None, Some(due)) => {
+            Place::Leased(_) => self.leases.insert(&mut self.links, &self.jobs, slot),
+            Place::Waiting(due) => {
                 self.waiting.insert((due, job.number, slot));
             }
-            (status, None, None) => self.finished[finished_index(status)].push_back(&mut self.links, slot),
+            Place::Finished(_) => {
+                self.finished[finished_index(job.status())].push_back(&mut self.links, slot);
+            }
         }
         self.count_in(slot);
     }
@@ -511,18 +515,16 @@ impl JobTable {
     /// The reverse of [`JobTable::link`].
     fn unlink(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        match (job.status(), job.lease(), job.due()) {
-            (Status::Pending, ..) => {
+        match job.place() {
+            Place::Line => {
                 let lane = self.classes.lane(job.class);
                 self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            (_, Some(lease), _) => {
-                self.leases.remove(&(lease.deadline, Lsn(lease.token.0), slot));
-            }
-            (_, None, Some(due)) => {
+            Place::Leased(_) => self.leases.remove(&mut self.links, &self.jobs, slot),
+            Place::Waiting(due) => {
                 self.waiting.remove(&(due, job.number, slot));
             }
-            (status, None, None) => self.finished[finished_index(status)].remove(&mut self.links, slot),
+            Place::Finished(_) => self.finished[finished_index(job.status())].remove(&mut self.links, slot),
         }
         self.count_out(slot);
     }

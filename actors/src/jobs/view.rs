@@ -134,8 +134,10 @@ impl JobTable {
     /// The jobs whose lease expires at or before `now`, the longest expired first, at most `max`.
     #[must_use]
     pub fn expired(&self, now: Timestamp, max: usize) -> Vec<(JobId, Token)> {
-        let expired = self.leases.iter().take_while(|(deadline, ..)| *deadline <= now).take(max);
-        expired.map(|(_, token, slot)| (self.job(*slot).id.clone(), Token(token.0))).collect()
+        let jobs = self.leases.iter(&self.links, &self.jobs).map(|slot| self.job(slot));
+        let leases = jobs.filter_map(|job| Some((&job.id, job.lease()?)));
+        let expired = leases.take_while(|(_, lease)| lease.deadline <= now).take(max);
+        expired.map(|(id, lease)| (id.clone(), lease.token)).collect()
     }
 
     /// The jobs in flight of those holders, in the order in which they were dispatched.
@@ -143,8 +145,8 @@ impl JobTable {
     pub fn in_flight(&self, of: impl Fn(&Holder) -> bool) -> Vec<(JobId, Token)> {
         let mut held: Vec<_> = self
             .leases
-            .iter()
-            .map(|&(_, _, slot)| self.job(slot))
+            .iter(&self.links, &self.jobs)
+            .map(|slot| self.job(slot))
             .filter_map(|job| {
                 let lease = job.lease().filter(|lease| of(&lease.holder))?;
                 Some((job.id.clone(), lease.token))
@@ -158,7 +160,7 @@ impl JobTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let promotion = self.waiting.first().map(|(due, ..)| *due);
-        let expiry = self.leases.first().map(|(deadline, ..)| *deadline);
+        let expiry = self.leases.first(&self.jobs);
         [promotion, expiry, self.next_forget()].into_iter().flatten().min()
     }
 
