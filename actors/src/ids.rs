@@ -320,6 +320,27 @@ impl JobId {
         }
     }
 
+    /// Eight bytes in which ids that were made one after the other differ: the last ones, mostly.
+    pub(crate) fn last_bytes(&self) -> u64 {
+        let bytes = match self.bytes() {
+            Ok(bytes) => &bytes[..],
+            Err(text) => text,
+        };
+        match bytes.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        }
+    }
+
+    /// As [`JobId::parts`], for who does not care that it is text.
+    pub(crate) fn bytes(&self) -> Result<&[u8; 16], &[u8]> {
+        match &self.0 {
+            Repr::Ulid(bytes) => Ok(bytes),
+            Repr::Short(text) => Err(&text.bytes[..usize::from(text.len)]),
+            Repr::Text(text) => Err(text.as_bytes()),
+        }
+    }
+
     /// The sixteen bytes of a generated id, or the text of a given one.
     pub(crate) fn parts(&self) -> Result<&[u8; 16], &str> {
         match &self.0 {

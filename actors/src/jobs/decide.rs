@@ -196,7 +196,7 @@ impl JobTable {
     fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {
         loop {
             let id = JobId::generate(now, dice.u128(..));
-            if self.slot_of(&id).is_none() {
+            if self.is_free(&id) {
                 return id;
             }
         }

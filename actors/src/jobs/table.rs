@@ -4,7 +4,6 @@
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
 //! counters) follow from the jobs and the queues' settings alone and are rebuilt by [`JobTable::restore`].
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::classes::{Class, ClassKey, Classes};
@@ -20,6 +19,7 @@ use super::payload::Body;
 use super::policy::Policy;
 use super::queues::{Overview, Queues, Totals};
 use super::ready::Ready;
+use super::recent::Recent;
 use super::record::JobRecord;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
@@ -108,8 +108,7 @@ pub struct JobTable {
     /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
     fresh: VecDeque<(Lsn, Slot)>,
     spare: Spare,
-    /// The job that was looked for last: deciding, logging and applying one event asks for it several times.
-    recent: Cell<Slot>,
+    recent: Recent,
     pub(super) last: Lsn,
     pub(super) last_at: Timestamp,
 }
@@ -149,7 +148,7 @@ impl JobTable {
             resident: 0,
             fresh: VecDeque::new(),
             spare: Spare::default(),
-            recent: Cell::new(0),
+            recent: Recent::default(),
             last: Lsn::ZERO,
             last_at: Timestamp(0),
         }
@@ -274,19 +273,25 @@ impl JobTable {
     }
 
     pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
-        let recent = self.recent.get();
-        if self.jobs.get(recent as usize).and_then(Option::as_ref).is_some_and(|job| job.id == *id) {
-            return Some(recent);
+        let has = |slot: Slot| self.jobs.get(slot as usize)?.as_ref().filter(|job| job.id == *id);
+        if let Some(slot) = self.recent.guess(id).filter(|slot| has(*slot).is_some()) {
+            return Some(slot);
         }
         let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
-        self.recent.set(slot);
+        self.recent.note(id, slot);
         Some(slot)
+    }
+
+    /// Whether no job has this id, which has just been generated.
+    pub(super) fn is_free(&self, id: &JobId) -> bool {
+        self.ids.find(id, |slot| self.job(slot).id == *id).is_none()
     }
 
     /// The job in a slot, which is about to be asked for by its id.
     pub(super) fn next_job(&self, slot: Slot) -> &Job {
-        self.recent.set(slot);
-        self.job(slot)
+        let job = self.job(slot);
+        self.recent.note(&job.id, slot);
+        job
     }
 
     /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
@@ -473,7 +478,6 @@ impl JobTable {
                 self.links.push(Links::LOOSE);
             }
         }
-        self.recent.set(slot);
     }
 
     fn drop_job(&mut self, slot: Slot) {
