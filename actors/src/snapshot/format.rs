@@ -35,9 +35,11 @@
 //! A page of payloads: for each its number - that of the one before, and its length; then the texts. A page of numbers:
 //! each as its distance to the one before. The overview is a MessagePack array.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::SnapshotError;
 use super::bytes::{Take, put_uint};
@@ -274,7 +276,7 @@ pub(super) fn put_block(
     count: u32,
     raw: &[u8],
 ) -> std::io::Result<(u32, u32)> {
-    let packed = zstd::bulk::compress(raw, ZSTD_LEVEL)?;
+    let packed = pack(raw)?;
     let pays = packed.len() + raw.len() / ZSTD_PAYS < raw.len();
     let data = if pays { &packed[..] } else { raw };
     let mut header = [0; BLOCK_HEADER_BYTES];
@@ -287,6 +289,20 @@ pub(super) fn put_block(
     out.extend_from_slice(&header);
     out.extend_from_slice(data);
     Ok((len_u32(data.len()), len_u32(raw.len())))
+}
+
+thread_local! {
+    // Kept, as making one asks the processor what it can do, which on a virtual machine takes longer than many a block:
+    // with new ones for each block, that alone was 5 % of what folding the log takes.
+    static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn pack(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+    PACKER.with_borrow_mut(|packer| match packer {
+        Some(packer) => packer.compress(raw),
+        None => packer.insert(Compressor::new(ZSTD_LEVEL)?).compress(raw),
+    })
 }
 
 /// What one reads blocks with: the buffers of the last one are used for the next.
@@ -355,8 +371,11 @@ fn unpack(data: &[u8], raw_len: usize, raw: &mut Vec<u8>) -> Result<(), String> 
     raw.clear();
     if raw_len <= RAW_BYTES_TRUSTED {
         raw.reserve(raw_len);
-        let mut context = zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?;
-        context.decompress_to_buffer(data, raw).map_err(|error| error.to_string())?;
+        let unpacked = UNPACKER.with_borrow_mut(|unpacker| match unpacker {
+            Some(unpacker) => unpacker.decompress_to_buffer(data, raw),
+            None => unpacker.insert(Decompressor::new()?).decompress_to_buffer(data, raw),
+        });
+        unpacked.map_err(|error| error.to_string())?;
     } else {
         use std::io::Read;
         let mut frame = zstd::stream::read::Decoder::with_buffer(data).map_err(|error| error.to_string())?;
