@@ -146,3 +146,24 @@ impl PairHasher {
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids that differ in few bits, as those of one moment do, or as somebody might choose them.
+    #[test]
+    fn ids_that_are_alike_collide_as_seldom_as_numbers_that_are_drawn() {
+        const IDS: u128 = 1 << 16;
+        for seed in 0..4 {
+            let mut dice = fastrand::Rng::with_seed(seed);
+            let hasher = PairHasher { keys: std::array::from_fn(|_| dice.u64(..)) };
+            for shift in [0, 16, 32, 60, 64, 96, 112] {
+                let hashes = (0..IDS).map(|number| hasher.hash(&(number << shift).to_le_bytes()));
+                let different: std::collections::HashSet<_> = hashes.collect();
+                // Of so many drawn ones, one in two runs collides.
+                assert!(different.len() + 16 >= IDS as usize, "{} with seed {seed}", different.len());
+            }
+        }
+    }
+}

@@ -74,3 +74,60 @@ impl Leases {
             && self.others.iter().all(|other| key(jobs, other.2) == *other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Attempt, Holder, JobId, Token, WorkerId};
+    use crate::jobs::classes::ClassKey;
+    use crate::jobs::job::{JobState, Lease};
+    use crate::jobs::kept::Parts;
+    use crate::jobs::payload::{Body, Payload};
+
+    /// A job in flight until `deadline`, started by event `token`.
+    fn job(token: u64, deadline: u64) -> Option<Job> {
+        let lease = Lease {
+            holder: Holder::Local(WorkerId(0)),
+            token: Token(token),
+            since: Timestamp(0),
+            deadline: Timestamp(deadline),
+            pending_since: Timestamp(0),
+        };
+        Some(Job::new(Parts {
+            id: JobId::generate(Timestamp(0), u128::from(token)),
+            number: Lsn(1),
+            order: Lsn(1),
+            created_at: Timestamp(0),
+            state: JobState::InFlight(Box::new(lease)),
+            attempt: Attempt(1),
+            body: Body::Here(Payload::empty()),
+            class: ClassKey(0),
+            failures: Vec::new(),
+            failed: 0,
+            result: None,
+            custom: None,
+        }))
+    }
+
+    #[test]
+    fn leases_are_in_the_order_in_which_they_expire_wherever_they_are_kept() {
+        let deadlines = [30, 30, 90, 40, 90, 20, 100];
+        let jobs: Vec<_> = (1..).zip(deadlines).map(|(token, deadline)| job(token, deadline)).collect();
+        let mut links = vec![Links::LOOSE; jobs.len()];
+        let mut leases = Leases::default();
+        for slot in 0..jobs.len() as Slot {
+            leases.insert(&mut links, &jobs, slot);
+        }
+        assert_eq!(leases.iter(&links, &jobs).collect::<Vec<_>>(), [5, 0, 1, 3, 2, 4, 6]);
+        assert!(leases.are_in_order(&links, &jobs));
+        assert_eq!(leases.others.len(), 2, "those that expire before one that began earlier");
+        for (gone, next) in
+            [(5, Some(30)), (6, Some(30)), (0, Some(30)), (1, Some(40)), (2, Some(40)), (3, Some(90))]
+        {
+            leases.remove(&mut links, &jobs, gone);
+            assert_eq!(leases.first(&jobs), next.map(Timestamp));
+        }
+        leases.remove(&mut links, &jobs, 4);
+        assert_eq!((leases.first(&jobs), leases.line.len(), leases.others.len()), (None, 0, 0));
+    }
+}

@@ -49,3 +49,25 @@ fn placed(id: &JobId) -> (usize, u32) {
     let bits = (product >> 64) as u64 ^ product as u64;
     (bits as usize % PLACES, (bits >> 32) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Timestamp;
+
+    #[test]
+    fn a_job_is_found_where_it_was_noted_last_and_no_other_instead_of_it() {
+        let recent = Recent::default();
+        let ids =
+            ["1", "2", "job-00000001", "job-00000002", "an id that is too long to be kept in its place"];
+        let generated = (1..100).map(|number| JobId::generate(Timestamp(7), number));
+        let ids: Vec<_> = ids.map(|id| JobId::parse(id).unwrap()).into_iter().chain(generated).collect();
+        for (slot, id) in (1..).zip(&ids) {
+            assert_eq!(recent.guess(id), None);
+            recent.note(id, slot);
+            assert_eq!(recent.guess(id), Some(slot));
+            recent.note(id, slot + 1);
+            assert_eq!(recent.guess(id), Some(slot + 1));
+        }
+    }
+}
