@@ -49,12 +49,12 @@ const NOW: Timestamp = Timestamp(1_000);
 
 /// Instructions per job when the limits were set: x86-64, rustc 1.95.
 mod per_job {
-    pub const ENQUEUE: u64 = 3_863;
-    pub const DISPATCH: u64 = 3_021;
-    pub const ACK: u64 = 2_698;
-    pub const REPLAY: u64 = 7_968;
-    pub const IMAGE_WRITE: u64 = 6_405;
-    pub const IMAGE_READ: u64 = 2_182;
+    pub const ENQUEUE: u64 = 2_489;
+    pub const DISPATCH: u64 = 1_774;
+    pub const ACK: u64 = 1_626;
+    pub const REPLAY: u64 = 5_773;
+    pub const IMAGE_WRITE: u64 = 6_289;
+    pub const IMAGE_READ: u64 = 3_108;
     pub const READ_PUSH: u64 = 4_904;
 }
 
