@@ -20,14 +20,14 @@ mod kit;
 
 #[path = "kit/completed.rs"]
 mod completed;
+#[path = "kit/facts.rs"]
+mod facts;
 #[path = "kit/jobs.rs"]
 mod jobs;
-#[path = "kit/machine.rs"]
-mod machine;
 #[path = "kit/noop.rs"]
 mod noop;
-#[path = "kit/threads.rs"]
-mod threads;
+#[path = "kit/shares.rs"]
+mod shares;
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ use completed::completed;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use jobs::Jobs;
-use threads::Busy;
+use shares::Busy;
 
 const BATCH: usize = 1_000;
 
@@ -77,9 +77,9 @@ struct Shares {
 impl Shares {
     /// Runs what is measured and adds what its threads took.
     async fn of<T>(&self, batches: u64, work: impl Future<Output = T>) -> T {
-        let before = threads::busy();
+        let before = shares::busy();
         let done = work.await;
-        threads::add_since(&before, &mut self.busy.borrow_mut());
+        shares::add_since(&before, &mut self.busy.borrow_mut());
         self.jobs.set(self.jobs.get() + batches * BATCH as u64);
         done
     }
@@ -110,7 +110,7 @@ fn flat<'c>(criterion: &'c mut Criterion, name: &str, seconds: u64) -> Benchmark
 }
 
 fn bench_enqueue(criterion: &mut Criterion) {
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
     let mut group = flat(criterion, "enqueue, batches of 1,000", 6);
     for clients in [1, 4] {
         let shares = Shares::default();
@@ -132,7 +132,7 @@ fn bench_enqueue(criterion: &mut Criterion) {
 }
 
 fn bench_life(criterion: &mut Criterion) {
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
     let mut group = flat(criterion, "whole life of a noop job: enqueue, dispatch, ack", 8);
     for workers in [8, 64, 256] {
         let shares = Shares::default();

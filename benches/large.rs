@@ -16,10 +16,10 @@
 #[path = "kit/engine.rs"]
 mod kit;
 
+#[path = "kit/facts.rs"]
+mod facts;
 #[path = "kit/files.rs"]
 mod files;
-#[path = "kit/machine.rs"]
-mod machine;
 #[path = "kit/orders.rs"]
 mod orders;
 #[path = "kit/process.rs"]
@@ -88,11 +88,11 @@ fn main() {
         }
         _ => {
             let dir = kit::temp_dir();
-            println!("{}", machine::facts(dir.path()));
+            println!("{}", facts::of_machine(dir.path()));
             let task = Task { jobs, is_noise, dir: dir.path().to_owned() };
             in_process("--fill", &task);
             in_process("--turn", &task);
-            println!("{}", machine::facts(dir.path()));
+            println!("{}", facts::of_machine(dir.path()));
         }
     }
 }

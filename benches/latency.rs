@@ -20,10 +20,10 @@
 #[path = "kit/engine.rs"]
 mod kit;
 
+#[path = "kit/facts.rs"]
+mod facts;
 #[path = "kit/jobs.rs"]
 mod jobs;
-#[path = "kit/machine.rs"]
-mod machine;
 #[path = "kit/open_loop.rs"]
 mod open_loop;
 #[path = "kit/quantiles.rs"]
@@ -131,7 +131,7 @@ fn histogram(all: &[Duration]) -> String {
 
 fn main() {
     let in_short = !std::env::args().any(|argument| argument == "--bench");
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
     if !in_short {
         kit::on_system(run(JOBS_WARMING_UP));
     }
@@ -146,5 +146,5 @@ fn main() {
     println!("  dispatch:  {}", line(&dispatch));
     println!("{}", verdict::line("dispatch p50", dispatch.micros(0.5), "us", ..=100.0));
     println!("{}", verdict::line("dispatch p99", dispatch.micros(0.99), "us", ..=1_000.0));
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
 }

@@ -26,10 +26,10 @@ mod kit;
 mod child;
 #[path = "kit/completed.rs"]
 mod completed;
+#[path = "kit/facts.rs"]
+mod facts;
 #[path = "kit/jobs.rs"]
 mod jobs;
-#[path = "kit/machine.rs"]
-mod machine;
 #[path = "kit/noop.rs"]
 mod noop;
 #[path = "kit/open_loop.rs"]
@@ -71,7 +71,7 @@ fn main() {
     let words: Vec<&String> =
         arguments.iter().filter(|word| !word.starts_with('-') && word.parse::<u64>().is_err()).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
     let sizes: Vec<(u64, f64)> = match in_short {
         true => vec![(JOBS_IN_SHORT, f64::INFINITY)],
         false => SIZES.into_iter().filter(|(jobs, _)| *jobs <= largest).collect(),
@@ -97,7 +97,7 @@ fn main() {
     if wanted("replay") {
         replay(if in_short { JOBS_IN_SHORT } else { REPLAYED.min(largest) });
     }
-    println!("\n{}", machine::facts(kit::temp_dir().path()));
+    println!("\n{}", facts::of_machine(kit::temp_dir().path()));
 }
 
 fn fill(dir: &Path, jobs: u64, tail: u64) {

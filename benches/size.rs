@@ -19,10 +19,10 @@ mod kit;
 
 #[path = "kit/chart.rs"]
 mod chart;
+#[path = "kit/facts.rs"]
+mod facts;
 #[path = "kit/jobs.rs"]
 mod jobs;
-#[path = "kit/machine.rs"]
-mod machine;
 #[path = "kit/process.rs"]
 mod process;
 #[path = "kit/remote.rs"]
@@ -68,7 +68,7 @@ fn main() {
     let asked = arguments.iter().find_map(|argument| argument.parse().ok());
     let largest = if flag("--bench") { asked.unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
     let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= largest).collect();
-    println!("{}", machine::facts(kit::temp_dir().path()));
+    println!("{}", facts::of_machine(kit::temp_dir().path()));
     let table = of_table(&sizes);
     let engine = kit::on_system(of_engine(&sizes));
     let costs: Vec<Cost> = table

@@ -1,5 +1,10 @@
 //! What the figures depend on: the machine, its disk, its loopback, and how much processor time each thread took.
 
+#[path = "../kit/machine.rs"]
+mod kit;
+#[path = "../kit/threads.rs"]
+mod threads;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,10 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+pub use kit::description;
+use kit::{SYNCED_BYTES, SYNCS, sync_latency, synced_writes};
 
-const SYNCS: usize = 200;
-/// About what a handful of requests that arrive together take in a log.
-const SYNCED_BYTES: usize = 4096;
 /// What a disk is written at one go, to see how much it takes in a second.
 const LARGE_BYTES: [usize; 2] = [1 << 20, 4 << 20];
 const LARGE_FILE_BYTES: usize = 64 << 20;
@@ -21,20 +25,9 @@ const ROUND_TRIPS: usize = 5_000;
 /// How long one looks before a machine counts as quiet.
 const QUIET_FOR: Duration = Duration::from_millis(200);
 
-/// The machine and what it runs.
-pub fn description() -> Result<String> {
-    let cores = thread::available_parallelism()?;
-    let cpus = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("unknown processor", |(_, name)| name);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{cores} cores of {model}, Linux {}", kernel.trim()))
-}
-
 /// What the disk under `dir` and the loopback do at the moment: the physical limits of every figure.
 pub fn limits(dir: &Path) -> Result<String> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
+    let load = kit::load()?;
     let (in_place, slowest) = sync_latency(dir, true)?;
     let (growing, _) = sync_latency(dir, false)?;
     let [small, large] = LARGE_BYTES.map(|bytes| bandwidth(dir, bytes));
@@ -65,19 +58,6 @@ pub fn file_system(dir: &Path) -> Result<String> {
     Ok(mounts.max_by_key(|(length, _)| *length).context("no file system is mounted")?.1.to_owned())
 }
 
-/// Median and 99th percentile.
-fn sync_latency(dir: &Path, in_place: bool) -> Result<(Duration, Duration)> {
-    let path = dir.join("sync-latency");
-    let file = File::create(&path)?;
-    if in_place {
-        file.write_all_at(&vec![0; SYNCS * SYNCED_BYTES], 0)?;
-        file.sync_all()?;
-    }
-    let took = synced_writes(&file, SYNCS, SYNCED_BYTES)?;
-    fs::remove_file(path)?;
-    Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
-}
-
 /// Bytes a second, by the median of writes that follow each other in a file of zeros.
 fn bandwidth(dir: &Path, bytes: usize) -> Result<f64> {
     let path = dir.join("bandwidth");
@@ -87,20 +67,6 @@ fn bandwidth(dir: &Path, bytes: usize) -> Result<f64> {
     let took = synced_writes(&file, LARGE_FILE_BYTES / bytes, bytes)?;
     fs::remove_file(path)?;
     Ok(bytes as f64 / took[took.len() / 2].as_secs_f64())
-}
-
-/// How long each took, shortest first.
-fn synced_writes(file: &File, count: usize, bytes: usize) -> Result<Vec<Duration>> {
-    let block = vec![1; bytes];
-    let mut took = Vec::with_capacity(count);
-    for number in 0..count {
-        let started = Instant::now();
-        file.write_all_at(&block, (number * bytes) as u64)?;
-        file.sync_data()?;
-        took.push(started.elapsed());
-    }
-    took.sort();
-    Ok(took)
 }
 
 /// Median time of a few bytes to another thread and back, with nothing else to do for either.
@@ -149,27 +115,18 @@ pub type Busy = BTreeMap<String, Duration>;
 
 /// Of a process, up to now.
 pub fn busy(process: u32) -> Busy {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Busy::new() };
-    let number = |name: &str| name.parse::<u32>().ok();
-    let mut threads: Vec<_> =
-        threads.flatten().filter_map(|thread| number(thread.file_name().to_str()?)).collect();
-    threads.sort_unstable();
     let mut busy = Busy::new();
-    for thread in threads {
-        let read = |file| fs::read_to_string(format!("/proc/{process}/task/{thread}/{file}"));
-        // A thread may end while one looks at it.
-        let (Ok(name), Ok(stat)) = (read("comm"), read("schedstat")) else { continue };
-        let first = name.trim().to_owned();
+    for (first, time) in threads::of(&process.to_string()) {
         let mut names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first} {number}")));
         let name = names.find(|name| !busy.contains_key(name)).unwrap_or(first);
-        busy.insert(name, on_cpu(&stat));
+        busy.insert(name, time);
     }
     busy
 }
 
 /// Of the thread that asks, up to now.
 pub fn busy_here() -> Duration {
-    fs::read_to_string("/proc/thread-self/schedstat").map(|stat| on_cpu(&stat)).unwrap_or_default()
+    fs::read_to_string("/proc/thread-self/schedstat").map(|stat| threads::on_cpu(&stat)).unwrap_or_default()
 }
 
 /// Returns when the cores have next to nothing to do, or after `longest`.
@@ -193,9 +150,4 @@ pub fn busy_all() -> Duration {
     let busy: u64 =
         ticks.iter().take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at)).map(|(_, n)| n).sum();
     Duration::from_secs_f64(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
-}
-
-fn on_cpu(schedstat: &str) -> Duration {
-    let nanoseconds = schedstat.split(' ').next().and_then(|number| number.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or_default())
 }

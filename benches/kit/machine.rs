@@ -1,47 +1,56 @@
-//! What every figure depends on: the machine, what else it does, and its disk, measured in the same run.
+//! What every figure depends on: the machine, what else it does, and how long its disk takes for an fdatasync.
 
 use std::fs::{self, File};
+use std::io::Result;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
-const SYNCS: usize = 300;
-const SYNCED_BYTES: usize = 4096;
+/// How many times [`sync_latency`] writes.
+pub const SYNCS: usize = 300;
+/// About what a handful of requests that arrive together take in a log.
+pub const SYNCED_BYTES: usize = 4096;
 
-/// Two lines: processor, kernel and load; fdatasync of 4 KiB within a file below `dir`.
-pub fn facts(dir: &Path) -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+/// The machine and what it runs.
+pub fn description() -> Result<String> {
+    let cores = thread::available_parallelism()?;
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let (median, slow) = fdatasync(dir);
-    format!(
-        "{cores} cores of {}, Linux {}, load {}\nfdatasync of {SYNCED_BYTES} bytes within a file, {SYNCS} times: p50 {} us, p99 {} us",
-        model.map_or("unknown processor", |(_, name)| name),
-        kernel.trim(),
-        load.split(' ').next().unwrap_or_default(),
-        median.as_micros(),
-        slow.as_micros(),
-    )
+    let model = model.map_or("unknown processor", |(_, name)| name);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{cores} cores of {model}, Linux {}", kernel.trim()))
 }
 
-/// Median and 99th percentile.
-fn fdatasync(dir: &Path) -> (Duration, Duration) {
+/// How many threads have wanted a core at the same time, on average over the last minute.
+pub fn load() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// Median and 99th percentile of an fdatasync of 4 KiB below `dir`, within a file or at the end of a growing one.
+pub fn sync_latency(dir: &Path, in_place: bool) -> Result<(Duration, Duration)> {
     let path = dir.join("sync-latency");
-    let file = File::create(&path).expect("the directory is writable");
-    let write = |bytes: &[u8], at: usize| file.write_all_at(bytes, at as u64).expect("there is space");
-    write(&vec![0; SYNCS * SYNCED_BYTES], 0);
-    file.sync_all().expect("the disk works");
-    let mut took: Vec<Duration> = (0..SYNCS)
-        .map(|number| {
-            let started = Instant::now();
-            write(&[1; SYNCED_BYTES], number * SYNCED_BYTES);
-            file.sync_data().expect("the disk works");
-            started.elapsed()
-        })
-        .collect();
-    fs::remove_file(path).expect("it is ours");
-    took.sort_unstable();
-    (took[SYNCS / 2], took[SYNCS * 99 / 100])
+    let file = File::create(&path)?;
+    if in_place {
+        file.write_all_at(&vec![0; SYNCS * SYNCED_BYTES], 0)?;
+        file.sync_all()?;
+    }
+    let took = synced_writes(&file, SYNCS, SYNCED_BYTES)?;
+    fs::remove_file(path)?;
+    Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
+}
+
+/// How long each of `count` writes took that follow each other in a file, shortest first.
+pub fn synced_writes(file: &File, count: usize, bytes: usize) -> Result<Vec<Duration>> {
+    let block = vec![1; bytes];
+    let mut took = Vec::with_capacity(count);
+    for number in 0..count {
+        let started = Instant::now();
+        file.write_all_at(&block, (number * bytes) as u64)?;
+        file.sync_data()?;
+        took.push(started.elapsed());
+    }
+    took.sort();
+    Ok(took)
 }
