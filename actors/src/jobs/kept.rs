@@ -327,25 +327,25 @@ impl Job {
             Change::Retry { token, failure, retry_at, result, .. }
             | Change::Timeout { token, failure, retry_at, result, .. } => {
                 self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, Some(retry_at), true);
+                self.remember(at, *failure, Some(retry_at), true);
                 self.keep_result(result);
                 (self.status, self.moment) = (Status::Retrying, retry_at);
             }
             Change::Requeue { token, failure, counted, .. } => {
                 self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, counted);
+                self.remember(at, *failure, None, counted);
                 // Its place in line stays: it was there before those that came while it ran.
                 (self.status, self.moment) = (Status::Pending, at);
             }
             Change::Dead { token, failure, result, .. } => {
                 self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, true);
+                self.remember(at, *failure, None, true);
                 self.keep_result(result);
                 self.end(Status::Dead, lsn, at, spare);
             }
             Change::Drop { token, failure, result, .. } => {
                 self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
-                self.remember(at, failure, None, true);
+                self.remember(at, *failure, None, true);
                 self.keep_result(result);
                 self.end(Status::Cancelled, lsn, at, spare);
             }
@@ -447,14 +447,14 @@ impl Job {
         }
     }
 
-    fn remember(&mut self, at: Timestamp, failure: Box<Failure>, next_at: Option<Timestamp>, counted: bool) {
+    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
         let attempt = self.attempt();
         let rare = self.rare.get_or_insert_default();
         rare.failed = rare.failed.saturating_add(u32::from(counted));
         if rare.failures.len() == FAILURES_KEPT {
             rare.failures.remove(0);
         }
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: *failure });
+        rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
     }
 
     /// When it last joined the pending jobs, while it is one of them or runs.

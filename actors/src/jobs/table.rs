@@ -315,6 +315,10 @@ impl JobTable {
         }
     }
 
+    #[expect(
+        clippy::boxed_local,
+        reason = "its parts go their ways; without the box it would be moved once more"
+    )]
     fn add(
         &mut self,
         lsn: Lsn,
