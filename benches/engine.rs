@@ -12,8 +12,7 @@
 //! The jobs are made before the clock starts, each with a payload of its own; a client only hands them over
 //! and waits for the answer. What that takes is shown: behind each row stands the processor time per job of
 //! each group of threads. Clients (and, in a life, the no-op handlers) are on the runtime's threads,
-//! `tokio-rt-worker`; the rest is the engine's own, numbered in the order in which the supervisor starts its
-//! threads: the log, the job table, snapshots, workers.
+//! `tokio-rt-worker`; the rest is the engine's own.
 
 #[path = "kit/engine.rs"]
 mod kit;

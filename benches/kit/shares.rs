@@ -6,23 +6,15 @@ mod threads;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Processor time by a thread's name; those of a pool are one, and the engine's have numbers.
+/// Processor time by a thread's name; those of a pool are one.
 pub type Busy = BTreeMap<String, Duration>;
 
 /// Of this process, up to now. What a thread took that has ended is not in it.
 pub fn busy() -> Busy {
     let mut busy = Busy::new();
-    let mut numbered = 0;
     for (name, time) in threads::of("self") {
-        // The kernel cuts names off before what tells these apart.
-        let name = match name.starts_with("actix-rt") {
-            true => {
-                numbered += 1;
-                format!("engine {numbered}")
-            }
-            false => name.trim_end_matches(|last: char| last.is_ascii_digit() || last == '-').to_owned(),
-        };
-        *busy.entry(name).or_default() += time;
+        let pool = name.trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
+        *busy.entry(pool.to_owned()).or_default() += time;
     }
     busy
 }

@@ -1,7 +1,9 @@
 //! The pure part: what a job is and how it changes. No actix, no tokio, no files, no clock, no dice of its own.
 //!
 //! Reading order: [`job`] (a job and its states), [`failure`], [`command`] (what can be asked), [`event`] (what can
-//! happen), [`table`] (decide and apply; `view` is what it tells), [`queues`] (what is known of each), [`filter`] (sets of jobs), `kept` and `classes` (a job in memory), `ready`, `heads`, `leases`, `list`, `id_index` and `recent` (the indexes), [`policy`] (the numbers).
+//! happen), [`table`] (decide and apply; `view` is what it tells), [`queues`] (what is known of each), [`filter`] (sets of
+//! jobs), `kept` and `classes` (a job in memory), `ready`, `heads`, `leases`, `list`, `id_index` and `recent` (the indexes),
+//! [`policy`] (the numbers).
 //!
 //! ```text
 //! Command --decide(&table, now, dice)--> Event --(logged)--> apply(&mut table) --> new state

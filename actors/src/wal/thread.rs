@@ -66,9 +66,14 @@ mod tests {
             }
         }
         let (sender, dropped) = mpsc::channel();
+        let (forgotten, may_end) = mpsc::channel();
         let thread = LogThread::start().unwrap();
-        drop(thread.run(move || Dropped(sender)));
+        drop(thread.run(move || {
+            may_end.recv().unwrap();
+            Dropped(sender)
+        }));
         drop(thread);
+        forgotten.send(()).unwrap();
         assert_eq!(dropped.recv().unwrap().as_deref(), Some("beaver-log"));
     }
 
