@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::admission::{Line, Ticket};
 pub use crate::answer::Answer;
 use crate::boot::Boot;
 use crate::clock::{Clock, SystemClock};
@@ -13,7 +14,7 @@ use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{BodyError, Filter, JobSpec, JobView, Rejection, Status};
 use crate::manager::JobManagerActor;
-use crate::messages::{Ask, Fetch, Host, Reply, StopEngine, Submit};
+use crate::messages::{Ask, Fetch, Host, Place, Reply, StopEngine, Submit};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 pub use crate::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
@@ -144,8 +145,11 @@ pub struct Engine {
     manager: watch::Receiver<Option<Addr<JobManagerActor>>>,
     supervisor: Addr<SupervisorActor>,
     metrics: Arc<Metrics>,
+    /// Requests of producers and workers that wait for an answer, by how long they take.
+    line: Arc<Line>,
     /// Places for requests that wait for an answer.
     requests: Arc<Semaphore>,
+    requests_max: usize,
     /// Room for what they hold, in KiB.
     kibibytes: Arc<Semaphore>,
     kibibytes_max: u32,
@@ -180,7 +184,9 @@ impl Engine {
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
         let kibibytes_max = u32::try_from(options.request_bytes_max >> 10).unwrap_or(u32::MAX).max(1);
-        let requests = Arc::new(Semaphore::new(options.requests_max.min(Semaphore::MAX_PERMITS)));
+        let requests_max = options.requests_max.min(Semaphore::MAX_PERMITS);
+        let requests = Arc::new(Semaphore::new(requests_max));
+        let line = Line::new(clock.clone(), options.request_wait_max);
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
         let supervisor =
             SupervisorActor::new(boot, threads, handlers, metrics.clone(), phase_sender, manager_sender)
@@ -190,7 +196,9 @@ impl Engine {
             manager,
             supervisor,
             metrics,
+            line,
             requests,
+            requests_max,
             kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
             kibibytes_max,
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
@@ -225,7 +233,10 @@ impl Engine {
     /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
     pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
         let bytes = jobs.iter().map(JobSpec::weight).sum();
-        self.ask(bytes, |reply| Submit::Enqueue { jobs, reply })
+        let Some(ticket) = self.line.enter(jobs.len(), bytes) else {
+            return Answer::now(Err(self.busy()));
+        };
+        self.ask_at(&self.requests, bytes, Some(ticket), |reply| Submit::Enqueue { jobs, reply })
     }
 
     /// Gives a remote worker the next job of the first of `queues` that has one, under a lease as long as the job's
@@ -241,7 +252,7 @@ impl Engine {
         worker: RemoteName,
         wait: Duration,
     ) -> Answer<Option<Delivery>> {
-        self.ask_at(&self.fetches, 0, |reply| Fetch { queues, worker, wait, reply })
+        self.ask_at(&self.fetches, 0, None, |reply| Fetch { queues, worker, wait, reply })
     }
 
     /// A remote worker's report on how an attempt ended.
@@ -251,7 +262,9 @@ impl Engine {
     /// that claim; nothing has changed then.
     pub fn report(&self, job: JobId, claim: Claim, verdict: Verdict) -> Answer<()> {
         let bytes = verdict.weight();
-        self.ask(bytes, |reply| Submit::Report { job, claim, verdict, reply })
+        let ticket = self.line.enter_report(bytes);
+        let message = |reply| Submit::Report { job, claim, verdict, reply };
+        self.ask_at(&self.requests, bytes, Some(ticket), message)
     }
 
     /// One job, as of everything that is durable.
@@ -259,7 +272,7 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`] among others.
     pub fn job(&self, job: JobId) -> Answer<JobView> {
-        self.ask(0, |reply| Ask::Job { job, reply })
+        self.ask(|reply| Ask::Job { job, reply })
     }
 
     /// The first `limit` jobs in a status that pass a filter.
@@ -267,7 +280,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn list(&self, set: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
-        self.ask(0, |reply| Ask::List { set, filter, limit, reply })
+        self.ask(|reply| Ask::List { set, filter, limit, reply })
     }
 
     /// Withdraws a job; if it runs here, its handler is told to stop.
@@ -275,7 +288,7 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`], [`Rejection::Finished`] among others.
     pub fn cancel(&self, job: JobId) -> Answer<()> {
-        self.ask(0, |reply| Submit::Cancel { job, reply })
+        self.ask(|reply| Submit::Cancel { job, reply })
     }
 
     /// Does the same to every job that is in a status now and passes a filter; answers to how many. Those that
@@ -287,7 +300,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn act(&self, action: SetAction, set: Status, filter: Filter) -> Answer<u64> {
-        self.ask(0, |reply| Submit::Act { action, set, filter, reply })
+        self.ask(|reply| Submit::Act { action, set, filter, reply })
     }
 
     /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
@@ -295,7 +308,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn pause(&self, queues: QueueSet) -> Answer<()> {
-        self.ask(0, |reply| Submit::Pause { queues, paused: true, reply })
+        self.ask(|reply| Submit::Pause { queues, paused: true, reply })
     }
 
     /// The reverse of [`Engine::pause`].
@@ -303,7 +316,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn resume(&self, queues: QueueSet) -> Answer<()> {
-        self.ask(0, |reply| Submit::Pause { queues, paused: false, reply })
+        self.ask(|reply| Submit::Pause { queues, paused: false, reply })
     }
 
     /// Discards the pending jobs of these queues and forgets the queues; answers how many jobs.
@@ -311,7 +324,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn remove_queues(&self, queues: QueueSet) -> Answer<u64> {
-        self.ask(0, |reply| Submit::RemoveQueues { queues, reply })
+        self.ask(|reply| Submit::RemoveQueues { queues, reply })
     }
 
     /// Discards every job, whatever its status, and forgets every queue; answers how many jobs.
@@ -319,7 +332,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn flush(&self) -> Answer<u64> {
-        self.ask(0, |reply| Submit::Flush { reply })
+        self.ask(|reply| Submit::Flush { reply })
     }
 
     /// The queue at a glance, as of everything that is durable.
@@ -327,7 +340,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn status(&self) -> Answer<EngineStatus> {
-        self.ask(0, |reply| Ask::Status { reply })
+        self.ask(|reply| Ask::Status { reply })
     }
 
     /// Runs a future on the thread that decides about jobs, once recovery is over: for a server whose every request is
@@ -340,6 +353,27 @@ impl Engine {
         let manager = self.running()?;
         manager.do_send(Host(Box::pin(future)));
         Ok(())
+    }
+
+    /// Whether so much waits already that whoever has asked for much should wait for answers before asking for more: so
+    /// others wait less, and do not find the engine busy.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.requests.available_permits() <= self.requests_max - self.requests_max / 4
+            || self.kibibytes.available_permits() < (self.kibibytes_max / 2) as usize
+            || self.line.is_crowded()
+    }
+
+    /// Turns new jobs of so many bytes away as [`Engine::enqueue`] would, before they are read: refusing must cost less
+    /// than accepting.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]; none is no promise.
+    pub fn refuse_if_busy(&self, bytes: usize) -> Result<(), EngineError> {
+        match self.line.is_full(bytes) || self.requests.available_permits() == 0 {
+            true => Err(self.busy()),
+            false => Ok(()),
+        }
     }
 
     /// Changes whenever there may be something new to see: a job in another state, a worker that is free or was
@@ -402,12 +436,12 @@ impl Engine {
     }
 
     /// Sends a message to the manager.
-    fn ask<T, M>(&self, bytes: usize, message: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+    fn ask<T, M>(&self, message: impl FnOnce(Reply<T>) -> M) -> Answer<T>
     where
         M: actix::Message<Result = ()> + Send + 'static,
         JobManagerActor: actix::Handler<M>,
     {
-        self.ask_at(&self.requests, bytes, message)
+        self.ask_at(&self.requests, 0, Some(self.line.enter_other()), message)
     }
 
     /// A place among the waiting requests is taken first: a mailbox has no bound of its own.
@@ -415,6 +449,7 @@ impl Engine {
         &self,
         places: &Arc<Semaphore>,
         bytes: usize,
+        ticket: Option<Ticket>,
         message: impl FnOnce(Reply<T>) -> M,
     ) -> Answer<T>
     where
@@ -425,12 +460,12 @@ impl Engine {
             Ok(manager) => manager,
             Err(error) => return Answer::now(Err(error)),
         };
-        let permits = match self.take_place(places, bytes) {
-            Ok(permits) => permits,
+        let place = match self.take_place(places, bytes, ticket) {
+            Ok(place) => place,
             Err(error) => return Answer::now(Err(error)),
         };
         let (to, answer) = oneshot::channel();
-        manager.do_send(message(Reply { to, _permits: permits }));
+        manager.do_send(message(Reply { to, _place: place }));
         Answer::later(answer)
     }
 
@@ -445,7 +480,8 @@ impl Engine {
         &self,
         places: &Arc<Semaphore>,
         bytes: usize,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), EngineError> {
+        ticket: Option<Ticket>,
+    ) -> Result<Place, EngineError> {
         let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let bytes_max = (self.kibibytes_max as usize * 1024).min(REQUEST_BYTES_MAX);
         if bytes > bytes_max {
@@ -454,12 +490,14 @@ impl Engine {
         let request = places.clone().try_acquire_owned();
         let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
         match (request, room) {
-            (Ok(request), Ok(room)) => Ok((request, room)),
-            _ => {
-                self.metrics.requests_busy.add(1);
-                Err(EngineError::Busy)
-            }
+            (Ok(request), Ok(room)) => Ok(Place { _request: request, _room: room, _ticket: ticket }),
+            _ => Err(self.busy()),
         }
+    }
+
+    fn busy(&self) -> EngineError {
+        self.metrics.requests_busy.add(1);
+        EngineError::Busy
     }
 }
 

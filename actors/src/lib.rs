@@ -11,7 +11,7 @@
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long.
-//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer` and
+//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer`, `admission` and
 //!   `status` are parts of the first.
 //! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
 //! - [`oracle`]: whether a queue kept its word, judged from outside.
@@ -51,6 +51,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod answer;
 pub mod bodies;
 pub mod boot;

@@ -33,6 +33,7 @@ use std::time::Duration;
 use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::admission::Ticket;
 use crate::engine::{Claim, Delivery, EngineError, EngineStatus, FailCause, QueueSet, SetAction, Verdict};
 use crate::ids::{ChildId, JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::command::Enqueued;
@@ -43,12 +44,23 @@ use crate::wal::Group;
 use crate::wal::writer::Room;
 use crate::worker::handler::StopReason;
 
+/// What a request takes up until it is answered.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Among the requests.
+    pub _request: OwnedSemaphorePermit,
+    /// What it holds, in KiB.
+    pub _room: OwnedSemaphorePermit,
+    /// In line, if its answer waits for nothing but the manager and the log.
+    pub _ticket: Option<Ticket>,
+}
+
 /// Where an answer goes, and the place in the queue of requests that it frees.
 #[derive(Debug)]
 pub struct Reply<T> {
     pub(crate) to: oneshot::Sender<Result<T, EngineError>>,
-    /// Only held: dropping them frees the place.
-    pub(crate) _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Only held: dropping it frees the place.
+    pub(crate) _place: Place,
 }
 
 impl<T> Reply<T> {

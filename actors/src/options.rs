@@ -77,6 +77,9 @@ pub struct EngineOptions {
     pub heartbeat_timeout: Duration,
     /// Requests that may wait for an answer at the same time; more are answered "busy".
     pub requests_max: usize,
+    /// New jobs are answered "busy" while there is so much to do already that their answer would take longer. A request
+    /// that finds nobody waiting is accepted however large it is.
+    pub request_wait_max: Duration,
     /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
     /// by itself, or larger than 512 MiB, is rejected.
     pub request_bytes_max: usize,
@@ -107,6 +110,7 @@ impl EngineOptions {
             drain_timeout: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,
+            request_wait_max: Duration::from_millis(100),
             request_bytes_max: 512 << 20,
             payload_memory_bytes: 64 << 20,
             policy: Policy::default(),

@@ -234,6 +234,13 @@ pub(super) static KEYS: &[Key] = &[
         help: "Requests that may wait for the log at the same time; more are answered \"busy\"",
     },
     Key {
+        name: "request_wait_max",
+        heading: STORAGE,
+        default: "100ms",
+        form: Time(SHORTEST..=LONGEST, |s, wait| s.engine.request_wait_max = wait),
+        help: "New jobs are answered \"busy\" while so much waits for the log that their answer would take longer",
+    },
+    Key {
         name: "request_bytes_max",
         heading: STORAGE,
         default: "512MiB",

@@ -97,6 +97,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("wal_path", "/fast/wal"),
     ("segment_bytes", "1MiB"),
     ("requests_max", "100"),
+    ("request_wait_max", "1s"),
     ("request_bytes_max", "300MiB"),
     ("payload_memory", "1MiB"),
     ("snapshot_path", "/slow/snapshots"),

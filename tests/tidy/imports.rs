@@ -8,7 +8,7 @@ use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 24] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 25] = [
     ("ids", &[]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
@@ -21,6 +21,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 24] = [
     ("status", &["ids", "jobs", "snapshot"]),
     ("metrics", &[]),
     ("clock", &["ids"]),
+    ("admission", &["clock", "ids"]),
     ("options", &["jobs"]),
     ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "stored", "wal"]),
     ("wal/thread", &["urgent"]),
@@ -29,7 +30,7 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 24] = [
     ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),
     ("guard", &["ids", "messages"]),
     // What travels in them, but no actor: see `messages_know_no_actor`.
-    ("messages", &["engine", "ids", "jobs", "snapshot", "wal", "worker"]),
+    ("messages", &["admission", "engine", "ids", "jobs", "snapshot", "wal", "worker"]),
     ("journal", &["ids", "jobs", "wal"]),
     ("worker", &["ids", "jobs", "worker"]),
     ("worker/attempt", &["ids", "jobs", "messages", "worker"]),

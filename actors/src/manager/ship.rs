@@ -20,6 +20,8 @@ use crate::wal::Group;
 
 /// A group of so many bytes is worth an fdatasync of its own.
 const BYTES_ENOUGH: usize = 64 << 10;
+/// A group of so many goes to the log whatever else comes in.
+const BYTES_AT_ONCE: usize = 1 << 20;
 /// So often at most is looked for more, so that a stream without a gap is not kept waiting.
 const LOOKS_MAX: u32 = 8;
 /// And so often while those who have just been answered are expected to ask again.
@@ -60,6 +62,10 @@ impl JobManagerActor {
     /// The end of every turn: what follows from it is done soon.
     pub(super) fn end_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
         self.shipping.turns += 1;
+        // A flood may not let anybody look for a long time, and the disk would have nothing to do.
+        if self.gathered.bytes.len() >= BYTES_AT_ONCE {
+            self.ship();
+        }
         if !self.shipping.is_due {
             self.shipping.is_due = true;
             self.shipping.looks = 0;

@@ -12,6 +12,7 @@
 //! - `joined`: a disk that writes and syncs by one call, and buffers that are used again.
 //! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
+//! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
 //! - `formats`: files that earlier versions wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 
@@ -30,6 +31,7 @@ mod layers;
 mod load;
 mod locks;
 mod model;
+mod overload;
 mod queues;
 mod recovery;
 mod remote;
