@@ -4,16 +4,20 @@
 //! written in order, all that are ready with one write. Only a FETCH holds up what follows it. Whatever a client
 //! does (sends without reading, reads without end, falls silent), it holds a bounded amount of memory for a bounded
 //! time.
+//!
+//! Nor does it hold up others: after a little of what it sent, the next connection has its turn; and where much waits
+//! for the engine already, a client that pipelines is left unread before anybody is told that the server is busy.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::command::SHUTDOWN;
@@ -23,8 +27,16 @@ use super::workers::Close;
 
 /// Commands of one connection that wait for their reply; more stay unread.
 const PENDING_MAX: usize = 1_000;
+/// As many while the engine is crowded, and no more once they came in so many bytes.
+const PENDING_CROWDED_MAX: usize = 8;
+const PENDING_BYTES_CROWDED_MAX: usize = 16 << 10;
 /// Bytes of the lines that they came in; more stay unread.
 const PENDING_BYTES_MAX: usize = 16 << 20;
+/// So many bytes of lines are taken before others have their turn, or one line that is longer: half a millisecond's
+/// work, but for the largest.
+const TURN_BYTES: usize = 16 << 10;
+/// What a short line counts as, for it takes work too.
+const LINE_BYTES_MIN: usize = 128;
 /// While a FETCH holds up what follows, so much is read ahead.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// Replies beyond this wait until the client reads.
@@ -48,6 +60,8 @@ pub(super) struct Connection<S> {
     /// Replies that are due, with the length of the line that asked for each.
     pending: VecDeque<(Pending, usize)>,
     pending_bytes: usize,
+    /// Bytes of lines that may still be taken in this turn.
+    turn_bytes: usize,
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
@@ -98,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             closed,
             pending: VecDeque::new(),
             pending_bytes: 0,
+            turn_bytes: 0,
             out: Vec::new(),
             written: 0,
             must_flush: false,
@@ -118,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Farewell> {
+        self.turn_bytes = TURN_BYTES;
         loop {
             if let Some(farewell) = self.poll_closed(cx) {
                 return Poll::Ready(farewell);
@@ -128,6 +144,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let Ok(written) = self.poll_write(cx) else { return Poll::Ready(Farewell::Gone) };
             if let Some(farewell) = self.is_over() {
                 return Poll::Ready(farewell);
+            }
+            if self.turn_bytes == 0 {
+                // Comes back after everybody else, the engine's own actors among them. A plain wake-up would come back
+                // before those: the runtime looks after them only now and then while tasks wake each other.
+                let _ = pin!(yield_now()).poll(cx);
+                return Poll::Pending;
             }
             if !(read || submitted || answered || written || self.poll_timer(cx)) {
                 return Poll::Pending;
@@ -157,14 +179,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether there is a place for what comes in.
     fn takes_more(&self) -> bool {
-        self.pending.len() < PENDING_MAX
-            && self.pending_bytes < PENDING_BYTES_MAX
+        let (count_max, bytes_max) = match self.session.is_crowded() {
+            true => (PENDING_CROWDED_MAX, PENDING_BYTES_CROWDED_MAX),
+            false => (PENDING_MAX, PENDING_BYTES_MAX),
+        };
+        self.pending.len() < count_max
+            && self.pending_bytes < bytes_max
             && self.out.len() < OUT_BYTES_MAX
             && self.pending.back().is_none_or(|(pending, _)| !pending.is_fetch())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let may_read = self.takes_more() || self.inbox.untaken() < AHEAD_BYTES_MAX;
+        let may_read = match self.takes_more() {
+            true => !self.inbox.has_line(),
+            false => self.inbox.untaken() < AHEAD_BYTES_MAX,
+        };
         if self.stage != Stage::Open || !may_read {
             return Ok(false);
         }
@@ -214,10 +243,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn submit(&mut self) -> bool {
         let mut submitted = false;
-        while matches!(self.stage, Stage::Open | Stage::HalfClosed) && self.takes_more() {
+        while matches!(self.stage, Stage::Open | Stage::HalfClosed)
+            && self.turn_bytes > 0
+            && self.takes_more()
+        {
             let Some(line) = self.inbox.take_line() else { break };
             submitted = true;
             let bytes = line.len();
+            self.turn_bytes = self.turn_bytes.saturating_sub(bytes.max(LINE_BYTES_MIN));
             if bytes > self.line_bytes_max {
                 self.end_with(self.line_too_long());
                 break;

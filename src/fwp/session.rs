@@ -98,6 +98,11 @@ impl Session {
         Session { shared, member, reader, fetched: (String::new(), Arc::default()), scratch: Vec::new() }
     }
 
+    /// Whether others might soon be told that the server is busy.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.shared.state.engine.is_crowded()
+    }
+
     /// Starts what a line asks for; `None` for END.
     pub(super) fn submit(&mut self, line: &[u8]) -> Option<Pending> {
         self.shared.commands.fetch_add(1, Relaxed);
@@ -112,6 +117,9 @@ impl Session {
         };
         let engine = &self.shared.state.engine;
         let pending = match Command::parse(line) {
+            Command::Push(_) | Command::PushBulk(_) if let Err(busy) = engine.refuse_if_busy(line.len()) => {
+                Err(busy.to_string())
+            }
             Command::Push(job) => {
                 self.reader.one(job).map(|spec| Pending::Pushed(engine.enqueue(vec![spec])))
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::fwp_client::{Fwp, job, start};
 use crate::harness::{Place, Server, cpu_ticks, wait};
 use crate::http_client::{connect, request};
 
@@ -175,5 +176,48 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
     assert!(peak < MEMORY_MAX, "{peak} bytes of memory for {log} bytes of log");
     server.enqueue([json!({"id": "after", "kind": "noop"})]);
     server.until("the job after it done", is_idle);
+    server.terminate();
+}
+
+/// What a slow consumer holds is its own: those that never read, never end their line or never report.
+#[test]
+fn slow_workers_hold_up_no_other_and_hold_little_memory() {
+    const EACH: usize = 10;
+    const MEMORY_MAX: u64 = 80 << 20;
+    /// Far more than a request takes here, and far less than any of them would make others wait.
+    const PROMPT: Duration = Duration::from_secs(5);
+    let place = Place::new();
+    let server = start(&place, &[]);
+    let mut polite = Fwp::worker(&place, "polite");
+    for number in 0..EACH {
+        polite.push(&job(&format!("taken-{number:03}")));
+    }
+    let greeted = || {
+        let mut stream = Fwp::stream(&place);
+        stream.write_all(b"HELLO {\"v\":2}\r\n").unwrap();
+        stream
+    };
+    let (asks, mut held) = ("INFO\r\n".repeat(10_000), Vec::new());
+    for number in 0..EACH {
+        let mut silent = Fwp::worker(&place, &format!("silent-{number}"));
+        silent.fetch("default");
+        let (mut half, mut deaf) = (greeted(), greeted());
+        half.write_all(b"PUSH {\"jid\":\"").unwrap();
+        // Until it is not read any more, for it does not read either.
+        deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        while deaf.write_all(asks.as_bytes()).is_ok() {}
+        held.push((silent, half, deaf));
+    }
+    for number in 0..20 {
+        let asked = Instant::now();
+        polite.push(&job(&format!("polite-{number}")));
+        assert_eq!(polite.fetch("default"), format!("polite-{number}"));
+        polite.ack(&format!("polite-{number}"));
+        assert!(asked.elapsed() < PROMPT, "{number}: {:?}", asked.elapsed());
+    }
+    let memory = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
+    assert!(peak < MEMORY_MAX, "{peak} bytes of memory");
     server.terminate();
 }

@@ -3,6 +3,7 @@
 
 mod commands;
 mod connections;
+mod overload;
 
 use std::future::Future;
 use std::io;
@@ -72,6 +73,15 @@ struct Client<S = DuplexStream>(BufReader<S>);
 
 /// Runs a test before a server, in simulated time.
 fn serve<F: Future<Output = ()>>(change: impl FnOnce(&mut FwpState), test: impl FnOnce(Bench) -> F) {
+    serve_on(|_| (), change, test);
+}
+
+/// The same before an engine with other options.
+fn serve_on<F: Future<Output = ()>>(
+    options_of: impl FnOnce(&mut EngineOptions),
+    change: impl FnOnce(&mut FwpState),
+    test: impl FnOnce(Bench) -> F,
+) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let run = async {
@@ -84,6 +94,7 @@ fn serve<F: Future<Output = ()>>(change: impl FnOnce(&mut FwpState), test: impl 
         };
         let mut options = EngineOptions::in_dir("/data");
         options.segment_bytes = 1 << 20;
+        options_of(&mut options);
         let engine = Engine::start_on(seams, options, Handlers::new());
         engine.ready().await.unwrap();
         let mut state = FwpState {
