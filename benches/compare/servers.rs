@@ -142,7 +142,9 @@ impl Kind {
             Kind::Nothing => return ceiling::arguments(port, payload_bytes, false),
             Kind::NothingSynced => return ceiling::arguments(port, payload_bytes, true),
         };
-        words.iter().map(|word| (*word).to_owned()).collect()
+        // Nor is any of them refused because the others take long; a build from before does not know the word.
+        let patience = (self == Kind::Beaver).then_some("--request-wait-max=1m");
+        words.iter().copied().chain(patience).map(str::to_owned).collect()
     }
 
     /// Whether jobs have to be there before they can be fetched.
