@@ -9,8 +9,8 @@
 //! than a short one.
 //!
 //! What counts is the line *ahead* of a request: one that finds nobody is let in however heavy it is. Half of the line is
-//! for light ones alone, so that a few that add thousands of jobs at a time do not shut out the many that add one. Only new jobs are turned away: a report makes room, and a look is how one sees what
-//! is wrong.
+//! for light ones alone, so that a few that add thousands of jobs at a time do not shut out the many that add one. Only
+//! new jobs are turned away: a report makes room, and a look is how one sees what is wrong.
 //!
 //! A disk that is slow whatever it is given must not be given less for that, since requests share an fdatasync: so the
 //! line has a least length, too.

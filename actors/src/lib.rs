@@ -11,8 +11,8 @@
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
 //! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long.
-//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer`, `admission` and
-//!   `status` are parts of the first.
+//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer`,
+//!   `admission` and `status` are parts of the first.
 //! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
 //! - [`oracle`]: whether a queue kept its word, judged from outside.
 //! - `testing` (feature `testing`): a simulated disk, a manual clock, the engine step by step.

@@ -110,7 +110,7 @@ impl EngineOptions {
             drain_timeout: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,
-            request_wait_max: Duration::from_millis(100),
+            request_wait_max: Duration::from_millis(250),
             request_bytes_max: 512 << 20,
             payload_memory_bytes: 64 << 20,
             policy: Policy::default(),

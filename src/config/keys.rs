@@ -236,7 +236,7 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "request_wait_max",
         heading: STORAGE,
-        default: "100ms",
+        default: "250ms",
         form: Time(SHORTEST..=LONGEST, |s, wait| s.engine.request_wait_max = wait),
         help: "New jobs are answered \"busy\" while so much waits for the log that their answer would take longer",
     },
