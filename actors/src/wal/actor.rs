@@ -20,6 +20,7 @@
 //!   sleeping core for each way; 8 to 15 µs on a busy one).
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub struct WalSettings {
 pub struct WalActor {
     /// None while its thread has it.
     held: Option<Held>,
+    /// What is done as soon as it is back.
+    put_off: VecDeque<PutOff>,
     settings: WalSettings,
     /// Hears what may be told.
     subscriber: Option<Recipient<Confirmed>>,
@@ -91,6 +94,8 @@ pub struct WalActor {
     /// How long syncs took of late, the last ones above all.
     usual_sync: Duration,
 }
+
+type PutOff = Box<dyn FnOnce(&mut WalActor, &mut Context<WalActor>)>;
 
 /// What goes to the log's thread and comes back: whatever must not end before that one is done with it.
 struct Held {
@@ -127,6 +132,7 @@ impl WalActor {
         }
         WalActor {
             held: Some(Held { writer: Some(writer), _lock: lock, _guard: guard }),
+            put_off: VecDeque::new(),
             settings,
             subscriber: None,
             gathered: Vec::new(),
@@ -152,6 +158,21 @@ impl WalActor {
         done
     }
 
+    /// Does something now, or as soon as the writer is back.
+    ///
+    /// An actor that waits looks at no message; but of what it does by itself (timers, messages to itself), one more
+    /// may have its turn before the wait begins.
+    fn with_writer(
+        &mut self,
+        ctx: &mut Context<WalActor>,
+        work: impl FnOnce(&mut WalActor, &mut Context<WalActor>) + 'static,
+    ) {
+        match self.held {
+            Some(_) => work(self, ctx),
+            None => self.put_off.push_back(Box::new(work)),
+        }
+    }
+
     /// Does something with the writer on the log's thread, and then something with what came of it. No message is
     /// looked at in between.
     fn at_length<T: Send + 'static>(
@@ -160,7 +181,9 @@ impl WalActor {
         work: impl FnOnce(&mut Option<LogWriter>) -> T + Send + 'static,
         then: impl FnOnce(&mut WalActor, T, &mut Context<WalActor>) + 'static,
     ) {
-        let Some(mut held) = self.held.take() else { return };
+        let Some(mut held) = self.held.take() else {
+            return self.put_off.push_back(Box::new(move |wal, ctx| wal.at_length(ctx, work, then)));
+        };
         let Some(thread) = &self.settings.thread else {
             let done = work(&mut held.writer);
             self.held = Some(held);
@@ -174,6 +197,11 @@ impl WalActor {
             Ok((held, done)) => {
                 wal.held = Some(held);
                 then(wal, done, ctx);
+                while wal.held.is_some()
+                    && let Some(work) = wal.put_off.pop_front()
+                {
+                    work(wal, ctx);
+                }
             }
             // It panicked; the guard that it held has told the supervisor.
             Err(_) => ctx.stop(),
@@ -182,6 +210,9 @@ impl WalActor {
 
     /// Writes all that has gathered and, if the setting asks for it, syncs; then says what may be told.
     fn flush(&mut self, ctx: &mut Context<WalActor>) {
+        if self.held.is_none() {
+            return self.with_writer(ctx, WalActor::flush);
+        }
         self.flush_is_due = false;
         let groups = std::mem::take(&mut self.gathered);
         let bytes = groups.iter().map(|group| group.bytes.len()).sum();
@@ -286,7 +317,7 @@ impl WalActor {
         if !room.accepts_jobs && !self.looking_for_space {
             self.looking_for_space = true;
             // Space may come back without anybody writing: look again.
-            ctx.run_later(RETRY_AFTER, |wal, ctx| wal.look_for_space(ctx));
+            ctx.run_later(RETRY_AFTER, |wal, ctx| wal.with_writer(ctx, WalActor::look_for_space));
         }
         let through = match self.settings.durability {
             Durability::Always => durable,
@@ -307,12 +338,14 @@ impl WalActor {
 
     fn mark_later(&mut self, ctx: &mut Context<WalActor>) {
         if self.mark.is_none() {
-            self.mark = Some(ctx.run_later(MARK_AFTER, |wal, _| {
+            self.mark = Some(ctx.run_later(MARK_AFTER, |wal, ctx| {
                 wal.mark = None;
-                let now = wal.settings.clock.now();
-                if let Some(writer) = wal.writer() {
-                    writer.mark(now);
-                }
+                wal.with_writer(ctx, |wal, _| {
+                    let now = wal.settings.clock.now();
+                    if let Some(writer) = wal.writer() {
+                        writer.mark(now);
+                    }
+                });
             }));
         }
     }

@@ -30,6 +30,7 @@ mod joined;
 mod layers;
 mod load;
 mod locks;
+mod log_actor;
 mod model;
 mod overload;
 mod queues;
