@@ -359,7 +359,10 @@ impl StepEngine {
         }
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
         if let Some(through) = store.retain(kept, age_max, self.clock.now())? {
-            self.log().delete_through(through).map_err(|error| SnapshotError::Log(error.to_string()))?;
+            let (tell, told) = std::sync::mpsc::channel();
+            self.log().delete_through(through, move |deleted| tell.send(deleted).expect("it is waited for"));
+            let deleted = told.recv().expect("this disk has no background");
+            deleted.map_err(|error| SnapshotError::Log(error.to_string()))?;
         }
         Ok(())
     }

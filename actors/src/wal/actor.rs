@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::engine::FailCause;
 use crate::failpoint;
 use crate::guard::{ExitGuard, gives_signs_of_life};
+use crate::ids::Lsn;
 use crate::messages::{Append, CloseLog, Confirmed, End, LogFailed, Prune, Seal, Subscribe};
 use crate::metrics::Metrics;
 use crate::options::Durability;
@@ -431,20 +432,39 @@ impl Handler<Prune> for WalActor {
     type Result = ();
 
     fn handle(&mut self, Prune { through }: Prune, ctx: &mut Context<WalActor>) {
-        let prune = move |writer: &mut Option<LogWriter>| {
-            writer.as_mut().map(|writer| writer.delete_through(through))
-        };
-        self.at_length(ctx, prune, move |wal, pruned, ctx| match pruned {
-            Some(Ok(0)) | None => {}
-            Some(Ok(deleted)) => {
+        let address = ctx.address();
+        self.with_writer(ctx, move |wal, _| {
+            if let Some(writer) = wal.writer() {
+                // A closed mailbox means that the log has been closed in the meantime.
+                writer.delete_through(through, move |deleted| address.do_send(Pruned { through, deleted }));
+            }
+        });
+    }
+}
+
+/// What became of a [`Prune`].
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Pruned {
+    through: Lsn,
+    deleted: Result<usize, WalError>,
+}
+
+impl Handler<Pruned> for WalActor {
+    type Result = ();
+
+    fn handle(&mut self, Pruned { through, deleted }: Pruned, ctx: &mut Context<WalActor>) {
+        match deleted {
+            Ok(0) => {}
+            Ok(deleted) => {
                 tracing::debug!(deleted, through = through.0, "old segments deleted");
-                if let Some(writer) = wal.writer() {
+                if let Some(writer) = self.writer() {
                     writer.retry_spare();
                 }
-                wal.confirm(ctx);
+                self.confirm(ctx);
             }
-            Some(Err(error)) => tracing::warn!(%error, "old segments were not deleted"),
-        });
+            Err(error) => tracing::warn!(%error, "old segments were not deleted"),
+        }
     }
 }
 

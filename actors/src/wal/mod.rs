@@ -65,6 +65,7 @@
 //! does not count as part of the segment when the next one is begun.
 
 pub mod actor;
+mod chores;
 pub mod codec;
 mod fields;
 pub mod format;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
+use super::chores::{self, Chores};
 use super::format::{
-    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
+    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
 use super::index::LogIndex;
@@ -58,6 +59,7 @@ pub struct LogWriter {
     poisoned: bool,
     syncs_along: bool,
     spare: Spare,
+    chores: Chores,
 }
 
 /// The next segment's file, prepared in the background so that rotation does not wait for the disk.
@@ -125,6 +127,7 @@ impl LogWriter {
             poisoned: false,
             syncs_along: false,
             spare: Spare::Failed(String::new()),
+            chores: Chores::new(storage.clone()),
             storage,
             dice,
             index,
@@ -371,24 +374,15 @@ impl LogWriter {
         }
     }
 
-    /// Deletes the sealed segments whose events all lie at or before `through`; returns how many.
-    ///
-    /// # Errors
-    /// The storage reported an error; the rest goes another time.
-    pub fn delete_through(&mut self, through: Lsn) -> Result<usize, WalError> {
-        let segments = super::recovery::segments(&*self.storage, &self.dir)?;
-        let mut deleted = 0;
-        // Oldest first, so that a crash in between leaves no gap.
-        for pair in segments.windows(2) {
-            if pair[1].header.predecessor.last > through {
-                break;
-            }
-            self.storage.remove(&pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
-            self.storage.sync_dir(&self.dir).map_err(WalError::io(&self.dir, "sync"))?;
-            self.index.forget_through(pair[0].header.number);
-            deleted += 1;
-        }
-        Ok(deleted)
+    /// Deletes the sealed segments whose events all lie at or before `through`, in the background. `done` is told how
+    /// many, or that the storage reported an error; the rest goes another time.
+    pub fn delete_through(
+        &mut self,
+        through: Lsn,
+        done: impl FnOnce(Result<usize, WalError>) + Send + 'static,
+    ) {
+        let (dir, index) = (self.dir.clone(), self.index.clone());
+        self.chores.add(move |storage| done(chores::prune(storage, &dir, &index, through)));
     }
 
     /// Closes the log: everything durable, and a mark that says so.
@@ -483,44 +477,17 @@ impl LogWriter {
         self.spare = Spare::Coming(receiver);
     }
 
-    /// Notes in a segment whose successor is published that it has one, and gives back its unused space.
-    /// The log is complete without it, so trouble here is only reported.
+    /// Sees to the segment before, if there is one.
     fn seal(&mut self, end: SegmentEnd, file: Option<Box<dyn StoredFile>>, now: Timestamp) {
-        if end.number == 0 {
-            return;
-        }
-        let path = self.dir.join(segment_name(end.number));
-        let result = (|| {
-            let mut file = match file {
-                Some(file) => file,
-                None => self.storage.open(&path)?,
-            };
-            let mut header = [0; SEGMENT_HEADER_BYTES];
-            file.read_at(0, &mut header)?;
-            let salt =
-                SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?.salt;
-            let seal = BatchHeader {
-                payload_len: 0,
-                first: end.last.next(),
-                durable: end.last,
-                written_at: now,
-                count: SEAL_COUNT,
-                chain: end.chain,
-                payload_crc: 0,
-            };
-            let (bytes, _) = seal.encode(salt);
-            file.write_at(end.len, &bytes)?;
-            file.set_len(end.len + bytes.len() as u64)?;
-            file.sync()
-        })();
-        if let Err(error) = result {
-            tracing::warn!(segment = %path.display(), %error, "the segment was not sealed");
+        if end.number > 0 {
+            let path = self.dir.join(segment_name(end.number));
+            self.chores.add(move |storage| chores::seal(storage, &path, file, end, now));
         }
     }
 }
 
 impl Drop for LogWriter {
-    /// Waits for the spare segment, so that nothing writes in this directory any more, and gives its space back.
+    /// Waits for the spare segment, as `chores` does for what it has begun, so that nothing writes in this directory any more, and gives its space back.
     fn drop(&mut self) {
         let made = match &self.spare {
             Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),
