@@ -506,6 +506,7 @@ fn salt(dice: &mut fastrand::Rng) -> u32 {
     if bugs::has(Bug::RecycledWithoutSalt) { 0 } else { dice.u32(..) }
 }
 
+/// A piece at a time, each synced by itself: an append that comes meanwhile waits for one of them at most, not for all.
 fn prepare(storage: &dyn Storage, path: &Path, len: u64, zeroed: u64) -> io::Result<()> {
     let mut file = storage.create(path)?;
     file.allocate(len)?;
@@ -513,6 +514,7 @@ fn prepare(storage: &dyn Storage, path: &Path, len: u64, zeroed: u64) -> io::Res
     for offset in (0..zeroed).step_by(ZEROS_AT_ONCE) {
         let count = zeros.len().min(usize::try_from(zeroed - offset).unwrap_or(usize::MAX));
         file.write_at(offset, &zeros[..count])?;
+        file.sync()?;
     }
-    file.sync()
+    Ok(())
 }
