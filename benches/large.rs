@@ -16,6 +16,8 @@
 #[path = "kit/engine.rs"]
 mod kit;
 
+#[path = "kit/enqueue.rs"]
+mod enqueue;
 #[path = "kit/facts.rs"]
 mod facts;
 #[path = "kit/files.rs"]
@@ -36,9 +38,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use beaver_actors::engine::{Ending, Engine};
+use beaver_actors::engine::Ending;
 use beaver_actors::options::EngineOptions;
 use beaver_actors::worker::handler::Handlers;
+use enqueue::enqueue;
 use orders::{ORDER_BYTES, Orders};
 use process::memory;
 use verdict::{line, number};
@@ -47,9 +50,6 @@ const JOBS: u64 = 10_000_000;
 /// Without `--bench`: only that everything still works.
 const JOBS_IN_SHORT: u64 = 5_000;
 const QUEUE: &str = "orders";
-const REQUEST: u64 = 1_000;
-/// Requests under way at the same time.
-const UNDER_WAY: usize = 4;
 /// Told so often while the queue fills.
 const STEPS: u64 = 10;
 /// One of so many is worked off by the second process.
@@ -121,7 +121,7 @@ async fn fill(task: &Task) {
     for step in 1..=STEPS {
         let (from, to) = (jobs * (step - 1) / STEPS, jobs * step / STEPS);
         let started = Instant::now();
-        enqueue(&engine, &mut source, to - from).await;
+        enqueue(&engine, to - from, |count| source.take(count)).await;
         println!(
             "{:>12} jobs: {:>8} a second, {:>6} MB resident, {:>7} MB on disk",
             number(to as f64),
@@ -159,7 +159,7 @@ async fn turn(task: &Task) {
         let bytes = remote::fetch_and_ack(&engine, QUEUE, now as usize).await;
         assert_eq!(bytes, now as usize * ORDER_BYTES, "payloads come back from the disk");
         working += begun.elapsed();
-        enqueue(&engine, &mut source, now).await;
+        enqueue(&engine, now, |count| source.take(count)).await;
         left -= now;
     }
     println!(
@@ -174,22 +174,6 @@ async fn turn(task: &Task) {
     println!("{}", line("memory a job", resident, "bytes", ..=JOB_BYTES_MAX));
     report(disk, *jobs, dir);
     engine.abort().await;
-}
-
-async fn enqueue(engine: &Engine, source: &mut Orders, jobs: u64) {
-    let mut answers = std::collections::VecDeque::new();
-    let mut left = jobs;
-    while left > 0 {
-        let now = REQUEST.min(left);
-        answers.push_back(engine.enqueue(source.take(now as usize)));
-        left -= now;
-        if answers.len() == UNDER_WAY {
-            answers.pop_front().expect("there are some").await.expect("accepted");
-        }
-    }
-    for answer in answers {
-        answer.await.expect("accepted");
-    }
 }
 
 fn report(disk: Watched, jobs: u64, dir: &Path) {

@@ -26,6 +26,8 @@ mod kit;
 mod child;
 #[path = "kit/completed.rs"]
 mod completed;
+#[path = "kit/enqueue.rs"]
+mod enqueue;
 #[path = "kit/facts.rs"]
 mod facts;
 #[path = "kit/jobs.rs"]

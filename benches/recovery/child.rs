@@ -16,11 +16,9 @@ use super::jobs::Jobs;
 use super::open_loop::{self, Moments, Sent};
 use super::process::memory;
 use super::quantiles::Sorted;
-use super::{kit, noop};
+use super::{enqueue, kit, noop};
 
 const CHILD: &str = "--child";
-const REQUEST: u64 = 1_000;
-const CLIENTS: usize = 4;
 const WORKERS: usize = 256;
 /// No worker here handles it.
 const PENDING_KIND: &str = "later";
@@ -159,22 +157,9 @@ async fn boot(dir: &Path) {
     engine.abort().await;
 }
 
-/// Enqueues in requests, some at a time.
 async fn enqueue(engine: &Engine, kind: &str, jobs: u64) {
     let mut source = Jobs::of(kind);
-    let mut answers = std::collections::VecDeque::new();
-    let mut left = jobs;
-    while left > 0 {
-        let now = REQUEST.min(left);
-        answers.push_back(engine.enqueue(source.take(now as usize)));
-        left -= now;
-        if answers.len() == CLIENTS {
-            answers.pop_front().expect("there are some").await.expect("accepted");
-        }
-    }
-    for answer in answers {
-        answer.await.expect("accepted");
-    }
+    enqueue::enqueue(engine, jobs, |count| source.take(count)).await;
 }
 
 async fn live(engine: &Engine, jobs: u64) {
