@@ -9,7 +9,7 @@ use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
 const ENGINE_IMPORTS: [(&str, &[&str]); 25] = [
-    ("ids", &[]),
+    ("ids", &["ids"]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs"]),
     ("uring", &["storage"]),
