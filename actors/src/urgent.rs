@@ -54,6 +54,13 @@ pub fn make_urgent() -> io::Result<()> {
     answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
 }
 
+/// As [`make_urgent`], where it works; elsewhere the thread waits for its turn like any other.
+pub fn make_urgent_if_possible() {
+    if let Err(error) = make_urgent() {
+        tracing::debug!(%error, thread = std::thread::current().name(), "a thread waits for its turn like any other");
+    }
+}
+
 fn get() -> io::Result<SchedAttr> {
     let mut attr = SchedAttr::default();
     let size = size_of::<SchedAttr>() as u32;

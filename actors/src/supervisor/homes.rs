@@ -6,7 +6,7 @@ use actix::{Actor, Addr, Arbiter, Context};
 use rustix::process::setpriority_process;
 use rustix::thread::{gettid, set_name};
 
-use crate::urgent::make_urgent;
+use crate::urgent::make_urgent_if_possible;
 use crate::wal::thread::LogThread;
 
 /// Weight 110 where others have 1,024 (`sched_prio_to_weight` in Linux' kernel/sched/core.c).
@@ -47,11 +47,7 @@ impl Home {
     fn urgent(threads: Threads, name: &'static CStr) -> Home {
         let home = Home::new(threads, name);
         if let Home::Own(arbiter) = &home {
-            arbiter.spawn_fn(|| {
-                if let Err(error) = make_urgent() {
-                    tracing::debug!(%error, "the manager's thread waits for its turn like any other");
-                }
-            });
+            arbiter.spawn_fn(make_urgent_if_possible);
         }
         home
     }

@@ -174,8 +174,8 @@ impl WalActor {
         }
     }
 
-    /// Does something with the writer on the log's thread, and then something with what came of it. No message is
-    /// looked at in between.
+    /// Does something with the writer on the log's thread as soon as it is here, and then something with what came of
+    /// it. No message is looked at in between.
     fn at_length<T: Send + 'static>(
         &mut self,
         ctx: &mut Context<WalActor>,
@@ -183,7 +183,7 @@ impl WalActor {
         then: impl FnOnce(&mut WalActor, T, &mut Context<WalActor>) + 'static,
     ) {
         let Some(mut held) = self.held.take() else {
-            return self.put_off.push_back(Box::new(move |wal, ctx| wal.at_length(ctx, work, then)));
+            return self.with_writer(ctx, move |wal, ctx| wal.at_length(ctx, work, then));
         };
         let Some(thread) = &self.settings.thread else {
             let done = work(&mut held.writer);
@@ -211,9 +211,10 @@ impl WalActor {
 
     /// Writes all that has gathered and, if the setting asks for it, syncs; then says what may be told.
     fn flush(&mut self, ctx: &mut Context<WalActor>) {
-        if self.held.is_none() {
-            return self.with_writer(ctx, WalActor::flush);
-        }
+        self.with_writer(ctx, WalActor::flush_here);
+    }
+
+    fn flush_here(&mut self, ctx: &mut Context<WalActor>) {
         self.flush_is_due = false;
         let groups = std::mem::take(&mut self.gathered);
         let bytes = groups.iter().map(|group| group.bytes.len()).sum();

@@ -6,7 +6,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::urgent::make_urgent;
+use crate::urgent::make_urgent_if_possible;
 
 /// A thread that does one thing after the other. It ends when this is dropped and all is done.
 #[derive(Debug)]
@@ -22,9 +22,7 @@ impl LogThread {
     pub fn start() -> io::Result<LogThread> {
         let (sender, work) = mpsc::channel::<Work>();
         thread::Builder::new().name("beaver-log".to_owned()).spawn(move || {
-            if let Err(error) = make_urgent() {
-                tracing::debug!(%error, "the log's thread waits for its turn like any other");
-            }
+            make_urgent_if_possible();
             work.into_iter().for_each(|work| work());
         })?;
         Ok(LogThread(sender))
