@@ -380,8 +380,15 @@ pub fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.starts_with('Z'))
 }
 
-/// Processor time that a process has used, in ticks of 10 ms.
-pub fn cpu_ticks(pid: u32) -> u64 {
+/// Processor time that a process uses within a while, in ticks of 10 ms.
+pub fn cpu_ticks_in(pid: u32, window: Duration) -> u64 {
+    let before = cpu_ticks(pid);
+    // Not a wait for anything: what counts is what happens meanwhile.
+    thread::sleep(window);
+    cpu_ticks(pid) - before
+}
+
+fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     // utime and stime are fields 14 and 15; the third is the first here.

@@ -1,13 +1,12 @@
 //! Start, stop, and standing idle; and the demo, which shows all of it.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::files::snapshots;
-use crate::harness::{Place, count, cpu_ticks, wait};
+use crate::harness::{Place, count, cpu_ticks_in, wait};
 
 fn sleeper(id: &str, sleep_ms: u64) -> Value {
     json!({"id": id, "kind": "simulate", "payload": {"sleep_ms": sleep_ms, "fail_rate": 0}})
@@ -84,13 +83,9 @@ fn an_idle_server_uses_no_measurable_processor_time() {
     server.until_completed(100);
     // What the start and the last requests left to do is done when a while has passed without any.
     wait("a quiet moment", None, || {
-        let before = cpu_ticks(server.pid());
-        thread::sleep(Duration::from_millis(200));
-        (cpu_ticks(server.pid()) == before).then_some(())
+        (cpu_ticks_in(server.pid(), Duration::from_millis(200)) == 0).then_some(())
     });
-    let before = cpu_ticks(server.pid());
-    thread::sleep(WINDOW);
-    let used = cpu_ticks(server.pid()) - before;
+    let used = cpu_ticks_in(server.pid(), WINDOW);
     assert!(used <= 2, "{used} ticks in {WINDOW:?}");
 }
 

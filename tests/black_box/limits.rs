@@ -3,13 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::fwp_client::{Fwp, job, start};
-use crate::harness::{Place, Server, cpu_ticks, wait};
+use crate::harness::{Place, Server, cpu_ticks_in, wait};
 use crate::http_client::{connect, request};
 
 /// What the server has open.
@@ -28,9 +27,7 @@ fn without_file_descriptors_a_server_waits_without_spinning_and_goes_on_after() 
     // The kernel takes them all into its queue; the server has descriptors for some.
     let held: Vec<TcpStream> = (0..60).map(|_| connect(server.address()).unwrap()).collect();
     wait("a server that says so", None, || place.log().contains("cannot accept connections").then_some(()));
-    let before = cpu_ticks(server.pid());
-    thread::sleep(WINDOW);
-    let used = cpu_ticks(server.pid()) - before;
+    let used = cpu_ticks_in(server.pid(), WINDOW);
     assert!(used <= 20, "{used} ticks of 10 ms in {WINDOW:?}: it spins");
     drop(held);
     let answered = wait("an answer", None, || request(server.address(), "GET", "/api/v1/status", b"").ok());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use turmoil::net::TcpStream;
 
 use crate::server::PORT;
-use crate::world::World;
+use crate::world::{World, pause};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After the faults have ended, everything must be done within this time.
@@ -65,7 +65,7 @@ pub async fn work(world: Arc<World>, number: u64) -> turmoil::Result {
     let mut mine: Vec<String> = Vec::new();
     let mut next = 0;
     while !world.is_healed() {
-        tokio::time::sleep(Duration::from_millis(dice.u64(1..450))).await;
+        pause(&mut dice, 1..450).await;
         match dice.u32(0..10) {
             0..=5 => {
                 let count = if dice.bool() { 1 } else { dice.u64(2..6) };
@@ -117,7 +117,7 @@ async fn post(world: &World, ids: &[String], body: String, dice: &mut fastrand::
         if outcome != Outcome::Unknown {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(dice.u64(10..500))).await;
+        pause(dice, 10..500).await;
     }
 }
 

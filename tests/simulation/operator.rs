@@ -14,14 +14,14 @@ use crate::client::{Answer, request};
 use crate::ledger::Verb;
 use crate::remote::{SHARED_QUEUE, report_line};
 use crate::wire::{Connection, Reply};
-use crate::world::World;
+use crate::world::{World, pause};
 
 const QUEUES: [&str; 4] = ["high", "low", SHARED_QUEUE, "default"];
 
 pub async fn operate(world: Arc<World>) -> turmoil::Result {
     let mut dice = fastrand::Rng::with_seed(world.seed ^ 0x6f70);
     while !world.is_healed() {
-        sleep(Duration::from_millis(dice.u64(50..1_000))).await;
+        pause(&mut dice, 50..1_000).await;
         let Some(mut server) = Connection::open(None).await else { continue };
         match dice.u32(0..8) {
             0..=2 => hold_a_queue(&world, &mut server, &mut dice).await,
@@ -55,7 +55,7 @@ async fn hold_a_queue(world: &World, server: &mut Connection, dice: &mut fastran
     if server.ask(&format!("QUEUE PAUSE {queue}")).await == Some(Reply::Ok) {
         world.paused(queue);
     }
-    sleep(Duration::from_millis(dice.u64(100..2_500))).await;
+    pause(dice, 100..2_500).await;
     world.resuming(Some(queue));
     let all = dice.bool();
     if all {

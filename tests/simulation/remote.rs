@@ -12,7 +12,7 @@ use crate::client::{Answer, request};
 use crate::ledger::{Delivery, Fetching, Push, SURELY_EXPIRED, Verb};
 use crate::server::{KIND, right_time};
 use crate::wire::{Connection, Reply};
-use crate::world::World;
+use crate::world::{World, pause};
 
 /// Queues of jobs that only remote workers know how to do.
 const REMOTE_QUEUES: [&str; 3] = ["high", "low", "other"];
@@ -31,7 +31,7 @@ async fn produce(world: &World, number: u64) {
     let mut dice = fastrand::Rng::with_seed(world.seed ^ (number << 40) ^ 0x70);
     let mut made = 0;
     while !world.is_healed() {
-        sleep(Duration::from_millis(dice.u64(1..800))).await;
+        pause(&mut dice, 1..800).await;
         let Some(mut server) = Connection::open(None).await else { continue };
         for _ in 0..dice.u64(1..5) {
             let count = if dice.bool() { 1 } else { dice.u64(2..5) };
@@ -44,7 +44,7 @@ async fn produce(world: &World, number: u64) {
             if pushed.is_none() || world.is_healed() {
                 break;
             }
-            sleep(Duration::from_millis(dice.u64(1..400))).await;
+            pause(&mut dice, 1..400).await;
         }
     }
 }
@@ -161,7 +161,7 @@ async fn consume(world: &World, number: u64, nth: u64) {
     let mut life = 0;
     let mut vanished = Vec::new();
     while !world.is_healed() {
-        sleep(Duration::from_millis(dice.u64(1..200))).await;
+        pause(&mut dice, 1..200).await;
         // Mostly it comes back under the name that it had.
         life += u64::from(dice.u32(0..4) == 0);
         let wid = format!("{name}-{life}");
@@ -206,7 +206,7 @@ async fn live_through(
         // It does not know what it has, and leaves it alone.
         return Next::Vanished(delivery);
     }
-    sleep(Duration::from_millis(dice.u64(0..200))).await;
+    pause(dice, 0..200).await;
     let may_fail = !delivery.has_failed && dice.u32(0..4) == 0;
     let verb = if may_fail { Verb::Fail } else { Verb::Ack };
     match dice.u32(0..20) {
@@ -218,7 +218,7 @@ async fn live_through(
             };
             std::mem::swap(server, &mut again);
             drop(again);
-            sleep(Duration::from_millis(dice.u64(0..1_500))).await;
+            pause(dice, 0..1_500).await;
         }
         3 | 4 => be_a_stranger(world, &delivery.id).await,
         5 | 6 => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -248,6 +249,11 @@ pub fn run(seed: u64) -> Report {
     rest::judge(seed, &seen.rest.expect("the run came to its end"), &seen.ends);
     let boots = world.boots.load(SeqCst);
     Report { verdict, remote, faults: faults.count, boots, took_simulated, trace: seen.trace }
+}
+
+/// Lets simulated time pass, as many milliseconds as the dice say.
+pub async fn pause(dice: &mut fastrand::Rng, ms: Range<u64>) {
+    tokio::time::sleep(Duration::from_millis(dice.u64(ms))).await;
 }
 
 pub fn client_name(number: u64) -> String {
