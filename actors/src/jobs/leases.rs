@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::kept::Job;
 use super::list::{Links, List, Slot};
+use super::slots::Slots;
 use super::table::occupied;
 use crate::ids::{Lsn, Timestamp};
 
@@ -20,14 +21,14 @@ pub(crate) struct Leases {
     others: BTreeSet<Key>,
 }
 
-fn key(jobs: &[Option<Job>], slot: Slot) -> Key {
+fn key(jobs: &Slots<Option<Job>>, slot: Slot) -> Key {
     let lease = occupied(jobs, slot).lease().expect("only jobs in flight are among the leases");
     (lease.deadline, Lsn(lease.token.0), slot)
 }
 
 impl Leases {
     /// Adds a job in flight.
-    pub fn insert(&mut self, links: &mut [Links], jobs: &[Option<Job>], slot: Slot) {
+    pub fn insert(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
         let this = key(jobs, slot);
         match self.line.tail().is_none_or(|tail| key(jobs, tail) < this) {
             true => self.line.push_back(links, slot),
@@ -36,7 +37,7 @@ impl Leases {
     }
 
     /// Removes a job that is there, under the lease with which it was added.
-    pub fn remove(&mut self, links: &mut [Links], jobs: &[Option<Job>], slot: Slot) {
+    pub fn remove(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
         match self.line.has(links, slot) {
             true => self.line.remove(links, slot),
             false => drop(self.others.remove(&key(jobs, slot))),
@@ -44,7 +45,7 @@ impl Leases {
     }
 
     /// When the next one expires.
-    pub fn first(&self, jobs: &[Option<Job>]) -> Option<Timestamp> {
+    pub fn first(&self, jobs: &Slots<Option<Job>>) -> Option<Timestamp> {
         let line = self.line.head().map(|head| key(jobs, head).0);
         let other = self.others.first().map(|(deadline, ..)| *deadline);
         [line, other].into_iter().flatten().min()
@@ -53,8 +54,8 @@ impl Leases {
     /// The jobs in the order in which their leases expire.
     pub fn iter<'a>(
         &'a self,
-        links: &'a [Links],
-        jobs: &'a [Option<Job>],
+        links: &'a Slots<Links>,
+        jobs: &'a Slots<Option<Job>>,
     ) -> impl Iterator<Item = Slot> + 'a {
         let mut line = self.line.iter(links).map(|slot| key(jobs, slot)).peekable();
         let mut others = self.others.iter().copied().peekable();
@@ -69,7 +70,7 @@ impl Leases {
     }
 
     /// Whether both parts are in order, for `check()`.
-    pub fn are_in_order(&self, links: &[Links], jobs: &[Option<Job>]) -> bool {
+    pub fn are_in_order(&self, links: &Slots<Links>, jobs: &Slots<Option<Job>>) -> bool {
         self.line.iter(links).map(|slot| key(jobs, slot)).is_sorted()
             && self.others.iter().all(|other| key(jobs, other.2) == *other)
     }
@@ -112,8 +113,8 @@ mod tests {
     #[test]
     fn leases_are_in_the_order_in_which_they_expire_wherever_they_are_kept() {
         let deadlines = [30, 30, 90, 40, 90, 20, 100];
-        let jobs: Vec<_> = (1..).zip(deadlines).map(|(token, deadline)| job(token, deadline)).collect();
-        let mut links = vec![Links::LOOSE; jobs.len()];
+        let jobs: Slots<_> = (1..).zip(deadlines).map(|(token, deadline)| job(token, deadline)).collect();
+        let mut links = (0..jobs.len()).map(|_| Links::LOOSE).collect();
         let mut leases = Leases::default();
         for slot in 0..jobs.len() as Slot {
             leases.insert(&mut links, &jobs, slot);

@@ -2,6 +2,8 @@
 //!
 //! A slot is in at most one list at a time: a lane of pending jobs, or the finished jobs of one status.
 
+use super::slots::Slots;
+
 /// Number of a job's slot in the table.
 pub(crate) type Slot = u32;
 
@@ -48,16 +50,16 @@ impl List {
     }
 
     /// Whether a slot is in this list, which is in it or in none.
-    pub fn has(&self, links: &[Links], slot: Slot) -> bool {
+    pub fn has(&self, links: &Slots<Links>, slot: Slot) -> bool {
         links[slot as usize] != Links::LOOSE || self.head == slot
     }
 
-    pub fn push_back(&mut self, links: &mut [Links], slot: Slot) {
+    pub fn push_back(&mut self, links: &mut Slots<Links>, slot: Slot) {
         self.insert_after(links, self.tail(), slot);
     }
 
     /// Inserts `slot` behind `before`, or at the head for `None`.
-    pub fn insert_after(&mut self, links: &mut [Links], before: Option<Slot>, slot: Slot) {
+    pub fn insert_after(&mut self, links: &mut Slots<Links>, before: Option<Slot>, slot: Slot) {
         let prev = before.unwrap_or(NONE);
         let next = match before {
             Some(before) => links[before as usize].next,
@@ -75,7 +77,7 @@ impl List {
         self.len += 1;
     }
 
-    pub fn remove(&mut self, links: &mut [Links], slot: Slot) {
+    pub fn remove(&mut self, links: &mut Slots<Links>, slot: Slot) {
         let Links { prev, next } = std::mem::replace(&mut links[slot as usize], Links::LOOSE);
         match prev {
             NONE => self.head = next,
@@ -89,7 +91,7 @@ impl List {
     }
 
     /// The slots from head to tail. Stops after `len` steps, so that a broken list cannot trap `check()`.
-    pub fn iter<'a>(&self, links: &'a [Links]) -> impl Iterator<Item = Slot> + use<'a> {
+    pub fn iter<'a>(&self, links: &'a Slots<Links>) -> impl Iterator<Item = Slot> + use<'a> {
         let mut at = self.head;
         let mut left = self.len;
         std::iter::from_fn(move || {
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_list_keeps_its_order_through_every_way_in_and_out() {
-        let mut links = vec![Links::LOOSE; 8];
+        let mut links = (0..8).map(|_| Links::LOOSE).collect();
         let mut list = List::EMPTY;
         for slot in [1, 2, 3] {
             list.push_back(&mut links, slot);

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`job`] (a job and its states), [`failure`], [`command`] (what can be asked), [`event`] (what can
 //! happen), [`table`] (decide and apply; `view` is what it tells), [`queues`] (what is known of each), [`filter`] (sets of
-//! jobs), `kept` and `classes` (a job in memory), `ready`, `heads`, `leases`, `list`, `id_index` and `recent` (the indexes),
+//! jobs), `kept` and `classes` (a job in memory), `slots` (all of them), `ready`, `heads`,
+//! `leases`, `list`, `id_index` and `recent` (the indexes),
 //! [`policy`] (the numbers).
 //!
 //! ```text
@@ -33,6 +34,7 @@ mod ready;
 mod recent;
 pub mod record;
 mod restore;
+mod slots;
 pub mod table;
 mod view;
 

@@ -12,6 +12,7 @@ use super::heads::{Heads, NOWHERE, Side};
 use super::kept::Job;
 use super::list::{Links, List, Slot};
 use super::names::{KindKey, QueueKey};
+use super::slots::Slots;
 use crate::ids::{Lsn, Priority};
 
 type LaneKey = (QueueKey, KindKey, Priority);
@@ -61,7 +62,7 @@ impl Ready {
     /// Adds a job to a lane at its place in line: at the end, unless it was there before others came (a requeued job).
     pub fn insert<'a>(
         &mut self,
-        links: &mut [Links],
+        links: &mut Slots<Links>,
         job: impl Fn(Slot) -> &'a Job,
         number: LaneNumber,
         slot: Slot,
@@ -81,7 +82,7 @@ impl Ready {
     /// Adds a job to the end of a lane, unless its place is before the end: then false.
     pub fn append<'a>(
         &mut self,
-        links: &mut [Links],
+        links: &mut Slots<Links>,
         job: impl Fn(Slot) -> &'a Job,
         number: LaneNumber,
         slot: Slot,
@@ -112,7 +113,7 @@ impl Ready {
     /// Takes a job out of its lane, wherever in line it is.
     pub fn remove<'a>(
         &mut self,
-        links: &mut [Links],
+        links: &mut Slots<Links>,
         job: impl Fn(Slot) -> &'a Job,
         number: LaneNumber,
         slot: Slot,
@@ -149,7 +150,11 @@ impl Ready {
     }
 
     /// The pending jobs of a queue, lane by lane.
-    pub fn iter_in<'a>(&'a self, links: &'a [Links], queue: QueueKey) -> impl Iterator<Item = Slot> + 'a {
+    pub fn iter_in<'a>(
+        &'a self,
+        links: &'a Slots<Links>,
+        queue: QueueKey,
+    ) -> impl Iterator<Item = Slot> + 'a {
         let mut lanes =
             self.queues.get(queue.0 as usize).map_or(Vec::new(), |line| line.heads.all().to_vec());
         lanes.sort_unstable_by_key(|lane| self.lanes[*lane as usize].rank);
@@ -178,7 +183,7 @@ impl Ready {
     }
 
     /// The pending jobs, lane by lane, in line.
-    pub fn iter<'a>(&'a self, links: &'a [Links]) -> impl Iterator<Item = (usize, Slot)> + 'a {
+    pub fn iter<'a>(&'a self, links: &'a Slots<Links>) -> impl Iterator<Item = (usize, Slot)> + 'a {
         self.lanes
             .iter()
             .enumerate()

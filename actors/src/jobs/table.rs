@@ -21,6 +21,7 @@ use super::queues::{Overview, Queues, Totals};
 use super::ready::Ready;
 use super::recent::Recent;
 use super::record::JobRecord;
+use super::slots::Slots;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
 
@@ -84,8 +85,8 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct JobTable {
     pub(super) policy: Policy,
-    pub(super) jobs: Vec<Option<Job>>,
-    pub(super) links: Vec<Links>,
+    pub(super) jobs: Slots<Option<Job>>,
+    pub(super) links: Slots<Links>,
     pub(super) free: Vec<Slot>,
     pub(super) ids: IdIndex,
     pub(super) queues: Queues,
@@ -130,8 +131,8 @@ impl JobTable {
         let handled = handled.iter().map(|kind| KindKey(kinds.intern(kind))).collect();
         JobTable {
             policy,
-            jobs: Vec::new(),
-            links: Vec::new(),
+            jobs: Slots::new(),
+            links: Slots::new(),
             free: Vec::new(),
             ids: IdIndex::default(),
             queues: Queues::new(),
@@ -565,10 +566,10 @@ pub(super) fn resident_bytes(body: &Body) -> u64 {
 }
 
 /// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
-pub(super) fn occupied(jobs: &[Option<Job>], slot: Slot) -> &Job {
+pub(super) fn occupied(jobs: &Slots<Option<Job>>, slot: Slot) -> &Job {
     jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
 }
 
-fn occupied_mut(jobs: &mut [Option<Job>], slot: Slot) -> &mut Job {
+fn occupied_mut(jobs: &mut Slots<Option<Job>>, slot: Slot) -> &mut Job {
     jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }
