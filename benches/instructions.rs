@@ -22,6 +22,8 @@
 
 #![expect(missing_docs, reason = "the macros of the counting library make public items that nobody sees")]
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/jobs.rs"]
 mod jobs;
 

@@ -13,6 +13,8 @@
 //! | a job | resident at the end of the second process, by the number of jobs | 120 bytes |
 //! | disk | the most that was allocated, without two segments of the log, by the bytes of live payloads | 2 |
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/engine.rs"]
 mod kit;
 

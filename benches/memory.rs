@@ -5,6 +5,8 @@
 //! beyond `payload_memory` are. One in memory costs its text and what the allocator and a counter take beside it.
 //! How it grows with the number of jobs is in `size.rs`.
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/jobs.rs"]
 mod jobs;
 #[path = "kit/process.rs"]

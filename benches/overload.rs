@@ -20,6 +20,8 @@
 //!
 //! Memory is how much the peak grew, by accepted job, as those are kept: what is refused adds nothing to it.
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/engine.rs"]
 mod kit;
 

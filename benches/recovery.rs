@@ -19,6 +19,8 @@
 //! Every boot is a process of its own, so that its memory is its own; "warm" finds the files in the page
 //! cache, "cold" had them dropped from it. The median of three counts.
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/engine.rs"]
 mod kit;
 

@@ -14,6 +14,8 @@
 //! largest takes about 4 GB of memory and of disk. Target: flat, which is to say that no cost at the largest
 //! size exceeds 1.5 times that at the smallest.
 
+#[path = "kit/allocator.rs"]
+mod allocator;
 #[path = "kit/engine.rs"]
 mod kit;
 
