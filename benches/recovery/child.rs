@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use beaver_actors::engine::{Ending, Engine};
+use beaver_actors::options::EngineOptions;
 use beaver_actors::worker::handler::Handlers;
 
 use super::completed::completed;
@@ -104,12 +105,12 @@ pub fn run(task: &Task) {
             Mode::Fill { jobs } => fill(dir, jobs).await,
             Mode::Tail { bytes } => tail(dir, bytes).await,
             Mode::Enqueues { jobs } => {
-                let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+                let engine = kit::start(log_alone(dir, 0), Handlers::new()).await;
                 enqueue(&engine, PENDING_KIND, jobs).await;
                 engine.abort().await;
             }
             Mode::Lives { jobs } => {
-                let engine = kit::start(kit::options(dir, WORKERS), noop::handlers()).await;
+                let engine = kit::start(log_alone(dir, WORKERS), noop::handlers()).await;
                 live(&engine, jobs).await;
                 engine.abort().await;
             }
@@ -117,6 +118,13 @@ pub fn run(task: &Task) {
             Mode::Snapshot => snapshot(dir).await,
         }
     });
+}
+
+/// However long the log gets, no snapshot is taken of it.
+fn log_alone(dir: &Path, workers: usize) -> EngineOptions {
+    let mut options = kit::options(dir, workers);
+    options.layering.log_bytes = usize::MAX;
+    options
 }
 
 fn tell(name: &str, value: f64) {
