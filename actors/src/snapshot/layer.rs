@@ -3,6 +3,7 @@
 //! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and overview, and
 //! whoever reads a page checks that page.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::SnapshotError;
@@ -15,6 +16,9 @@ use super::page::{Page, PageDecoder};
 use crate::ids::Lsn;
 use crate::jobs::Payload;
 use crate::storage::StoredFile;
+
+/// So many pages of payloads are worth a second thread.
+const PAYLOADS_APART: usize = 32;
 
 /// An open layer.
 pub struct Layer {
@@ -289,7 +293,17 @@ impl Layer {
     /// # Errors
     /// Something is not as it was written.
     pub fn check_all_payloads(&self) -> Result<(), SnapshotError> {
-        self.check_from(self.jobs.len() + self.gone.len())
+        let (first, count) = (self.jobs.len() + self.gone.len(), self.payloads.len());
+        if count < PAYLOADS_APART {
+            return self.check_blocks(first..first + count);
+        }
+        // All that is done meanwhile is to wait for it.
+        let middle = first + count / 2;
+        std::thread::scope(|scope| {
+            let half = scope.spawn(|| self.check_blocks(middle..first + count));
+            let checked = self.check_blocks(first..middle);
+            checked.and(half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     }
 
     /// Reads everything.
@@ -297,15 +311,12 @@ impl Layer {
     /// # Errors
     /// Something is not as it was written.
     pub fn check(&self) -> Result<(), SnapshotError> {
-        self.check_from(0)
+        self.check_blocks(0..self.jobs.len() + self.gone.len() + self.payloads.len())
     }
 
-    fn check_from(&self, mut nth: usize) -> Result<(), SnapshotError> {
+    fn check_blocks(&self, mut blocks: Range<usize>) -> Result<(), SnapshotError> {
         let mut reader = PageReader::default();
-        while self.check_block(&mut reader, nth)?.is_some() {
-            nth += 1;
-        }
-        Ok(())
+        blocks.try_for_each(|nth| self.check_block(&mut reader, nth).map(drop))
     }
 }
 

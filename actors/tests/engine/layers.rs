@@ -259,6 +259,29 @@ fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
 }
 
 #[test]
+fn a_damaged_page_of_payloads_is_found_to_start_wherever_it_is_in_a_layer_that_is_checked_whole() {
+    let whole = Layering { log_bytes: 64 << 20, checked_whole_bytes: 64 << 20, ..layering() };
+    let mut beaver = engine(whole);
+    for number in 0..120 {
+        let mut spec = StepEngine::spec("mail");
+        spec.payload = Payload::from_value(&number.to_string().repeat(15_000)).unwrap();
+        beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+    }
+    beaver.snapshot().unwrap();
+    let (image, path) = (beaver.image(), beaver.snapshots().path_of(layers(&beaver)[0]));
+    let original = beaver.storage.fork();
+    let pages = payload_bytes(&original.bytes(&path));
+    assert!(pages.len() > 32, "{} pages are checked by two threads", pages.len());
+    for page in &pages {
+        beaver.storage = original.fork();
+        beaver.storage.tamper(&path, |bytes| bytes[page.end - 1] ^= 1);
+        beaver.boot().unwrap();
+        assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1, "byte {}", page.end - 1);
+        assert!(beaver.image() == image, "the log holds them too");
+    }
+}
+
+#[test]
 fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
     let mut beaver = engine(Layering { log_bytes: 1 << 20, ..layering() });
     for number in 0..100 {
