@@ -52,6 +52,7 @@ struct Entry {
 
 impl Classes {
     /// The number of a class for one more job; `lane` finds the line in which its jobs wait.
+    #[inline]
     pub fn join(&mut self, class: Class, lane: impl FnOnce() -> LaneNumber) -> ClassKey {
         let is_last =
             self.entries.get(self.last as usize).is_some_and(|entry| entry.class == class && !entry.is_free);
@@ -70,6 +71,7 @@ impl Classes {
     }
 
     /// One job less has it.
+    #[inline]
     pub fn leave(&mut self, key: ClassKey) {
         let entry = &mut self.entries[key.0 as usize];
         entry.jobs -= 1;
@@ -78,10 +80,12 @@ impl Classes {
         }
     }
 
+    #[inline]
     pub fn get(&self, key: ClassKey) -> &Class {
         &self.entries[key.0 as usize].class
     }
 
+    #[inline]
     pub fn lane(&self, key: ClassKey) -> LaneNumber {
         self.entries[key.0 as usize].lane
     }

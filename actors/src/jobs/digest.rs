@@ -15,6 +15,7 @@ const OF_A_PAUSED_QUEUE: u64 = 0x7061_7573_6564;
 const REMOTE: u64 = 1 << 63;
 
 /// What one job adds to the sum: everything about it that events change. `queue` stands for its queue.
+#[inline]
 pub(crate) fn of(job: &Job, queue: u64) -> u64 {
     let status = job.status() as u64;
     let (one, other, holder) = match job.place() {
@@ -39,6 +40,7 @@ pub(crate) fn of(job: &Job, queue: u64) -> u64 {
 
 /// Two numbers into one: the halves of their product, after a constant of their own has been added to either so that
 /// zeros count (as in wyhash, <https://github.com/wangyi-fudan/wyhash>). Part of the log's format, as [`mix`] is.
+#[inline]
 fn fold(one: u64, other: u64, nth: usize) -> u64 {
     /// Fractions of the square roots of the first eight primes.
     const SALTS: [u64; 8] = [
@@ -74,6 +76,7 @@ pub(crate) fn of_text(text: &str) -> u64 {
 
 /// The finaliser of splitmix64, which spreads every bit over all others
 /// (<https://doi.org/10.1145/2660193.2660195>). Part of the log's format: it never changes.
+#[inline]
 fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -20,6 +20,7 @@ pub(crate) struct Heads(Vec<LaneNumber>);
 
 impl Heads {
     /// The lane whose head is first in line.
+    #[inline]
     pub fn first(&self) -> Option<LaneNumber> {
         self.0.first().copied()
     }
@@ -30,6 +31,7 @@ impl Heads {
     }
 
     /// Brings a lane to where it belongs after its rank has changed; out, if it has none.
+    #[inline]
     pub fn settle(&mut self, lanes: &mut [Lane], side: Side, lane: LaneNumber) {
         let at = lanes[lane as usize].at[side as usize];
         match (at == NOWHERE, lanes[lane as usize].rank.is_some()) {
@@ -90,6 +92,7 @@ impl Heads {
         self.note(lanes, side, at);
     }
 
+    #[inline]
     fn note(&self, lanes: &mut [Lane], side: Side, at: usize) {
         lanes[self.0[at] as usize].at[side as usize] = at as u32;
     }

@@ -65,12 +65,14 @@ impl IdIndex {
     }
 
     /// As [`IdIndex::find`], for an id that belongs there.
+    #[inline]
     pub fn find_at(&self, Place { hash, shard }: Place, is: impl Fn(Slot) -> bool) -> Option<Slot> {
         let found = self.shards[shard].find(spread(hash), |entry| entry.hash == hash && is(entry.slot));
         found.map(|entry| entry.slot)
     }
 
     /// Adds an id, that belongs there, and is not there.
+    #[inline]
     pub fn insert_at(&mut self, Place { hash, shard }: Place, slot: Slot) {
         self.len += 1;
         self.shards[shard].insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
@@ -101,6 +103,7 @@ impl IdIndex {
     }
 
     /// Where an id belongs.
+    #[inline]
     pub fn place(&self, id: &JobId) -> Place {
         match id.bytes() {
             Ok(bytes) => {
@@ -143,6 +146,7 @@ impl PairHasher {
 }
 
 /// Spreads 32 bits over the 64 of which the table uses the lowest and the highest (Fibonacci hashing).
+#[inline]
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

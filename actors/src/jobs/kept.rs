@@ -53,6 +53,7 @@ pub(crate) struct Rare {
 }
 
 impl Rare {
+    #[inline]
     fn is_empty(&self) -> bool {
         let Rare { lease, failures, failed, result, custom, attempt } = self;
         lease.is_none()
@@ -169,6 +170,7 @@ impl Job {
     }
 
     /// A new one, which most jobs are once: without anything rare.
+    #[inline]
     pub fn accepted(
         id: JobId,
         lsn: Lsn,
@@ -220,6 +222,7 @@ impl Job {
     }
 
     /// Where it is in its life.
+    #[inline]
     pub fn status(&self) -> Status {
         self.status
     }
@@ -241,6 +244,7 @@ impl Job {
     }
 
     /// Which run is, or was, the last.
+    #[inline]
     pub fn attempt(&self) -> Attempt {
         match self.attempt {
             ATTEMPT_IN_RARE => Attempt(self.rare.as_ref().map_or(0, |rare| rare.attempt)),
@@ -248,6 +252,7 @@ impl Job {
         }
     }
 
+    #[inline]
     fn set_attempt(&mut self, attempt: Attempt) {
         self.attempt = match u8::try_from(attempt.0) {
             Ok(few) if few < ATTEMPT_IN_RARE => few,
@@ -264,11 +269,13 @@ impl Job {
     }
 
     /// How it ended.
+    #[inline]
     pub fn finish(&self) -> Option<Finish> {
         self.status.is_finished().then_some(Finish { at: self.moment, lsn: self.order })
     }
 
     /// In which of the table's indexes it belongs.
+    #[inline]
     pub fn place(&self) -> Place<'_> {
         match self.status {
             Status::Pending => Place::Line,
@@ -281,11 +288,13 @@ impl Job {
     }
 
     /// The lease that it is held under.
+    #[inline]
     pub fn lease(&self) -> Option<&Lease> {
         self.rare.as_ref()?.lease.as_ref()
     }
 
     /// What it has that most have not.
+    #[inline]
     pub fn rare(&self) -> Option<&Rare> {
         self.rare.as_deref()
     }
@@ -399,10 +408,12 @@ impl Job {
         Ok(())
     }
 
+    #[inline]
     fn next_lease(&self, lsn: Lsn, at: Timestamp, holder: Holder, deadline: Timestamp) -> Lease {
         Lease { holder, token: Token(lsn.0), since: at, deadline, pending_since: self.moment }
     }
 
+    #[inline]
     fn take_lease(&mut self, lease: Lease, attempt: Attempt, spare: &mut Spare) -> Option<()> {
         if self.status != Status::Pending || attempt <= self.attempt() {
             return None;
@@ -415,16 +426,19 @@ impl Job {
     }
 
     /// The lease, if `token` names the one that the job is held under.
+    #[inline]
     pub fn lease_under(&self, token: Token) -> Option<&Lease> {
         self.lease().filter(|lease| lease.token == token || bugs::has(Bug::NoTokenCheck))
     }
 
+    #[inline]
     fn leave_lease(&mut self, token: Token, spare: &mut Spare) -> Option<()> {
         self.lease_under(token)?;
         self.drop_lease(spare);
         Some(())
     }
 
+    #[inline]
     fn drop_lease(&mut self, spare: &mut Spare) {
         if let Some(rare) = &mut self.rare {
             rare.lease = None;
@@ -436,6 +450,7 @@ impl Job {
         }
     }
 
+    #[inline]
     fn end(&mut self, status: Status, lsn: Lsn, at: Timestamp, spare: &mut Spare) {
         self.drop_lease(spare);
         (self.status, self.order, self.moment) = (status, lsn, at);

@@ -21,6 +21,7 @@ pub(crate) struct Leases {
     others: BTreeSet<Key>,
 }
 
+#[inline]
 fn key(jobs: &Slots<Option<Job>>, slot: Slot) -> Key {
     let lease = occupied(jobs, slot).lease().expect("only jobs in flight are among the leases");
     (lease.deadline, Lsn(lease.token.0), slot)
@@ -28,6 +29,7 @@ fn key(jobs: &Slots<Option<Job>>, slot: Slot) -> Key {
 
 impl Leases {
     /// Adds a job in flight.
+    #[inline]
     pub fn insert(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
         let this = key(jobs, slot);
         match self.line.tail().is_none_or(|tail| key(jobs, tail) < this) {
@@ -37,6 +39,7 @@ impl Leases {
     }
 
     /// Removes a job that is there, under the lease with which it was added.
+    #[inline]
     pub fn remove(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
         match self.line.has(links, slot) {
             true => self.line.remove(links, slot),

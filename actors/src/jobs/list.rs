@@ -41,24 +41,29 @@ impl List {
         self.len
     }
 
+    #[inline]
     pub fn head(&self) -> Option<Slot> {
         (self.head != NONE).then_some(self.head)
     }
 
+    #[inline]
     pub fn tail(&self) -> Option<Slot> {
         (self.tail != NONE).then_some(self.tail)
     }
 
     /// Whether a slot is in this list, which is in it or in none.
+    #[inline]
     pub fn has(&self, links: &Slots<Links>, slot: Slot) -> bool {
         links[slot as usize] != Links::LOOSE || self.head == slot
     }
 
+    #[inline]
     pub fn push_back(&mut self, links: &mut Slots<Links>, slot: Slot) {
         self.insert_after(links, self.tail(), slot);
     }
 
     /// Inserts `slot` behind `before`, or at the head for `None`.
+    #[inline]
     pub fn insert_after(&mut self, links: &mut Slots<Links>, before: Option<Slot>, slot: Slot) {
         let prev = before.unwrap_or(NONE);
         let next = match before {
@@ -77,6 +82,7 @@ impl List {
         self.len += 1;
     }
 
+    #[inline]
     pub fn remove(&mut self, links: &mut Slots<Links>, slot: Slot) {
         let Links { prev, next } = std::mem::replace(&mut links[slot as usize], Links::LOOSE);
         match prev {

@@ -27,6 +27,7 @@ impl<N: Clone + Eq + Hash> Interner<N> {
         Interner { names: Vec::new(), numbers: HashMap::new(), last: 0 }
     }
 
+    #[inline]
     pub fn intern(&mut self, name: &N) -> u32 {
         if self.names.get(self.last as usize) == Some(name) {
             return self.last;

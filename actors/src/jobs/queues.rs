@@ -95,6 +95,7 @@ impl Queues {
         Queues { names: Interner::new(), states: Vec::new() }
     }
 
+    #[inline]
     pub fn intern(&mut self, name: &QueueName) -> QueueKey {
         let number = self.names.intern(name);
         if self.states.len() <= number as usize {
@@ -116,10 +117,12 @@ impl Queues {
         self.states.len()
     }
 
+    #[inline]
     pub fn get(&self, key: QueueKey) -> &QueueState {
         &self.states[key.0 as usize]
     }
 
+    #[inline]
     pub fn get_mut(&mut self, key: QueueKey) -> &mut QueueState {
         &mut self.states[key.0 as usize]
     }

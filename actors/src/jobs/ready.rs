@@ -80,6 +80,7 @@ impl Ready {
     }
 
     /// Adds a job to the end of a lane, unless its place is before the end: then false.
+    #[inline]
     pub fn append<'a>(
         &mut self,
         links: &mut Slots<Links>,
@@ -239,6 +240,7 @@ impl Ready {
     }
 
     /// So many jobs more are in a lane.
+    #[inline]
     fn count(&mut self, number: LaneNumber, more: i64) {
         let (queue, kind, _) = self.lanes[number as usize].key;
         for line in [&mut self.kinds[kind.0 as usize], &mut self.queues[queue.0 as usize]] {
@@ -246,6 +248,7 @@ impl Ready {
         }
     }
 
+    #[inline]
     fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a Job) {
         let lane = &mut self.lanes[number as usize];
         let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
