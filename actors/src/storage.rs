@@ -10,6 +10,9 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+
 use crate::bugs::{self, Bug};
 
 /// Files and directories, as far as the engine needs them.
@@ -73,6 +76,12 @@ pub trait StoredFile: Send + Sync {
 
     /// Reads up to `bytes.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// A place behind which there are only zeros: what was allocated ahead and never written need not be read to know
+    /// that. The file's length, where nobody can tell.
+    fn used_len(&self) -> io::Result<u64> {
+        self.len()
+    }
 
     /// The file's length.
     fn len(&self) -> io::Result<u64>;
@@ -337,6 +346,23 @@ impl StoredFile for DiskFile {
         Ok(read)
     }
 
+    fn used_len(&self) -> io::Result<u64> {
+        let len = self.len()?;
+        let mut used = 0;
+        while used < len {
+            let hole =
+                seek(&self.0, SeekFrom::Data(used)).and_then(|data| seek(&self.0, SeekFrom::Hole(data)));
+            used = match hole {
+                Ok(hole) => hole,
+                Err(Errno::NXIO) => break,
+                // Not every file system can tell.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => len,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(used.min(len))
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -373,6 +399,23 @@ mod tests {
         assert!(DiskStorage.lock(&path).unwrap().is_none());
         drop(guard);
         assert!(DiskStorage.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn behind_what_was_used_of_a_file_there_are_only_zeros() {
+        const LEN: usize = 4 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = DiskStorage.create(&dir.path().join("ahead")).unwrap();
+        file.allocate(LEN as u64).unwrap();
+        let mut expected = vec![0; LEN];
+        for at in [0, 5_000, 3 << 20, 1 << 20, LEN - 1] {
+            file.write_at(at as u64, &[7]).unwrap();
+            expected[at] = 7;
+            let used = file.used_len().unwrap() as usize;
+            assert!(is_zero(&expected[used..]), "{used} after a byte at {at}");
+        }
+        assert_eq!(file.used_len().unwrap(), LEN as u64);
+        assert!(read_all(&*file, LEN as u64).unwrap() == expected);
     }
 
     #[test]

@@ -145,6 +145,10 @@ impl StoredFile for UringFile {
         self.disk.read_at(offset, bytes)
     }
 
+    fn used_len(&self) -> io::Result<u64> {
+        self.disk.used_len()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.disk.len()
     }

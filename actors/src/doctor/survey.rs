@@ -527,7 +527,7 @@ pub(super) fn read_batches(
 }
 
 fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Lsn, Event)>, WalError> {
-    events(path, batch, Decoder::default()).collect()
+    events(path, batch, &mut Decoder::default()).collect()
 }
 
 /// Every event behind `after` that can be read at all, in no order, perhaps twice.

@@ -23,11 +23,17 @@ pub struct JobId(Repr);
 #[derive(Clone, PartialEq, Eq)]
 enum Repr {
     /// Only for text that is the canonical form.
-    Ulid([u8; 16]),
+    Ulid(UlidBytes),
     /// Up to [`SHORT_ID_BYTES`], without an allocation.
     Short(ShortText),
     Text(Box<str>),
 }
+
+/// Sixteen bytes that are moved as two words: from an odd place they would be moved in pieces, and a piece that was
+/// written in other pieces a moment ago is not at hand before all of them have left the processor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(align(8))]
+struct UlidBytes([u8; 16]);
 
 /// What fits beside its length where an id is kept anyway; most ids that clients make do.
 const SHORT_ID_BYTES: usize = 22;
@@ -56,7 +62,7 @@ impl Hash for JobId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // One call each, which costs about half of what the parts of an enum do.
         match &self.0 {
-            Repr::Ulid(bytes) => state.write(bytes),
+            Repr::Ulid(ulid) => state.write(&ulid.0),
             Repr::Short(text) => state.write(text.as_str().as_bytes()),
             Repr::Text(text) => state.write(text.as_bytes()),
         }
@@ -64,10 +70,13 @@ impl Hash for JobId {
 }
 
 impl JobId {
+    /// No job has this one.
+    pub(crate) const NOBODY: JobId = JobId(Repr::Short(ShortText { len: 0, bytes: [0; SHORT_ID_BYTES] }));
+
     /// A new id from the time and 80 bits of dice (the upper 48 bits of `random` are ignored).
     #[must_use]
     pub fn generate(now: Timestamp, random: u128) -> JobId {
-        JobId(Repr::Ulid(ulid::Ulid::from_parts(now.0, random).to_bytes()))
+        JobId::of_ulid(ulid::Ulid::from_parts(now.0, random).to_bytes())
     }
 
     /// Reads an id that a producer gave.
@@ -90,6 +99,7 @@ impl JobId {
     }
 
     /// Eight bytes in which ids that were made one after the other differ: the last ones, mostly.
+    #[inline]
     pub(crate) fn last_bytes(&self) -> u64 {
         let bytes = match self.bytes() {
             Ok(bytes) => &bytes[..],
@@ -102,41 +112,51 @@ impl JobId {
     }
 
     /// As [`JobId::parts`], for who does not care that it is text.
+    #[inline]
     pub(crate) fn bytes(&self) -> Result<&[u8; 16], &[u8]> {
         match &self.0 {
-            Repr::Ulid(bytes) => Ok(bytes),
+            Repr::Ulid(ulid) => Ok(&ulid.0),
             Repr::Short(text) => Err(&text.bytes[..usize::from(text.len)]),
             Repr::Text(text) => Err(text.as_bytes()),
         }
     }
 
     /// The sixteen bytes of a generated id, or the text of a given one.
+    #[inline]
     pub(crate) fn parts(&self) -> Result<&[u8; 16], &str> {
         match &self.0 {
-            Repr::Ulid(bytes) => Ok(bytes),
+            Repr::Ulid(ulid) => Ok(&ulid.0),
             Repr::Short(text) => Err(text.as_str()),
             Repr::Text(text) => Err(text),
         }
     }
 
     /// The reverse of [`JobId::parts`], with the checks of [`JobId::parse`].
+    #[inline]
     pub(crate) fn from_parts(parts: Result<[u8; 16], &str>) -> Result<JobId, InvalidName> {
         match parts {
-            Ok(bytes) => Ok(JobId(Repr::Ulid(bytes))),
+            Ok(bytes) => Ok(JobId::of_ulid(bytes)),
             Err(text) => JobId::parse(text),
         }
+    }
+
+    /// The generated one of these bytes.
+    #[inline]
+    pub(crate) fn of_ulid(bytes: [u8; 16]) -> JobId {
+        JobId(Repr::Ulid(UlidBytes(bytes)))
     }
 
     fn from_valid(text: &str) -> JobId {
         let canonical = (text.len() == ulid::ULID_LEN).then(|| ulid::Ulid::from_string(text).ok()).flatten();
         match canonical {
-            Some(ulid) if ulid.to_string() == text => JobId(Repr::Ulid(ulid.to_bytes())),
+            Some(ulid) if ulid.to_string() == text => JobId::of_ulid(ulid.to_bytes()),
             _ => JobId(ShortText::new(text).map_or_else(|| Repr::Text(text.into()), Repr::Short)),
         }
     }
 }
 
 /// When a generated id was made, as it says itself, in milliseconds since 1970.
+#[inline]
 pub(crate) fn made_at(ulid: &[u8; 16]) -> u64 {
     (u128::from_be_bytes(*ulid) >> 80) as u64
 }
@@ -144,7 +164,7 @@ pub(crate) fn made_at(ulid: &[u8; 16]) -> u64 {
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Ulid(bytes) => ulid::Ulid::from_bytes(*bytes).fmt(f),
+            Repr::Ulid(ulid) => ulid::Ulid::from_bytes(ulid.0).fmt(f),
             Repr::Short(text) => text.as_str().fmt(f),
             Repr::Text(text) => text.fmt(f),
         }
@@ -168,7 +188,7 @@ impl FromStr for JobId {
 impl Serialize for JobId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Repr::Ulid(bytes) if !serializer.is_human_readable() => serializer.serialize_bytes(bytes),
+            Repr::Ulid(ulid) if !serializer.is_human_readable() => serializer.serialize_bytes(&ulid.0),
             Repr::Ulid(_) => serializer.collect_str(self),
             Repr::Short(text) => serializer.serialize_str(text.as_str()),
             Repr::Text(text) => serializer.serialize_str(text),
@@ -192,7 +212,7 @@ impl<'de> Deserialize<'de> for JobId {
 
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<JobId, E> {
                 let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
-                Ok(JobId(Repr::Ulid(bytes)))
+                Ok(JobId::of_ulid(bytes))
             }
         }
         deserializer.deserialize_any(IdVisitor)

@@ -109,6 +109,8 @@ pub struct JobTable {
     /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
     fresh: VecDeque<(Lsn, Slot)>,
     spare: Spare,
+    /// What is left of the last job that was accepted: its box and its names.
+    emptied: Option<Box<NewJob>>,
     recent: Recent,
     pub(super) last: Lsn,
     pub(super) last_at: Timestamp,
@@ -117,6 +119,7 @@ pub struct JobTable {
 /// Statuses of [`JobTable::finished`], in its order.
 pub(super) const FINISHED: [Status; 3] = [Status::Completed, Status::Dead, Status::Cancelled];
 
+#[inline]
 pub(super) fn finished_index(status: Status) -> usize {
     status as usize - Status::Completed as usize
 }
@@ -149,6 +152,7 @@ impl JobTable {
             resident: 0,
             fresh: VecDeque::new(),
             spare: Spare::default(),
+            emptied: None,
             recent: Recent::default(),
             last: Lsn::ZERO,
             last_at: Timestamp(0),
@@ -188,26 +192,30 @@ impl JobTable {
                 return Err(Misfit { lsn, change: "DIGEST", problem });
             }
             Change::Digest { .. } => {}
-            change => {
-                let slot = change.job().and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
+            // What is bound here would be copied first, and it is not small.
+            _ => {
+                let job = event.change.job();
+                let slot = job.and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
                     lsn,
-                    change: change.name(),
-                    problem: format!(
-                        "there is no job {}",
-                        change.job().map_or(String::new(), JobId::to_string)
-                    ),
+                    change: event.change.name(),
+                    problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
                 })?;
                 let number = self.job(slot).number;
                 if let Some(meant) = event.number.filter(|meant| *meant != number) {
                     let problem = format!("its job has number {number}, but it means {meant}");
-                    return Err(Misfit { lsn, change: change.name(), problem });
+                    return Err(Misfit { lsn, change: event.change.name(), problem });
                 }
-                self.change(lsn, event.at, slot, change)?;
+                self.change(lsn, event.at, slot, event.change)?;
             }
         }
         self.last = lsn;
         self.last_at = self.last_at.max(event.at);
         Ok(())
+    }
+
+    /// The box of the last job that was accepted, for the next one. The names in it are still there.
+    pub fn take_emptied(&mut self) -> Option<Box<NewJob>> {
+        self.emptied.take()
     }
 
     /// The event that says what the state sums up to, if the next position is meant for it.
@@ -316,16 +324,12 @@ impl JobTable {
         }
     }
 
-    #[expect(
-        clippy::boxed_local,
-        reason = "its parts go their ways; without the box it would be moved once more"
-    )]
     fn add(
         &mut self,
         lsn: Lsn,
         at: Timestamp,
         gives_way: Option<Lsn>,
-        new: Box<NewJob>,
+        mut new: Box<NewJob>,
     ) -> Result<(), Misfit> {
         let misfit = |problem| Misfit { lsn, change: "ENQUEUE", problem };
         let place = self.ids.place(&new.id);
@@ -355,8 +359,11 @@ impl JobTable {
         };
         self.queues.get_mut(class.queue).exists = true;
         let class = self.join(class);
-        let mut job = Job::accepted(new.id, lsn, at, new.run_at, new.payload, class);
-        job.set_custom(new.custom);
+        let id = std::mem::replace(&mut new.id, JobId::NOBODY);
+        let body = std::mem::replace(&mut new.payload, Body::Stored { bytes: 0 });
+        let mut job = Job::accepted(id, lsn, at, new.run_at, body, class);
+        job.set_custom(new.custom.take());
+        self.emptied = Some(new);
         // Only such an event carries a checksum of its own, by which its payload can be read back.
         job.is_stored = gives_way.is_some();
         let is_fresh = job.is_stored && resident_bytes(&job.body) > 0;
@@ -558,6 +565,7 @@ impl JobTable {
 }
 
 /// What a payload takes in memory that could be on disk only.
+#[inline]
 pub(super) fn resident_bytes(body: &Body) -> u64 {
     match body {
         Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES => payload.as_str().len() as u64,
@@ -566,10 +574,12 @@ pub(super) fn resident_bytes(body: &Body) -> u64 {
 }
 
 /// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
+#[inline]
 pub(super) fn occupied(jobs: &Slots<Option<Job>>, slot: Slot) -> &Job {
     jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
 }
 
+#[inline]
 fn occupied_mut(jobs: &mut Slots<Option<Job>>, slot: Slot) -> &mut Job {
     jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }

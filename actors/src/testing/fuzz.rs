@@ -55,7 +55,7 @@ pub fn batch(data: &[u8]) {
         assert!(batch.offset == before.len, "batches follow each other without a gap");
         let (first, count) = (batch.header.first, batch.header.count);
         let mut next = first;
-        for event in events(path, batch, codec::Decoder::default()) {
+        for event in events(path, batch, &mut codec::Decoder::default()) {
             let Ok((lsn, _)) = event else { break };
             assert!(lsn == next && lsn < first.plus(u64::from(count)), "events are counted one by one");
             next = lsn.next();

@@ -163,7 +163,7 @@ impl LogIndex {
                 Err(Stop::Unreadable(problem)) => return Err(unreadable(reader.unreadable(problem))),
                 Err(_) => return Ok(None),
             };
-            let found = events(&segment.path, batch, Decoder::default())
+            let found = events(&segment.path, batch, &mut Decoder::default())
                 .filter_map(Result::ok)
                 .find(|(position, _)| *position == number);
             return Ok(found.and_then(|(_, event)| match event.change {

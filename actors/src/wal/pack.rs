@@ -8,12 +8,14 @@ pub(super) struct Pack<'a>(pub &'a mut Vec<u8>);
 
 impl Pack<'_> {
     /// An array of so many values, which follow; 15 at most.
+    #[inline]
     pub fn array(&mut self, len: u8) {
         debug_assert!(len < 16, "a longer array has another form");
         self.0.push(0x90 | len);
     }
 
     /// A number in its shortest form.
+    #[inline]
     pub fn uint(&mut self, number: u64) {
         if number < 128 {
             self.0.push(number as u8);
@@ -29,6 +31,7 @@ impl Pack<'_> {
     }
 
     /// A text.
+    #[inline]
     pub fn text(&mut self, text: &str) {
         let len = text.len();
         if len < 32 {
@@ -45,6 +48,7 @@ impl Pack<'_> {
     }
 
     /// A text, or none.
+    #[inline]
     pub fn optional_text(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.text(text),
@@ -53,11 +57,13 @@ impl Pack<'_> {
     }
 
     /// Sixteen bytes.
+    #[inline]
     pub fn bytes16(&mut self, bytes: &[u8; 16]) {
         self.0.extend_from_slice(&[0xc4, 16]);
         self.0.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn head<const N: usize>(&mut self, form: u8, rest: [u8; N]) {
         self.0.push(form);
         self.0.extend_from_slice(&rest);
@@ -69,10 +75,12 @@ pub(super) struct Unpack<'a>(pub &'a [u8]);
 
 impl<'a> Unpack<'a> {
     /// Whether an array of so many values begins here.
+    #[inline]
     pub fn array(&mut self, len: u8) -> Option<()> {
         (self.byte()? == 0x90 | len).then_some(())
     }
 
+    #[inline]
     pub fn uint(&mut self) -> Option<u64> {
         Some(match self.byte()? {
             small @ 0..=0x7f => u64::from(small),
@@ -84,41 +92,54 @@ impl<'a> Unpack<'a> {
         })
     }
 
+    #[inline]
     pub fn uint32(&mut self) -> Option<u32> {
         u32::try_from(self.uint()?).ok()
     }
 
+    #[inline]
     pub fn uint8(&mut self) -> Option<u8> {
         u8::try_from(self.uint()?).ok()
     }
 
+    #[inline]
     pub fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.text_bytes()?).ok()
+    }
+
+    /// A text that is perhaps none.
+    #[inline]
+    pub fn text_bytes(&mut self) -> Option<&'a [u8]> {
         let form = self.byte()?;
         self.text_after(form)
     }
 
+    #[inline]
     pub fn optional_text(&mut self) -> Option<Option<&'a str>> {
         match self.byte()? {
             0xc0 => Some(None),
-            form => self.text_after(form).map(Some),
+            form => Some(Some(std::str::from_utf8(self.text_after(form)?).ok()?)),
         }
     }
 
-    /// Sixteen bytes, or a text.
-    pub fn bytes16_or_text(&mut self) -> Option<Result<[u8; 16], &'a str>> {
+    /// Sixteen bytes, or a text instead of them.
+    #[inline]
+    pub fn bytes16_or_text(&mut self) -> Option<([u8; 16], Option<&'a str>)> {
         match self.byte()? {
-            0xc4 if self.byte()? == 16 => self.take().map(Ok),
+            0xc4 if self.byte()? == 16 => Some((self.take()?, None)),
             0xc4 => None,
-            form => self.text_after(form).map(Err),
+            form => Some(([0; 16], Some(std::str::from_utf8(self.text_after(form)?).ok()?))),
         }
     }
 
     /// Whether nothing is left.
+    #[inline]
     pub fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 
-    fn text_after(&mut self, form: u8) -> Option<&'a str> {
+    #[inline]
+    fn text_after(&mut self, form: u8) -> Option<&'a [u8]> {
         let len = match form {
             0xa0..=0xbf => usize::from(form & 0x1f),
             0xd9 => usize::from(self.byte()?),
@@ -128,15 +149,17 @@ impl<'a> Unpack<'a> {
         };
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok()
+        Some(text)
     }
 
+    #[inline]
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -178,7 +201,7 @@ mod tests {
         let mut unpack = Unpack(&bytes);
         assert_eq!(unpack.array(3), Some(()));
         assert_eq!((unpack.optional_text(), unpack.optional_text()), (Some(None), Some(Some("a"))));
-        assert_eq!(unpack.bytes16_or_text(), Some(Ok([7; 16])));
+        assert_eq!(unpack.bytes16_or_text(), Some(([7; 16], None)));
     }
 
     fn serde_bytes_of(bytes: &[u8]) -> impl serde::Serialize {

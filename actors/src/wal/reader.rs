@@ -15,17 +15,20 @@ use crate::ids::Lsn;
 use crate::jobs::Event;
 use crate::storage::{Storage, StoredFile, is_zero, read_used, too_long};
 
-/// So much of a segment is read at a time: whole ones would be most of what recovery takes beside the jobs.
-const PIECE_BYTES: usize = 4 << 20;
+/// So much of a segment is read at a time: what a core's own cache holds until it has been checked.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A segment and how far it has been read.
 pub struct SegmentReader {
     path: PathBuf,
     file: Box<dyn StoredFile>,
-    /// Length of the file.
+    /// Length of the file, and how much of that may be other than zeros: what was allocated ahead and never written is
+    /// not read. Found before anything is, as the kernel reads ahead and then takes those zeros for written ones.
     len: usize,
-    /// The part of it that is in memory, and where that begins.
+    used: usize,
+    /// Where the part of it is that is in memory, how long that is, and where it begins.
     window: Vec<u8>,
+    held: usize,
     base: usize,
     /// So much more is read when that ends.
     piece: usize,
@@ -46,6 +49,23 @@ pub struct Batch<'a> {
     pub offset: u64,
     /// Its events.
     pub payload: &'a [u8],
+}
+
+impl Batch<'_> {
+    /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
+    pub(crate) fn is_unreadable(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
+        let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {lsn}: {error}"));
+        match error {
+            CodecError::Unknown { .. } => WalError::Newer { path, problem },
+            CodecError::Invalid(_) => WalError::Damaged { path, offset, problem },
+        }
+    }
+
+    /// Something follows the events that it says it has.
+    pub(crate) fn has_more(&self, path: &Path) -> WalError {
+        let problem = format!("a batch of {} events has more in it", self.header.count);
+        WalError::Damaged { path: path.to_owned(), offset: self.offset, problem }
+    }
 }
 
 /// What is where no further batch is.
@@ -77,6 +97,8 @@ impl SegmentReader {
             let problem = too_long(len, SEGMENT_BYTES_MAX);
             return Err(WalError::Damaged { path: path.to_owned(), offset: SEGMENT_BYTES_MAX, problem });
         };
+        let used = file.used_len().map_err(WalError::io(path, "measure"))?;
+        let used = usize::try_from(used).map_or(len, |used| used.min(len));
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let read = file.read_at(0, &mut bytes).map_err(WalError::io(path, "read"))?;
         let header = decode_header(path, &bytes[..read])?;
@@ -84,7 +106,9 @@ impl SegmentReader {
             path: path.to_owned(),
             file,
             len,
+            used,
             window: Vec::new(),
+            held: 0,
             base: SEGMENT_HEADER_BYTES,
             piece,
             header,
@@ -109,25 +133,32 @@ impl SegmentReader {
 
     /// Sees to it that everything from here up to `end` is in memory, as far as the file goes.
     fn load(&mut self, end: usize) -> Result<(), Stop> {
-        if end.min(self.len) <= self.base + self.window.len() {
+        if end.min(self.len) <= self.base + self.held {
             return Ok(());
         }
         // What has been read makes room.
-        self.window.drain(..self.at - self.base);
-        self.base = self.at;
-        let (held, len) = (self.window.len(), end.max(self.at + self.piece).min(self.len) - self.base);
-        if self.window.try_reserve_exact(len - held).is_err() {
-            return Err(Stop::Unreadable(format!("there is no memory for {len} bytes of it")));
+        let done = self.at - self.base;
+        self.window.copy_within(done..self.held, 0);
+        (self.base, self.held) = (self.at, self.held - done);
+        let len = end.max((self.at + self.piece).min(self.used)).min(self.len) - self.base;
+        if let Some(more) = len.checked_sub(self.window.len()) {
+            if self.window.try_reserve_exact(more).is_err() {
+                return Err(Stop::Unreadable(format!("there is no memory for {len} bytes of it")));
+            }
+            self.window.resize(len, 0);
         }
-        self.window.resize(len, 0);
-        let read = self.file.read_at((self.base + held) as u64, &mut self.window[held..]);
-        let read = read.map_err(|error| Stop::Unreadable(error.to_string()))?;
-        if held + read < len {
+        let read = self.file.read_at((self.base + self.held) as u64, &mut self.window[self.held..len]);
+        self.held += read.map_err(|error| Stop::Unreadable(error.to_string()))?;
+        if self.held < len {
             // Somebody cuts it while it is read.
-            self.window.truncate(held + read);
-            self.len = self.base + held + read;
+            self.len = self.base + self.held;
         }
         Ok(())
+    }
+
+    /// What is in memory from here on.
+    fn ahead(&self) -> &[u8] {
+        &self.window[self.at - self.base..self.held]
     }
 
     /// A part of the segment that was read as a batch's payload, once more from the disk.
@@ -154,7 +185,7 @@ impl SegmentReader {
 
     fn check_batch(&mut self) -> Result<(BatchHeader, u32, usize), Stop> {
         self.load(self.at + BATCH_HEADER_BYTES)?;
-        let rest = &self.window[self.at - self.base..];
+        let rest = self.ahead();
         if is_zero(&rest[..rest.len().min(BATCH_HEADER_BYTES)]) && self.is_over()? {
             return Err(Stop::End);
         }
@@ -188,7 +219,7 @@ impl SegmentReader {
             return Err(too_little(self.len - self.at - BATCH_HEADER_BYTES));
         }
         self.load(end)?;
-        let payload = &self.window[self.at - self.base + BATCH_HEADER_BYTES..];
+        let payload = &self.ahead()[BATCH_HEADER_BYTES..];
         let left = payload.len();
         let payload = payload.get(..header.payload_len as usize).ok_or_else(|| too_little(left))?;
         let (expected, found) = (checksum(self.header.salt, payload), header.payload_crc);
@@ -200,15 +231,15 @@ impl SegmentReader {
 
     /// Whether there are only zeros from here on.
     fn is_over(&self) -> Result<bool, Stop> {
-        if !is_zero(&self.window[self.at - self.base..]) {
+        if !is_zero(self.ahead()) {
             return Ok(false);
         }
         let mut piece = Vec::new();
-        let mut at = self.base + self.window.len();
-        while at < self.len {
-            piece.resize(self.piece.min(self.len - at), 0);
-            let read = self.file.read_at(at as u64, &mut piece);
-            match read.map_err(|error| Stop::Unreadable(error.to_string()))? {
+        let mut at = self.base + self.held;
+        let unreadable = |error: io::Error| Stop::Unreadable(error.to_string());
+        while at < self.used {
+            piece.resize(self.piece.min(self.used - at), 0);
+            match self.file.read_at(at as u64, &mut piece).map_err(unreadable)? {
                 0 => break,
                 read if is_zero(&piece[..read]) => at += read,
                 _ => return Ok(false),
@@ -301,17 +332,14 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
 pub fn events<'a>(
     path: &'a Path,
     batch: Batch<'a>,
-    mut decoder: Decoder,
+    decoder: &'a mut Decoder,
 ) -> impl Iterator<Item = Result<(Lsn, Event), WalError>> + use<'a> {
     let mut rest = batch.payload;
     let mut at = batch.header.first;
     let mut left = batch.header.count;
     std::iter::from_fn(move || {
         if left == 0 {
-            return (!std::mem::take(&mut rest).is_empty()).then(|| {
-                let problem = format!("a batch of {} events has more in it", batch.header.count);
-                Err(WalError::Damaged { path: path.to_owned(), offset: batch.offset, problem })
-            });
+            return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.has_more(path)));
         }
         let lsn = at;
         at = at.next();
@@ -319,13 +347,7 @@ pub fn events<'a>(
         Some(decoder.decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
             left = 0;
             rest = &[];
-            let problem = format!("event {lsn}: {error}");
-            match error {
-                CodecError::Unknown { .. } => WalError::Newer { path: path.to_owned(), problem },
-                CodecError::Invalid(_) => {
-                    WalError::Damaged { path: path.to_owned(), offset: batch.offset, problem }
-                }
-            }
+            batch.is_unreadable(path, lsn, &error)
         }))
     })
 }
@@ -423,6 +445,23 @@ mod tests {
             for piece in [13, 1_000, 4_096] {
                 assert_eq!(read(&path, piece), whole, "byte {at}, in pieces of {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_allocated_ahead_is_over_unless_something_was_written_far_behind_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, end) = segment(dir.path());
+        let whole = read(&path, FILE_BYTES);
+        let mut file = DiskStorage.open(&path).unwrap();
+        file.set_len(end as u64).unwrap();
+        file.allocate(1 << 20).unwrap();
+        assert_eq!(read(&path, 4_096), whole);
+        file.write_at(1_000_000, &[1]).unwrap();
+        for piece in [1_000, 4_096] {
+            let found = read(&path, piece);
+            assert_eq!(found.batches, whole.batches);
+            assert!(matches!(found.stop, Stop::Invalid(_)) && !found.rest.is_empty(), "{:?}", found.stop);
         }
     }
 

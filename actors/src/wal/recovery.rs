@@ -73,7 +73,7 @@ pub struct EachEvent<'a>(pub Visit<'a>);
 
 impl Visitor for EachEvent<'_> {
     fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError> {
-        for event in events(path, batch, Decoder::default()) {
+        for event in events(path, batch, &mut Decoder::default()) {
             let (lsn, event) = event?;
             if lsn > covered {
                 (self.0)(lsn, event, &batch.header).map_err(|problem| misfit(path, problem))?;

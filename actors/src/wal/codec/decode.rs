@@ -23,6 +23,7 @@ pub struct Decoder {
     queue: Option<QueueName>,
     kind: Option<KindName>,
     remote: Option<RemoteName>,
+    emptied: Option<Box<NewJob>>,
     leaves_payloads: bool,
 }
 
@@ -32,6 +33,12 @@ impl Decoder {
     #[must_use]
     pub fn leaving_payloads() -> Decoder {
         Decoder { leaves_payloads: true, ..Decoder::default() }
+    }
+
+    /// Gives it what [`crate::jobs::JobTable::take_emptied`] left of a job that it read. The next one mostly has the same
+    /// names, and then needs neither memory nor names of its own: enqueues are replayed a tenth faster.
+    pub fn give_back(&mut self, emptied: Box<NewJob>) {
+        self.emptied = Some(emptied);
     }
 }
 
@@ -49,10 +56,29 @@ impl Decoder {
     /// # Errors
     /// See [`CodecError`].
     pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Event, CodecError> {
-        let Record { kind, version, tag, body, has_crc } = open_envelope(bytes, !self.leaves_payloads)?;
-        if let Some((at, change)) = self.decode_hot(kind, version, body, has_crc) {
-            return Ok(Event { at, number: tag, change });
+        self.decode_for(bytes, |event| event)
+    }
+
+    /// The same, and hands the event to `then`: there it is in the place where it was made. An event is moved in pieces,
+    /// and moving it at once after making it waits for every piece to reach the cache, which took as long as reading it.
+    ///
+    /// # Errors
+    /// See [`CodecError`].
+    #[inline]
+    pub fn decode_for<T>(
+        &mut self,
+        bytes: &mut &[u8],
+        mut then: impl FnMut(Event) -> T,
+    ) -> Result<T, CodecError> {
+        let record = open_envelope(bytes, !self.leaves_payloads)?;
+        match self.decode_hot(&record, &mut then) {
+            Some(done) => Ok(done),
+            None => Ok(then(self.decode_any(&record)?)),
         }
+    }
+
+    fn decode_any(&mut self, record: &Record<'_>) -> Result<Event, CodecError> {
+        let &Record { kind, version, tag, body, has_crc } = record;
         let (at, change) = match (kind, version) {
             (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body, has_crc)?,
             (kind::RETRY | kind::TIMEOUT, V1 | V2) => decode_fail(kind, version, body)?,
@@ -94,11 +120,11 @@ impl Decoder {
             }
             (kind::MOVE, V1) => {
                 let MoveV1(at, job, queue) = read(body)?;
-                (at, Change::Move { job, queue: self.queue(queue)? })
+                (at, Change::Move { job, queue: self.named_queue(queue)? })
             }
             (kind::PAUSE | kind::RESUME | kind::REMOVE_QUEUE, V1) => {
                 let OfQueueV1(at, queue) = read(body)?;
-                let queue = self.queue(queue)?;
+                let queue = self.named_queue(queue)?;
                 let change = match kind {
                     kind::PAUSE => Change::Pause { queue },
                     kind::RESUME => Change::Resume { queue },
@@ -128,70 +154,110 @@ impl Decoder {
     }
 
     /// The records that most of a log is made of, in their usual form; whatever else there is, is left to the rest.
-    fn decode_hot(
-        &mut self,
-        kind: u8,
-        version: u8,
-        body: &[u8],
-        has_crc: bool,
-    ) -> Option<(Timestamp, Change)> {
-        if version != V1 {
-            return None;
-        }
+    #[inline]
+    fn decode_hot<T>(&mut self, record: &Record<'_>, then: &mut impl FnMut(Event) -> T) -> Option<T> {
+        let &Record { kind, version: V1, tag: number, body, has_crc } = record else { return None };
         let body = &mut Unpack(body);
-        let (at, change) = match kind {
+        match kind {
             kind::ENQUEUE => {
                 body.array(9)?;
-                let (at, id) = (Timestamp(body.uint()?), unpack_id(body)?);
-                let (queue, job_kind, payload) = (body.text()?, body.text()?, body.text()?);
-                let (priority, run_at) = (body.uint8()?, Timestamp(body.uint()?));
-                let new = NewJob {
-                    id,
-                    queue: self.queue(queue).ok()?,
-                    kind: self.kind(job_kind).ok()?,
-                    payload: self.body(payload, has_crc),
-                    priority: Priority::new(priority).ok()?,
-                    run_at: (run_at != Timestamp(0)).then_some(run_at),
-                    timeout_ms: body.uint()?,
-                    max_retry: body.uint32()?,
-                    backoff: Backoff::Server,
-                    exhausted: Exhausted::Dead,
-                    custom: None,
-                    backtrace_lines: 0,
-                };
-                (at, Change::Enqueue(Box::new(new)))
+                let (at, id) = (Timestamp(body.uint()?), FoundId::unpack(body)?);
+                let (queue, job_kind, payload) = (body.text_bytes()?, body.text_bytes()?, body.text_bytes()?);
+                let (priority, run_at) = (Priority::new(body.uint8()?).ok()?, Timestamp(body.uint()?));
+                let (timeout_ms, max_retry) = (body.uint()?, body.uint32()?);
+                body.end()?;
+                let payload = self.body(payload, has_crc)?;
+                let run_at = (run_at != Timestamp(0)).then_some(run_at);
+                let mut new = self.new_job(queue, job_kind)?;
+                id.made(|id| new.id = id)?;
+                (new.payload, new.priority, new.run_at) = (payload, priority, run_at);
+                (new.timeout_ms, new.max_retry) = (timeout_ms, max_retry);
+                Some(then(Event { at, number, change: Change::Enqueue(new) }))
             }
             kind::DISPATCH => {
                 body.array(5)?;
-                let (at, job) = (Timestamp(body.uint()?), unpack_id(body)?);
+                let (at, id) = (Timestamp(body.uint()?), FoundId::unpack(body)?);
                 let (worker, attempt) = (WorkerId(body.uint32()?), Attempt(body.uint32()?));
-                (at, Change::Dispatch { job, worker, attempt, deadline: Timestamp(body.uint()?) })
+                let deadline = Timestamp(body.uint()?);
+                body.end()?;
+                id.made(|job| {
+                    then(Event { at, number, change: Change::Dispatch { job, worker, attempt, deadline } })
+                })
             }
             kind::RESERVE => {
                 body.array(5)?;
-                let (at, job) = (Timestamp(body.uint()?), unpack_id(body)?);
-                let (worker, attempt) = (self.remote(body.text()?).ok()?, Attempt(body.uint32()?));
-                (at, Change::Reserve { job, worker, attempt, deadline: Timestamp(body.uint()?) })
+                let (at, id) = (Timestamp(body.uint()?), FoundId::unpack(body)?);
+                let (worker, attempt) = (body.text()?, Attempt(body.uint32()?));
+                let deadline = Timestamp(body.uint()?);
+                body.end()?;
+                let worker = self.remote(worker).ok()?;
+                id.made(|job| {
+                    then(Event { at, number, change: Change::Reserve { job, worker, attempt, deadline } })
+                })
             }
             kind::ACK => {
                 body.array(4)?;
-                let (at, job) = (Timestamp(body.uint()?), unpack_id(body)?);
+                let (at, id) = (Timestamp(body.uint()?), FoundId::unpack(body)?);
                 let (token, result) = (Token(body.uint()?), body.optional_text()?);
-                (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
+                body.end()?;
+                let result = result.map(Payload::trusted);
+                id.made(|job| then(Event { at, number, change: Change::Ack { job, token, result } }))
             }
-            _ => return None,
-        };
-        body.end()?;
-        Some((at, change))
+            _ => None,
+        }
+    }
+
+    /// A job of these names, which has nothing else yet but what an `ENQUEUE` of the first version does not say.
+    #[inline]
+    fn new_job(&mut self, queue: &[u8], kind: &[u8]) -> Option<Box<NewJob>> {
+        let is_same =
+            |new: &NewJob| new.queue.as_str().as_bytes() == queue && new.kind.as_str().as_bytes() == kind;
+        if let Some(mut new) = self.emptied.take_if(|new| is_same(new)) {
+            // All of them are named: whoever adds one sees that it would keep what the job before had in it.
+            let NewJob {
+                id: _,
+                queue: _,
+                kind: _,
+                payload: _,
+                priority: _,
+                run_at: _,
+                timeout_ms: _,
+                max_retry: _,
+                backoff,
+                exhausted,
+                custom,
+                backtrace_lines,
+            } = &mut *new;
+            (*backoff, *exhausted) = (Backoff::Server, Exhausted::Dead);
+            (*custom, *backtrace_lines) = (None, 0);
+            return Some(new);
+        }
+        Some(Box::new(NewJob {
+            id: JobId::NOBODY,
+            queue: self.queue(queue)?,
+            kind: self.kind(kind)?,
+            payload: Body::Stored { bytes: 0 },
+            priority: Priority::default(),
+            run_at: None,
+            timeout_ms: 0,
+            max_retry: 0,
+            backoff: Backoff::Server,
+            exhausted: Exhausted::Dead,
+            custom: None,
+            backtrace_lines: 0,
+        }))
     }
 
     /// A payload, or that it is there: only from a record with a checksum of its own can it be read back later.
-    fn body(&self, payload: &str, has_crc: bool) -> Body {
+    ///
+    /// None if it is no text. One that is left is not looked at.
+    #[inline]
+    fn body(&self, payload: &[u8], has_crc: bool) -> Option<Body> {
         match u32::try_from(payload.len()) {
             Ok(bytes) if self.leaves_payloads && has_crc && payload.len() > Body::KEPT_BYTES => {
-                Body::Stored { bytes }
+                Some(Body::Stored { bytes })
             }
-            _ => Body::Here(Payload::trusted(payload)),
+            _ => Some(Body::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
         }
     }
 
@@ -212,9 +278,9 @@ impl Decoder {
         let EnqueueV1(at, id, queue, job_kind, payload, priority, run_at, timeout_ms, max_retry) = plain;
         let new = NewJob {
             id,
-            queue: self.queue(queue)?,
-            kind: self.kind(job_kind)?,
-            payload: self.body(payload, has_crc),
+            queue: self.named_queue(queue)?,
+            kind: self.named_kind(job_kind)?,
+            payload: self.body(payload.as_bytes(), has_crc).expect("it is a text"),
             priority: Priority::new(priority).map_err(invalid)?,
             run_at: (run_at != Timestamp(0)).then_some(run_at),
             timeout_ms,
@@ -234,18 +300,30 @@ impl Decoder {
         }
     }
 
-    fn queue(&mut self, name: &str) -> Result<QueueName, CodecError> {
+    #[inline]
+    fn queue(&mut self, name: &[u8]) -> Option<QueueName> {
         match &self.queue {
-            Some(queue) if queue.as_str() == name => Ok(queue.clone()),
-            _ => Ok(self.queue.insert(QueueName::parse(name).map_err(invalid)?).clone()),
+            Some(queue) if queue.as_str().as_bytes() == name => Some(queue.clone()),
+            _ => Some(self.queue.insert(QueueName::parse(std::str::from_utf8(name).ok()?).ok()?).clone()),
         }
     }
 
-    fn kind(&mut self, name: &str) -> Result<KindName, CodecError> {
+    #[inline]
+    fn kind(&mut self, name: &[u8]) -> Option<KindName> {
         match &self.kind {
-            Some(kind) if kind.as_str() == name => Ok(kind.clone()),
-            _ => Ok(self.kind.insert(KindName::parse(name).map_err(invalid)?).clone()),
+            Some(kind) if kind.as_str().as_bytes() == name => Some(kind.clone()),
+            _ => Some(self.kind.insert(KindName::parse(std::str::from_utf8(name).ok()?).ok()?).clone()),
         }
+    }
+
+    /// As [`Decoder::queue`], with what is wrong with it.
+    fn named_queue(&mut self, name: &str) -> Result<QueueName, CodecError> {
+        self.queue(name.as_bytes()).map_or_else(|| QueueName::parse(name).map_err(invalid), Ok)
+    }
+
+    /// As [`Decoder::kind`], with what is wrong with it.
+    fn named_kind(&mut self, name: &str) -> Result<KindName, CodecError> {
+        self.kind(name.as_bytes()).map_or_else(|| KindName::parse(name).map_err(invalid), Ok)
     }
 }
 
@@ -291,6 +369,7 @@ fn failure(sort: u8, message: &str) -> Result<Failure, CodecError> {
 }
 
 /// Takes a number from the front, if it is one in its shortest form.
+#[inline]
 fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for nth in 0..10 {
@@ -318,6 +397,7 @@ struct Record<'a> {
     has_crc: bool,
 }
 
+#[inline]
 fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, CodecError> {
     let whole = *bytes;
     let Some((envelope, rest)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
@@ -355,8 +435,28 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
     Ok(Record { kind, version: version & !TAGGED, tag: Some(Lsn(tag)), body, has_crc })
 }
 
-fn unpack_id(body: &mut Unpack<'_>) -> Option<JobId> {
-    JobId::from_parts(body.bytes16_or_text()?).ok()
+/// An id that was found and is not made yet, so that it is made where it will be.
+struct FoundId<'a> {
+    /// Of a generated one.
+    bytes: u128,
+    text: Option<&'a str>,
+}
+
+impl<'a> FoundId<'a> {
+    #[inline]
+    fn unpack(body: &mut Unpack<'a>) -> Option<FoundId<'a>> {
+        let (bytes, text) = body.bytes16_or_text()?;
+        Some(FoundId { bytes: u128::from_le_bytes(bytes), text })
+    }
+
+    /// What `make` makes of it; none if it is no id.
+    #[inline]
+    fn made<T>(self, make: impl FnOnce(JobId) -> T) -> Option<T> {
+        match self.text {
+            None => Some(make(JobId::of_ulid(self.bytes.to_le_bytes()))),
+            Some(text) => Some(make(JobId::parse(text).ok()?)),
+        }
+    }
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
