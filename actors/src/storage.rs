@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, seek};
@@ -29,7 +29,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a file that exists for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
 
-    /// Opens a file that exists for reading.
+    /// Opens a file that exists for reading. Until it is closed, nobody can [take it over](StoredFile::take_over).
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
 
     /// Gives a file another name, in place of whatever had it.
@@ -99,6 +99,10 @@ pub trait StoredFile: Send + Sync {
 
     /// Makes the file's bytes and length durable (fdatasync).
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether nobody, in whichever process, has the file [open to read](Storage::open_to_read), and no second name
+    /// leads to it. Then, as long as this is open, nobody gets it open to read any more.
+    fn take_over(&mut self) -> io::Result<bool>;
 }
 
 /// At what [`StoredFile::write_and_sync`] failed.
@@ -200,7 +204,7 @@ pub(crate) fn unused(storage: &dyn Storage, dir: &Path, name: &str) -> io::Resul
     Ok(dir.join(free))
 }
 
-/// The name of a file that is not finished. Files with such names are removed at boot.
+/// The name of a file that is not finished, or not needed any more. Files with such names are removed at boot.
 pub(crate) fn partial_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
@@ -253,7 +257,13 @@ impl Storage for DiskStorage {
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        Ok(Box::new(DiskFile(File::open(path)?)))
+        let file = File::open(path)?;
+        match file.try_lock_shared() {
+            // It was taken over: it has had no name for long.
+            Err(TryLockError::WouldBlock) => Err(ErrorKind::NotFound.into()),
+            // Where there are no locks, nobody takes files over.
+            _ => Ok(Box::new(DiskFile(file))),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -381,6 +391,15 @@ impl StoredFile for DiskFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn take_over(&mut self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            // A second name is somebody's copy.
+            Ok(()) => Ok(self.0.metadata()?.nlink() <= 1),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 }
 

@@ -164,6 +164,10 @@ impl StoredFile for UringFile {
     fn sync(&mut self) -> io::Result<()> {
         self.disk.sync()
     }
+
+    fn take_over(&mut self) -> io::Result<bool> {
+        self.disk.take_over()
+    }
 }
 
 /// What the kernel answers to a write and the sync that is linked to it: a count, or an error below zero.

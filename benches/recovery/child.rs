@@ -181,6 +181,8 @@ const INTERVAL: Duration = Duration::from_millis(1);
 const BEFORE: Duration = Duration::from_secs(10);
 /// Not measured: caches fill and the disk wakes up.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// What follows from it is looked at for so long: segments and layers go that it takes the place of.
+const AFTER: Duration = Duration::from_secs(1);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(300);
 
 async fn snapshot(dir: &Path) {
@@ -189,7 +191,8 @@ async fn snapshot(dir: &Path) {
     let snapshot_dir = options.snapshot_dir.clone();
     let engine = kit::start(options, Handlers::new()).await;
     let zero = Instant::now();
-    let answers = Moments::new(zero, ((BEFORE + SNAPSHOT_MAX).as_micros() / INTERVAL.as_micros()) as usize);
+    let answers =
+        Moments::new(zero, ((BEFORE + SNAPSHOT_MAX + AFTER).as_micros() / INTERVAL.as_micros()) as usize);
     let done = Arc::new(AtomicBool::new(false));
     let sender = {
         let (engine, answers, done) = (engine.clone(), answers.clone(), done.clone());
@@ -212,6 +215,7 @@ async fn snapshot(dir: &Path) {
     let end = zero.elapsed();
     let took = Duration::from_micros(metrics.snapshot_micros.get());
     let begin = end.saturating_sub(took);
+    tokio::time::sleep(AFTER).await;
     done.store(true, Ordering::Relaxed);
     let Sent { pending, late } = sender.await.expect("the sender does not panic");
     answers.have_come(late.len()).await;
@@ -222,7 +226,8 @@ async fn snapshot(dir: &Path) {
     tell("per_second", 1.0 / INTERVAL.as_secs_f64());
     tell("snapshot_s", took.as_secs_f64());
     let due = |request: usize| INTERVAL * request as u32;
-    for (when, from, to) in [("before", WARM_UP, begin), ("during", begin, end)] {
+    for (when, from, to) in [("before", WARM_UP, begin), ("during", begin, end), ("after", end, end + AFTER)]
+    {
         let those = (0..late.len()).filter(|&request| (from..to).contains(&due(request)));
         let took =
             Sorted::of(those.map(|request| answers.of(request).saturating_sub(due(request))).collect());

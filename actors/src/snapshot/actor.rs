@@ -69,6 +69,8 @@ pub struct SnapshotActor {
     settings: SnapshotSettings,
     /// Layers that are being put together.
     compaction: Option<Compaction>,
+    /// The walk through all payloads, while it goes on.
+    scrub: Option<Scrub>,
     /// Bytes of the log when the last snapshot was taken.
     log_bytes: u64,
     _guard: ExitGuard,
@@ -79,7 +81,7 @@ impl SnapshotActor {
     #[must_use]
     pub fn new(settings: SnapshotSettings, guard: ExitGuard) -> SnapshotActor {
         let log_bytes = settings.metrics.log_bytes.get();
-        SnapshotActor { settings, compaction: None, log_bytes, _guard: guard }
+        SnapshotActor { settings, compaction: None, scrub: None, log_bytes, _guard: guard }
     }
 
     /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
@@ -106,6 +108,7 @@ impl SnapshotActor {
                         "snapshot taken"
                     );
                     self.settings.taken.do_send(SnapshotTaken(info));
+                    self.let_go();
                 }
                 Err(error) => {
                     metrics.snapshots_failed.add(1);
@@ -143,6 +146,7 @@ impl SnapshotActor {
                     if let Err(error) = self.settings.show_and_retain() {
                         self.compaction_failed(&error);
                     }
+                    self.let_go();
                     // The next may be due at once.
                     return self.begin_compaction(ctx);
                 }
@@ -154,18 +158,36 @@ impl SnapshotActor {
         ctx.run_later(Duration::from_secs_f64(bytes as f64 / rate as f64), SnapshotActor::compact);
     }
 
+    /// Nothing is read here any more from layers that are gone, so that their space may be given back.
+    fn let_go(&mut self) {
+        let Some(scrub) = &mut self.scrub else { return };
+        match self.settings.store.list() {
+            Ok(names) => {
+                scrub.keep(|path| names.iter().any(|name| self.settings.store.path_of(*name) == path))
+            }
+            Err(error) => tracing::warn!(actor = "supervisor/snapshot", %error, "layers not listed"),
+        }
+    }
+
     fn begin_scrub(&mut self, ctx: &mut Context<SnapshotActor>) {
         match self.settings.store.newest_without(&[]) {
-            Ok(Some(state)) => self.scrub(Scrub::of(state.layers().to_vec()), ctx),
+            Ok(Some(state)) => {
+                self.scrub = Some(Scrub::of(state.layers().to_vec()));
+                self.scrub(ctx);
+            }
             Ok(None) => {}
             Err(error) => self.found_damage(&error),
         }
     }
 
     /// Reads the next page and goes on later, until all have been read.
-    fn scrub(&mut self, mut scrub: Scrub, ctx: &mut Context<SnapshotActor>) {
+    fn scrub(&mut self, ctx: &mut Context<SnapshotActor>) {
+        let Some(scrub) = &mut self.scrub else { return };
         let bytes = match scrub.step() {
-            None => return,
+            None => {
+                self.scrub = None;
+                return;
+            }
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {
                 self.found_damage(&error);
@@ -173,7 +195,7 @@ impl SnapshotActor {
             }
         };
         let pause = Duration::from_secs_f64(bytes as f64 / SCRUB_BYTES_PER_SECOND as f64);
-        ctx.run_later(pause, |actor, ctx| actor.scrub(scrub, ctx));
+        ctx.run_later(pause, SnapshotActor::scrub);
     }
 
     fn found_damage(&self, error: &SnapshotError) {

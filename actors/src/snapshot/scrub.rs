@@ -1,6 +1,7 @@
 //! Reads pages of payloads that nobody has asked for, long before somebody does: damage is told while there may still
 //! be a copy of the file elsewhere.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::SnapshotError;
@@ -18,6 +19,16 @@ impl Scrub {
     /// Of these layers.
     pub fn of(layers: Vec<Arc<Layer>>) -> Scrub {
         Scrub { layers, next: 0, reader: PageReader::default() }
+    }
+
+    /// Only those of its layers are left whose file is still there: nobody holds the space of others.
+    pub fn keep(&mut self, is_there: impl Fn(&Path) -> bool) {
+        let path_of_last = |layers: &[Arc<Layer>]| layers.last().map(|layer| layer.path().to_owned());
+        let before = path_of_last(&self.layers);
+        self.layers.retain(|layer| is_there(layer.path()));
+        if path_of_last(&self.layers) != before {
+            self.next = 0;
+        }
     }
 
     /// Reads one page, and says how many bytes that were; none when all have been read. After damage, it goes on
@@ -40,8 +51,6 @@ impl Scrub {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp};
     use crate::jobs::event::NewJob;
@@ -91,5 +100,22 @@ mod tests {
         let error = pages[0].as_ref().unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()) && error.contains("page of payloads"), "{error}");
         assert!(pages[1..].iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn layers_that_are_gone_are_let_go_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::new(Arc::new(DiskStorage), dir.path(), Path::new("/nowhere"));
+        let mut delta = Delta::after(Lsn::ZERO, Timestamp(0));
+        (1..=100).for_each(|number| delta.take(Lsn(number), enqueue(number)).unwrap());
+        let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
+        let layers = store.open_state(info.header.last).unwrap().layers().to_vec();
+        let [layer] = layers.as_slice() else { panic!("one layer, not {}", layers.len()) };
+        let mut scrub = Scrub::of(layers.clone());
+        scrub.keep(|path| path == layer.path());
+        assert!(scrub.step().is_some());
+        scrub.keep(|_| false);
+        assert!(scrub.step().is_none());
+        assert_eq!(Arc::strong_count(layer), 1);
     }
 }

@@ -20,6 +20,7 @@ use crate::jobs::policy::millis;
 use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::options::Layering;
+use crate::retire::{free_retired, retire};
 use crate::storage::{Storage, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
@@ -435,21 +436,23 @@ impl SnapshotStore {
                 false => name.parent >= oldest_kept && !names.iter().any(|other| contains(*other, *name)),
             };
             if !is_kept {
-                self.remove(*name)?;
+                self.retire(*name)?;
                 removed = true;
             }
         }
         if removed {
             self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
         }
+        let freed = free_retired(&*self.storage, &self.dir);
+        freed.map_err(SnapshotError::io(&self.dir, "free the space of old layers in"))?;
         let left: Vec<_> = names.into_iter().filter(|name| name.last >= oldest_kept).collect();
         Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
-    /// Removes a layer. Whoever has it open can still read it.
-    pub(super) fn remove(&self, name: LayerName) -> Result<(), SnapshotError> {
+    /// Nobody finds a layer any more. Whoever has it open can still read it.
+    fn retire(&self, name: LayerName) -> Result<(), SnapshotError> {
         let path = self.path_of(name);
-        self.storage.remove(&path).map_err(SnapshotError::io(&path, "remove"))
+        retire(&*self.storage, &path).map_err(SnapshotError::io(&path, "remove"))
     }
 
     /// Where a layer is, or would be.

@@ -2,7 +2,7 @@
 //! of the rest what chance leaves (see [`super::power`]). Every call is counted and can be made to fail.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ struct Disk {
     /// How `durable_names` becomes `names`.
     pending: Vec<NameChange>,
     locks: HashSet<PathBuf>,
+    /// How often a file is open to read.
+    readers: HashMap<usize, usize>,
     /// Counts power cuts: a file opened before one is of no use after it.
     boots: u64,
     capacity: Option<u64>,
@@ -69,6 +71,7 @@ impl SimStorage {
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
             locks: HashSet::new(),
+            readers: HashMap::new(),
             boots: 0,
             capacity: None,
             failing_syncs: 0,
@@ -259,6 +262,7 @@ impl Disk {
     fn restart(&mut self) {
         self.boots += 1;
         self.locks.clear();
+        self.readers.clear();
         self.failing_syncs = 0;
         self.failing_writes = 0;
         self.plan.restart();
@@ -273,6 +277,7 @@ impl Disk {
             durable_names: self.durable_names.clone(),
             pending: self.pending.clone(),
             locks: HashSet::new(),
+            readers: HashMap::new(),
             boots: self.boots,
             capacity: self.capacity,
             failing_syncs: 0,
@@ -347,6 +352,13 @@ impl Disk {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    fn opened(&mut self, storage: &SimStorage, number: usize, reads: bool) -> Box<dyn StoredFile> {
+        if reads {
+            *self.readers.entry(number).or_default() += 1;
+        }
+        Box::new(SimFile { storage: storage.clone(), number, boots: self.boots, reads })
+    }
+
     fn grow(&mut self, number: usize, len: u64) -> io::Result<()> {
         let now = self.files[number].live.len() as u64;
         if len <= now {
@@ -400,18 +412,28 @@ impl Storage for SimStorage {
                 number
             }
         };
-        done(fault, Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
+        let file = disk.opened(self, number, false);
+        drop(disk);
+        done(fault, file)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let mut disk = self.disk();
         let fault = disk.enter(Call::Open)?;
         let number = disk.number(path)?;
-        done(fault, Box::new(SimFile { storage: self.clone(), number, boots: disk.boots }))
+        let file = disk.opened(self, number, false);
+        drop(disk);
+        done(fault, file)
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        self.open(path)
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::Open)?;
+        let number = disk.number(path)?;
+        let file = disk.opened(self, number, true);
+        // Dropping the file needs the disk.
+        drop(disk);
+        done(fault, file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -477,6 +499,19 @@ struct SimFile {
     storage: SimStorage,
     number: usize,
     boots: u64,
+    reads: bool,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut disk = self.storage.disk();
+        if self.reads
+            && disk.boots == self.boots
+            && let Some(readers) = disk.readers.get_mut(&self.number)
+        {
+            *readers -= 1;
+        }
+    }
 }
 
 impl SimFile {
@@ -539,5 +574,10 @@ impl StoredFile for SimFile {
             Some(_) => disk.files[self.number].give_up(sector),
         }
         done(fault, ())
+    }
+
+    fn take_over(&mut self) -> io::Result<bool> {
+        let (disk, fault) = self.enter(Call::Lock)?;
+        done(fault, disk.readers.get(&self.number).is_none_or(|readers| *readers == 0))
     }
 }

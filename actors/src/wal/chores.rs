@@ -1,8 +1,8 @@
 //! What is done about segments that have a successor, beside the one that is written: their end is noted and their
 //! unused space given back, and in the end they are deleted.
 //!
-//! A file system takes its time for both: on ext4, giving back or deleting 64 MiB took 13 ms, a hundred times as long as
-//! an append (two cores of an EPYC). Nobody waits for it: it is done in the background, one after the other.
+//! A file system takes its time for both, so nobody waits for it: it is done in the background, one after the other, and
+//! [little by little](crate::retire), since appends would wait for the disk.
 
 use std::io;
 use std::path::Path;
@@ -13,6 +13,7 @@ use super::WalError;
 use super::format::{BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
 use super::index::LogIndex;
 use crate::ids::{Lsn, Timestamp};
+use crate::retire::{cut, free_retired, retire};
 use crate::storage::{Storage, StoredFile};
 
 /// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
@@ -75,8 +76,8 @@ pub(super) fn seal(
         };
         let (bytes, _) = seal.encode(salt);
         file.write_at(end.len, &bytes)?;
-        file.set_len(end.len + bytes.len() as u64)?;
-        file.sync()
+        file.sync()?;
+        cut(&mut *file, end.len + bytes.len() as u64)
     })();
     if let Err(error) = result {
         tracing::warn!(segment = %path.display(), %error, "the segment was not sealed");
@@ -100,10 +101,11 @@ pub(super) fn prune(
         if pair[1].header.predecessor.last > through {
             break;
         }
-        storage.remove(&pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
+        retire(storage, &pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
         storage.sync_dir(dir).map_err(WalError::io(dir, "sync"))?;
         index.forget_through(pair[0].header.number);
         deleted += 1;
     }
+    free_retired(storage, dir).map_err(WalError::io(dir, "free the space of old segments in"))?;
     Ok(deleted)
 }
