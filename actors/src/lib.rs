@@ -11,7 +11,8 @@
 //! - `bugs`: deliberate ones, that the tests must notice; not in a release.
 //! - [`journal`]: how an event becomes a fact.
 //! - [`manager`], [`worker`]: the actors that own the jobs and run them.
-//! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long.
+//! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long,
+//!   and those that let others go first.
 //! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer`,
 //!   `admission` and `status` are parts of the first.
 //! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.

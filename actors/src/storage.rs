@@ -14,6 +14,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::bugs::{self, Bug};
+use crate::urgent::make_patient;
 
 /// Files and directories, as far as the engine needs them.
 pub trait Storage: Send + Sync + 'static {
@@ -300,7 +301,12 @@ impl Storage for DiskStorage {
     }
 
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
-        std::thread::spawn(work);
+        std::thread::spawn(|| {
+            if let Err(error) = make_patient() {
+                tracing::debug!(%error, "work in the background is done as eagerly as any other");
+            }
+            work();
+        });
     }
 }
 

@@ -18,6 +18,8 @@ use std::io;
 
 /// The shortest that Linux allows.
 const SLICE_NANOSECONDS: u64 = 100_000;
+/// The longest that Linux allows.
+const PATIENT_SLICE_NANOSECONDS: u64 = 100_000_000;
 /// `SCHED_OTHER`: slices of other policies mean something else.
 const POLICY_OTHER: u32 = 0;
 /// `SCHED_FLAG_RESET_ON_FORK`: what this thread starts in the background is not urgent.
@@ -44,11 +46,25 @@ struct SchedAttr {
 /// # Errors
 /// The system does not know slices or does not let us set them; the thread goes on as before.
 pub fn make_urgent() -> io::Result<()> {
+    set_slice(SLICE_NANOSECONDS)
+}
+
+/// Makes the thread that calls it patient: any other thread that wakes up has the processor before it at once, not
+/// only when it has used up its slice of 3 ms, which niceness alone does not change. Its share stays as it is.
+///
+/// # Errors
+/// As [`make_urgent`].
+pub fn make_patient() -> io::Result<()> {
+    // Who has the processor keeps it for its slice, or for the one of who wakes up if that is shorter.
+    set_slice(PATIENT_SLICE_NANOSECONDS)
+}
+
+fn set_slice(nanoseconds: u64) -> io::Result<()> {
     let mut attr = get()?;
     if attr.policy != POLICY_OTHER {
         return Ok(());
     }
-    attr.runtime = SLICE_NANOSECONDS;
+    attr.runtime = nanoseconds;
     attr.flags |= RESET_ON_FORK;
     // SAFETY: the kernel reads as many bytes as `size` says, which `get` has set to the structure's own size.
     answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
@@ -94,6 +110,8 @@ mod tests {
                 assert_eq!(after.runtime, SLICE_NANOSECONDS);
                 let child = std::thread::spawn(|| get().unwrap().runtime).join().unwrap();
                 assert_ne!(child, SLICE_NANOSECONDS);
+                make_patient().unwrap();
+                assert_eq!(get().unwrap().runtime, PATIENT_SLICE_NANOSECONDS);
             }
         })
         .join()

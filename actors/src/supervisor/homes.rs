@@ -1,12 +1,13 @@
 //! Where actors live: each on a thread of its own, or all on the thread of whoever started the engine.
 
 use std::ffi::CStr;
+use std::io;
 
 use actix::{Actor, Addr, Arbiter, Context};
 use rustix::process::setpriority_process;
 use rustix::thread::{gettid, set_name};
 
-use crate::urgent::make_urgent_if_possible;
+use crate::urgent::{make_patient, make_urgent_if_possible};
 use crate::wal::thread::LogThread;
 
 /// Weight 110 where others have 1,024 (`sched_prio_to_weight` in Linux' kernel/sched/core.c).
@@ -59,7 +60,8 @@ impl Home {
         let home = Home::new(threads, name);
         if let Home::Own(arbiter) = &home {
             arbiter.spawn_fn(|| {
-                if let Err(error) = setpriority_process(Some(gettid()), PATIENT_NICENESS) {
+                let nice = setpriority_process(Some(gettid()), PATIENT_NICENESS).map_err(io::Error::from);
+                if let Err(error) = make_patient().and(nice) {
                     tracing::debug!(%error, "snapshots are taken as eagerly as jobs are served");
                 }
             });
