@@ -67,7 +67,8 @@ pub struct EngineOptions {
     pub snapshot_at_stop: bool,
     /// How many snapshots are kept, at least 2 (the newest and the one to fall back to).
     pub snapshots_kept: usize,
-    /// Snapshots older than this are deleted, but never the two newest.
+    /// Snapshots older than this are deleted, but never the two newest. With 2 kept and a state of
+    /// [`Layering::checked_whole_bytes`] or more, the older one goes early: before all layers are put together again.
     pub snapshot_age_max: Duration,
     /// When snapshots tell only of what changed, and when those are put together.
     pub layering: Layering,

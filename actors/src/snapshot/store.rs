@@ -401,7 +401,8 @@ impl SnapshotStore {
     }
 
     /// Deletes snapshots beyond `kept` and older than `age_max`, but never the two newest: of those that hold
-    /// everything, and with each what was built upon it.
+    /// everything, and with each what was built upon it. Of a large state that is about to be written anew only the
+    /// newest stays: both and the new one together would take three times what is alive.
     ///
     /// Returns the position that the log may be deleted up to: that of the older of the two newest states, so that the
     /// older one can still be brought up to date. None while there are not two.
@@ -421,9 +422,10 @@ impl SnapshotStore {
             // One that cannot be read is of no use as a fall-back.
             Err(_) => true,
         };
+        let least = if kept <= 2 && fulls.len() > 1 && self.grows_old() { 1 } else { 2 };
         let mut oldest_kept = Lsn::ZERO;
         for (nth, full) in fulls.iter().enumerate() {
-            if nth >= 2 && (nth >= kept.max(2) || is_old(*full)) {
+            if nth >= least && (nth >= kept.max(2) || nth < 2 || is_old(*full)) {
                 break;
             }
             oldest_kept = full.last;
@@ -447,6 +449,17 @@ impl SnapshotStore {
         freed.map_err(SnapshotError::io(&self.dir, "free the space of old layers in"))?;
         let left: Vec<_> = names.into_iter().filter(|name| name.last >= oldest_kept).collect();
         Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
+    }
+
+    /// Whether the newest state is large and whole, and half of what makes it be written anew has come.
+    fn grows_old(&self) -> bool {
+        let Ok(Some(state)) = self.newest_without(&[]) else { return false };
+        let Some((full, changes)) = state.layers.split_first() else { return false };
+        let bytes: u64 = changes.iter().map(|layer| layer.bytes()).sum();
+        let gone: u64 = changes.iter().map(|layer| layer.gone_total()).sum();
+        let jobs: u64 = state.layers.iter().map(|layer| layer.jobs_total()).sum();
+        let is_large = full.bytes() >= self.layering.checked_whole_bytes;
+        is_large && !changes.is_empty() && (bytes > full.bytes() / 4 || gone > jobs / 4)
     }
 
     /// Nobody finds a layer any more. Whoever has it open can still read it.

@@ -38,6 +38,7 @@ struct Disk {
     /// Counts power cuts: a file opened before one is of no use after it.
     boots: u64,
     capacity: Option<u64>,
+    most_used: u64,
     failing_syncs: u32,
     failing_writes: u32,
     syncs_with_write: bool,
@@ -74,6 +75,7 @@ impl SimStorage {
             readers: HashMap::new(),
             boots: 0,
             capacity: None,
+            most_used: 0,
             failing_syncs: 0,
             failing_writes: 0,
             syncs_with_write: false,
@@ -202,6 +204,12 @@ impl SimStorage {
         self.disk().used()
     }
 
+    /// The most space that all files together took since this was asked the last time.
+    #[must_use]
+    pub fn take_most_used(&self) -> u64 {
+        std::mem::take(&mut self.disk().most_used)
+    }
+
     /// Makes the next syncs of files fail with EIO.
     pub fn fail_syncs(&self, count: u32) {
         self.disk().failing_syncs = count;
@@ -280,6 +288,7 @@ impl Disk {
             readers: HashMap::new(),
             boots: self.boots,
             capacity: self.capacity,
+            most_used: self.most_used,
             failing_syncs: 0,
             failing_writes: 0,
             syncs_with_write: self.syncs_with_write,
@@ -368,6 +377,7 @@ impl Disk {
             return Err(ErrorKind::StorageFull.into());
         }
         self.files[number].set_len(len as usize);
+        self.most_used = self.most_used.max(self.used());
         Ok(())
     }
 }

@@ -119,7 +119,8 @@ fn only_what_changed_is_written() {
 
 #[test]
 fn layers_that_are_put_together_give_the_same_and_hold_nothing_of_jobs_that_are_gone() {
-    let mut beaver = engine(layering());
+    // A small state keeps the layers that it was made of until the next one is made.
+    let mut beaver = engine(Layering { checked_whole_bytes: u64::MAX, ..layering() });
     beaver.options.policy.completed = Retention { count: 0, age: Duration::ZERO };
     beaver.boot().unwrap();
     for number in 0..600 {
@@ -340,6 +341,40 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
         assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
     }
     assert!(most > 0.1, "this test looks at what it means to: {most}");
+}
+
+/// Also while layers are put together, and with payloads of which a compressor leaves three quarters.
+#[test]
+fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_at_any_moment() {
+    let mut options = StepEngine::on(SimStorage::new()).options;
+    options.layering = Layering { changes_from_bytes: 16 << 10, ..layering() };
+    options.policy.completed = Retention { count: 0, age: Duration::ZERO };
+    options.segment_bytes = 64 << 10;
+    let segments = 2 * options.segment_bytes;
+    let mut beaver = StepEngine::with(SimStorage::new(), options, 1).unwrap();
+    let mut dice = fastrand::Rng::with_seed(1);
+    let mut add_noise = |beaver: &mut StepEngine| {
+        let text: String = std::iter::repeat_with(|| dice.alphanumeric()).take(1_000).collect();
+        let payload = Payload::from_value(&text).unwrap();
+        let spec = beaver_actors::jobs::JobSpec { payload, ..StepEngine::spec("mail") };
+        beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+    };
+    (0..2_000).for_each(|_| add_noise(&mut beaver));
+    let mut most = 0.0_f64;
+    for round in 0..60 {
+        let _ = beaver.storage.take_most_used();
+        for _ in 0..100 {
+            add_noise(&mut beaver);
+            finish_one(&mut beaver);
+        }
+        beaver.advance(Duration::from_secs(1));
+        beaver.snapshot().unwrap();
+        let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
+        let used = beaver.storage.take_most_used();
+        most = most.max(used.saturating_sub(segments) as f64 / live as f64);
+        assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
+    }
+    assert!(most > 1.0, "layers were put together: {most}");
 }
 
 #[test]
