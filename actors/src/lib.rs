@@ -4,7 +4,7 @@
 //! - [`ids`]: the newtypes that everything else counts and names with.
 //! - [`jobs`]: the pure part; what a job is, what may be asked, what happens, and the table of all jobs.
 //! - [`storage`], [`clock`]: the seams to the disk and to time; `uring` (feature `io-uring`): another way to the disk;
-//!   `retire`: gives the space of old files back without anybody noticing.
+//!   [`retire`]: gives the space of old files back without anybody noticing.
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
 //! - [`snapshot`]: images of the whole state, folded from the log; `stored`: values that both write.
 //! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
@@ -75,7 +75,7 @@ pub mod options;
 pub mod oracle;
 mod replay;
 mod requests;
-mod retire;
+pub mod retire;
 pub mod snapshot;
 mod status;
 pub mod storage;

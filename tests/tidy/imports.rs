@@ -8,10 +8,11 @@ use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 25] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 26] = [
     ("ids", &["ids"]),
     ("jobs", &["bugs", "ids", "jobs"]),
-    ("storage", &["bugs"]),
+    ("storage", &["bugs", "urgent"]),
+    ("retire", &["storage"]),
     ("uring", &["storage"]),
     ("urgent", &[]),
     ("msgpack", &[]),
@@ -23,10 +24,13 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 25] = [
     ("clock", &["ids"]),
     ("admission", &["clock", "ids"]),
     ("options", &["jobs"]),
-    ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "storage", "stored", "wal"]),
+    ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "retire", "storage", "stored", "wal"]),
     ("wal/thread", &["urgent"]),
     ("wal/actor", &["failpoint", "clock", "engine", "guard", "ids", "messages", "metrics", "options", "wal"]),
-    ("snapshot", &["bodies", "bugs", "ids", "jobs", "msgpack", "options", "snapshot", "storage", "stored"]),
+    (
+        "snapshot",
+        &["bodies", "bugs", "ids", "jobs", "msgpack", "options", "retire", "snapshot", "storage", "stored"],
+    ),
     ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),
     ("guard", &["ids", "messages"]),
     // What travels in them, but no actor: see `messages_know_no_actor`.

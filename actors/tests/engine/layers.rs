@@ -10,7 +10,7 @@ use beaver_actors::jobs::{Command, Payload, Retention};
 use beaver_actors::options::Layering;
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::state::Image;
-use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::testing::{Call, SimStorage, StepEngine};
 use beaver_actors::worker::handler::Handlers;
 
 use super::harness::{enqueue, job, on_system, options, ready, until};
@@ -341,6 +341,29 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
         assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
     }
     assert!(most > 0.1, "this test looks at what it means to: {most}");
+}
+
+#[test]
+fn a_layer_is_made_durable_while_it_grows() {
+    let mut beaver = engine(layering());
+    let mut dice = fastrand::Rng::with_seed(1);
+    for _ in 0..64 {
+        let text: String = std::iter::repeat_with(|| dice.alphanumeric()).take(128 << 10).collect();
+        let payload = Payload::from_value(&text).unwrap();
+        let spec = beaver_actors::jobs::JobSpec { payload, ..StepEngine::spec("mail") };
+        beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+    }
+    let before = beaver.storage.calls_of(Call::Sync);
+    let info = beaver.snapshot().unwrap();
+    let syncs = beaver.storage.calls_of(Call::Sync) - before;
+    assert!(info.bytes > 5 << 20, "{} bytes", info.bytes);
+    // The log and a small layer take few of them.
+    finish_one(&mut beaver);
+    let before = beaver.storage.calls_of(Call::Sync);
+    beaver.snapshot().unwrap();
+    let few = beaver.storage.calls_of(Call::Sync) - before;
+    let pieces = info.bytes >> 21;
+    assert!(syncs >= few + pieces, "{syncs} syncs for {} bytes, {few} without them", info.bytes);
 }
 
 /// Also while layers are put together, and with payloads of which a compressor leaves three quarters.

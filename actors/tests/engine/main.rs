@@ -38,6 +38,7 @@ mod queues;
 mod recovery;
 mod remote;
 mod replay;
+mod retire;
 mod sets;
 mod snapshot;
 mod sparse;
