@@ -14,13 +14,18 @@ use serde_json::{Value, json};
 use turmoil::net::TcpStream;
 
 use crate::server::PORT;
-use crate::world::{World, pause};
+use crate::world::{World, pass, pause};
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever got no answer, or not the one that it hopes for, asks again so much later.
+const ASKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// After the faults have ended, everything must be done within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 /// As long, where reservations are left to expire (a minute) and retries to wait (up to two).
 const HEALED_PATIENTLY_WITHIN: Duration = Duration::from_secs(240);
+
+/// So much after its last write the log has long noted that all of it is durable, which nobody outside can see.
+const MARKED_AFTER: Duration = Duration::from_millis(50);
 
 /// Jobs that are added when everything has ended.
 const LATE_JOBS: u64 = 5;
@@ -134,12 +139,23 @@ async fn look(world: &World, id: &str) {
     }
 }
 
+/// What is answered in the end.
+async fn get(path: &str) -> (u16, Value) {
+    loop {
+        match request("GET", path, String::new()).await {
+            Answer::Status(status, body) => return (status, body),
+            // Links are whole again, but messages still take their time.
+            Answer::NotSent | Answer::Lost => pass(ASKS_AGAIN_AFTER).await,
+        }
+    }
+}
+
 /// How many jobs are in which state, once all are in a final one.
 async fn until_all_have_ended(world: &World) -> Value {
     let within = if world.is_patient() { HEALED_PATIENTLY_WITHIN } else { HEALED_WITHIN };
     let begun_at = turmoil::sim_elapsed().unwrap_or_default();
     loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        pass(ASKS_AGAIN_AFTER).await;
         if let Answer::Status(200, status) = request("GET", "/api/v1/status", String::new()).await {
             let jobs = status["jobs"].clone();
             let unfinished = ["pending", "scheduled", "in_flight", "retrying"];
@@ -164,9 +180,7 @@ async fn until_all_have_ended(world: &World) -> Value {
 
 /// Waits until everything has ended, and reports every job to the oracle.
 pub async fn drain(world: Arc<World>) -> turmoil::Result {
-    while !world.is_healed() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    world.healed().await;
     until_all_have_ended(&world).await;
     // Remote workers and operators go home.
     world.is_drained_now();
@@ -176,19 +190,11 @@ pub async fn drain(world: Arc<World>) -> turmoil::Result {
         ids.iter().map(|id| json!({ "id": id, "payload": [10, "well"], "delay": 500 })).collect();
     post(&world, &ids, Value::from(body).to_string(), &mut fastrand::Rng::with_seed(world.seed)).await;
     let jobs = until_all_have_ended(&world).await;
-    // A moment later, the log says that all of it is durable.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    pass(MARKED_AFTER).await;
     world.is_at_rest();
     let mut there = 0;
     for id in world.known_jobs() {
-        let answer = loop {
-            match request("GET", &format!("/api/v1/jobs/{id}"), String::new()).await {
-                Answer::Status(status, job) => break (status, job),
-                // Links are whole again, but messages still take their time.
-                Answer::NotSent | Answer::Lost => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
-        match answer {
+        match get(&format!("/api/v1/jobs/{id}")).await {
             (200, job) => {
                 there += 1;
                 world.ended(&id, status_of(&job).expect("a job has a status"));

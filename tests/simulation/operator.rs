@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::client::{Answer, request};
 use crate::ledger::Verb;
@@ -17,6 +16,8 @@ use crate::wire::{Connection, Reply};
 use crate::world::{World, pause};
 
 const QUEUES: [&str; 4] = ["high", "low", SHARED_QUEUE, "default"];
+/// So often it looks after what would wait for long, when the faults have ended.
+const TENDS_EVERY: Duration = Duration::from_millis(1_200);
 
 pub async fn operate(world: Arc<World>) -> turmoil::Result {
     let mut dice = fastrand::Rng::with_seed(world.seed ^ 0x6f70);
@@ -31,7 +32,7 @@ pub async fn operate(world: Arc<World>) -> turmoil::Result {
         }
     }
     let mut in_flight = BTreeMap::new();
-    while !world.is_drained() {
+    loop {
         world.resuming(None);
         if let Some(mut server) = Connection::open(None).await {
             server.ask("QUEUE RESUME *").await;
@@ -40,9 +41,10 @@ pub async fn operate(world: Arc<World>) -> turmoil::Result {
                 in_flight = give_back(&world, &in_flight).await;
             }
         }
-        sleep(Duration::from_millis(1_200)).await;
+        if world.is_drained_within(TENDS_EVERY).await {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Pauses a queue for a while.

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use beaver_actors::oracle::Outcome;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::client::{Answer, request};
 use crate::ledger::{Delivery, Fetching, Push, SURELY_EXPIRED, Verb};
 use crate::server::{KIND, right_time};
 use crate::wire::{Connection, Reply};
-use crate::world::{World, pause};
+use crate::world::{World, pass, pause};
 
 /// Queues of jobs that only remote workers know how to do.
 const REMOTE_QUEUES: [&str; 3] = ["high", "low", "other"];
@@ -20,6 +19,9 @@ const REMOTE_QUEUES: [&str; 3] = ["high", "low", "other"];
 pub const SHARED_QUEUE: &str = "shared";
 /// A worker looks at its job for at most so long.
 const LOOKS: u32 = 8;
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// A worker whose connection broke, or could not be made, tries again so much later.
+const RECONNECTS_AFTER: Duration = Duration::from_millis(100);
 
 /// A machine with a producer and two workers.
 pub async fn live(world: std::sync::Arc<World>, number: u64) -> turmoil::Result {
@@ -244,7 +246,7 @@ async fn look(world: &World, delivery: &Delivery) -> bool {
         let path = format!("/api/v1/jobs/{}", delivery.id);
         match request("GET", &path, String::new()).await {
             Answer::Status(200, view) => return world.lease_seen(delivery, &view),
-            _ => sleep(Duration::from_millis(200)).await,
+            _ => pass(LOOKS_AGAIN_AFTER).await,
         }
     }
     false
@@ -299,8 +301,7 @@ async fn work_in_peace(world: &World, wid: &str, vanished: &[Delivery]) {
     let queues = [REMOTE_QUEUES[0], REMOTE_QUEUES[1], REMOTE_QUEUES[2], SHARED_QUEUE];
     let fetch = format!("FETCH {}", queues.join(" "));
     let mut too_late: Vec<Delivery> = vanished.to_vec();
-    while !world.is_drained() {
-        sleep(Duration::from_millis(100)).await;
+    while !world.is_drained_within(RECONNECTS_AFTER).await {
         let Some(mut server) = Connection::open(Some(wid)).await else { continue };
         while !world.is_drained() {
             let late = too_late.iter().position(|delivery| world.age(delivery) > SURELY_EXPIRED);

@@ -20,7 +20,7 @@ use beaver_actors::supervisor::Threads;
 use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::world::World;
+use crate::world::{World, pass};
 
 pub const PORT: u16 = 9090;
 pub const FWP_PORT: u16 = 7419;
@@ -72,14 +72,14 @@ impl JobHandler for Work {
         Box::pin(async move {
             let (sleep_ms, how): (u64, String) = job.payload.read()?;
             world.began(&job.id.to_string(), job.attempt.0, job.token.0);
-            tokio::time::sleep(Duration::from_millis(sleep_ms)).await;
+            pass(Duration::from_millis(sleep_ms)).await;
             match (how.as_str(), job.attempt.0) {
                 ("fail", 1) => Err(JobError::new("as asked")),
                 ("panic", 1) => panic!("a job panics, as asked"),
                 ("overrun", 1) => Err(JobError::new(format!("{:?}", job.stop.stopped().await))),
                 // The job has been given to somebody else by the time at which this one reports.
                 ("outlive", 1) => {
-                    tokio::time::sleep(TIMEOUT + LEASE_MARGIN - Duration::from_millis(sleep_ms / 2)).await;
+                    pass(TIMEOUT + LEASE_MARGIN - Duration::from_millis(sleep_ms / 2)).await;
                     Ok(None)
                 }
                 (_, attempt) => Ok(Some(Payload::parse(&attempt.to_string())?)),

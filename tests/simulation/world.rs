@@ -11,6 +11,8 @@ use beaver_actors::engine::Engine;
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use beaver_actors::testing::SimStorage;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::faults::Faults;
 use crate::ledger::{Counts, Ledger};
@@ -37,9 +39,19 @@ pub struct World {
     pub engine: Mutex<Option<Engine>>,
     /// The clock was ahead or behind at some time.
     pub clock_was_set: AtomicBool,
-    healed: AtomicBool,
-    drained: AtomicBool,
+    phase: watch::Sender<Phase>,
     seen: Mutex<SeenByAll>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Everything may go wrong.
+    Faulty,
+    /// Nothing goes wrong any more.
+    Healed,
+    /// All that clients had asked for has ended.
+    Drained,
 }
 
 #[derive(Default)]
@@ -169,17 +181,31 @@ impl World {
         self.seed % PATIENT_ONES == 1
     }
 
+    pub fn is_healed(&self) -> bool {
+        *self.phase.borrow() >= Phase::Healed
+    }
+
+    pub async fn healed(&self) {
+        self.reached(Phase::Healed).await;
+    }
+
     pub fn is_drained_now(&self) {
         self.note("drained".to_owned());
-        self.drained.store(true, SeqCst);
+        self.phase.send_replace(Phase::Drained);
     }
 
     pub fn is_drained(&self) -> bool {
-        self.drained.load(SeqCst)
+        *self.phase.borrow() == Phase::Drained
     }
 
-    pub fn is_healed(&self) -> bool {
-        self.healed.load(SeqCst)
+    /// Whether all has ended, as soon as it has, or after this time.
+    pub async fn is_drained_within(&self, time: Duration) -> bool {
+        timeout(time, self.reached(Phase::Drained)).await.is_ok()
+    }
+
+    async fn reached(&self, phase: Phase) {
+        let reached = self.phase.subscribe().wait_for(|now| *now >= phase).await.is_ok();
+        assert!(reached, "whoever waits holds the sender");
     }
 }
 
@@ -195,8 +221,7 @@ pub fn run(seed: u64) -> Report {
         boots: AtomicU64::new(0),
         engine: Mutex::new(None),
         clock_was_set: AtomicBool::new(false),
-        healed: AtomicBool::new(false),
-        drained: AtomicBool::new(false),
+        phase: watch::Sender::new(Phase::Faulty),
         seen: Mutex::default(),
     });
     let mut sim = turmoil::Builder::new()
@@ -225,7 +250,7 @@ pub fn run(seed: u64) -> Report {
             faults.step(&mut sim, &world);
         } else if !world.is_healed() {
             faults.heal(&mut sim, &world);
-            world.healed.store(true, SeqCst);
+            world.phase.send_replace(Phase::Healed);
         }
         faults.restart_if_ended(&mut sim, &world);
         if sim.step().unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
@@ -251,9 +276,14 @@ pub fn run(seed: u64) -> Report {
     Report { verdict, remote, faults: faults.count, boots, took_simulated, trace: seen.trace }
 }
 
+/// Lets simulated time pass: something takes so long, or begins so much later. Nobody waits for anything with it.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// Lets simulated time pass, as many milliseconds as the dice say.
 pub async fn pause(dice: &mut fastrand::Rng, ms: Range<u64>) {
-    tokio::time::sleep(Duration::from_millis(dice.u64(ms))).await;
+    pass(Duration::from_millis(dice.u64(ms))).await;
 }
 
 pub fn client_name(number: u64) -> String {
