@@ -179,7 +179,7 @@ impl Applying<'_> {
                 true => self.table.apply(lsn, event),
                 false => Ok(()),
             });
-            let applied = applied.map_err(|error| batch.is_unreadable(path, lsn, &error))?;
+            let applied = applied.map_err(|error| batch.unreadable_event(path, lsn, &error))?;
             applied.map_err(|error| misfit(path, error.to_string()))?;
             if let Some(emptied) = self.table.take_emptied() {
                 self.decoder.give_back(emptied);
@@ -188,7 +188,7 @@ impl Applying<'_> {
         }
         match rest.is_empty() {
             true => Ok(()),
-            false => Err(batch.has_more(path)),
+            false => Err(batch.surplus(path)),
         }
     }
 

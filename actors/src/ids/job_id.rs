@@ -12,6 +12,7 @@ use super::names::{InvalidName, printable};
 
 /// Longest job id that is accepted, in bytes.
 pub const JOB_ID_BYTES_MAX: usize = 255;
+
 /// Name of a job, unique among the jobs that beaver still knows.
 ///
 /// Given by the producer (1 to 255 bytes of UTF-8 without control characters) or generated as a
@@ -128,15 +129,6 @@ impl JobId {
             Repr::Ulid(ulid) => Ok(&ulid.0),
             Repr::Short(text) => Err(text.as_str()),
             Repr::Text(text) => Err(text),
-        }
-    }
-
-    /// The reverse of [`JobId::parts`], with the checks of [`JobId::parse`].
-    #[inline]
-    pub(crate) fn from_parts(parts: Result<[u8; 16], &str>) -> Result<JobId, InvalidName> {
-        match parts {
-            Ok(bytes) => Ok(JobId::of_ulid(bytes)),
-            Err(text) => JobId::parse(text),
         }
     }
 

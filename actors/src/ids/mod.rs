@@ -3,6 +3,17 @@
 //! Two bare `u64` arguments are a trap; these cannot be swapped by accident. Nothing here does I/O, and
 //! the only parsing is that of names that people give (job ids, queues, kinds).
 
+/// Shows each of these as what is in it.
+macro_rules! shown_as_held {
+    ($($name:ident),+) => {
+        $(impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        })+
+    };
+}
+
 mod job_id;
 mod names;
 mod timestamp;
@@ -41,12 +52,6 @@ impl Lsn {
     }
 }
 
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Fencing token: names one lease, and a later lease always has a larger one.
 ///
 /// It is the [`Lsn`] of the event that dispatched the job, so it is unique and strictly increasing for free.
@@ -54,22 +59,12 @@ impl fmt::Display for Lsn {
 #[serde(transparent)]
 pub struct Token(pub u64);
 
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Which run of a job this is: 0 before the first, 1 during the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attempt(pub u32);
 
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+shown_as_held!(Lsn, Token, Attempt);
 
 /// A local worker: its place in the pool. It keeps the number when it is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -77,17 +77,7 @@ impl KindName {
     }
 }
 
-impl fmt::Display for QueueName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for KindName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+shown_as_held!(QueueName, KindName);
 
 impl<'de> Deserialize<'de> for QueueName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<QueueName, D::Error> {

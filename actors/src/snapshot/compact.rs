@@ -166,15 +166,21 @@ fn merge_some(
     }
 }
 
+/// Whether the layers upon one that holds everything come to more than one part in so many: of its bytes, or in jobs
+/// that they say are gone of all.
+pub(super) fn outweighs(full: &Layer, changes: &[Arc<Layer>], parts: u64) -> bool {
+    let bytes: u64 = changes.iter().map(|layer| layer.bytes()).sum();
+    let gone: u64 = changes.iter().map(|layer| layer.gone_total()).sum();
+    let jobs: u64 = full.jobs_total() + changes.iter().map(|layer| layer.jobs_total()).sum::<u64>();
+    bytes > full.bytes() / parts || gone > jobs / parts
+}
+
 /// Which of the layers of a state are to be put together, the oldest first; none if they are fine as they are.
 fn due(layers: &[Arc<Layer>], layers_max: usize) -> std::ops::Range<usize> {
     let Some((full, changes)) = layers.split_first().filter(|(_, changes)| !changes.is_empty()) else {
         return 0..0;
     };
-    let bytes: u64 = changes.iter().map(|layer| layer.bytes()).sum();
-    let gone: u64 = changes.iter().map(|layer| layer.gone_total()).sum();
-    let jobs: u64 = layers.iter().map(|layer| layer.jobs_total()).sum();
-    if bytes > full.bytes() / 2 || gone > jobs / 2 {
+    if outweighs(full, changes, 2) {
         return 0..layers.len();
     }
     if changes.len() <= layers_max {

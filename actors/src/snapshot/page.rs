@@ -413,11 +413,10 @@ fn job_of(
             let mut bytes = [0; 16];
             bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
             bytes[6..].copy_from_slice(&random);
-            JobId::from_parts(Ok(bytes))
+            JobId::of_ulid(bytes)
         }
-        Id::Text(text) => JobId::from_parts(Err(text)),
+        Id::Text(text) => JobId::parse(text).map_err(|error| error.to_string())?,
     };
-    let id = id.map_err(|error| error.to_string())?;
     let state = state_of(take, flags & STATE, number, created_at).ok_or_else(short)?;
     let attempt = match flags & STARTED {
         0 => Attempt(0),

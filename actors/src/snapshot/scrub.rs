@@ -77,14 +77,19 @@ mod tests {
         Event { at: Timestamp(number), number: Some(Lsn::ZERO), change: Change::Enqueue(Box::new(new)) }
     }
 
-    #[test]
-    fn every_page_is_read_once_and_what_is_damaged_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SnapshotStore::new(Arc::new(DiskStorage), dir.path(), Path::new("/nowhere"));
+    /// The layers of a snapshot of a hundred jobs.
+    fn layers_in(dir: &Path) -> impl Fn() -> Vec<Arc<Layer>> {
+        let store = SnapshotStore::new(Arc::new(DiskStorage), dir, Path::new("/nowhere"));
         let mut delta = Delta::after(Lsn::ZERO, Timestamp(0));
         (1..=100).for_each(|number| delta.take(Lsn(number), enqueue(number)).unwrap());
         let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
-        let layers = || store.open_state(info.header.last).unwrap().layers().to_vec();
+        move || store.open_state(info.header.last).unwrap().layers().to_vec()
+    }
+
+    #[test]
+    fn every_page_is_read_once_and_what_is_damaged_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = layers_in(dir.path());
         let read = |mut scrub: Scrub| std::iter::from_fn(|| scrub.step()).collect::<Vec<_>>();
         let pages = read(Scrub::of(layers()));
         // 64 KiB hold 33 of them.
@@ -105,11 +110,7 @@ mod tests {
     #[test]
     fn layers_that_are_gone_are_let_go_of() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SnapshotStore::new(Arc::new(DiskStorage), dir.path(), Path::new("/nowhere"));
-        let mut delta = Delta::after(Lsn::ZERO, Timestamp(0));
-        (1..=100).for_each(|number| delta.take(Lsn(number), enqueue(number)).unwrap());
-        let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
-        let layers = store.open_state(info.header.last).unwrap().layers().to_vec();
+        let layers = layers_in(dir.path())();
         let [layer] = layers.as_slice() else { panic!("one layer, not {}", layers.len()) };
         let mut scrub = Scrub::of(layers.clone());
         scrub.keep(|path| path == layer.path());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::SnapshotError;
 use super::chain::{LayerName, chain_to, positions};
+use super::compact::outweighs;
 use super::fold::Delta;
 use super::format::{ImageHeader, SCHEMA_VERSION};
 use super::layer::Layer;
@@ -422,10 +423,10 @@ impl SnapshotStore {
             // One that cannot be read is of no use as a fall-back.
             Err(_) => true,
         };
-        let least = if kept <= 2 && fulls.len() > 1 && self.grows_old() { 1 } else { 2 };
+        let most = if kept <= 2 && fulls.len() > 1 && self.grows_old() { 1 } else { kept.max(2) };
         let mut oldest_kept = Lsn::ZERO;
         for (nth, full) in fulls.iter().enumerate() {
-            if nth >= least && (nth >= kept.max(2) || nth < 2 || is_old(*full)) {
+            if nth >= most || (nth >= 2 && is_old(*full)) {
                 break;
             }
             oldest_kept = full.last;
@@ -455,11 +456,8 @@ impl SnapshotStore {
     fn grows_old(&self) -> bool {
         let Ok(Some(state)) = self.newest_without(&[]) else { return false };
         let Some((full, changes)) = state.layers.split_first() else { return false };
-        let bytes: u64 = changes.iter().map(|layer| layer.bytes()).sum();
-        let gone: u64 = changes.iter().map(|layer| layer.gone_total()).sum();
-        let jobs: u64 = state.layers.iter().map(|layer| layer.jobs_total()).sum();
         let is_large = full.bytes() >= self.layering.checked_whole_bytes;
-        is_large && !changes.is_empty() && (bytes > full.bytes() / 4 || gone > jobs / 4)
+        is_large && !changes.is_empty() && outweighs(full, changes, 4)
     }
 
     /// Nobody finds a layer any more. Whoever has it open can still read it.

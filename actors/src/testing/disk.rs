@@ -361,13 +361,6 @@ impl Disk {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn opened(&mut self, storage: &SimStorage, number: usize, reads: bool) -> Box<dyn StoredFile> {
-        if reads {
-            *self.readers.entry(number).or_default() += 1;
-        }
-        Box::new(SimFile { storage: storage.clone(), number, boots: self.boots, reads })
-    }
-
     fn grow(&mut self, number: usize, len: u64) -> io::Result<()> {
         let now = self.files[number].live.len() as u64;
         if len <= now {
@@ -387,6 +380,19 @@ fn done<T>(fault: Option<Fault>, value: T) -> io::Result<T> {
     match fault {
         None => Ok(value),
         Some(fault) => Err(fault.error()),
+    }
+}
+
+impl SimStorage {
+    fn open_as(&self, path: &Path, reads: bool) -> io::Result<Box<dyn StoredFile>> {
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::Open)?;
+        let number = disk.number(path)?;
+        done(fault, ())?;
+        if reads {
+            *disk.readers.entry(number).or_default() += 1;
+        }
+        Ok(Box::new(SimFile { storage: self.clone(), number, boots: disk.boots, reads }))
     }
 }
 
@@ -422,28 +428,16 @@ impl Storage for SimStorage {
                 number
             }
         };
-        let file = disk.opened(self, number, false);
-        drop(disk);
-        done(fault, file)
+        let boots = disk.boots;
+        done(fault, Box::new(SimFile { storage: self.clone(), number, boots, reads: false }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let mut disk = self.disk();
-        let fault = disk.enter(Call::Open)?;
-        let number = disk.number(path)?;
-        let file = disk.opened(self, number, false);
-        drop(disk);
-        done(fault, file)
+        self.open_as(path, false)
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let mut disk = self.disk();
-        let fault = disk.enter(Call::Open)?;
-        let number = disk.number(path)?;
-        let file = disk.opened(self, number, true);
-        // Dropping the file needs the disk.
-        drop(disk);
-        done(fault, file)
+        self.open_as(path, true)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -514,9 +508,11 @@ struct SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
+        if !self.reads {
+            return;
+        }
         let mut disk = self.storage.disk();
-        if self.reads
-            && disk.boots == self.boots
+        if disk.boots == self.boots
             && let Some(readers) = disk.readers.get_mut(&self.number)
         {
             *readers -= 1;

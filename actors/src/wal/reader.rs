@@ -53,7 +53,7 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
-    pub(crate) fn is_unreadable(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
+    pub(crate) fn unreadable_event(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
         let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {lsn}: {error}"));
         match error {
             CodecError::Unknown { .. } => WalError::Newer { path, problem },
@@ -62,7 +62,7 @@ impl Batch<'_> {
     }
 
     /// Something follows the events that it says it has.
-    pub(crate) fn has_more(&self, path: &Path) -> WalError {
+    pub(crate) fn surplus(&self, path: &Path) -> WalError {
         let problem = format!("a batch of {} events has more in it", self.header.count);
         WalError::Damaged { path: path.to_owned(), offset: self.offset, problem }
     }
@@ -339,7 +339,7 @@ pub fn events<'a>(
     let mut left = batch.header.count;
     std::iter::from_fn(move || {
         if left == 0 {
-            return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.has_more(path)));
+            return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.surplus(path)));
         }
         let lsn = at;
         at = at.next();
@@ -347,7 +347,7 @@ pub fn events<'a>(
         Some(decoder.decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
             left = 0;
             rest = &[];
-            batch.is_unreadable(path, lsn, &error)
+            batch.unreadable_event(path, lsn, &error)
         }))
     })
 }

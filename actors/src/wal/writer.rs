@@ -488,7 +488,8 @@ impl LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// Waits for the spare segment, as `chores` does for what it has begun, so that nothing writes in this directory any more, and gives its space back.
+    /// Waits for the spare segment, and gives its space back. As `chores` waits for what it has begun, nothing writes in
+    /// this directory any more.
     fn drop(&mut self) {
         let made = match &self.spare {
             Spare::Coming(result) => matches!(result.recv(), Ok(Ok(()))),

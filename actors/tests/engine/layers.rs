@@ -45,6 +45,32 @@ fn add(beaver: &mut StepEngine, number: usize) {
     beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
 }
 
+/// Accepts a job of whose payload a compressor leaves three quarters.
+fn add_noise(beaver: &mut StepEngine, bytes: usize, dice: &mut fastrand::Rng) {
+    let text: String = std::iter::repeat_with(|| dice.alphanumeric()).take(bytes).collect();
+    let mut spec = StepEngine::spec("mail");
+    spec.payload = Payload::from_value(&text).unwrap();
+    beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+}
+
+/// An engine whose jobs are replaced again and again, and how many bytes two segments of its log have.
+fn churning() -> (StepEngine, u64) {
+    let mut options = StepEngine::on(SimStorage::new()).options;
+    options.layering = Layering { changes_from_bytes: 16 << 10, ..layering() };
+    options.policy.completed = Retention { count: 0, age: Duration::ZERO };
+    options.segment_bytes = 64 << 10;
+    let segments = 2 * options.segment_bytes;
+    (StepEngine::with(SimStorage::new(), options, 1).unwrap(), segments)
+}
+
+/// How many times as much as what is alive the disk holds beside two segments, which is twice at most.
+#[track_caller]
+fn by_what_is_alive(beaver: &StepEngine, used: u64, segments: u64) -> f64 {
+    let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
+    assert!(used <= 2 * live + segments, "{used} bytes for {live} alive");
+    used.saturating_sub(segments) as f64 / live as f64
+}
+
 fn finish_one(beaver: &mut StepEngine) {
     let (job, token) = beaver.dispatch(0).expect("a job is ready");
     beaver.ack(&job, token).unwrap();
@@ -317,12 +343,7 @@ fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
 /// Whatever comes and goes: what is on disk is bounded by what is alive.
 #[test]
 fn disk_stays_within_twice_the_live_data_and_two_segments() {
-    let mut options = StepEngine::on(SimStorage::new()).options;
-    options.layering = Layering { changes_from_bytes: 16 << 10, ..layering() };
-    options.policy.completed = Retention { count: 0, age: Duration::ZERO };
-    options.segment_bytes = 64 << 10;
-    let segments = 2 * options.segment_bytes;
-    let mut beaver = StepEngine::with(SimStorage::new(), options, 1).unwrap();
+    let (mut beaver, segments) = churning();
     for number in 0..1_000 {
         add(&mut beaver, number);
     }
@@ -334,11 +355,9 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
         }
         beaver.advance(Duration::from_secs(1));
         beaver.snapshot().unwrap();
-        let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
         let files = [SNAPSHOTS, "/data/wal"].into_iter().flat_map(|dir| beaver.storage.paths(dir));
-        let used: u64 = files.map(|path| beaver.storage.bytes(path).len() as u64).sum();
-        most = most.max(used.saturating_sub(segments) as f64 / live as f64);
-        assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
+        let used = files.map(|path| beaver.storage.bytes(path).len() as u64).sum();
+        most = most.max(by_what_is_alive(&beaver, used, segments));
     }
     assert!(most > 0.1, "this test looks at what it means to: {most}");
 }
@@ -347,12 +366,7 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
 fn a_layer_is_made_durable_while_it_grows() {
     let mut beaver = engine(layering());
     let mut dice = fastrand::Rng::with_seed(1);
-    for _ in 0..64 {
-        let text: String = std::iter::repeat_with(|| dice.alphanumeric()).take(128 << 10).collect();
-        let payload = Payload::from_value(&text).unwrap();
-        let spec = beaver_actors::jobs::JobSpec { payload, ..StepEngine::spec("mail") };
-        beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
-    }
+    (0..64).for_each(|_| add_noise(&mut beaver, 128 << 10, &mut dice));
     let before = beaver.storage.calls_of(Call::Sync);
     let info = beaver.snapshot().unwrap();
     let syncs = beaver.storage.calls_of(Call::Sync) - before;
@@ -366,36 +380,22 @@ fn a_layer_is_made_durable_while_it_grows() {
     assert!(syncs >= few + pieces, "{syncs} syncs for {} bytes, {few} without them", info.bytes);
 }
 
-/// Also while layers are put together, and with payloads of which a compressor leaves three quarters.
+/// Also while layers are put together.
 #[test]
 fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_at_any_moment() {
-    let mut options = StepEngine::on(SimStorage::new()).options;
-    options.layering = Layering { changes_from_bytes: 16 << 10, ..layering() };
-    options.policy.completed = Retention { count: 0, age: Duration::ZERO };
-    options.segment_bytes = 64 << 10;
-    let segments = 2 * options.segment_bytes;
-    let mut beaver = StepEngine::with(SimStorage::new(), options, 1).unwrap();
+    let (mut beaver, segments) = churning();
     let mut dice = fastrand::Rng::with_seed(1);
-    let mut add_noise = |beaver: &mut StepEngine| {
-        let text: String = std::iter::repeat_with(|| dice.alphanumeric()).take(1_000).collect();
-        let payload = Payload::from_value(&text).unwrap();
-        let spec = beaver_actors::jobs::JobSpec { payload, ..StepEngine::spec("mail") };
-        beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
-    };
-    (0..2_000).for_each(|_| add_noise(&mut beaver));
+    (0..2_000).for_each(|_| add_noise(&mut beaver, 1_000, &mut dice));
     let mut most = 0.0_f64;
-    for round in 0..60 {
+    for _ in 0..60 {
         let _ = beaver.storage.take_most_used();
         for _ in 0..100 {
-            add_noise(&mut beaver);
+            add_noise(&mut beaver, 1_000, &mut dice);
             finish_one(&mut beaver);
         }
         beaver.advance(Duration::from_secs(1));
         beaver.snapshot().unwrap();
-        let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
-        let used = beaver.storage.take_most_used();
-        most = most.max(used.saturating_sub(segments) as f64 / live as f64);
-        assert!(used <= 2 * live + segments, "round {round}: {used} bytes for {live} alive");
+        most = most.max(by_what_is_alive(&beaver, beaver.storage.take_most_used(), segments));
     }
     assert!(most > 1.0, "layers were put together: {most}");
 }
