@@ -13,7 +13,7 @@
 //! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
-//! - `replay`: long logs, which two threads replay.
+//! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead.
 //! - `formats`: files that earlier versions wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 
@@ -44,3 +44,4 @@ mod snapshot;
 mod sparse;
 mod supervision;
 mod wal;
+mod zeros;

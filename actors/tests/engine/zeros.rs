@@ -1,0 +1,90 @@
+//! How much of a segment is filled with zeros before it is used, and what the log makes of that.
+
+use beaver_actors::ids::Timestamp;
+use beaver_actors::testing::{Call, SimStorage, StepEngine};
+use beaver_actors::wal::Group;
+
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// Zeros are written so many at a time.
+const PIECE_BYTES: u64 = 256 << 10;
+
+struct Log {
+    beaver: StepEngine,
+    /// Bytes since the last segment was begun.
+    bytes: u64,
+}
+
+impl Log {
+    fn new() -> Log {
+        let mut options = StepEngine::on(SimStorage::new()).options;
+        options.segment_bytes = SEGMENT_BYTES;
+        Log { beaver: StepEngine::with(SimStorage::new(), options, 1).unwrap(), bytes: 0 }
+    }
+
+    /// Appends a batch, and says what is known if that begins a segment: how long the one before it became, and how
+    /// many zeros the next one gets.
+    fn append(&mut self, bytes: usize) -> Option<(u64, u64)> {
+        let disk = self.beaver.storage.clone();
+        let files = || [Call::Create, Call::Write].map(|call| disk.calls_of(call));
+        let [created, written] = files();
+        let log = self.beaver.log();
+        let first = log.last().next();
+        log.append(&[Group { first, count: 1, bytes: vec![7; bytes] }], Timestamp(1)).1.unwrap();
+        log.sync().unwrap();
+        log.room();
+        let before = self.bytes;
+        self.bytes += bytes as u64;
+        let [now_created, now_written] = files();
+        if now_created == created {
+            return None;
+        }
+        self.bytes = bytes as u64;
+        // Beside zeros: the batch, the header of its segment, the seal of the one before.
+        Some((before, (now_written - written - 3) * PIECE_BYTES))
+    }
+
+    fn append_until_the_next_segment(&mut self, bytes: usize) -> (u64, u64) {
+        std::iter::repeat_with(|| self.append(bytes)).find_map(|begun| begun).unwrap()
+    }
+}
+
+#[test]
+fn small_batches_go_on_in_the_next_segment_where_their_zeros_end_and_get_more() {
+    let mut log = Log::new();
+    let (bytes, zeros) = log.append_until_the_next_segment(1_000);
+    assert!((200 << 10..PIECE_BYTES).contains(&bytes), "{bytes}: a few zeros are there at once");
+    assert_eq!(zeros, SEGMENT_BYTES);
+    let (bytes, _) = log.append_until_the_next_segment(20_000);
+    assert!(bytes > SEGMENT_BYTES - 100_000, "{bytes}: the whole segment is zeros");
+}
+
+#[test]
+fn a_quiet_log_gets_fewer_zeros_each_time_and_more_again_when_it_uses_them_up() {
+    let mut log = Log::new();
+    log.append_until_the_next_segment(1_000);
+    let mut zeros = Vec::new();
+    for _ in 0..5 {
+        log.append(1_000);
+        let before = log.beaver.storage.calls_of(Call::Write);
+        log.beaver.log().rotate(Timestamp(1)).unwrap();
+        log.beaver.log().room();
+        // Beside them: a header and a seal.
+        zeros.push((log.beaver.storage.calls_of(Call::Write) - before - 2) * PIECE_BYTES);
+    }
+    assert!(zeros.is_sorted_by(|one, other| one >= other) && zeros[4] == 1 << 20, "{zeros:?}");
+    let (bytes, zeros) = log.append_until_the_next_segment(1_000);
+    assert!((900 << 10..1 << 20).contains(&bytes), "{bytes}");
+    assert_eq!(zeros, 2 << 20);
+}
+
+#[test]
+fn large_batches_fill_a_segment_whatever_its_zeros_and_get_fewer() {
+    let mut log = Log::new();
+    let mut zeros = Vec::new();
+    for _ in 0..4 {
+        let (bytes, next) = log.append_until_the_next_segment(100_000);
+        assert!(bytes > SEGMENT_BYTES - 200_000, "{bytes}");
+        zeros.push(next);
+    }
+    assert_eq!(zeros, [4 << 20, 2 << 20, 1 << 20, 1 << 20]);
+}
