@@ -72,6 +72,11 @@ impl Line {
         Arc::new(Line { clock, wait_max, waiting: 0.into(), limit, is_timing: false.into() })
     }
 
+    /// How long new jobs may wait.
+    pub fn wait_max(&self) -> Duration {
+        self.wait_max
+    }
+
     /// A place for new jobs, unless the line is too long.
     pub fn enter(self: &Arc<Line>, jobs: usize, bytes: usize) -> Option<Ticket> {
         let units = units(jobs, bytes);

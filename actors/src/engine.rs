@@ -234,7 +234,7 @@ impl Engine {
     pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
         let bytes = jobs.iter().map(JobSpec::weight).sum();
         let Some(ticket) = self.line.enter(jobs.len(), bytes) else {
-            return Answer::now(Err(self.busy()));
+            return Answer::now(Err(self.turn_away()));
         };
         self.ask_at(&self.requests, bytes, Some(ticket), |reply| Submit::Enqueue { jobs, reply })
     }
@@ -371,9 +371,23 @@ impl Engine {
     /// [`EngineError::Busy`]; none is no promise.
     pub fn refuse_if_busy(&self, bytes: usize) -> Result<(), EngineError> {
         match self.line.is_full(bytes) || self.requests.available_permits() == 0 {
-            true => Err(self.busy()),
+            true => Err(self.turn_away()),
             false => Ok(()),
         }
+    }
+
+    /// Counts a request that was turned away, and says so: who asked has waited for [`Engine::request_wait_max`] before
+    /// the engine was even asked.
+    #[must_use]
+    pub fn turn_away(&self) -> EngineError {
+        self.metrics.requests_busy.add(1);
+        EngineError::Busy
+    }
+
+    /// How long new jobs may wait for their answer: [`EngineOptions::request_wait_max`].
+    #[must_use]
+    pub fn request_wait_max(&self) -> Duration {
+        self.line.wait_max()
     }
 
     /// Changes whenever there may be something new to see: a job in another state, a worker that is free or was
@@ -491,13 +505,8 @@ impl Engine {
         let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
         match (request, room) {
             (Ok(request), Ok(room)) => Ok(Place { _request: request, _room: room, _ticket: ticket }),
-            _ => Err(self.busy()),
+            _ => Err(self.turn_away()),
         }
-    }
-
-    fn busy(&self) -> EngineError {
-        self.metrics.requests_busy.add(1);
-        EngineError::Busy
     }
 }
 

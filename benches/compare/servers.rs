@@ -142,8 +142,8 @@ impl Kind {
             Kind::Nothing => return ceiling::arguments(port, payload_bytes, false),
             Kind::NothingSynced => return ceiling::arguments(port, payload_bytes, true),
         };
-        // Nor is any of them refused because the others take long; a build from before does not know the word.
-        let patience = (self == Kind::Beaver).then_some("--request-wait-max=1m");
+        // Nor is any of them refused because the others take long.
+        let patience = matches!(self, Kind::Beaver | Kind::BeaverBefore).then_some("--request-wait-max=1m");
         words.iter().copied().chain(patience).map(str::to_owned).collect()
     }
 

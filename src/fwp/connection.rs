@@ -5,8 +5,9 @@
 //! does (sends without reading, reads without end, falls silent), it holds a bounded amount of memory for a bounded
 //! time.
 //!
-//! Nor does it hold up others: after a little of what it sent, the next connection has its turn; and where much waits
-//! for the engine already, a client that pipelines is left unread before anybody is told that the server is busy.
+//! Nor does it hold up others: after a little of what it sent, the next connection is looked at; a long line is read
+//! when it is its [turn](super::turn); and where much waits for the engine already, a client that pipelines is left
+//! unread before anybody is told that the server is busy.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -23,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::command::SHUTDOWN;
 use super::line::{Inbox, Overflow};
 use super::session::{After, Pending, Session};
+use super::turn::{LONG_BYTES, Turn};
 use super::workers::Close;
 
 /// Commands of one connection that wait for their reply; more stay unread.
@@ -32,9 +34,9 @@ const PENDING_CROWDED_MAX: usize = 8;
 const PENDING_BYTES_CROWDED_MAX: usize = 16 << 10;
 /// Bytes of the lines that they came in; more stay unread.
 const PENDING_BYTES_MAX: usize = 16 << 20;
-/// So many bytes of lines are taken before others have their turn, or one line that is longer: half a millisecond's
-/// work, but for the largest.
-const TURN_BYTES: usize = 16 << 10;
+/// So many bytes of lines are taken before others are looked at, or one line that is longer: half a millisecond's work,
+/// but for the largest.
+const TAKEN_BYTES_MAX: usize = LONG_BYTES;
 /// What a short line counts as, for it takes work too.
 const LINE_BYTES_MIN: usize = 128;
 /// While a FETCH holds up what follows, so much is read ahead.
@@ -60,8 +62,10 @@ pub(super) struct Connection<S> {
     /// Replies that are due, with the length of the line that asked for each.
     pending: VecDeque<(Pending, usize)>,
     pending_bytes: usize,
-    /// Bytes of lines that may still be taken in this turn.
-    turn_bytes: usize,
+    /// Bytes of lines that may still be taken before others are looked at.
+    bytes_left: usize,
+    /// What it needs to have a long line read.
+    turn: Turn,
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
@@ -103,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         idle_timeout: Duration,
     ) -> Connection<S> {
         let now = Instant::now();
+        let turn = session.turn();
         Connection {
             stream,
             session,
@@ -112,7 +117,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             closed,
             pending: VecDeque::new(),
             pending_bytes: 0,
-            turn_bytes: 0,
+            bytes_left: 0,
+            turn,
             out: Vec::new(),
             written: 0,
             must_flush: false,
@@ -133,25 +139,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Farewell> {
-        self.turn_bytes = TURN_BYTES;
+        self.bytes_left = TAKEN_BYTES_MAX;
+        // Others were looked at since it was taken.
+        self.turn.pass_on();
         loop {
             if let Some(farewell) = self.poll_closed(cx) {
                 return Poll::Ready(farewell);
             }
             let Ok(read) = self.poll_read(cx) else { return Poll::Ready(Farewell::Gone) };
-            let submitted = self.submit();
+            let submitted = self.submit(cx);
             let answered = self.poll_answers(cx);
             let Ok(written) = self.poll_write(cx) else { return Poll::Ready(Farewell::Gone) };
             if let Some(farewell) = self.is_over() {
                 return Poll::Ready(farewell);
             }
-            if self.turn_bytes == 0 {
+            if self.bytes_left == 0 {
                 // Comes back after everybody else, the engine's own actors among them. A plain wake-up would come back
                 // before those: the runtime looks after them only now and then while tasks wake each other.
                 let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
             }
-            if !(read || submitted || answered || written || self.poll_timer(cx)) {
+            let moved = read || submitted || answered || written;
+            if !(moved || self.turn.comes(cx) || self.poll_timer(cx)) {
+                // Whatever it waits for, nobody waits for it.
+                self.turn.pass_on();
                 return Poll::Pending;
             }
         }
@@ -194,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             true => !self.inbox.has_line(),
             false => self.inbox.untaken() < AHEAD_BYTES_MAX,
         };
-        if self.stage != Stage::Open || !may_read {
+        if self.stage != Stage::Open || !may_read || !self.may_take(cx) {
             return Ok(false);
         }
         let spare = match self.inbox.spare() {
@@ -241,21 +252,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.stage = Stage::Ending;
     }
 
-    fn submit(&mut self) -> bool {
+    /// Whether the next line is short, as far as it is there, or may be taken in all the same.
+    fn may_take(&mut self, cx: &mut Context<'_>) -> bool {
+        self.inbox.line_len() <= LONG_BYTES || self.turn.poll(cx).is_ready()
+    }
+
+    fn submit(&mut self, cx: &mut Context<'_>) -> bool {
         let mut submitted = false;
         while matches!(self.stage, Stage::Open | Stage::HalfClosed)
-            && self.turn_bytes > 0
+            && self.bytes_left > 0
             && self.takes_more()
+            && self.inbox.has_line()
+            && self.may_take(cx)
         {
             let Some(line) = self.inbox.take_line() else { break };
             submitted = true;
             let bytes = line.len();
-            self.turn_bytes = self.turn_bytes.saturating_sub(bytes.max(LINE_BYTES_MIN));
+            self.bytes_left = self.bytes_left.saturating_sub(bytes.max(LINE_BYTES_MIN));
             if bytes > self.line_bytes_max {
                 self.end_with(self.line_too_long());
                 break;
             }
-            match self.session.submit(self.inbox.text(line)) {
+            let is_late = self.turn.take_late();
+            match self.session.submit(self.inbox.text(line), is_late) {
                 Some(pending) => {
                     self.pending.push_back((pending, bytes));
                     self.pending_bytes += bytes;
@@ -340,7 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.timer.as_mut().reset(due);
         }
         // It is us who are slow.
-        let owes_nothing = !self.pending.is_empty() && self.out.is_empty();
+        let owes_nothing = self.turn.is_waiting() || !self.pending.is_empty() && self.out.is_empty();
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match (now < due, owes_nothing) {

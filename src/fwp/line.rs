@@ -96,6 +96,13 @@ impl Inbox {
         self.end += bytes;
     }
 
+    /// How much of the next line is there: all of it if there is more. Not looked at yet is what came in since
+    /// [`Inbox::has_line`] was asked.
+    #[must_use]
+    pub fn line_len(&self) -> usize {
+        self.scanned - self.start
+    }
+
     /// Takes the next whole line; [`Inbox::text`] has it, without its line end.
     pub fn take_line(&mut self) -> Option<Range<usize>> {
         if !self.has_line() {

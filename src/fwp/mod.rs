@@ -7,6 +7,7 @@
 //! | `session` | what is done about it: the engine is asked, and its answers become replies |
 //! | `reply`, `info` | what is said back |
 //! | `connection`, `server` | bytes, limits, the accept loop |
+//! | `turn` | who may send a long line now |
 //! | `workers` | who is connected |
 //!
 //! A FETCH is a dispatch under a lease; an ACK or a FAIL counts only under that lease. What was answered `+OK` is on
@@ -25,6 +26,7 @@ mod reply;
 mod server;
 mod session;
 pub mod tls;
+mod turn;
 pub mod workers;
 
 use std::sync::Arc;
@@ -65,12 +67,14 @@ struct Shared {
     since: Instant,
     commands: AtomicU64,
     long_lines: line::Budget,
+    turns: turn::Turns,
 }
 
 impl Shared {
     fn new(state: FwpState) -> Shared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
         let long_lines = line::Budget::new(state.limits.line_bytes_max.saturating_mul(16));
-        Shared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines }
+        let turns = turn::Turns::new();
+        Shared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, turns }
     }
 }

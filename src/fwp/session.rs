@@ -23,6 +23,7 @@ use super::info::{self, Facts};
 use super::job::{self, JobReader, Refused};
 use super::mutate::{self, Mutation};
 use super::reply;
+use super::turn::Turn;
 use super::workers::Member;
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
@@ -103,8 +104,13 @@ impl Session {
         self.shared.state.engine.is_crowded()
     }
 
-    /// Starts what a line asks for; `None` for END.
-    pub(super) fn submit(&mut self, line: &[u8]) -> Option<Pending> {
+    /// Its turn to send long lines.
+    pub(super) fn turn(&self) -> Turn {
+        self.shared.turns.of_one(self.shared.state.engine.request_wait_max())
+    }
+
+    /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
+    pub(super) fn submit(&mut self, line: &[u8], is_late: bool) -> Option<Pending> {
         self.shared.commands.fetch_add(1, Relaxed);
         let line = match std::str::from_utf8(line) {
             Ok(line) => line,
@@ -117,6 +123,7 @@ impl Session {
         };
         let engine = &self.shared.state.engine;
         let pending = match Command::parse(line) {
+            Command::Push(_) | Command::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
             Command::Push(_) | Command::PushBulk(_) if let Err(busy) = engine.refuse_if_busy(line.len()) => {
                 Err(busy.to_string())
             }

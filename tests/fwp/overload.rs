@@ -100,3 +100,78 @@ fn clients_that_never_read_hold_up_nobody_and_hold_little() {
         },
     );
 }
+
+/// So many jobs make a line that needs a turn.
+const LONG_LINE: usize = 400;
+
+fn long_line(name: &str) -> String {
+    let jobs: Vec<_> = (0..LONG_LINE).map(|number| job(&format!("{name}-{number:06}"))).collect();
+    format!("PUSHB {}", serde_json::to_string(&jobs).unwrap())
+}
+
+#[test]
+fn many_long_lines_at_once_leave_short_ones_their_turn() {
+    serve(
+        |_| (),
+        |bench| async move {
+            let mut crowd = Vec::new();
+            for _ in 0..50 {
+                crowd.push(bench.client().await);
+            }
+            let mut polite = bench.client().await;
+            for (number, client) in crowd.iter_mut().enumerate() {
+                client.send(&long_line(&format!("long-{number}"))).await;
+            }
+            polite.send("INFO").await;
+            let info: Value = serde_json::from_str(&polite.reply().await).unwrap();
+            let lines = info["server"]["command_count"].as_u64().unwrap();
+            assert!((2..25).contains(&lines), "{lines} lines were taken before its answer");
+            for client in &mut crowd {
+                assert_eq!(client.reply().await, "{}");
+            }
+            assert_eq!(bench.state.engine.metrics().requests_busy.get(), 0);
+        },
+    );
+}
+
+#[test]
+fn new_jobs_that_wait_too_long_for_their_turn_are_answered_busy_and_a_report_is_taken() {
+    serve_on(
+        |options| options.request_wait_max = Duration::ZERO,
+        |_| (),
+        |bench| async move {
+            let mut worker = bench.worker("w1").await;
+            worker.push(job("first-000")).await;
+            assert_eq!(worker.json("FETCH default").await["jid"], "first-000");
+            let mut crowd = Vec::new();
+            for _ in 0..20 {
+                crowd.push(bench.client().await);
+            }
+            // Large, but not many: to the engine, that is little.
+            let large = |number: usize| {
+                let args = ["x".repeat(20_000)];
+                json!({"jid": format!("large-{number:03}"), "jobtype": "mail", "args": args})
+            };
+            for (number, client) in crowd.iter_mut().enumerate() {
+                client.send(&format!("PUSH {}", large(number))).await;
+            }
+            let failure =
+                json!({"jid": "first-000", "message": "no luck", "backtrace": ["x".repeat(20_000)]});
+            worker.send(&format!("FAIL {failure}")).await;
+            let mut done = 0;
+            for client in &mut crowd {
+                match client.reply().await.as_str() {
+                    "+OK" => done += 1,
+                    other => assert_eq!(other, "-ERR busy: too many requests are waiting"),
+                }
+            }
+            assert_eq!(worker.reply().await, "+OK");
+            let metrics = bench.state.engine.metrics();
+            assert!((1..20).contains(&done), "{done} of 20");
+            assert_eq!((metrics.requests_busy.get(), metrics.jobs_enqueued.get()), (20 - done, 1 + done));
+            for (number, client) in crowd.iter_mut().enumerate() {
+                client.push(large(100 + number)).await;
+            }
+        },
+    );
+}
