@@ -5,6 +5,8 @@
 //! run beside a log that began without zeros (`cargo bench --bench compare -- --before=PROGRAM push latency`, two cores
 //! of an EPYC): 1.1 times as many of 100 bytes with one connection and 1.15 times with 16; of 4 KiB 1.36 and 1.14
 //! times; and at half of what the server can do, 99 % of the answers to 128 connections within 1.0 ms instead of 3.1 ms.
+//! Large batches gain, too, though everything is written twice: 1,000 jobs of 4 KiB in each request of 16 connections
+//! 1.2 times as many.
 //!
 //! How much that is follows what the log takes in: a quiet server must not write 64 MiB of zeros at every snapshot.
 

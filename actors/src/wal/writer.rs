@@ -19,8 +19,6 @@ use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
-/// Batches of more bytes gain nothing from zeros: what changes in metadata is little beside them.
-const SMALL_BATCH_BYTES: usize = 32 << 10;
 
 /// Where a log is and whose it is.
 pub struct LogPlace {
@@ -53,8 +51,6 @@ pub struct LogWriter {
     capacity: u64,
     /// Up to where it was filled with zeros before it was used.
     zeroed: u64,
-    /// Batches in it.
-    batches: u64,
     next: Lsn,
     chain: u32,
     durable: Lsn,
@@ -119,7 +115,6 @@ impl LogWriter {
             offset: SEGMENT_HEADER_BYTES as u64,
             capacity,
             zeroed,
-            batches: 0,
             next: header.first,
             chain: header.chain(),
             durable: end.last,
@@ -251,7 +246,6 @@ impl LogWriter {
         })?;
         self.index.note(self.offset, self.next, payload.iter().copied());
         self.offset += (BATCH_HEADER_BYTES + payload_len) as u64;
-        self.batches += 1;
         self.chain = chain;
         self.marked = self.durable;
         self.next = self.next.plus(u64::from(count));
@@ -346,11 +340,8 @@ impl LogWriter {
         self.header = header;
         self.index.begin(&self.header);
         let before = std::mem::replace(&mut self.zeroed, zeroed);
-        let batches = std::mem::take(&mut self.batches);
-        // A log that uses up its zeros gets twice as many; one that does not, or gains nothing, fewer and fewer.
-        let gains = end.len <= batches * SMALL_BATCH_BYTES as u64;
-        let uses_up = end.len + SMALL_BATCH_BYTES as u64 > before;
-        self.prepare_spare(match gains && uses_up {
+        // A log that uses its zeros gets twice as many; one that does not gets fewer and fewer.
+        self.prepare_spare(match end.len > before / 2 {
             true => 2 * before.max(zeroed),
             false => (2 * end.len).min(zeroed / 2),
         });
@@ -420,14 +411,15 @@ impl LogWriter {
         self.durable
     }
 
-    /// Whether a batch of groups of so many bytes goes into the segment that is there. A small one that would be beyond
-    /// its zeros goes into the next, if that has some.
+    /// Whether a batch of groups of so many bytes goes into the segment that is there. One that would be beyond its zeros
+    /// goes into the next, if that has as many.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
         // Room for the closing mark is kept free.
         let needed = (2 * BATCH_HEADER_BYTES + bytes) as u64;
-        let is_beyond = bytes <= SMALL_BATCH_BYTES && self.offset + needed > self.zeroed;
-        needed <= self.left() && !(is_beyond && matches!(self.spare, Spare::Ready(_)))
+        let is_beyond = self.offset + needed > self.zeroed;
+        let is_better_next = matches!(self.spare, Spare::Ready(zeroed) if needed <= zeroed / 2);
+        needed <= self.left() && !(is_beyond && is_better_next)
     }
 
     fn left(&self) -> u64 {
