@@ -51,7 +51,8 @@ pub enum Step {
 }
 
 impl Compaction {
-    /// Begins, if it is time: the layers upon the one that holds everything outweigh half of it, or are too many.
+    /// Begins, if it is time: the layers upon the one that holds everything outweigh half of it (a fifth, if it hardly
+    /// compresses), or are too many.
     ///
     /// # Errors
     /// The storage reported an error, or a layer is damaged.
@@ -175,12 +176,34 @@ pub(super) fn outweighs(full: &Layer, changes: &[Arc<Layer>], parts: u64) -> boo
     bytes > full.bytes() / parts || gone > jobs / parts
 }
 
+/// Whether the disk would hold about twice what is alive, or more, while all of them become a new one: of payloads that
+/// hardly compress, there must not be as many changes before.
+pub(super) fn is_tight(full: &Layer, changes: &[Arc<Layer>]) -> bool {
+    let held = full.bytes() + changes.iter().map(|layer| layer.bytes()).sum::<u64>();
+    let (alive, packed) = alive(full, changes);
+    is_much(held + packed, alive)
+}
+
+/// Whether so many bytes on disk are about twice what is alive, or more.
+pub(super) fn is_much(held: u64, alive: u64) -> bool {
+    held > 2 * alive - alive / 8
+}
+
+/// What is alive in a state, in bytes: as it is, and as it takes on disk.
+pub(super) fn alive(full: &Layer, changes: &[Arc<Layer>]) -> (u64, u64) {
+    let all = || std::iter::once(full).chain(changes.iter().map(|layer| &**layer));
+    let sum = |of: fn(&Layer) -> u64| all().map(of).map(u128::from).sum::<u128>();
+    let (jobs, gone) = (sum(Layer::jobs_total).max(1), sum(Layer::gone_total));
+    let of_them = |bytes: u128| (bytes * jobs.saturating_sub(gone) / jobs) as u64;
+    (of_them(sum(Layer::raw_total)), of_them(sum(Layer::bytes)))
+}
+
 /// Which of the layers of a state are to be put together, the oldest first; none if they are fine as they are.
 fn due(layers: &[Arc<Layer>], layers_max: usize) -> std::ops::Range<usize> {
     let Some((full, changes)) = layers.split_first().filter(|(_, changes)| !changes.is_empty()) else {
         return 0..0;
     };
-    if outweighs(full, changes, 2) {
+    if outweighs(full, changes, 2) || outweighs(full, changes, 5) && is_tight(full, changes) {
         return 0..layers.len();
     }
     if changes.len() <= layers_max {

@@ -34,6 +34,7 @@ pub struct Layer {
     payloads: Vec<PayloadPlace>,
     jobs_total: u64,
     gone_total: u64,
+    raw_total: u64,
 }
 
 /// Where a page of payloads is.
@@ -118,6 +119,7 @@ impl Layer {
             payloads: Vec::new(),
             jobs_total: 0,
             gone_total: 0,
+            raw_total: 0,
         };
         let mut reader = BlockReader::default();
         let raw = reader.read(&*layer.file, path, &directory, end)?;
@@ -156,6 +158,7 @@ impl Layer {
         if !is_in_order {
             return Err(format!("numbers {first} to {last} come after {}", before.unwrap_or_default()));
         }
+        self.raw_total += u64::from(raw_len);
         match sort {
             BlockSort::Jobs => {
                 self.jobs_total += u64::from(count);
@@ -186,6 +189,12 @@ impl Layer {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.len
+    }
+
+    /// What is in it would take so many bytes if it were not compressed.
+    #[must_use]
+    pub fn raw_total(&self) -> u64 {
+        self.raw_total
     }
 
     /// Jobs in it, which need not be all of the state.

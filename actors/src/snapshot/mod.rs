@@ -11,11 +11,11 @@
 //!
 //! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. Small
 //! states are always written as a whole. A layer has the payloads of the jobs that were accepted in its stretch of the
-//! log, apart from the jobs: those are read to start, payloads are not. When the layers upon one outweigh half of it,
-//! all become a new one that holds everything; when they are many, some become one. The layers that a new one was made
-//! of stay until the next one comes, to fall back to; those of a state of 32 MiB and more only until half of what makes
-//! the next one due has come, as the disk would have to hold all three. The log stays since the older of the two newest
-//! layers.
+//! log, apart from the jobs: those are read to start, payloads are not. When the layers upon one outweigh half of it (a
+//! fifth, if payloads hardly compress), all become a new one that holds everything; when they are many, some become
+//! one. The layers that a new one was made of stay until the next one comes, to fall back to; those of a state of 32 MiB
+//! and more only until half of what makes the next one due has come, as the disk would have to hold all three, or until
+//! all that is on disk is nearly twice what is alive. The log stays since the older of the two newest layers.
 //!
 //! | damaged or missing | what happens at the next start |
 //! |---|---|

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SnapshotError;
 use super::chain::{LayerName, chain_to, positions};
-use super::compact::outweighs;
+use super::compact::{alive, is_much, is_tight, outweighs};
 use super::fold::Delta;
 use super::format::{ImageHeader, SCHEMA_VERSION};
 use super::layer::Layer;
@@ -423,7 +423,7 @@ impl SnapshotStore {
             // One that cannot be read is of no use as a fall-back.
             Err(_) => true,
         };
-        let most = if kept <= 2 && fulls.len() > 1 && self.grows_old() { 1 } else { kept.max(2) };
+        let most = if kept <= 2 && fulls.len() > 1 && self.grows_old(&names) { 1 } else { kept.max(2) };
         let mut oldest_kept = Lsn::ZERO;
         for (nth, full) in fulls.iter().enumerate() {
             if nth >= most || (nth >= 2 && is_old(*full)) {
@@ -452,12 +452,20 @@ impl SnapshotStore {
         Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
-    /// Whether the newest state is large and whole, and half of what makes it be written anew has come.
-    fn grows_old(&self) -> bool {
+    /// Whether the newest state is large and whole, and half of what makes it be written anew has come; or all that is on
+    /// disk is too much for what is alive.
+    fn grows_old(&self, names: &[LayerName]) -> bool {
         let Ok(Some(state)) = self.newest_without(&[]) else { return false };
         let Some((full, changes)) = state.layers.split_first() else { return false };
         let is_large = full.bytes() >= self.layering.checked_whole_bytes;
-        is_large && !changes.is_empty() && outweighs(full, changes, 4)
+        let bytes = |name: &LayerName| match self.open(*name) {
+            Ok(Image::Layer(layer)) => layer.bytes(),
+            Ok(Image::Old(_)) | Err(_) => 0,
+        };
+        let is_half_due =
+            || outweighs(full, changes, 4) || outweighs(full, changes, 20) && is_tight(full, changes);
+        let is_too_much = || is_much(names.iter().map(bytes).sum(), alive(full, changes).0);
+        is_large && !changes.is_empty() && (is_half_due() || is_too_much())
     }
 
     /// Nobody finds a layer any more. Whoever has it open can still read it.
