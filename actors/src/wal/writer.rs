@@ -19,6 +19,9 @@ use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
+/// Batches of more bytes stay in a segment that has no zeros left: to give its space back would cost them more than they
+/// gain from zeros.
+const SMALL_BATCH_BYTES: usize = 32 << 10;
 
 /// Where a log is and whose it is.
 pub struct LogPlace {
@@ -411,15 +414,14 @@ impl LogWriter {
         self.durable
     }
 
-    /// Whether a batch of groups of so many bytes goes into the segment that is there. One that would be beyond its zeros
-    /// goes into the next, if that has as many.
+    /// Whether a batch of groups of so many bytes goes into the segment that is there. A small one that would be beyond
+    /// its zeros goes into the next, if that has some.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
         // Room for the closing mark is kept free.
         let needed = (2 * BATCH_HEADER_BYTES + bytes) as u64;
-        let is_beyond = self.offset + needed > self.zeroed;
-        let is_better_next = matches!(self.spare, Spare::Ready(zeroed) if needed <= zeroed / 2);
-        needed <= self.left() && !(is_beyond && is_better_next)
+        let is_beyond = bytes <= SMALL_BATCH_BYTES && self.offset + needed > self.zeroed;
+        needed <= self.left() && !(is_beyond && matches!(self.spare, Spare::Ready(_)))
     }
 
     fn left(&self) -> u64 {

@@ -49,7 +49,7 @@ impl Log {
 }
 
 #[test]
-fn a_log_goes_on_in_the_next_segment_where_its_zeros_end_and_gets_more() {
+fn small_batches_go_on_in_the_next_segment_where_their_zeros_end_and_get_more() {
     let mut log = Log::new();
     let (bytes, zeros) = log.append_until_the_next_segment(1_000);
     assert!((200 << 10..PIECE_BYTES).contains(&bytes), "{bytes}: a few zeros are there at once");
@@ -78,17 +78,18 @@ fn a_quiet_log_gets_fewer_zeros_each_time_and_more_again_when_it_uses_them_up() 
 }
 
 #[test]
-fn a_batch_that_is_larger_than_what_the_next_segment_has_stays_where_it_is() {
+fn large_batches_fill_a_segment_whatever_its_zeros_and_the_next_one_has_more() {
     let mut log = Log::new();
+    // Down to as few as there can be.
     for _ in 0..8 {
         log.append(10);
         log.beaver.log().rotate(Timestamp(1)).unwrap();
         log.beaver.log().room();
     }
-    // Both segments have a mebibyte of zeros.
-    let mut bytes = 0;
-    while log.append(700_000).is_none() {
-        bytes += 700_000;
+    log.bytes = 0;
+    for zeros in [2 << 20, 4 << 20, 8 << 20] {
+        let (bytes, next) = log.append_until_the_next_segment(100_000);
+        assert!(bytes > SEGMENT_BYTES - 200_000, "{bytes}");
+        assert_eq!(next, zeros);
     }
-    assert!(bytes > SEGMENT_BYTES - 1_400_000, "{bytes}");
 }
