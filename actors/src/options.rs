@@ -57,7 +57,7 @@ pub struct EngineOptions {
     pub snapshot_dir: PathBuf,
     /// When the log calls fdatasync.
     pub durability: Durability,
-    /// Size of one segment of the log, in bytes.
+    /// Size of one segment of the log, in bytes, at most; a batch that is larger gets one of its own.
     pub segment_bytes: u64,
     /// WorkerActors in the pool; each runs one job at a time. 0 accepts jobs without running any.
     pub worker_count: usize,
