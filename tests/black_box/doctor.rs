@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::damage::with_segments;
-use crate::files::{batches, durable_files, edit, event_batches, files, flip, segments, snapshots};
+use crate::files::{durable_files, event_batches, files, flip, segments, snapshots, tear};
 use crate::harness::{Place, Ran};
 
 const DAMAGED: i32 = 65;
@@ -44,15 +44,14 @@ fn a_directory_left_by_a_kill_is_healthy_and_a_repair_leaves_it_as_it_is() {
     assert_eq!(durable_files(&place), before);
     assert!(!place.data("quarantine").exists());
 
-    // The beginning of one more batch, as a crash in the middle of its write leaves it.
-    let segment = segments(&place).pop().unwrap();
-    let bytes = fs::read(&segment).unwrap();
-    let (last, end) = (event_batches(&bytes).pop().unwrap(), batches(&bytes).pop().unwrap().end);
-    edit(&segment, |bytes| bytes.copy_within(last.start..last.start + 40, end));
+    let (at, torn) = tear(&segments(&place).pop().unwrap());
     let ran = doctor(&place, &[]).exits(0);
-    let told = "healthy after a crash: the next start will set aside 40 bytes that nobody was told about";
-    assert!(ran.stdout.contains(told), "{}", ran.told());
-    assert!(ran.stdout.contains(&format!("torn tail at byte {end}")), "{}", ran.told());
+    let bytes = torn.len();
+    let told = format!(
+        "healthy after a crash: the next start will set aside {bytes} bytes that nobody was told about"
+    );
+    assert!(ran.stdout.contains(&told), "{}", ran.told());
+    assert!(ran.stdout.contains(&format!("torn tail at byte {at}")), "{}", ran.told());
 }
 
 /// Row 20, and what comes after.

@@ -63,6 +63,18 @@ pub fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Puts the beginning of one more batch behind the last one, as a crash in the middle of its write leaves it. Returns
+/// where it begins, and its bytes.
+pub fn tear(segment: &Path) -> (usize, Vec<u8>) {
+    let bytes = fs::read(segment).unwrap();
+    let (last, end) = (event_batches(&bytes).pop().unwrap(), batches(&bytes).pop().unwrap().end);
+    // Most of its header, up to a byte that is not 0 by chance: nobody could tell that one from what was never written.
+    let len = (40..=BATCH_HEADER_BYTES).find(|len| bytes[last.start + len - 1] != 0).unwrap();
+    let torn = &bytes[last.start..last.start + len];
+    edit(segment, |bytes| bytes[end..end + len].copy_from_slice(torn));
+    (end, torn.to_vec())
+}
+
 /// Turns one bit over.
 pub fn flip(path: &Path, at: usize) {
     edit(path, |bytes| bytes[at] ^= 0x10);

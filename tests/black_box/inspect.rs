@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::files::{batches, edit, event_batches, flip, segments, snapshots};
+use crate::files::{batches, edit, event_batches, flip, segments, snapshots, tear};
 use crate::harness::{Place, wait};
 
 /// A directory with ten completed jobs, left by a kill.
@@ -91,20 +91,19 @@ fn a_snapshot_shows_every_job() {
 fn an_unfinished_last_write_is_a_torn_tail_and_no_damage() {
     let place = killed();
     let segment = segments(&place).pop().unwrap();
-    let bytes = std::fs::read(&segment).unwrap();
-    let (last, end) = (event_batches(&bytes).pop().unwrap(), batches(&bytes).pop().unwrap().end);
-    // The beginning of one more batch, as a crash in the middle of its write leaves it.
-    edit(&segment, |bytes| bytes.copy_within(last.start..last.start + 40, end));
+    let (at, torn) = tear(&segment);
     let (rows, summary) = place.inspect("wal");
     assert_eq!((rows.len(), &summary["verdict"]), (30, &json!("torn_tail")), "{summary}");
     let name = segment.file_name().unwrap().to_str().unwrap();
-    assert!(summary["problem"].as_str().unwrap().contains(&format!("{name} at byte {end}")), "{summary}");
+    assert!(summary["problem"].as_str().unwrap().contains(&format!("{name} at byte {at}")), "{summary}");
 
     let server = place.start(&["--workers", "1"]);
     let status = server.status();
-    assert_eq!((&status["recovery"]["torn_bytes"], &status["jobs"]["completed"]), (&json!(40), &json!(10)));
-    let torn = place.data(&format!("quarantine/{name}-at-{end}.torn"));
-    assert_eq!(std::fs::read(torn).unwrap(), bytes[last.start..last.start + 40]);
+    assert_eq!(
+        (&status["recovery"]["torn_bytes"], &status["jobs"]["completed"]),
+        (&json!(torn.len()), &json!(10))
+    );
+    assert_eq!(std::fs::read(place.data(&format!("quarantine/{name}-at-{at}.torn"))).unwrap(), torn);
     server.kill9();
     assert_eq!(place.inspect("wal").1["verdict"], "whole", "the tail was cut off for good");
 }
