@@ -376,8 +376,8 @@ impl Engine {
         }
     }
 
-    /// Counts a request that was turned away, and says so: who asked has waited for [`Engine::request_wait_max`] before
-    /// the engine was even asked.
+    /// Counts a request that is turned away, and says so. For new jobs that have waited for
+    /// [`Engine::request_wait_max`] before the engine is even asked.
     #[must_use]
     pub fn turn_away(&self) -> EngineError {
         self.metrics.requests_busy.add(1);

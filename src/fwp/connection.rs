@@ -264,8 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             && self.takes_more()
             && self.inbox.has_line()
             && self.may_take(cx)
+            && let Some(line) = self.inbox.take_line()
         {
-            let Some(line) = self.inbox.take_line() else { break };
             submitted = true;
             let bytes = line.len();
             self.bytes_left = self.bytes_left.saturating_sub(bytes.max(LINE_BYTES_MIN));

@@ -7,8 +7,9 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
+use beaver_actors::clock::{Clock, SystemClock};
+use beaver_actors::ids::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -16,11 +17,15 @@ use crate::files::snapshots;
 use crate::harness::{Place, count, wait};
 use crate::http_client::{connect, request};
 
-/// What a lease lasts beyond its job's timeout; a constant of the engine, which no key sets.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
-
 fn simulate(id: &str, sleep_ms: u64) -> Value {
     json!({"id": id, "kind": "simulate", "payload": {"sleep_ms": sleep_ms, "fail_rate": 0}})
+}
+
+/// When the last of all leases in the log expires.
+fn last_deadline(place: &Place) -> Timestamp {
+    let (rows, _) = place.inspect("wal");
+    let deadlines = rows.iter().filter_map(|row| row["data"]["deadline"].as_str());
+    deadlines.map(|deadline| deadline.parse().unwrap()).max().expect("jobs are running")
 }
 
 /// Asserts that at most one lease at a time was valid in the log, that only its token ended it, and that nothing
@@ -75,7 +80,6 @@ fn a_second_server_is_refused_also_when_the_lock_file_was_removed() {
 #[test]
 fn a_server_that_stood_still_for_longer_than_its_leases_loses_no_job_and_accepts_no_stale_report() {
     let place = Place::new();
-    let timeout = Duration::from_millis(1_500);
     let flags = ["--workers", "4", "--task-timeout", "1500ms", "--retry-backoff", "20ms"];
     let server = place.start(&flags);
     // Some of them would end in time, some not; each may be run again as often as need be.
@@ -87,8 +91,8 @@ fn a_server_that_stood_still_for_longer_than_its_leases_loses_no_job_and_accepts
     server.enqueue(jobs);
     server.until("four running jobs", |status| count(status, "in_flight") == 4);
     server.signal(Signal::STOP);
-    // Not a wait for anything: this long it stands still.
-    thread::sleep(timeout + LEASE_MARGIN + Duration::from_millis(500));
+    let last = last_deadline(&place);
+    wait("the end of its leases", None, || (SystemClock::default().now() > last).then_some(()));
     server.signal(Signal::CONT);
     let end = server.until_completed(12);
     assert_eq!(count(&end, "dead"), 0, "{end}");

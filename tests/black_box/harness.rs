@@ -120,9 +120,9 @@ impl Place {
     }
 
     /// Starts a server on `data` that is to be killed before anybody asks it anything.
-    pub fn start_in_passing(&self, flags: &[&str]) -> Child {
+    pub fn start_in_passing(&self, flags: &[&str], log: Stdio) -> Child {
         let mut command = self.command();
-        command.args(run_args(flags)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(run_args(flags)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().unwrap()
     }
 

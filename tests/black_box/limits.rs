@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -157,7 +158,7 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
 
     // The address is left once the replay has begun.
     fs::remove_file(place.data("http.addr")).unwrap();
-    let mut child = place.start_in_passing(&flags);
+    let mut child = place.start_in_passing(&flags, Stdio::null());
     wait("a replay that has begun", None, || place.data("http.addr").exists().then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();

@@ -126,6 +126,14 @@ impl Bench {
         self.client_as(&json!({"v": 2})).await
     }
 
+    async fn clients(&self, count: usize) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(self.client().await);
+        }
+        clients
+    }
+
     async fn worker(&self, wid: &str) -> Client {
         self.client_as(&json!({"v": 2, "wid": wid, "hostname": "here", "pid": 7, "labels": ["test"]})).await
     }

@@ -83,11 +83,9 @@ fn clients_that_never_read_hold_up_nobody_and_hold_little() {
     serve(
         |_| (),
         |bench| async move {
-            let mut deaf = Vec::new();
-            for _ in 0..20 {
-                let mut client = bench.client().await;
-                fill(&mut client, &"INFO\n".repeat(20_000)).await;
-                deaf.push(client);
+            let mut deaf = bench.clients(20).await;
+            for client in &mut deaf {
+                fill(client, &"INFO\n".repeat(20_000)).await;
             }
             let (mut polite, start) = (bench.worker("w1").await, Instant::now());
             for number in 0..20 {
@@ -114,10 +112,7 @@ fn many_long_lines_at_once_leave_short_ones_their_turn() {
     serve(
         |_| (),
         |bench| async move {
-            let mut crowd = Vec::new();
-            for _ in 0..50 {
-                crowd.push(bench.client().await);
-            }
+            let mut crowd = bench.clients(50).await;
             let mut polite = bench.client().await;
             for (number, client) in crowd.iter_mut().enumerate() {
                 client.send(&long_line(&format!("long-{number}"))).await;
@@ -143,10 +138,7 @@ fn new_jobs_that_wait_too_long_for_their_turn_are_answered_busy_and_a_report_is_
             let mut worker = bench.worker("w1").await;
             worker.push(job("first-000")).await;
             assert_eq!(worker.json("FETCH default").await["jid"], "first-000");
-            let mut crowd = Vec::new();
-            for _ in 0..20 {
-                crowd.push(bench.client().await);
-            }
+            let mut crowd = bench.clients(20).await;
             // Large, but not many: to the engine, that is little.
             let large = |number: usize| {
                 let args = ["x".repeat(20_000)];

@@ -167,35 +167,53 @@ fn merge_some(
     }
 }
 
-/// Whether the layers upon one that holds everything come to more than one part in so many: of its bytes, or in jobs
-/// that they say are gone of all.
-pub(super) fn outweighs(full: &Layer, changes: &[Arc<Layer>], parts: u64) -> bool {
-    let bytes: u64 = changes.iter().map(|layer| layer.bytes()).sum();
-    let gone: u64 = changes.iter().map(|layer| layer.gone_total()).sum();
-    let jobs: u64 = full.jobs_total() + changes.iter().map(|layer| layer.jobs_total()).sum::<u64>();
-    bytes > full.bytes() / parts || gone > jobs / parts
+/// What all layers of a state come to.
+pub(super) struct Weight {
+    /// Bytes of the one that holds everything.
+    full: u64,
+    /// Of all, on disk and before they were compressed.
+    bytes: u64,
+    raw: u64,
+    jobs: u64,
+    gone: u64,
 }
 
-/// Whether the disk would hold about twice what is alive, or more, while all of them become a new one: of payloads that
-/// hardly compress, there must not be as many changes before.
-pub(super) fn is_tight(full: &Layer, changes: &[Arc<Layer>]) -> bool {
-    let held = full.bytes() + changes.iter().map(|layer| layer.bytes()).sum::<u64>();
-    let (alive, packed) = alive(full, changes);
-    is_much(held + packed, alive)
-}
+impl Weight {
+    pub fn of(full: &Layer, changes: &[Arc<Layer>]) -> Weight {
+        let all = || std::iter::once(full).chain(changes.iter().map(|layer| &**layer));
+        let sum = |of: fn(&Layer) -> u64| all().map(of).sum();
+        Weight {
+            full: full.bytes(),
+            bytes: sum(Layer::bytes),
+            raw: sum(Layer::raw_total),
+            jobs: sum(Layer::jobs_total),
+            gone: sum(Layer::gone_total),
+        }
+    }
 
-/// Whether so many bytes on disk are about twice what is alive, or more.
-pub(super) fn is_much(held: u64, alive: u64) -> bool {
-    held > 2 * alive - alive / 8
-}
+    /// Whether the layers upon the one that holds everything come to more than one part in so many: of its bytes, or in
+    /// jobs that they say are gone of all.
+    pub fn outweighs(&self, parts: u64) -> bool {
+        self.bytes - self.full > self.full / parts || self.gone > self.jobs / parts
+    }
 
-/// What is alive in a state, in bytes: as it is, and as it takes on disk.
-pub(super) fn alive(full: &Layer, changes: &[Arc<Layer>]) -> (u64, u64) {
-    let all = || std::iter::once(full).chain(changes.iter().map(|layer| &**layer));
-    let sum = |of: fn(&Layer) -> u64| all().map(of).map(u128::from).sum::<u128>();
-    let (jobs, gone) = (sum(Layer::jobs_total).max(1), sum(Layer::gone_total));
-    let of_them = |bytes: u128| (bytes * jobs.saturating_sub(gone) / jobs) as u64;
-    (of_them(sum(Layer::raw_total)), of_them(sum(Layer::bytes)))
+    /// Whether the disk would hold about twice what is alive, or more, while all of them become a new one: of payloads
+    /// that hardly compress, there must not be as many changes before.
+    pub fn is_tight(&self) -> bool {
+        self.is_too_little_for(self.bytes + self.alive(self.bytes))
+    }
+
+    /// Whether so many bytes on disk are about twice what is alive, or more.
+    pub fn is_too_little_for(&self, held: u64) -> bool {
+        let alive = self.alive(self.raw);
+        held > 2 * alive - alive / 8
+    }
+
+    /// The part of something that belongs to jobs that are not gone.
+    fn alive(&self, bytes: u64) -> u64 {
+        let jobs = u128::from(self.jobs.max(1));
+        (u128::from(bytes) * jobs.saturating_sub(u128::from(self.gone)) / jobs) as u64
+    }
 }
 
 /// Which of the layers of a state are to be put together, the oldest first; none if they are fine as they are.
@@ -203,7 +221,8 @@ fn due(layers: &[Arc<Layer>], layers_max: usize) -> std::ops::Range<usize> {
     let Some((full, changes)) = layers.split_first().filter(|(_, changes)| !changes.is_empty()) else {
         return 0..0;
     };
-    if outweighs(full, changes, 2) || outweighs(full, changes, 5) && is_tight(full, changes) {
+    let weight = Weight::of(full, changes);
+    if weight.outweighs(2) || weight.outweighs(5) && weight.is_tight() {
         return 0..layers.len();
     }
     if changes.len() <= layers_max {

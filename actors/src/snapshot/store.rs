@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SnapshotError;
 use super::chain::{LayerName, chain_to, positions};
-use super::compact::{alive, is_much, is_tight, outweighs};
+use super::compact::Weight;
 use super::fold::Delta;
 use super::format::{ImageHeader, SCHEMA_VERSION};
 use super::layer::Layer;
@@ -457,15 +457,14 @@ impl SnapshotStore {
     fn grows_old(&self, names: &[LayerName]) -> bool {
         let Ok(Some(state)) = self.newest_without(&[]) else { return false };
         let Some((full, changes)) = state.layers.split_first() else { return false };
-        let is_large = full.bytes() >= self.layering.checked_whole_bytes;
-        let bytes = |name: &LayerName| match self.open(*name) {
-            Ok(Image::Layer(layer)) => layer.bytes(),
-            Ok(Image::Old(_)) | Err(_) => 0,
-        };
-        let is_half_due =
-            || outweighs(full, changes, 4) || outweighs(full, changes, 20) && is_tight(full, changes);
-        let is_too_much = || is_much(names.iter().map(bytes).sum(), alive(full, changes).0);
-        is_large && !changes.is_empty() && (is_half_due() || is_too_much())
+        if full.bytes() < self.layering.checked_whole_bytes || changes.is_empty() {
+            return false;
+        }
+        let weight = Weight::of(full, changes);
+        let on_disk = || names.iter().map(|name| self.header_of(*name).map_or(0, |(_, bytes)| bytes)).sum();
+        weight.outweighs(4)
+            || weight.outweighs(20) && weight.is_tight()
+            || weight.is_too_little_for(on_disk())
     }
 
     /// Nobody finds a layer any more. Whoever has it open can still read it.

@@ -69,6 +69,14 @@ fn churning() -> (StepEngine, u64) {
     (StepEngine::with(SimStorage::new(), options, 1).unwrap(), segments)
 }
 
+/// The same with 2,000 jobs that hardly compress, and the dice that their payloads come from.
+fn churning_noise(is_dense: bool) -> (StepEngine, u64, fastrand::Rng) {
+    let (mut beaver, segments) = churning();
+    let mut dice = fastrand::Rng::with_seed(1);
+    (0..2_000).for_each(|_| add_noise(&mut beaver, 1_000, is_dense, &mut dice));
+    (beaver, segments, dice)
+}
+
 /// How many times as much as what is alive the disk holds beside two segments, which is twice at most.
 #[track_caller]
 fn by_what_is_alive(beaver: &StepEngine, used: u64, segments: u64) -> f64 {
@@ -390,9 +398,7 @@ fn a_layer_is_made_durable_while_it_grows() {
 #[test]
 fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_at_any_moment() {
     for is_dense in [false, true] {
-        let (mut beaver, segments) = churning();
-        let mut dice = fastrand::Rng::with_seed(1);
-        (0..2_000).for_each(|_| add_noise(&mut beaver, 1_000, is_dense, &mut dice));
+        let (mut beaver, segments, mut dice) = churning_noise(is_dense);
         let mut most = 0.0_f64;
         for _ in 0..60 {
             let _ = beaver.storage.take_most_used();
@@ -412,9 +418,7 @@ fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_at_an
 #[test]
 fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_while_they_are_worked_off() {
     for is_dense in [false, true] {
-        let (mut beaver, segments) = churning();
-        let mut dice = fastrand::Rng::with_seed(1);
-        (0..2_000).for_each(|_| add_noise(&mut beaver, 1_000, is_dense, &mut dice));
+        let (mut beaver, segments, _) = churning_noise(is_dense);
         beaver.snapshot().unwrap();
         beaver.snapshot().unwrap();
         for _ in 0..45 {

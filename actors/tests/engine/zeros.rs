@@ -43,6 +43,17 @@ impl Log {
         Some((before, (now_written - written - 3) * PIECE_BYTES))
     }
 
+    /// Begins a segment after next to nothing, and says how many zeros the next one gets.
+    fn rotate(&mut self) -> u64 {
+        self.append(10);
+        let before = self.beaver.storage.calls_of(Call::Write);
+        self.beaver.log().rotate(Timestamp(1)).unwrap();
+        self.beaver.log().room();
+        self.bytes = 0;
+        // Beside them: a header and a seal.
+        (self.beaver.storage.calls_of(Call::Write) - before - 2) * PIECE_BYTES
+    }
+
     fn append_until_the_next_segment(&mut self, bytes: usize) -> (u64, u64) {
         std::iter::repeat_with(|| self.append(bytes)).find_map(|begun| begun).unwrap()
     }
@@ -62,15 +73,7 @@ fn small_batches_go_on_in_the_next_segment_where_their_zeros_end_and_get_more() 
 fn a_quiet_log_gets_fewer_zeros_each_time_and_more_again_when_it_uses_them_up() {
     let mut log = Log::new();
     log.append_until_the_next_segment(1_000);
-    let mut zeros = Vec::new();
-    for _ in 0..5 {
-        log.append(1_000);
-        let before = log.beaver.storage.calls_of(Call::Write);
-        log.beaver.log().rotate(Timestamp(1)).unwrap();
-        log.beaver.log().room();
-        // Beside them: a header and a seal.
-        zeros.push((log.beaver.storage.calls_of(Call::Write) - before - 2) * PIECE_BYTES);
-    }
+    let zeros: Vec<_> = std::iter::repeat_with(|| log.rotate()).take(5).collect();
     assert!(zeros.is_sorted_by(|one, other| one >= other) && zeros[4] == 1 << 20, "{zeros:?}");
     let (bytes, zeros) = log.append_until_the_next_segment(1_000);
     assert!((900 << 10..1 << 20).contains(&bytes), "{bytes}");
@@ -82,11 +85,8 @@ fn large_batches_fill_a_segment_whatever_its_zeros_and_the_next_one_has_more() {
     let mut log = Log::new();
     // Down to as few as there can be.
     for _ in 0..8 {
-        log.append(10);
-        log.beaver.log().rotate(Timestamp(1)).unwrap();
-        log.beaver.log().room();
+        log.rotate();
     }
-    log.bytes = 0;
     for zeros in [2 << 20, 4 << 20, 8 << 20] {
         let (bytes, next) = log.append_until_the_next_segment(100_000);
         assert!(bytes > SEGMENT_BYTES - 200_000, "{bytes}");
