@@ -5,11 +5,12 @@
 //! up by themselves, and nothing false is told. A manager or a thread of workers that stands still will not get
 //! better: the engine ends, and recovers from disk at its next start.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 
-use super::{Children, SupervisorActor};
+use super::SupervisorActor;
 use crate::engine::FailCause;
 use crate::ids::ChildId;
 use crate::messages::Ping;
@@ -25,6 +26,11 @@ impl SupervisorActor {
                 supervisor.ask(child, ping, patience, ctx);
             }
         });
+    }
+
+    /// How often the log has begun or ended to keep the manager waiting for the disk.
+    fn log_blocks(&self) -> u64 {
+        self.children.as_ref().map_or(0, |children| children.log_blocks.load(Ordering::Relaxed))
     }
 
     /// One child of each thread that must turn. SnapshotActor may fold for minutes.
@@ -44,6 +50,7 @@ impl SupervisorActor {
         patience: Duration,
         ctx: &mut Context<SupervisorActor>,
     ) {
+        let blocks_before = self.log_blocks();
         let answer = tokio::time::timeout(patience, ping.send(Ping)).into_actor(self);
         ctx.spawn(answer.map(move |answer, supervisor, ctx| {
             // A closed mailbox is somebody else's news.
@@ -51,7 +58,9 @@ impl SupervisorActor {
                 return;
             }
             let seconds = patience.as_secs_f64();
-            let waits_for_disk = supervisor.children.as_ref().is_some_and(Children::waits_for_disk);
+            // It does now, or did after it was asked, and has had less time than it may take.
+            let blocks = supervisor.log_blocks();
+            let waits_for_disk = blocks % 2 == 1 || blocks != blocks_before;
             if child == ChildId::Wal || (child == ChildId::Manager && waits_for_disk) {
                 tracing::warn!(actor = %child, seconds, "no sign of life: the disk is slow, or gone");
                 return;

@@ -18,7 +18,7 @@ mod policy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
@@ -71,8 +71,8 @@ pub struct SupervisorActor {
 /// Addresses of all children, and what it takes to build those that may be restarted.
 struct Children {
     wal: Addr<WalActor>,
-    /// Whether the log keeps the manager's thread waiting for the disk.
-    log_blocks: Arc<AtomicBool>,
+    /// Counts where the log begins and ends to keep the manager's thread waiting for the disk. Odd meanwhile.
+    log_blocks: Arc<AtomicU64>,
     manager: Addr<JobManagerActor>,
     snapshot: Addr<SnapshotActor>,
     workers: Vec<Addr<WorkerActor>>,
@@ -87,12 +87,6 @@ struct Children {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct BootEnded(Box<Result<Recovered, BootError>>);
-
-impl Children {
-    fn waits_for_disk(&self) -> bool {
-        self.log_blocks.load(Ordering::Relaxed)
-    }
-}
 
 impl SupervisorActor {
     /// One that begins with recovery as soon as it is started.
@@ -136,7 +130,7 @@ impl SupervisorActor {
         );
         self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
         let homes = Homes::new(self.threads);
-        let log_blocks = Arc::new(AtomicBool::new(false));
+        let log_blocks = Arc::new(AtomicU64::new(0));
 
         let wal_settings = WalSettings {
             durability: boot.options.durability,

@@ -21,7 +21,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -71,8 +71,9 @@ pub struct WalSettings {
     pub failed: Recipient<LogFailed>,
     /// Where whatever may take long is done; without one, all is done in place.
     pub thread: Option<LogThread>,
-    /// Set while it blocks in place, so that a slow disk does not pass for an actor that stands still.
-    pub blocks: Arc<AtomicBool>,
+    /// Counts where it begins and ends to block in place, so that a slow disk does not pass for an actor that stands
+    /// still. Odd meanwhile.
+    pub blocks: Arc<AtomicU64>,
 }
 
 /// The actor around the [`LogWriter`].
@@ -153,9 +154,9 @@ impl WalActor {
 
     /// Does something with the writer that does not take long.
     fn in_place<T>(&mut self, work: impl FnOnce(&mut Option<LogWriter>) -> T) -> Option<T> {
-        self.settings.blocks.store(true, Ordering::Relaxed);
+        self.settings.blocks.fetch_add(1, Ordering::Relaxed);
         let done = self.held.as_mut().map(|held| work(&mut held.writer));
-        self.settings.blocks.store(false, Ordering::Relaxed);
+        self.settings.blocks.fetch_add(1, Ordering::Relaxed);
         done
     }
 

@@ -152,6 +152,22 @@ fn an_actor_that_stands_still_ends_the_engine_and_a_slow_log_does_not() {
     }
 }
 
+#[test]
+fn a_manager_that_has_waited_for_the_disk_has_all_its_time_after_that() {
+    on_system(|| async {
+        let mut options = options();
+        options.heartbeat_timeout = Duration::from_millis(500);
+        let engine = ready(&SimStorage::new(), options, Handlers::new()).await;
+        for _ in 0..2 {
+            // Somebody asks for a sign of life meanwhile, and waits in vain until after the first has ended.
+            engine.freeze(ChildId::Wal, Duration::from_millis(700)).await;
+            engine.freeze(ChildId::Manager, Duration::from_millis(400)).await;
+            enqueue(&engine, job("later")).await;
+        }
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+    });
+}
+
 /// Row 11, through the actors.
 #[test]
 fn a_failed_sync_is_answered_unknown_and_ends_the_engine_as_a_storage_failure() {
