@@ -8,6 +8,9 @@
 //! Clients that ask for one thing after the other come back as soon as they are answered. The first of them does not
 //! take a sync to itself: a few more looks wait for the others. A look at sockets without news takes less than a
 //! microsecond, a sync a hundred times as long; 16 connections push 8 % more jobs by it (`cargo bench --bench compare`).
+//! When only one was answered there is nobody to wait for, and looking would keep it waiting if it shares the processor:
+//! one of six requests of a single connection then took 85 µs longer, and 99 % at half load were answered within 991
+//! instead of 830 µs.
 
 use std::sync::mpsc;
 
@@ -81,7 +84,8 @@ impl JobManagerActor {
         ctx.spawn(looked.map(|(), manager, ctx| {
             let Shipping { looks, turns, seen, expected, .. } = manager.shipping;
             let brought_more = turns > seen && looks < LOOKS_MAX;
-            let expects_more = turns < expected && looks < EXPECTING_LOOKS_MAX;
+            let is_waited_for = manager.gathered.count > 0 || expected > turns + 1;
+            let expects_more = turns < expected && is_waited_for && looks < EXPECTING_LOOKS_MAX;
             match (brought_more || expects_more) && manager.gathered.bytes.len() < BYTES_ENOUGH {
                 true => manager.look_for_more(ctx),
                 false => {
