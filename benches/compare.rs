@@ -23,8 +23,9 @@
 //! same payload. All servers get the same requests at the same moments; one that cannot keep up shows how late it is.
 //!
 //! In each round every server has its turn, and the next round begins with another one, so that what else the machine
-//! does hits all alike; a first round only warms up. Figures are medians of the rounds. Each run begins with an empty
-//! queue, and with a fetch's jobs in it.
+//! does hits all alike; a first round only warms up. Figures are medians of the rounds; of latency, which a single pause
+//! of the host changes, there are more. Each run begins with an empty queue, or with a fetch's jobs in it and with a
+//! server that has nothing left to do about them.
 //!
 //! Beside every figure stands what the client reaches with two servers that do nothing ([`ceiling`]): one answers at
 //! once, the other after one write and one fdatasync of all that has come in. What the disk and the loopback can do is
@@ -116,6 +117,7 @@ impl Point {
 /// How much is measured.
 struct Effort {
     rounds: usize,
+    latency_rounds: usize,
     warm_up: usize,
     time: Duration,
     jobs_max: u64,
@@ -123,13 +125,35 @@ struct Effort {
     repeats_max: usize,
 }
 
-const FULL: Effort =
-    Effort { rounds: 9, warm_up: 1, time: Duration::from_millis(400), jobs_max: u64::MAX, repeats_max: 0 };
-const QUICK: Effort =
-    Effort { rounds: 3, warm_up: 0, time: Duration::from_millis(300), jobs_max: u64::MAX, repeats_max: 0 };
+impl Effort {
+    fn rounds_of(&self, scenario: Scenario) -> usize {
+        match scenario {
+            Scenario::Latency => self.latency_rounds,
+            Scenario::Push | Scenario::Fetch | Scenario::Bulk => self.rounds,
+        }
+    }
+}
+
+const FULL: Effort = Effort {
+    rounds: 9,
+    latency_rounds: 21,
+    warm_up: 1,
+    time: Duration::from_millis(400),
+    jobs_max: u64::MAX,
+    repeats_max: 0,
+};
+const QUICK: Effort = Effort {
+    rounds: 3,
+    latency_rounds: 3,
+    warm_up: 0,
+    time: Duration::from_millis(300),
+    jobs_max: u64::MAX,
+    repeats_max: 0,
+};
 /// For `cargo test`: only that everything still works.
 const TINY: Effort = Effort {
     rounds: 1,
+    latency_rounds: 1,
     warm_up: 0,
     time: Duration::from_millis(200),
     jobs_max: 2 * BULK as u64,
@@ -204,7 +228,9 @@ fn run(arguments: &[String]) -> Result<bool> {
     };
     let repeats_max = if is("--wait") { REPEATS_MAX } else { effort.repeats_max };
     let rounds = value("--rounds").map(str::parse).transpose().context("--rounds takes a number")?;
-    compare(&points, &Effort { repeats_max, rounds: rounds.unwrap_or(effort.rounds), ..effort })
+    let (rounds, latency_rounds) =
+        rounds.map_or((effort.rounds, effort.latency_rounds), |rounds| (rounds, rounds));
+    compare(&points, &Effort { repeats_max, rounds, latency_rounds, ..effort })
 }
 
 /// Measures and prints. False if a server that is installed does not work.
@@ -245,7 +271,8 @@ fn compare(points: &[Point], effort: &Effort) -> Result<bool> {
     }
     if effort.rounds > 1 {
         let after = machine::limits(dir.path())?;
-        let figures = format!("Medians of {} runs of {:?} each.", effort.rounds, effort.time);
+        let Effort { rounds, latency_rounds, time, .. } = effort;
+        let figures = format!("Medians of {rounds} runs (latency: {latency_rounds}) of {time:?} each.");
         println!("\nbefore: {before}\nafter: {after}\n\n{figures}\n\n{}", summary::tables(&outcomes));
     }
     Ok(outcomes.iter().all(Outcome::is_whole))
@@ -271,7 +298,7 @@ fn measure_point(point: Point, rate: Option<f64>, kinds: &[Kind], effort: &Effor
             Server::start(series.kind, dir, point.payload_bytes).map_err(|error| series.fail(&error)).ok(),
         );
     }
-    for round in 0..effort.warm_up + effort.rounds {
+    for round in 0..effort.warm_up + effort.rounds_of(point.scenario) {
         for turn in 0..servers.len() {
             let which = (round + turn) % servers.len();
             let series = &mut all[which];
@@ -302,7 +329,7 @@ fn undisturbed_run(
     mut is_behind: bool,
 ) -> Result<Run> {
     for _ in 0..effort.repeats_max {
-        machine::wait_until_quiet(QUIET_WITHIN);
+        machine::wait_until_quiet(machine::busy_all, QUIET_WITHIN);
         let run = one_run(server, point, rate, effort, is_behind)?;
         if run.others < run.took.mul_f64(OTHERS_MAX) {
             return Ok(run);
@@ -345,6 +372,7 @@ fn one_run(
     let few = Point { connections: 1, ..point };
     let filled = measure(server, few, Errand::Bulk, |connections| Ok((drive(connections, fill)?, None)))
         .context("cannot fill it")?;
+    server.settle();
     let limit = Limit { jobs: filled.jobs, ..limit };
     measure(server, point, errand, |connections| Ok((drive(connections, limit)?, None)))
 }

@@ -129,13 +129,13 @@ pub fn busy_here() -> Duration {
     fs::read_to_string("/proc/thread-self/schedstat").map(|stat| threads::on_cpu(&stat)).unwrap_or_default()
 }
 
-/// Returns when the cores have next to nothing to do, or after `longest`.
-pub fn wait_until_quiet(longest: Duration) {
+/// Returns when next to nothing is done any more, by the processor time that `busy` knows of, or after `longest`.
+pub fn wait_until_quiet(busy: impl Fn() -> Duration, longest: Duration) {
     let started = Instant::now();
     while started.elapsed() < longest {
-        let before = busy_all();
+        let before = busy();
         thread::sleep(QUIET_FOR);
-        if busy_all().saturating_sub(before) <= QUIET_FOR / 5 {
+        if busy().saturating_sub(before) <= QUIET_FOR / 5 {
             return;
         }
     }

@@ -19,6 +19,8 @@ use super::{ceiling, machine};
 const START: Duration = Duration::from_secs(30);
 /// How long any single answer may take outside of a measurement.
 const ANSWER: Duration = Duration::from_secs(30);
+/// What it does after its answers is waited for so long.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// A server that has written so much to the disk begins anew, with an empty directory.
 const WRITTEN_BYTES_MAX: u64 = 512 << 20;
 
@@ -267,6 +269,11 @@ impl Server {
         }
         // What another server has left to be written does not count against this one.
         machine::write_back(&self.dir)
+    }
+
+    /// Waits until it has done what it does after its answers: beaver folds its log into a snapshot.
+    pub fn settle(&self) {
+        machine::wait_until_quiet(|| self.busy().values().sum(), SETTLED_WITHIN);
     }
 
     /// Processor time of its threads up to now.
