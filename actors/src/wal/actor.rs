@@ -21,21 +21,19 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use tokio::sync::oneshot;
 
+use super::held::{Held, PutOff, Written, sync, write};
 use super::thread::LogThread;
 use super::writer::LogWriter;
 use super::{Group, WalError};
 use crate::clock::Clock;
 use crate::engine::FailCause;
-use crate::failpoint;
 use crate::guard::{ExitGuard, gives_signs_of_life};
 use crate::ids::Lsn;
 use crate::messages::{Append, CloseLog, Confirmed, End, LogFailed, Prune, Seal, Subscribe};
@@ -49,13 +47,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// An fdatasync that takes longer is worth a warning.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// A batch of so many bytes at most is written and synced in place: those of about 200 jobs that come one by one.
-const SHORT_BYTES_MAX: usize = 32 << 10;
-/// As long as syncs usually take no longer than this.
-const SHORT_SYNC_MAX: Duration = Duration::from_millis(2);
 /// How much of what is usual the last sync makes up: one in so many.
 const USUAL_OF: u32 = 8;
-
 /// A buffer that has grown larger is not used again: one huge request must not hold memory for ever.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -79,10 +72,10 @@ pub struct WalSettings {
 /// The actor around the [`LogWriter`].
 pub struct WalActor {
     /// None while its thread has it.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     /// What is done as soon as it is back.
-    put_off: VecDeque<PutOff>,
-    settings: WalSettings,
+    pub(super) put_off: VecDeque<PutOff>,
+    pub(super) settings: WalSettings,
     /// Hears what may be told.
     subscriber: Option<Recipient<Confirmed>>,
     gathered: Vec<Group>,
@@ -94,30 +87,7 @@ pub struct WalActor {
     full: bool,
     looking_for_space: bool,
     /// How long syncs took of late, the last ones above all.
-    usual_sync: Duration,
-}
-
-type PutOff = Box<dyn FnOnce(&mut WalActor, &mut Context<WalActor>)>;
-
-/// What goes to the log's thread and comes back: whatever must not end before that one is done with it.
-struct Held {
-    /// None after it was closed or has failed: nothing is written any more.
-    writer: Option<LogWriter>,
-    /// The data directory's lock: dropped after the writer, so that nobody else writes before this one is gone,
-    /// and before the guard, so that who hears of the end finds the directory free.
-    _lock: Box<dyn Any + Send>,
-    _guard: ExitGuard,
-}
-
-/// What became of groups that were to be written.
-struct Written {
-    groups: Vec<Group>,
-    /// How many of them are in the log.
-    count: usize,
-    /// An error other than [`WalError::Full`] is final.
-    result: Result<(), WalError>,
-    /// How long the sync took, if there was one.
-    synced: Option<Duration>,
+    pub(super) usual_sync: Duration,
 }
 
 impl WalActor {
@@ -148,68 +118,6 @@ impl WalActor {
         }
     }
 
-    fn writer(&mut self) -> Option<&mut LogWriter> {
-        self.held.as_mut()?.writer.as_mut()
-    }
-
-    /// Does something with the writer that does not take long.
-    fn in_place<T>(&mut self, work: impl FnOnce(&mut Option<LogWriter>) -> T) -> Option<T> {
-        self.settings.blocks.fetch_add(1, Ordering::Relaxed);
-        let done = self.held.as_mut().map(|held| work(&mut held.writer));
-        self.settings.blocks.fetch_add(1, Ordering::Relaxed);
-        done
-    }
-
-    /// Does something now, or as soon as the writer is back.
-    ///
-    /// An actor that waits looks at no message; but of what it does by itself (timers, messages to itself), one more
-    /// may have its turn before the wait begins.
-    fn with_writer(
-        &mut self,
-        ctx: &mut Context<WalActor>,
-        work: impl FnOnce(&mut WalActor, &mut Context<WalActor>) + 'static,
-    ) {
-        match self.held {
-            Some(_) => work(self, ctx),
-            None => self.put_off.push_back(Box::new(work)),
-        }
-    }
-
-    /// Does something with the writer on the log's thread as soon as it is here, and then something with what came of
-    /// it. No message is looked at in between.
-    fn at_length<T: Send + 'static>(
-        &mut self,
-        ctx: &mut Context<WalActor>,
-        work: impl FnOnce(&mut Option<LogWriter>) -> T + Send + 'static,
-        then: impl FnOnce(&mut WalActor, T, &mut Context<WalActor>) + 'static,
-    ) {
-        let Some(mut held) = self.held.take() else {
-            return self.with_writer(ctx, move |wal, ctx| wal.at_length(ctx, work, then));
-        };
-        let Some(thread) = &self.settings.thread else {
-            let done = work(&mut held.writer);
-            self.held = Some(held);
-            return then(self, done, ctx);
-        };
-        let done = thread.run(move || {
-            let done = work(&mut held.writer);
-            (held, done)
-        });
-        ctx.wait(done.into_actor(self).map(|done, wal, ctx| match done {
-            Ok((held, done)) => {
-                wal.held = Some(held);
-                then(wal, done, ctx);
-                while wal.held.is_some()
-                    && let Some(work) = wal.put_off.pop_front()
-                {
-                    work(wal, ctx);
-                }
-            }
-            // It panicked; the guard that it held has told the supervisor.
-            Err(_) => ctx.stop(),
-        }));
-    }
-
     /// Writes all that has gathered and, if the setting asks for it, syncs; then says what may be told.
     fn flush(&mut self, ctx: &mut Context<WalActor>) {
         self.with_writer(ctx, WalActor::flush_here);
@@ -230,13 +138,6 @@ impl WalActor {
             }
             false => self.at_length(ctx, write, WalActor::written),
         }
-    }
-
-    /// Whether writing so many bytes and a sync are worth no change of threads.
-    fn is_short(&mut self, bytes: usize) -> bool {
-        bytes <= SHORT_BYTES_MAX
-            && self.usual_sync <= SHORT_SYNC_MAX
-            && self.writer().is_some_and(|writer| writer.fits(bytes))
     }
 
     fn written(&mut self, written: Option<Written>, ctx: &mut Context<WalActor>) {
@@ -506,35 +407,6 @@ impl Handler<End> for WalActor {
     fn handle(&mut self, _: End, ctx: &mut Context<WalActor>) {
         ctx.stop();
     }
-}
-
-/// Writes groups and, if it shall, makes them durable.
-fn write(writer: &mut LogWriter, groups: Vec<Group>, syncs: bool, clock: &dyn Clock) -> Written {
-    failpoint::pass("wal.flush").expect("this point is for panics and pauses");
-    let started = clock.ticks();
-    let (count, appended) = writer.append(&groups, clock.now());
-    let synced_along = count > 0 && writer.durable() == writer.last();
-    let (result, synced) = match appended {
-        Err(error) if !matches!(error, WalError::Full { .. }) => (Err(error), None),
-        appended if synced_along => (appended, Some(clock.ticks().saturating_sub(started))),
-        appended if !syncs => (appended, None),
-        // What there was no space for does not keep the others waiting.
-        appended => match sync(writer, clock) {
-            Ok(took) => (appended, took),
-            Err(error) => (Err(error), None),
-        },
-    };
-    Written { groups, count, result, synced }
-}
-
-/// Makes everything durable; says how long that took, if there was something to do.
-fn sync(writer: &mut LogWriter, clock: &dyn Clock) -> Result<Option<Duration>, WalError> {
-    if writer.durable() == writer.last() {
-        return Ok(None);
-    }
-    let started = clock.ticks();
-    writer.sync()?;
-    Ok(Some(clock.ticks().saturating_sub(started)))
 }
 
 gives_signs_of_life!(WalActor, |wal: &mut WalActor, freeze: crate::messages::Freeze, _: &mut _| {
