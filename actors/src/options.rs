@@ -29,7 +29,7 @@ pub struct Layering {
     pub layers_max: usize,
     /// Bytes that are read and written a second while layers are put together.
     pub bytes_per_second: u64,
-    /// Of a state of fewer bytes, payloads are checked at boot as well, which takes some ten milliseconds: while the one
+    /// Of a state of fewer bytes, payloads are checked at boot as well, which takes some milliseconds: while the one
     /// before it and the log are there to fall back to, and before a job needs what is damaged.
     pub checked_whole_bytes: u64,
 }

@@ -322,6 +322,25 @@ impl BlockReader {
         block: &Block,
         limit: u64,
     ) -> Result<&[u8], SnapshotError> {
+        self.confirm(file, path, block, limit)?;
+        let data = &self.data[BLOCK_HEADER_BYTES..];
+        if block.len == block.raw_len {
+            return Ok(data);
+        }
+        unpack(data, block.raw_len as usize, &mut self.raw).map_err(|problem| {
+            SnapshotError::corrupted(path, block.offset, format!("{}: {problem}", block.sort.name()))
+        })?;
+        Ok(&self.raw)
+    }
+
+    /// Reads a block and sees whether its checksums confirm it: these are the bytes that were written.
+    pub fn confirm(
+        &mut self,
+        file: &dyn StoredFile,
+        path: &Path,
+        block: &Block,
+        limit: u64,
+    ) -> Result<(), SnapshotError> {
         let what = block.sort.name();
         let corrupted = |problem| SnapshotError::corrupted(path, block.offset, problem);
         if block.end() > limit || block.len > BLOCK_BYTES_MAX || block.raw_len > BLOCK_BYTES_MAX {
@@ -339,12 +358,7 @@ impl BlockReader {
             let problem = format!("{what}: checksum is {found:08x}, its bytes give {expected:08x}");
             return Err(corrupted(problem));
         }
-        if block.len == block.raw_len {
-            return Ok(&self.data[BLOCK_HEADER_BYTES..]);
-        }
-        unpack(data, block.raw_len as usize, &mut self.raw)
-            .map_err(|problem| corrupted(format!("{what}: {problem}")))?;
-        Ok(&self.raw)
+        Ok(())
     }
 }
 

@@ -276,7 +276,7 @@ impl SnapshotStore {
         // A damaged file explains whatever else went wrong.
         end.map_err(blame)?;
         if bytes < self.layering.checked_whole_bytes {
-            layers.iter().try_for_each(|layer| layer.check_all_payloads()).map_err(blame)?;
+            layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
         }
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
