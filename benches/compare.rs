@@ -1,7 +1,7 @@
 //! Beaver beside other durable queues, over TCP: one client, in one run, on the same disk.
 //!
 //! ```sh
-//! cargo bench --bench compare -- --install    # everything, in a quarter of an hour; installs the peers if need be
+//! cargo bench --bench compare -- --install    # everything, in twenty minutes; installs the peers if need be
 //! cargo bench --bench compare -- push/16/100  # one point; also `push`, `push/16`, several of them
 //! cargo bench --bench compare -- --quick      # less of everything, for a first look
 //! cargo bench --bench compare -- --wait       # on a machine that others use: waits for quiet, repeats what was disturbed
