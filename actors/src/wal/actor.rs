@@ -19,6 +19,8 @@
 //! - A parked thread instead of a mailbox: the same (50 µs to there and back on an idle machine that has to wake a
 //!   sleeping core for each way; 8 to 15 µs on a busy one).
 
+mod held;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -26,9 +28,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use held::{Held, PutOff, Written, sync, write};
 use tokio::sync::oneshot;
 
-use super::held::{Held, PutOff, Written, sync, write};
 use super::thread::LogThread;
 use super::writer::LogWriter;
 use super::{Group, WalError};
@@ -72,10 +74,10 @@ pub struct WalSettings {
 /// The actor around the [`LogWriter`].
 pub struct WalActor {
     /// None while its thread has it.
-    pub(super) held: Option<Held>,
+    held: Option<Held>,
     /// What is done as soon as it is back.
-    pub(super) put_off: VecDeque<PutOff>,
-    pub(super) settings: WalSettings,
+    put_off: VecDeque<PutOff>,
+    settings: WalSettings,
     /// Hears what may be told.
     subscriber: Option<Recipient<Confirmed>>,
     gathered: Vec<Group>,
@@ -87,7 +89,7 @@ pub struct WalActor {
     full: bool,
     looking_for_space: bool,
     /// How long syncs took of late, the last ones above all.
-    pub(super) usual_sync: Duration,
+    usual_sync: Duration,
 }
 
 impl WalActor {

@@ -70,7 +70,6 @@ mod chores;
 pub mod codec;
 mod fields;
 pub mod format;
-mod held;
 pub mod index;
 mod pack;
 pub mod reader;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::actor::WalActor;
-use super::writer::LogWriter;
-use super::{Group, WalError};
+use super::WalActor;
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::guard::ExitGuard;
+use crate::wal::writer::LogWriter;
+use crate::wal::{Group, WalError};
 
 /// A batch of so many bytes at most is written and synced in place: those of about 200 jobs that come one by one.
 const SHORT_BYTES_MAX: usize = 32 << 10;
