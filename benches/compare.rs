@@ -142,14 +142,8 @@ const FULL: Effort = Effort {
     jobs_max: u64::MAX,
     repeats_max: 0,
 };
-const QUICK: Effort = Effort {
-    rounds: 3,
-    latency_rounds: 3,
-    warm_up: 0,
-    time: Duration::from_millis(300),
-    jobs_max: u64::MAX,
-    repeats_max: 0,
-};
+const QUICK: Effort =
+    Effort { rounds: 3, latency_rounds: 3, warm_up: 0, time: Duration::from_millis(300), ..FULL };
 /// For `cargo test`: only that everything still works.
 const TINY: Effort = Effort {
     rounds: 1,
@@ -157,7 +151,7 @@ const TINY: Effort = Effort {
     warm_up: 0,
     time: Duration::from_millis(200),
     jobs_max: 2 * BULK as u64,
-    repeats_max: 0,
+    ..FULL
 };
 const TINY_POINTS: [(usize, usize); 2] = [(16, 100), (1, 4096)];
 

@@ -248,8 +248,9 @@ fn a_server_killed_while_it_starts_starts_all_the_same() {
     // The kill hits another moment each time: before it says anything, while it recovers, while its actors start.
     for said in 0..8 {
         let mut child = place.start_in_passing(&["--faktory-port", "off"], Stdio::piped());
-        let log = BufReader::new(child.stderr.take().unwrap());
-        assert_eq!(log.lines().take(said).map(Result::unwrap).count(), said);
+        // Open until after the kill: a closed one would stop the server first.
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert_eq!(log.by_ref().take(said).map(Result::unwrap).count(), said);
         child.kill().unwrap();
         child.wait().unwrap();
     }
