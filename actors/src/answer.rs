@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::engine::EngineError;
+use crate::api::outcome::EngineError;
 
 /// What becomes of a request. The request was sent when this was created, so several can be under way at once; they
 /// are worked off in the order in which they were made.

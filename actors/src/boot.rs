@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::outcome::{FailCause, Progress};
 use crate::bodies::StoredBodies;
 use crate::clock::Clock;
-use crate::engine::{FailCause, Progress, RecoveryStatus};
 use crate::ids::{Holder, KindName, Lsn, Timestamp};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
 use crate::journal;
@@ -22,6 +22,7 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
+use crate::status::RecoveryStatus;
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;

@@ -55,6 +55,7 @@
 
 mod admission;
 mod answer;
+pub mod api;
 pub mod bodies;
 pub mod boot;
 mod bugs;

@@ -34,12 +34,14 @@ use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::admission::Ticket;
-use crate::engine::{Claim, Delivery, EngineError, EngineStatus, FailCause, QueueSet, SetAction, Verdict};
+use crate::api::outcome::{EngineError, FailCause};
 use crate::ids::{ChildId, JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
 use crate::jobs::{Failure, Filter, JobSpec, JobView, Payload, Status};
+use crate::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
 use crate::snapshot::store::SnapshotInfo;
+use crate::status::EngineStatus;
 use crate::wal::Group;
 use crate::wal::writer::Room;
 use crate::worker::handler::StopReason;

@@ -13,10 +13,10 @@ use crate::ids::Lsn;
 use crate::jobs::JobTable;
 use crate::storage::Storage;
 use crate::wal::WalError;
+use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{BatchHeader, SegmentHeader};
 use crate::wal::index::LogIndex;
-use crate::wal::reader::Batch;
 use crate::wal::recovery::{Found, Known, Visitor, misfit, recover};
 
 /// A log with more events than this is worth a second thread.

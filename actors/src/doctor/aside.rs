@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::DoctorError;
-use super::survey::{Found, header_of, open_segment, read_batches, store_and_position};
+use super::error::DoctorError;
+use super::files::{Found, header_of, open_segment, read_batches, store_and_position};
 use crate::ids::Lsn;
 use crate::jobs::Policy;
 use crate::snapshot::store::SnapshotStore;

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::DoctorError;
+use super::error::DoctorError;
+use super::files::{Halt, Survey, read_batches, visit_readable};
 use super::report::{Loss, SnapshotReport, SnapshotState};
-use super::survey::{Halt, Survey, read_batches, visit_readable};
 use crate::ids::Lsn;
 use crate::jobs::{Change, JobTable};
 use crate::options::EngineOptions;

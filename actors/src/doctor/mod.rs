@@ -1,8 +1,9 @@
 //! What is fine, torn or damaged in a stopped data directory, in plain words; and getting it to start again
 //! without the damaged part, when somebody who knows what is lost says so.
 //!
-//! Reading order: `survey` (every file by itself), `aside` (what a repair that was cut off has moved), `best` (the
-//! best state that can be had), [`report`] (in words and numbers), [`plan`] (a repair).
+//! Reading order: `files` (what can be read of each), `survey` (every file by itself), `aside` (what a repair that was
+//! cut off has moved), `best` (the best state that can be had), [`report`] (in words and numbers), `plan` (what a repair
+//! would do), [`repair`] (doing it), `error`.
 //!
 //! # Promises
 //! - Examining changes nothing. Whether beaver would start is asked of [`crate::boot`] itself.
@@ -13,70 +14,29 @@
 
 mod aside;
 mod best;
-pub mod plan;
+mod error;
+mod files;
+mod plan;
+pub mod repair;
 pub mod report;
 mod survey;
 
 use std::cell::RefCell;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use self::best::{best, loss};
+pub use self::error::DoctorError;
+use self::files::Survey;
 use self::plan::plan;
 use self::report::{Report, SegmentState, SnapshotState, Verdict};
-use self::survey::{Survey, survey};
+use self::survey::survey;
+use crate::api::outcome::FailCause;
 use crate::boot::{Boot, BootError, Locks, STORE_FILE, Seen};
 use crate::clock::SystemClock;
-use crate::engine::{FailCause, Seams};
+use crate::engine::Seams;
 use crate::options::EngineOptions;
-use crate::snapshot::SnapshotError;
 use crate::storage::Storage;
-use crate::wal::WalError;
-
-/// Why there is no report, or no repair.
-#[derive(Debug, thiserror::Error)]
-pub enum DoctorError {
-    /// There is no data.
-    #[error("{}: there is neither a log nor a snapshot", dir.display())]
-    NotFound {
-        /// Where it should be.
-        dir: PathBuf,
-    },
-    /// A server is running on it.
-    #[error("{0}")]
-    Locked(String),
-    /// The storage reported an error.
-    #[error("{0}")]
-    Storage(String),
-    /// Everything was done and the directory is refused all the same. The originals are all there.
-    #[error("still refused after the repair: {refusal}; the originals are in {}", quarantine.display())]
-    Failed {
-        /// Where the originals are.
-        quarantine: PathBuf,
-        /// What beaver says.
-        refusal: String,
-    },
-}
-
-impl DoctorError {
-    fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DoctorError {
-        let path = path.to_owned();
-        move |error| DoctorError::Storage(format!("{}: cannot {action}: {error}", path.display()))
-    }
-}
-
-impl From<WalError> for DoctorError {
-    fn from(error: WalError) -> DoctorError {
-        DoctorError::Storage(error.to_string())
-    }
-}
-
-impl From<SnapshotError> for DoctorError {
-    fn from(error: SnapshotError) -> DoctorError {
-        DoctorError::Storage(error.to_string())
-    }
-}
 
 /// Holds the lock of a stopped data directory.
 pub struct Doctor {

@@ -1,12 +1,12 @@
 //! What the doctor found, as values for programs and in plain words for people.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::plan::Plan;
 use crate::ids::{Lsn, Timestamp};
+use crate::wal::format::StoreId;
 
 /// Everything that is known about a data directory.
 #[derive(Clone, Debug, Serialize)]
@@ -196,6 +196,77 @@ pub struct Loss {
     pub jobs_lost: u64,
     /// Jobs that would be as they were earlier: what is lost about them may be done again.
     pub jobs_set_back: u64,
+}
+
+/// A repair, not yet done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a repair. The original of each file is in quarantine before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Step {
+    /// The file goes; its copy in quarantine remains.
+    Move {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A segment gets the name that its header tells.
+    Rename {
+        /// Its name now.
+        from: PathBuf,
+        /// Its name then.
+        to: PathBuf,
+    },
+    /// The file is cut.
+    Cut {
+        /// Which.
+        path: PathBuf,
+        /// Its length then.
+        len: u64,
+    },
+    /// An empty log is begun behind a snapshot.
+    Begin {
+        /// Its first segment.
+        path: PathBuf,
+        /// The first position in it.
+        first: Lsn,
+        /// Whose it is.
+        #[serde(skip)]
+        store: StoreId,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Move { path } => write!(f, "move {} to quarantine", path.display()),
+            Step::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
+            Step::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
+            Step::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
+        }
+    }
+}
+
+impl Step {
+    /// The file that is there before and is changed.
+    pub(super) fn changes(&self) -> Option<&Path> {
+        match self {
+            Step::Move { path } | Step::Rename { from: path, .. } | Step::Cut { path, .. } => Some(path),
+            Step::Begin { .. } => None,
+        }
+    }
+
+    /// What is to be told when it is done.
+    pub(super) fn done(&self) -> String {
+        let now = self.to_string();
+        let verbs = [("move ", "moved "), ("rename ", "renamed "), ("begin ", "began ")];
+        let verb = verbs.into_iter().find_map(|(verb, past)| Some((past, now.strip_prefix(verb)?)));
+        verb.map_or(now.clone(), |(past, rest)| format!("{past}{rest}"))
+    }
 }
 
 impl fmt::Display for Loss {

@@ -14,6 +14,7 @@ macro_rules! shown_as_held {
     };
 }
 
+mod invalid;
 mod job_id;
 mod names;
 mod timestamp;
@@ -22,9 +23,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use self::invalid::InvalidName;
 pub(crate) use self::job_id::made_at;
 pub use self::job_id::{JOB_ID_BYTES_MAX, JobId};
-pub use self::names::{InvalidName, KindName, NAME_BYTES_MAX, QueueName, RemoteName};
+pub use self::names::{KindName, NAME_BYTES_MAX, QueueName, RemoteName};
 pub use self::timestamp::Timestamp;
 
 /// Position of an event in the log: 1 for the first one, then without gaps. 0 means "before everything".

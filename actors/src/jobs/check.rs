@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::counts::Counts;
 use super::digest;
 use super::job::Status;
 use super::kept::Job;
 use super::list::Slot;
 use super::ready::place;
-use super::table::{Counts, FINISHED, JobTable, finished_index, resident_bytes};
+use super::table::{FINISHED, JobTable, finished_index, resident_bytes};
 
 impl JobTable {
     /// Every broken invariant in words; empty when the table is sound. Cost: a walk over every job.

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 
 use super::job::Exhausted;
+use super::lane::LaneNumber;
 use super::names::{KindKey, QueueKey};
 use super::policy::Backoff;
-use super::ready::LaneNumber;
 use crate::ids::Priority;
 
 /// Number of a class in one table.

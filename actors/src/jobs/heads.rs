@@ -3,7 +3,7 @@
 //! Each lane knows its place in the heap, so that a lane whose head changes moves at the cost of a few comparisons.
 //! With one lane, which is the usual case, that is none.
 
-use super::ready::{Lane, LaneNumber};
+use super::lane::{Lane, LaneNumber};
 
 /// Where a lane is that is in no heap.
 pub(crate) const NOWHERE: u32 = u32::MAX;

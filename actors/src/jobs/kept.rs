@@ -5,8 +5,9 @@ use super::classes::ClassKey;
 use super::event::Change;
 use super::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use super::job::{Finish, JobState, Lease, Misfit, Status};
-use super::page::{PagedJob, RarePart};
+use super::list::Slot;
 use super::payload::{Body, Payload};
+use super::slots::Slots;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, Holder, JobId, Lsn, Timestamp, Token};
 
@@ -139,36 +140,6 @@ impl Job {
         job
     }
 
-    /// One as it comes from an image.
-    pub fn of_page(job: PagedJob, class: ClassKey) -> Job {
-        let PagedJob { id, number, order, created_at, state, attempt, payload: body, rare, .. } = job;
-        if let (JobState::Pending { since }, None, 0) = (&state, &rare, attempt.0) {
-            let is_stored = body.here().is_none();
-            return Job {
-                order,
-                created_at,
-                moment: *since,
-                is_stored,
-                ..Job::accepted(id, number, created_at, None, body, class)
-            };
-        }
-        let RarePart { failures, failed, result, custom } = rare.map(|rare| *rare).unwrap_or_default();
-        Job::new(Parts {
-            id,
-            number,
-            order,
-            created_at,
-            state,
-            attempt,
-            body,
-            class,
-            failures,
-            failed,
-            result,
-            custom,
-        })
-    }
-
     /// A new one, which most jobs are once: without anything rare.
     #[inline]
     pub fn accepted(
@@ -192,6 +163,14 @@ impl Job {
             attempt: 0,
             is_stored: false,
         }
+    }
+
+    /// As it comes from an image while it is pending and has nothing rare: at this place in line, since then.
+    #[inline]
+    pub fn pending_since_then(mut self, order: Lsn, since: Timestamp) -> Job {
+        self.is_stored = self.body.here().is_none();
+        (self.order, self.moment) = (order, since);
+        self
     }
 
     /// Lets something unread travel with it.
@@ -484,4 +463,15 @@ impl Job {
     pub fn failed(&self) -> u32 {
         self.rare.as_ref().map_or(0, |rare| rare.failed)
     }
+}
+
+/// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
+#[inline]
+pub(super) fn occupied(jobs: &Slots<Option<Job>>, slot: Slot) -> &Job {
+    jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
+}
+
+#[inline]
+pub(super) fn occupied_mut(jobs: &mut Slots<Option<Job>>, slot: Slot) -> &mut Job {
+    jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }

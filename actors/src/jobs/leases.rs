@@ -6,10 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::kept::Job;
+use super::kept::{Job, occupied};
 use super::list::{Links, List, Slot};
 use super::slots::Slots;
-use super::table::occupied;
 use crate::ids::{Lsn, Timestamp};
 
 /// When a lease expires, and its token.

@@ -20,11 +20,14 @@ pub mod policy;
 
 mod check;
 mod classes;
+pub(crate) mod convert;
+pub mod counts;
 mod decide;
 pub mod filter;
 mod heads;
 mod id_index;
 mod kept;
+mod lane;
 mod leases;
 mod list;
 mod names;
@@ -39,10 +42,11 @@ pub mod table;
 mod view;
 
 pub use command::{Command, JobSpec, Rejection, Start};
+pub use counts::Counts;
 pub use event::{Change, Event};
 pub use failure::{Failure, FailureKind};
 pub use filter::Filter;
 pub use job::{Exhausted, JobState, JobView, Status};
 pub use payload::{Bodies, Body, BodyError, Payload};
 pub use policy::{Backoff, Policy, Retention};
-pub use table::{Counts, JobTable};
+pub use table::JobTable;

@@ -6,7 +6,6 @@ use super::failure::FailedAttempt;
 use super::job::{Exhausted, JobState};
 use super::payload::{Body, Payload};
 use super::policy::Backoff;
-use super::record::JobRecord;
 use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
 
 /// What many jobs have in common.
@@ -73,38 +72,4 @@ pub struct Page {
     pub classes: Arc<[Class]>,
     /// The jobs.
     pub jobs: Vec<PagedJob>,
-}
-
-impl Page {
-    /// The jobs, each by itself.
-    pub fn records(self) -> impl Iterator<Item = JobRecord> {
-        let classes = self.classes;
-        self.jobs.into_iter().map(move |job| joined(&classes[job.class as usize], job))
-    }
-}
-
-/// A job by itself.
-pub(crate) fn joined(class: &Class, job: PagedJob) -> JobRecord {
-    let rare = job.rare.map(|rare| *rare).unwrap_or_default();
-    JobRecord {
-        id: job.id,
-        number: job.number,
-        order: job.order,
-        queue: class.queue.clone(),
-        kind: class.kind.clone(),
-        priority: class.priority,
-        payload: job.payload,
-        timeout_ms: class.timeout_ms,
-        max_retry: class.max_retry,
-        backoff: class.backoff,
-        exhausted: class.exhausted,
-        attempt: job.attempt,
-        created_at: job.created_at,
-        state: job.state,
-        failures: rare.failures,
-        failed: rare.failed,
-        result: rare.result,
-        custom: rare.custom,
-        backtrace_lines: class.backtrace_lines,
-    }
 }

@@ -4,11 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::digest;
 use super::event::Change;
 use super::job::Status;
 use super::names::{Interner, QueueKey};
-use super::table::Counts;
 use crate::ids::{QueueName, Timestamp};
 
 /// Names of queues take memory until the next start, even of those that were removed.

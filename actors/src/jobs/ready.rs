@@ -10,21 +10,11 @@ use std::collections::HashMap;
 
 use super::heads::{Heads, NOWHERE, Side};
 use super::kept::Job;
+use super::lane::{Lane, LaneKey, LaneNumber, Place};
 use super::list::{Links, List, Slot};
 use super::names::{KindKey, QueueKey};
 use super::slots::Slots;
-use crate::ids::{Lsn, Priority};
-
-type LaneKey = (QueueKey, KindKey, Priority);
-
-/// Number of a lane in one table.
-pub(crate) type LaneNumber = u32;
-
-/// A job's place in line. Those that were promoted together stand in the order in which they were accepted.
-type Place = (Lsn, Lsn);
-
-/// Where a lane stands among the others of its kind: by priority, then by its head's place in line.
-type Rank = (Reverse<Priority>, Place);
+use crate::ids::Priority;
 
 /// The place in line of a pending job.
 pub(crate) fn place(job: &Job) -> Place {
@@ -38,17 +28,6 @@ pub(crate) struct Ready {
     kinds: Vec<Line>,
     queues: Vec<Line>,
     paused: Vec<bool>,
-}
-
-/// The pending jobs of one queue, kind and priority.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    key: LaneKey,
-    list: List,
-    /// None while it is empty.
-    pub(super) rank: Option<Rank>,
-    /// Its place among the heads of its kind and of its queue.
-    pub(super) at: [u32; 2],
 }
 
 /// The lanes of one kind, or of one queue.

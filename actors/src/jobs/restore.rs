@@ -2,14 +2,14 @@
 
 use super::classes::{Class, ClassKey};
 use super::job::{Misfit, Status};
-use super::kept::Job;
+use super::kept::{Job, occupied};
 use super::list::Slot;
 use super::names::KindKey;
 use super::page::{self, Page};
 use super::policy::Policy;
 use super::ready::place;
 use super::record::JobRecord;
-use super::table::{JobTable, finished_index, occupied};
+use super::table::{JobTable, finished_index};
 use crate::ids::{KindName, Lsn, Timestamp};
 
 /// A table that is being filled. What follows from the jobs is entered on the way, as far as it comes in order.

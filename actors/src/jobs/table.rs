@@ -7,11 +7,12 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::classes::{Class, ClassKey, Classes};
+use super::counts::Counts;
 use super::digest;
 use super::event::{Change, Event, NewJob};
 use super::id_index::IdIndex;
 use super::job::{Finish, Misfit, Status};
-use super::kept::{Job, Place, Spare};
+use super::kept::{Job, Place, Spare, occupied, occupied_mut};
 use super::leases::Leases;
 use super::list::{Links, List, Slot};
 use super::names::{Interner, KindKey, QueueKey};
@@ -24,41 +25,6 @@ use super::record::JobRecord;
 use super::slots::Slots;
 use crate::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
-
-/// How many jobs are in each status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Status::ALL.len()]);
-
-impl Counts {
-    /// Jobs in `status`.
-    #[must_use]
-    pub fn of(&self, status: Status) -> u64 {
-        self.0[status as usize]
-    }
-
-    /// Jobs that may still run.
-    #[must_use]
-    pub fn unfinished(&self) -> u64 {
-        Status::ALL.iter().filter(|status| !status.is_finished()).map(|&status| self.of(status)).sum()
-    }
-
-    /// All jobs.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    pub(super) fn of_mut(&mut self, status: Status) -> &mut u64 {
-        &mut self.0[status as usize]
-    }
-}
-
-impl serde::Serialize for Counts {
-    /// As a map from status to count.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Status::ALL.iter().map(|&status| (status.as_str(), self.of(status))))
-    }
-}
 
 /// A job that was dispatched, as its worker gets it.
 #[derive(Clone, Debug)]
@@ -571,15 +537,4 @@ pub(super) fn resident_bytes(body: &Body) -> u64 {
         Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES => payload.as_str().len() as u64,
         Body::Here(_) | Body::Stored { .. } => 0,
     }
-}
-
-/// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
-#[inline]
-pub(super) fn occupied(jobs: &Slots<Option<Job>>, slot: Slot) -> &Job {
-    jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
-}
-
-#[inline]
-fn occupied_mut(jobs: &mut Slots<Option<Job>>, slot: Slot) -> &mut Job {
-    jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }

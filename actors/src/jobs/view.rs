@@ -1,12 +1,13 @@
 //! What the job table tells: jobs, queues, numbers, and what is due. Nothing here changes anything.
 
+use super::counts::Counts;
 use super::job::{JobView, Lease, Status};
 use super::kept::Job;
 use super::names::KindKey;
 use super::payload::{Bodies, Body, BodyError};
 use super::queues::{Overview, QueueView, Totals};
 use super::record::JobRecord;
-use super::table::{Assignment, Counts, JobTable};
+use super::table::{Assignment, JobTable};
 use crate::ids::{Holder, JobId, KindName, Lsn, QueueName, Timestamp, Token, WorkerId};
 
 impl JobTable {

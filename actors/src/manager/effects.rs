@@ -3,12 +3,12 @@
 use actix::{AsyncContext, Context, Recipient};
 
 use super::JobManagerActor;
-use super::turns::Look;
-use crate::engine::{Delivery, EngineStatus};
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{BodyError, Command, Failure, FailureKind, JobView};
 use crate::messages::{GiveBack, Halt, Reply, Run};
+use crate::requests::Delivery;
+use crate::status::EngineStatus;
 
 /// What follows from an event, once that is durable.
 pub(super) enum Effect {
@@ -36,21 +36,21 @@ impl JobManagerActor {
     pub(super) fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
         // Whoever gets an answer finds the change that it speaks of told already.
         self.tell_if_changed();
-        let mut freed = false;
+        let mut may_go_on = false;
         while let Some((after, _)) = self.held.front() {
             if *after > self.confirmed {
                 break;
             }
             let Some((_, effect)) = self.held.pop_front() else { break };
-            freed |= self.perform(effect, ctx);
+            may_go_on |= self.perform(effect, ctx);
         }
-        if freed {
-            // A worker whose job was cancelled before it began can take another.
-            ctx.notify(Look);
+        if may_go_on {
+            self.end_turn(ctx);
         }
     }
 
-    /// Lets an effect out. True if a local worker has become free by it.
+    /// Lets an effect out. True if there may be something to do by it: a local worker is free again, as its job was
+    /// cancelled before it began, or a job that cannot be delivered has failed.
     fn perform(&mut self, effect: Effect, ctx: &mut Context<JobManagerActor>) -> bool {
         match effect {
             Effect::Enqueued(reply, answers) => {
@@ -73,8 +73,8 @@ impl JobManagerActor {
                     Ok(delivery) => reply.answer(Ok(delivery)),
                     Err(error) => {
                         self.fail_unreadable(job, token, &error);
-                        ctx.notify(Look);
                         reply.answer(Ok(None));
+                        return true;
                     }
                 }
             }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::engine::Delivery;
 use crate::ids::{QueueName, RemoteName, Timestamp};
 use crate::messages::Reply;
+use crate::requests::Delivery;
 
 /// One that waits.
 pub(super) struct Fetcher {

@@ -27,8 +27,8 @@ use self::fetchers::Fetchers;
 use self::remote::Stirred;
 use self::ship::Shipping;
 use self::sweeps::Sweep;
+use crate::api::outcome::EngineError;
 use crate::clock::{Clock, Timeline};
-use crate::engine::{EngineError, RecoveryStatus, SnapshotStatus};
 use crate::failpoint;
 use crate::guard::ExitGuard;
 use crate::ids::{Holder, JobId, KindName, Lsn, Timestamp, Token, WorkerId};
@@ -40,6 +40,7 @@ use crate::jobs::{
 use crate::journal;
 use crate::messages::{Append, Halt, Run, Subscribe};
 use crate::metrics::Metrics;
+use crate::status::{RecoveryStatus, SnapshotStatus};
 use crate::wal::Group;
 use crate::wal::writer::Room;
 use crate::worker::handler::StopReason;

@@ -5,11 +5,11 @@ use actix::{Context, Handler};
 use super::JobManagerActor;
 use super::effects::Effect;
 use super::fetchers::Fetcher;
-use crate::engine::{Claim, Verdict};
 use crate::ids::{JobId, QueueName, Timestamp, Token};
 use crate::jobs::policy::millis;
 use crate::jobs::{Change, Command, Failure, FailureKind, Rejection};
 use crate::messages::{Fetch, GiveBack};
+use crate::requests::{Claim, Verdict};
 
 /// Which queues may have got jobs since the last look.
 #[derive(Default)]

@@ -1,8 +1,8 @@
 //! The queue at a glance.
 
 use super::JobManagerActor;
-use crate::engine::{EngineStatus, LogStatus, QueueStatus, WaitingKind, WorkersStatus};
 use crate::ids::Timestamp;
+use crate::status::{EngineStatus, LogStatus, QueueStatus, WaitingKind, WorkersStatus};
 
 impl JobManagerActor {
     pub(super) fn status(&self, now: Timestamp) -> EngineStatus {

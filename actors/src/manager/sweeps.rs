@@ -4,11 +4,12 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::JobManagerActor;
 use super::effects::Effect;
-use crate::engine::{EngineError, QueueSet, SetAction};
+use crate::api::outcome::EngineError;
 use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::filter::Members;
 use crate::jobs::{Command, Filter, JobView, Rejection, Status};
 use crate::messages::Reply;
+use crate::requests::{QueueSet, SetAction};
 
 /// How many jobs are looked at in one turn.
 const EXAMINED_AT_ONCE: usize = 1_000;

@@ -4,7 +4,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 
 use super::effects::Effect;
 use super::{JobManagerActor, Worker};
-use crate::engine::EngineError;
+use crate::api::outcome::EngineError;
 use crate::guard::gives_signs_of_life;
 use crate::ids::Holder;
 use crate::jobs::{Command, Failure, FailureKind, Rejection};
@@ -22,11 +22,6 @@ impl Actor for JobManagerActor {
         self.end_turn(ctx);
     }
 }
-
-/// See whether there is something to do.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-pub(super) struct Look;
 
 impl Handler<Submit> for JobManagerActor {
     type Result = ();
@@ -96,14 +91,6 @@ impl Handler<Ask> for JobManagerActor {
                 }
             }
         }
-        self.end_turn(ctx);
-    }
-}
-
-impl Handler<Look> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Look, ctx: &mut Context<JobManagerActor>) {
         self.end_turn(ctx);
     }
 }

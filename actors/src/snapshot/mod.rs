@@ -44,6 +44,7 @@ mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;
+mod weight;
 mod writer;
 
 use std::io;

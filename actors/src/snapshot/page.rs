@@ -44,7 +44,7 @@ const REORDERED: u8 = 1 << 5;
 const STARTED: u8 = 1 << 6;
 const RARE: u8 = 1 << 7;
 
-pub(super) use crate::jobs::page::joined;
+pub(super) use crate::jobs::convert::joined;
 pub use crate::jobs::page::{Class, Page, PagedJob, RarePart};
 
 /// The reverse of [`joined`], for the class 0 of a page of its own.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::SnapshotError;
 use super::chain::{LayerName, chain_to, positions};
-use super::compact::Weight;
 use super::fold::Delta;
 use super::format::{ImageHeader, SCHEMA_VERSION};
 use super::layer::Layer;
 use super::old::OldImage;
 use super::page::Page;
 use super::state::{Image, State};
+use super::weight::Weight;
 use super::writer::{LayerWriter, Written};
 use crate::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};

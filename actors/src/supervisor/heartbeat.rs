@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 
 use super::SupervisorActor;
-use crate::engine::FailCause;
+use crate::api::outcome::FailCause;
 use crate::ids::ChildId;
 use crate::messages::Ping;
 

@@ -66,6 +66,7 @@
 //! does not count as part of the segment when the next one is begun.
 
 pub mod actor;
+pub mod batch;
 mod chores;
 pub mod codec;
 mod fields;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::WalError;
-use super::codec::{CodecError, Decoder, ENVELOPE_BYTES};
+use super::batch::Batch;
+use super::codec::{Decoder, ENVELOPE_BYTES};
 use super::format::{
     BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
     SegmentEnd, SegmentHeader, checksum,
@@ -38,34 +39,6 @@ pub struct SegmentReader {
     next: Lsn,
     chain: u32,
     durable: Lsn,
-}
-
-/// A valid batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// What it says about itself.
-    pub header: BatchHeader,
-    /// Where it begins in the segment.
-    pub offset: u64,
-    /// Its events.
-    pub payload: &'a [u8],
-}
-
-impl Batch<'_> {
-    /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
-    pub(crate) fn unreadable_event(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
-        let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {lsn}: {error}"));
-        match error {
-            CodecError::Unknown { .. } => WalError::Newer { path, problem },
-            CodecError::Invalid(_) => WalError::Damaged { path, offset, problem },
-        }
-    }
-
-    /// Something follows the events that it says it has.
-    pub(crate) fn surplus(&self, path: &Path) -> WalError {
-        let problem = format!("a batch of {} events has more in it", self.header.count);
-        WalError::Damaged { path: path.to_owned(), offset: self.offset, problem }
-    }
 }
 
 /// What is where no further batch is.

@@ -6,9 +6,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::batch::Batch;
 use super::codec::Decoder;
 use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
-use super::reader::{Batch, SegmentReader, Stop, events, read_header};
+use super::reader::{SegmentReader, Stop, events, read_header};
 use super::rest::Rest;
 use super::{Group, WalError};
 use crate::bugs::{self, Bug};

@@ -1,7 +1,7 @@
 //! What a segment holds behind the place where reading stopped: whether it proves that something is missing.
 
+use super::batch::Batch;
 use super::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, SEAL_COUNT, checksum};
-use super::reader::Batch;
 use crate::ids::Lsn;
 
 /// The bytes from there on, without pieces of zeros at the end.

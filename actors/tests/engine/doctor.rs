@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use beaver_actors::doctor::plan::Step;
+use beaver_actors::doctor::report::Step;
 use beaver_actors::doctor::report::{Loss, Report, SegmentState, SnapshotState, Verdict};
 use beaver_actors::doctor::{Doctor, DoctorError};
 use beaver_actors::ids::{JobId, Lsn, Timestamp};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::workload::{options, play};
-use crate::engine::FailCause;
+use crate::api::outcome::FailCause;
 use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
 use crate::testing::{SimStorage, StepEngine};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{mend_image, mend_segment};
+use super::mend::{mend_image, mend_segment};
 use crate::testing::SimStorage;
 
 /// A data directory that version 1 wrote: jobs in every state, in an image and in the log behind it.
