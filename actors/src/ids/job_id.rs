@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::invalid::{InvalidName, printable};
-use super::timestamp::Timestamp;
+use crate::ids::invalid::{InvalidName, printable};
+use crate::ids::timestamp::Timestamp;
 
 /// Longest job id that is accepted, in bytes.
 pub const JOB_ID_BYTES_MAX: usize = 255;

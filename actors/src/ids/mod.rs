@@ -23,11 +23,11 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub use self::invalid::InvalidName;
-pub(crate) use self::job_id::made_at;
-pub use self::job_id::{JOB_ID_BYTES_MAX, JobId};
-pub use self::names::{KindName, NAME_BYTES_MAX, QueueName, RemoteName};
-pub use self::timestamp::Timestamp;
+pub use crate::ids::invalid::InvalidName;
+pub(crate) use crate::ids::job_id::made_at;
+pub use crate::ids::job_id::{JOB_ID_BYTES_MAX, JobId};
+pub use crate::ids::names::{KindName, NAME_BYTES_MAX, QueueName, RemoteName};
+pub use crate::ids::timestamp::Timestamp;
 
 /// Position of an event in the log: 1 for the first one, then without gaps. 0 means "before everything".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::invalid::{InvalidName, printable};
-use super::job_id::JOB_ID_BYTES_MAX;
+use crate::ids::invalid::{InvalidName, printable};
+use crate::ids::job_id::JOB_ID_BYTES_MAX;
 
 /// Longest queue or kind name that is accepted, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::Failure;
-use super::job::Exhausted;
-use super::payload::Payload;
-use super::policy::Backoff;
 use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::payload::Payload;
+use crate::jobs::model::policy::Backoff;
 
 /// A job as its producer describes it.
 #[derive(Clone, Debug)]

@@ -1,13 +1,13 @@
 //! One form of a job from another: as the table holds it, by itself, as it is on a page of an image.
 
-use super::classes::{Class, ClassKey};
-use super::event::Change;
-use super::job::{JobState, Misfit};
-use super::kept::{Job, Parts, Spare};
-use super::names::{KindKey, QueueKey};
-use super::page::{self, Page, PagedJob, RarePart};
-use super::record::JobRecord;
 use crate::ids::{KindName, Lsn, QueueName, Timestamp};
+use crate::jobs::event::Change;
+use crate::jobs::intern::{KindKey, QueueKey};
+use crate::jobs::model::job::{JobState, Misfit};
+use crate::jobs::page::{self, Page, PagedJob, RarePart};
+use crate::jobs::record::JobRecord;
+use crate::jobs::table::packed_job::{Job, Parts, Spare};
+use crate::jobs::table::profiles::{Class, ClassKey};
 
 impl Job {
     /// One as it comes from an image.

@@ -1,6 +1,6 @@
 //! How many jobs are in each status.
 
-use super::job::Status;
+use crate::jobs::model::job::Status;
 
 /// How many jobs are in each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,17 +1,17 @@
 //! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
 
-use super::classes::Class;
-use super::command::{Command, JobSpec, Rejection, Start};
-use super::event::{Change, Event, NewJob};
-use super::failure::{Failure, FailureKind};
-use super::job::{Exhausted, Status};
-use super::kept::Job;
-use super::payload::{Body, Payload};
-use super::policy::{Retention, millis};
-use super::queues::QUEUES_MAX;
-use super::table::{FINISHED, JobTable, finished_index};
-use crate::bugs::{self, Bug};
+use crate::base::bugs::{self, Bug};
 use crate::ids::{Attempt, Holder, JobId, Lsn, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use crate::jobs::command::{Command, JobSpec, Rejection, Start};
+use crate::jobs::event::{Change, Event, NewJob};
+use crate::jobs::model::failure::{Failure, FailureKind};
+use crate::jobs::model::job::{Exhausted, Status};
+use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::policy::{Retention, millis};
+use crate::jobs::sections::queues::QUEUES_MAX;
+use crate::jobs::table::packed_job::Job;
+use crate::jobs::table::profiles::Class;
+use crate::jobs::table::{FINISHED, JobTable, finished_index};
 
 /// One `Promote` moves at most so many jobs, so that a million equal moments do not stop the queue.
 const PROMOTED_AT_ONCE_MAX: usize = 10_000;

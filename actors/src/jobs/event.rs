@@ -1,13 +1,13 @@
 //! What can happen. An event is a fact: everything that was decided is in it, so that applying it needs
 //! no clock and no dice. How events look on disk is written in [`crate::wal::codec`].
 
-use super::failure::Failure;
-use super::job::Exhausted;
-use super::payload::{Body, Payload};
-use super::policy::Backoff;
 use crate::ids::{
     Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
 };
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::policy::Backoff;
 
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +207,7 @@ pub enum Change {
         /// Number of the last of them.
         number: Lsn,
     },
-    /// What the state sums up to: see [`super::digest`]. Changes nothing.
+    /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
     Digest {
         /// The sum; none if it was made by the rules of an earlier version, which nobody can check any more.
         digest: Option<u64>,

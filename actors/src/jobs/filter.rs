@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::job::{JobView, Status};
-use super::kept::Job;
-use super::list::Slot;
-use super::payload::{Bodies, BodyError};
-use super::table::{JobTable, finished_index};
 use crate::ids::{JobId, KindName, Lsn, QueueName};
+use crate::jobs::model::job::{JobView, Status};
+use crate::jobs::model::payload::{Bodies, BodyError};
+use crate::jobs::table::list::Slot;
+use crate::jobs::table::packed_job::Job;
+use crate::jobs::table::{JobTable, finished_index};
 
 /// Looks at a whole job.
 pub type JobTest = Arc<dyn Fn(&JobView) -> bool + Send + Sync>;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::failure::FailedAttempt;
-use super::job::{Exhausted, JobState};
-use super::payload::{Body, Payload};
-use super::policy::Backoff;
 use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::job::{Exhausted, JobState};
+use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::policy::Backoff;
 
 /// What many jobs have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! A job as it is written to an image: by names instead of by numbers, independent of any table.
 
-use super::event::NewJob;
-use super::failure::FailedAttempt;
-use super::job::{Exhausted, JobState};
-use super::payload::{Body, Payload};
-use super::policy::Backoff;
 use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+use crate::jobs::event::NewJob;
+use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::job::{Exhausted, JobState};
+use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::policy::Backoff;
 
 /// One job, complete and by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::chain::{LayerName, chain_to, positions};
-use super::format::{ImageHeader, LayerMeta};
-use super::layer::{Layer, PageReader};
-use super::merge::{Merge, Next};
-use super::payloads::PayloadPages;
-use super::state::Image;
-use super::store::SnapshotStore;
-use super::weight::Weight;
-use super::writer::LayerWriter;
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::Body;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to, positions};
+use crate::snapshot::format::{ImageHeader, LayerMeta};
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::state::Image;
+use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::weight::Weight;
+use crate::snapshot::writer::LayerWriter;
 
 /// Layers that are being put together.
 pub struct Compaction {

@@ -5,11 +5,13 @@
 use serde::Deserialize;
 
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
-use crate::jobs::failure::{FailedAttempt, Failure, FailureKind};
-use crate::jobs::job::{Finish, JobState, Lease, Status};
+use crate::jobs::model::failure::{FailedAttempt, Failure, FailureKind};
+use crate::jobs::model::job::{Finish, JobState, Lease, Status};
 use crate::jobs::record::JobRecord;
+use crate::jobs::stored::{
+    BackoffFields, backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of,
+};
 use crate::jobs::{Backoff, Body, Exhausted, Payload};
-use crate::stored::{BackoffFields, backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
 
 /// A state as a number and up to four values; what a state does not have is 0.
 type StateFields = (u8, u64, u64, u64, u64);

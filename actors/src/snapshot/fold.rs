@@ -9,18 +9,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::SnapshotError;
-use super::format::{LayerMeta, Summary};
-use super::layer::PageReader;
-use super::page::{Class, PagedJob, joined, parted};
-use super::payloads::PayloadPages;
-use super::state::{Finder, State};
-use super::writer::LayerWriter;
 use crate::ids::{JobId, Lsn, QueueName, Timestamp};
-use crate::jobs::job::{JobState, Misfit};
-use crate::jobs::queues::{Overview, QueueRecord, Totals};
+use crate::jobs::model::job::{JobState, Misfit};
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
 use crate::jobs::{Body, Change, Event, Payload};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{LayerMeta, Summary};
+use crate::snapshot::layer::PageReader;
+use crate::snapshot::page::{Class, PagedJob, joined, parted};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::state::{Finder, State};
+use crate::snapshot::writer::LayerWriter;
 
 /// What an event takes in memory beside its payload, roughly.
 const EVENT_BYTES: usize = 256;

@@ -41,13 +41,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::SnapshotError;
-use super::bytes::{Take, put_uint};
-use super::page::PagedJob;
+use crate::base::bytes::{Take, put_uint};
+use crate::base::msgpack;
 use crate::ids::{Lsn, QueueName, Timestamp};
-use crate::jobs::job::JobState;
-use crate::jobs::queues::{Overview, QueueRecord, Totals};
-use crate::msgpack;
+use crate::jobs::model::job::JobState;
+use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::page::PagedJob;
 use crate::storage::StoredFile;
 
 /// Version of the schema that this beaver writes; it reads those before as well.

@@ -5,15 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::SnapshotError;
-use super::bytes::Take;
-use super::format::{
+use crate::base::bytes::Take;
+use crate::ids::Lsn;
+use crate::jobs::Payload;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, SCHEMA_VERSION,
     Summary, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
 };
-use super::page::{Page, PageDecoder};
-use crate::ids::Lsn;
-use crate::jobs::Payload;
+use crate::snapshot::page::{Page, PageDecoder};
 use crate::storage::StoredFile;
 
 /// An open layer.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader};
-use super::old::OldImage;
-use super::page::{Class, Page, PagedJob, parted};
 use crate::ids::Lsn;
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::old::OldImage;
+use crate::snapshot::page::{Class, Page, PagedJob, parted};
 
 /// What comes next.
 pub(super) enum Next {

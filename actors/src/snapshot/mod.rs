@@ -26,8 +26,6 @@
 //! | a page of payloads, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
 //! | all of them, with the whole log | they are set aside; the log rebuilds the state |
 
-pub mod actor;
-mod bytes;
 pub mod chain;
 pub mod compact;
 mod fields;
@@ -40,7 +38,7 @@ pub mod page;
 pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
-mod scrub;
+pub(crate) mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;

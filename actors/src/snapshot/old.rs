@@ -40,13 +40,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::SnapshotError;
-use super::fields::{JobFields, record_of};
-use super::format::{HEADER_BYTES, ImageHeader, SCHEMA_OLD, read_sealed, u32_at, u64_at};
+use crate::base::msgpack;
 use crate::ids::{KindName, Lsn, QueueName};
-use crate::jobs::queues::{Overview, QueueRecord, Totals};
 use crate::jobs::record::JobRecord;
-use crate::msgpack;
+use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::fields::{JobFields, record_of};
+use crate::snapshot::format::{HEADER_BYTES, ImageHeader, SCHEMA_OLD, read_sealed, u32_at, u64_at};
 use crate::storage::StoredFile;
 
 /// The first schema, without an overview.

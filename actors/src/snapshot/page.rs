@@ -22,14 +22,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{Take, put_difference, put_text, put_uint};
+use crate::base::bytes::{Take, put_difference, put_text, put_uint};
+use crate::base::msgpack;
 use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
-use crate::jobs::failure::{FailedAttempt, Failure, FailureKind};
-use crate::jobs::job::{Finish, JobState, Lease};
+use crate::jobs::model::failure::{FailedAttempt, Failure, FailureKind};
+use crate::jobs::model::job::{Finish, JobState, Lease};
 use crate::jobs::record::JobRecord;
+use crate::jobs::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
 use crate::jobs::{Body, Payload};
-use crate::msgpack;
-use crate::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
 
 /// A page is closed when it has so many bytes; only its last job can make it longer.
 pub(super) const PAGE_BYTES_TARGET: usize = 64 << 10;

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader, PayloadPage};
-use crate::bodies::ImagePayloads;
 use crate::ids::Lsn;
 use crate::jobs::{BodyError, Payload};
+use crate::recovery::payload_store::ImagePayloads;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader, PayloadPage};
 
 /// Pages that are held decompressed. Jobs are mostly wanted in the order in which they came, by a few queues at a
 /// time, and a page is 64 KiB or one payload.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use super::SnapshotError;
-use super::format::{ImageHeader, LayerMeta};
-use super::layer::Layer;
-use super::merge::{Merge, Next};
-use super::old::OldImage;
-use super::page::{joined, parted};
-use super::payloads::PayloadPages;
-use super::writer::LayerWriter;
 use crate::ids::Lsn;
 use crate::jobs::Body;
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{ImageHeader, LayerMeta};
+use crate::snapshot::layer::Layer;
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::old::OldImage;
+use crate::snapshot::page::{joined, parted};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::writer::LayerWriter;
 use crate::storage::Storage;
 
 /// What a file says.

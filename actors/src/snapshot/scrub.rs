@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader};
 
 /// A walk through the payloads of some layers.
-pub(super) struct Scrub {
+pub(crate) struct Scrub {
     /// The one that is read now comes last.
     layers: Vec<Arc<Layer>>,
     next: usize,

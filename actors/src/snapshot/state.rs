@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::format::ImageHeader;
-use super::layer::{Layer, PageReader};
-use super::merge::{Merge, Next};
-use super::old::OldImage;
-use super::page::{Page, joined};
 use crate::ids::Lsn;
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::ImageHeader;
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::old::OldImage;
+use crate::snapshot::page::{Page, joined};
 
 /// An image, whatever its schema.
 pub enum Image {

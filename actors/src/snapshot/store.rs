@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use super::SnapshotError;
-use super::chain::{LayerName, chain_to, positions};
-use super::fold::Delta;
-use super::format::{ImageHeader, SCHEMA_VERSION};
-use super::layer::Layer;
-use super::old::OldImage;
-use super::page::Page;
-use super::state::{Image, State};
-use super::weight::Weight;
-use super::writer::{LayerWriter, Written};
-use crate::bugs::{self, Bug};
+use crate::api::options::Layering;
+use crate::base::bugs::{self, Bug};
 use crate::ids::{Lsn, Timestamp};
-use crate::jobs::policy::millis;
-use crate::jobs::queues::Overview;
+use crate::jobs::model::policy::millis;
 use crate::jobs::record::JobRecord;
-use crate::options::Layering;
-use crate::retire::{free_retired, retire};
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to, positions};
+use crate::snapshot::fold::Delta;
+use crate::snapshot::format::{ImageHeader, SCHEMA_VERSION};
+use crate::snapshot::layer::Layer;
+use crate::snapshot::old::OldImage;
+use crate::snapshot::page::Page;
+use crate::snapshot::state::{Image, State};
+use crate::snapshot::weight::Weight;
+use crate::snapshot::writer::{LayerWriter, Written};
+use crate::storage::reclaim::{free_retired, retire};
 use crate::storage::{Storage, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
@@ -29,7 +29,7 @@ const APART_BYTES: u64 = 1 << 20;
 /// Pages that have been read and wait for the table.
 const PAGES_AHEAD: usize = 16;
 
-/// The directory of layers, see [`super::chain`] for their names.
+/// The directory of layers, see [`crate::snapshot::chain`] for their names.
 #[derive(Clone)]
 pub struct SnapshotStore {
     pub(super) storage: Arc<dyn Storage>,

@@ -1,11 +1,11 @@
 //! Takes a snapshot: the next stretch of sealed log becomes the next layer.
 
-use super::SnapshotError;
-use super::chain::LayerName;
-use super::fold::Delta;
-use super::store::{SnapshotInfo, SnapshotStore};
 use crate::ids::{Lsn, Timestamp};
 use crate::jobs::Event;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::LayerName;
+use crate::snapshot::fold::Delta;
+use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 
 /// Hears of an event; whatever it answers but `Ok` ends the reading.
 pub type Visit<'a> = dyn FnMut(Lsn, Event) -> Result<(), String> + 'a;

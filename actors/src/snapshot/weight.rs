@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::layer::Layer;
+use crate::snapshot::layer::Layer;
 
 /// What all layers of a state come to.
 pub(super) struct Weight {

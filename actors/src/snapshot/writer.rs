@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::SnapshotError;
-use super::bytes::put_uint;
-use super::format::{
+use crate::base::bytes::put_uint;
+use crate::ids::Lsn;
+use crate::jobs::{Body, Payload};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TRAILER_BYTES, TRAILER_MAGIC,
     len_u32, put_block, put_entry, seal,
 };
-use super::page::{Class, PAGE_BYTES_TARGET, PageBuilder, PagedJob};
-use crate::ids::Lsn;
-use crate::jobs::{Body, Payload};
+use crate::snapshot::page::{Class, PAGE_BYTES_TARGET, PageBuilder, PagedJob};
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage so many bytes at a time.

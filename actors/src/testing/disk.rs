@@ -1,5 +1,5 @@
 //! A disk in memory that knows what would survive a power cut: bytes that were synced, names whose directory was, and
-//! of the rest what chance leaves (see [`super::power`]). Every call is counted and can be made to fail.
+//! of the rest what chance leaves (see [`crate::testing::power`]). Every call is counted and can be made to fail.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::faults::{Call, Fault, Plan};
-use super::power::{Content, Kept, NameChange, Unsynced, take_synced};
 use crate::storage::{Storage, StoredFile};
+use crate::testing::faults::{Call, Fault, Plan};
+use crate::testing::power::{Content, Kept, NameChange, Unsynced, take_synced};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;

@@ -14,9 +14,9 @@
 
 use std::path::Path;
 
-use super::{SimStorage, StepEngine};
-use crate::options::EngineOptions;
+use crate::api::options::EngineOptions;
 use crate::snapshot::plain::Plain;
+use crate::testing::{SimStorage, StepEngine};
 use crate::wal::codec;
 use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::wal::reader::{SegmentReader, events};
@@ -24,7 +24,7 @@ use crate::wal::reader::{SegmentReader, events};
 mod edit;
 mod mend;
 
-use self::mend::{mend_image, mend_segment};
+use crate::testing::fuzz::mend::{mend_image, mend_segment};
 
 pub use edit::mutate;
 

@@ -19,12 +19,12 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use beaver_actors::engine::{Engine, Seams};
+//! use beaver_actors::engine::handle::{Engine, Seams};
 //! use beaver_actors::ids::{KindName, QueueName};
 //! use beaver_actors::jobs::{JobSpec, Payload, Status};
-//! use beaver_actors::options::EngineOptions;
+//! use beaver_actors::api::options::EngineOptions;
 //! use beaver_actors::testing::SimStorage;
-//! use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+//! use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 //!
 //! struct Greet;
 //! impl JobHandler for Greet {
@@ -69,7 +69,7 @@ pub mod fuzz;
 mod power;
 mod step;
 
-pub use crate::bugs::Bug;
+pub use crate::base::bugs::Bug;
 pub use bugs::{Planted, plant};
 pub use clock::ManualClock;
 pub use disk::{Frame, SimStorage};

@@ -4,24 +4,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ManualClock, SimStorage};
-use crate::boot::{Boot, BootError, Recovered};
-use crate::bugs::{self, Bug};
-use crate::clock::Clock;
+use crate::api::options::EngineOptions;
+use crate::api::status::RecoveryStatus;
+use crate::base::bugs::{self, Bug};
+use crate::base::clock::Clock;
 use crate::ids::{JobId, KindName, Lsn, QueueName, RemoteName, Token, WorkerId};
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
 use crate::jobs::{
     Bodies, Body, Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
 };
-use crate::journal;
-use crate::options::EngineOptions;
+use crate::recovery::boot::{Boot, BootError, Recovered};
+use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, Step};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
-use crate::status::RecoveryStatus;
+use crate::testing::{ManualClock, SimStorage};
 use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};

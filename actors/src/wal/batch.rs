@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::WalError;
-use super::codec::CodecError;
-use super::format::BatchHeader;
 use crate::ids::Lsn;
+use crate::wal::WalError;
+use crate::wal::codec::CodecError;
+use crate::wal::format::BatchHeader;
 
 /// A valid batch.
 #[derive(Clone, Copy, Debug)]

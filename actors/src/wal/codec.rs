@@ -11,13 +11,13 @@ mod decode;
 
 use serde::Serialize;
 
-pub use self::decode::{Decoder, decode};
-use super::pack::Pack;
 use crate::ids::{JobId, Lsn, Timestamp, Token};
 use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::failure::Failure;
+use crate::jobs::model::failure::Failure;
+use crate::jobs::stored::{backoff_fields, exhausted_number};
 use crate::jobs::{Exhausted, Payload};
-use crate::stored::{backoff_fields, exhausted_number};
+pub use crate::wal::codec::decode::{Decoder, decode};
+use crate::wal::pack::Pack;
 
 /// What every event begins with: type, version, length. None is shorter.
 pub(super) const ENVELOPE_BYTES: usize = 6;

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Attempt, JobId, Lsn, Timestamp, Token, WorkerId};
-use crate::stored::BackoffFields;
+use crate::jobs::stored::BackoffFields;
 
 #[derive(Serialize, Deserialize)]
 pub struct EnqueueV1<'a>(

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::WalError;
-use super::codec::{self, Decoder};
-use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
-use super::reader::{SegmentReader, Stop, events};
-use super::recovery::segments;
 use crate::ids::Lsn;
 use crate::jobs::{Body, BodyError, Change, Payload};
 use crate::storage::{Storage, StoredFile};
+use crate::wal::WalError;
+use crate::wal::codec::{self, Decoder};
+use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
+use crate::wal::reader::{SegmentReader, Stop, events};
+use crate::wal::recovery::segments;
 
 /// Marks are about this many bytes apart.
 const SPACING: u32 = 16 << 10;

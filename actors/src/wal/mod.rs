@@ -65,19 +65,17 @@
 //! closed, so that the proof seldom lags behind. It is perhaps not durable itself: one behind the last proven events
 //! does not count as part of the segment when the next one is begun.
 
-pub mod actor;
 pub mod batch;
-mod chores;
 pub mod codec;
 mod fields;
 pub mod format;
 pub mod index;
+mod maintenance;
+mod next_segment;
 mod pack;
 pub mod reader;
 pub mod recovery;
-pub mod rest;
-mod spare;
-pub mod thread;
+pub mod tail_scan;
 pub mod writer;
 
 use std::io;

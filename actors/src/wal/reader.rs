@@ -4,17 +4,17 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::WalError;
-use super::batch::Batch;
-use super::codec::{Decoder, ENVELOPE_BYTES};
-use super::format::{
-    BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
-    SegmentEnd, SegmentHeader, checksum,
-};
-use super::rest::Rest;
 use crate::ids::Lsn;
 use crate::jobs::Event;
 use crate::storage::{Storage, StoredFile, is_zero, read_used, too_long};
+use crate::wal::WalError;
+use crate::wal::batch::Batch;
+use crate::wal::codec::{Decoder, ENVELOPE_BYTES};
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
+    SegmentEnd, SegmentHeader, checksum,
+};
+use crate::wal::tail_scan::Rest;
 
 /// So much of a segment is read at a time: what a core's own cache holds until it has been checked.
 const PIECE_BYTES: usize = 256 << 10;

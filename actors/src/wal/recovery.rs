@@ -6,16 +6,18 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::batch::Batch;
-use super::codec::Decoder;
-use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
-use super::reader::{SegmentReader, Stop, events, read_header};
-use super::rest::Rest;
-use super::{Group, WalError};
-use crate::bugs::{self, Bug};
+use crate::base::bugs::{self, Bug};
 use crate::ids::Lsn;
 use crate::jobs::Event;
 use crate::storage::{Storage, partial_of, publish, unused};
+use crate::wal::batch::Batch;
+use crate::wal::codec::Decoder;
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number,
+};
+use crate::wal::reader::{SegmentReader, Stop, events, read_header};
+use crate::wal::tail_scan::Rest;
+use crate::wal::{Group, WalError};
 
 /// What recovery found.
 #[derive(Debug)]
@@ -127,7 +129,7 @@ pub struct SegmentFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it says about itself.
-    pub header: super::format::SegmentHeader,
+    pub header: crate::wal::format::SegmentHeader,
 }
 
 /// Reads the log behind `known.covered` and hands every batch to `visitor`, in order.

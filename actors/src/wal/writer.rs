@@ -4,18 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chores::{self, Chores};
-use super::format::{
+use crate::base::bugs::{self, Bug};
+use crate::base::failpoint;
+use crate::ids::{Lsn, Timestamp};
+use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
+use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
-use super::index::LogIndex;
-use super::spare::{Spare, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
-use super::{Group, WalError};
-use crate::bugs::{self, Bug};
-use crate::failpoint;
-use crate::ids::{Lsn, Timestamp};
-use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
+use crate::wal::index::LogIndex;
+use crate::wal::maintenance::{self, Chores};
+use crate::wal::next_segment::{Spare, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
+use crate::wal::{Group, WalError};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
@@ -376,7 +376,7 @@ impl LogWriter {
         done: impl FnOnce(Result<usize, WalError>) + Send + 'static,
     ) {
         let (dir, index) = (self.dir.clone(), self.index.clone());
-        self.chores.add(move |storage| done(chores::prune(storage, &dir, &index, through)));
+        self.chores.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
     }
 
     /// Closes the log: everything durable, and a mark that says so.
@@ -458,7 +458,7 @@ impl LogWriter {
     fn seal(&mut self, end: SegmentEnd, file: Option<Box<dyn StoredFile>>, now: Timestamp) {
         if end.number > 0 {
             let path = self.dir.join(segment_name(end.number));
-            self.chores.add(move |storage| chores::seal(storage, &path, file, end, now));
+            self.chores.add(move |storage| maintenance::seal(storage, &path, file, end, now));
         }
     }
 }

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Ending, Engine, EngineError, Phase, Seams};
+use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::handle::{Ending, Engine, EngineError, Phase, Seams};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Start, Status};
-use beaver_actors::options::EngineOptions;
 use beaver_actors::testing::{ManualClock, SimStorage};
-use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use beaver_actors::doctor::report::Step;
-use beaver_actors::doctor::report::{Loss, Report, SegmentState, SnapshotState, Verdict};
-use beaver_actors::doctor::{Doctor, DoctorError};
+use beaver_actors::api::options::EngineOptions;
 use beaver_actors::ids::{JobId, Lsn, Timestamp};
 use beaver_actors::jobs::{Change, Command, Event, Status};
-use beaver_actors::options::EngineOptions;
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::tools::doctor::report::Step;
+use beaver_actors::tools::doctor::report::{Loss, Report, SegmentState, SnapshotState, Verdict};
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
 use beaver_actors::wal::{Group, codec};
 

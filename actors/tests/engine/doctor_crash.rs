@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use beaver_actors::doctor::report::{Loss, Verdict};
-use beaver_actors::doctor::{Doctor, DoctorError};
 use beaver_actors::testing::{Call, Fault, Kept, SimStorage};
+use beaver_actors::tools::doctor::report::{Loss, Verdict};
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 
 use crate::doctor::{
     NOW, assert_originals_are_kept, boot, engine, examine, files, flip_batch, ids, options, repair, segments,

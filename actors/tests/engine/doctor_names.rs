@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use beaver_actors::doctor::report::{SegmentState, Verdict};
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::tools::doctor::report::{SegmentState, Verdict};
 
 use crate::doctor::{
     NOW, assert_originals_are_kept, boot, doctor, engine, examine, files, flip_batch, ids, options, repair,

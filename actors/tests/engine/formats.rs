@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName};
-use beaver_actors::jobs::queues::Totals;
+use beaver_actors::jobs::sections::queues::Totals;
 use beaver_actors::jobs::{
     Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, Start, Status,
 };

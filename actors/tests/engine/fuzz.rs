@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::snapshot::SnapshotError;
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::old::OldImage;

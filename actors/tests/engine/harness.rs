@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Engine, Seams};
+use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Engine, Seams};
+use beaver_actors::engine::supervisor::Threads;
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
-use beaver_actors::options::EngineOptions;
-use beaver_actors::supervisor::Threads;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A handler made of a function.

@@ -1,12 +1,12 @@
 //! A disk that writes and syncs by one call, as io_uring does: every promise holds as with two calls.
 
-use beaver_actors::engine::{Ending, EngineError, FailCause};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::handle::{Ending, EngineError, FailCause};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::Status;
 use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
 use beaver_actors::wal::writer::LogWriter;
 use beaver_actors::wal::{Group, WalError, codec};
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{enqueue, job, on_system, options, ready};
 

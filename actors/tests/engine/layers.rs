@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use beaver_actors::engine::{Ending, FailCause};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::Layering;
+use beaver_actors::engine::handle::{Ending, FailCause};
 use beaver_actors::ids::Lsn;
 use beaver_actors::jobs::{Command, Payload, Retention};
-use beaver_actors::options::Layering;
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::state::Image;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
-use beaver_actors::worker::handler::Handlers;
 
 use super::harness::{enqueue, job, on_system, options, ready, until};
 use super::snapshot::{jobs_of, random_step};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::{Ending, EngineError};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::handle::{Ending, EngineError};
 use beaver_actors::ids::{Attempt, ChildId, KindName, Lsn, QueueName, Timestamp, WorkerId};
 use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{
@@ -10,7 +11,6 @@ use beaver_actors::jobs::{
     Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine, times};
-use beaver_actors::worker::handler::Handlers;
 use tokio::task::JoinSet;
 
 use crate::harness::{enqueue, job, on_system, options, ready};

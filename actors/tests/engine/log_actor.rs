@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
-use beaver_actors::clock::SystemClock;
-use beaver_actors::guard::ExitGuard;
+use beaver_actors::api::options::Durability;
+use beaver_actors::base::clock::SystemClock;
+use beaver_actors::base::metrics::Metrics;
+use beaver_actors::engine::liveness::ExitGuard;
+use beaver_actors::engine::log::actor::{WalActor, WalSettings};
+use beaver_actors::engine::log::thread::LogThread;
+use beaver_actors::engine::messages::{
+    Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe,
+};
 use beaver_actors::ids::{ChildId, Lsn, Timestamp};
 use beaver_actors::jobs::{Change, Event};
-use beaver_actors::messages::{Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe};
-use beaver_actors::metrics::Metrics;
-use beaver_actors::options::Durability;
 use beaver_actors::storage::Storage;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::wal::actor::{WalActor, WalSettings};
 use beaver_actors::wal::format::{SegmentEnd, StoreId};
 use beaver_actors::wal::index::LogIndex;
 use beaver_actors::wal::recovery::{EachEvent, Known, recover};
-use beaver_actors::wal::thread::LogThread;
 use beaver_actors::wal::writer::{LogPlace, LogWriter};
 use beaver_actors::wal::{Group, codec};
 use tokio::sync::{oneshot, watch};

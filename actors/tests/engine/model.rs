@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beaver_actors::api::options::Layering;
 use beaver_actors::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::queues::Overview;
 use beaver_actors::jobs::record::JobRecord;
+use beaver_actors::jobs::sections::queues::Overview;
 use beaver_actors::jobs::{
     Backoff, Change, Command, Event, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
     Rejection, Retention, Start, Status,
 };
-use beaver_actors::options::Layering;
 use beaver_actors::snapshot::compact::{Compaction, Step};
 use beaver_actors::snapshot::fold::Delta;
 use beaver_actors::snapshot::store::SnapshotStore;

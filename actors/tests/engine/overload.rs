@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, EngineError, Verdict};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Claim, EngineError, Verdict};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{JobSpec, Payload};
-use beaver_actors::options::EngineOptions;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{in_simulated_time, job, options, ready_here};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, Engine, QueueSet, QueueStatus, Seams, Verdict};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::handle::{Claim, Engine, QueueSet, QueueStatus, Seams, Verdict};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{Command, JobSpec, Start, Status};
 use beaver_actors::testing::{ManualClock, SimStorage, StepEngine};
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{Does, enqueue, job_in, kind, on_system, options, queue, ready, when};
 

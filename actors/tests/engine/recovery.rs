@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::ids::{JobId, Lsn, Timestamp, Token};
 use beaver_actors::jobs::{Change, Command, Event, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::clock::Clock;
-use beaver_actors::engine::{
+use beaver_actors::api::handler::{Handlers, JobRun};
+use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::handle::{
     Answer, Claim, Delivery, Ending, Engine, EngineError, QueueSet, Seams, SetAction, Verdict,
 };
 use beaver_actors::ids::{Holder, JobId, Priority, RemoteName, Token};
 use beaver_actors::jobs::{Backoff, Failure, FailureKind, Filter, JobSpec, JobView, Rejection, Status};
 use beaver_actors::testing::{ManualClock, SimStorage};
-use beaver_actors::worker::handler::{Handlers, JobRun};
 
 use crate::harness::{
     Does, enqueue, job_in, kind, on_system, options, queue, ready, ready_here, until, when,

@@ -1,6 +1,6 @@
 //! Logs that are long enough to be read on one thread and applied on another.
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::ids::{Lsn, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Change, Command, Event, Payload};
 use beaver_actors::testing::{SimStorage, StepEngine, times};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Answer, Claim, Engine, QueueSet, SetAction, Verdict};
+use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
+use beaver_actors::engine::handle::{Answer, Claim, Engine, QueueSet, SetAction, Verdict};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::oneshot;
 
 use crate::harness::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::ids::{JobId, Lsn};
 use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{Body, Command, Payload, Retention, Start, Status};

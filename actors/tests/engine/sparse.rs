@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use beaver_actors::doctor::Doctor;
-use beaver_actors::doctor::report::{SegmentState, Verdict};
-use beaver_actors::engine::{Ending, Engine, FailCause};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Ending, Engine, FailCause};
 use beaver_actors::ids::Timestamp;
-use beaver_actors::options::EngineOptions;
+use beaver_actors::tools::doctor::Doctor;
+use beaver_actors::tools::doctor::report::{SegmentState, Verdict};
 use beaver_actors::wal::format::SEGMENT_BYTES_MAX;
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{enqueue, job, on_system};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::ids::{Lsn, Timestamp};
 use beaver_actors::jobs::{Change, Event, Status};
 use beaver_actors::testing::{SimStorage, StepEngine, StepError};

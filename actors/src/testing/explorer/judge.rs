@@ -4,17 +4,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::workload::{REMOTE_QUEUES, Story, options};
-use super::{Effort, Report, has_file, some};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::ids::{Holder, Lsn, Token, WorkerId};
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
 use crate::jobs::{Change, Command, Failure, FailureKind, JobState, JobTable};
-use crate::oracle::{Oracle, Outcome};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotStore};
+use crate::testing::explorer::workload::{REMOTE_QUEUES, Story, options};
+use crate::testing::explorer::{Effort, Report, has_file, some};
 use crate::testing::{SimStorage, StepEngine, StepError};
+use crate::tools::oracle::{Oracle, Outcome};
 
 /// Crashes on top of each other.
 const DEPTH_MAX: usize = 3;

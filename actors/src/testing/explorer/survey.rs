@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::workload::{options, play};
 use crate::api::outcome::FailCause;
-use crate::jobs::queues::Overview;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
+use crate::testing::explorer::workload::{options, play};
 use crate::testing::{SimStorage, StepEngine};
 
 /// What a disk writes as a whole.

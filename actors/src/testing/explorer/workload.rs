@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::api::options::{EngineOptions, Layering};
+use crate::base::clock::Clock;
 use crate::ids::{JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
 use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
-use crate::options::{EngineOptions, Layering};
 use crate::testing::{SimStorage, StepEngine, StepError};
 use crate::wal::recovery::{EachEvent, Known, recover};
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::mend::{mend_image, mend_segment};
 use crate::testing::SimStorage;
+use crate::testing::fuzz::mend::{mend_image, mend_segment};
 
 /// A data directory that version 1 wrote: jobs in every state, in an image and in the log behind it.
 const FIXTURE: [(&str, &[u8]); 4] = [

@@ -1,16 +1,16 @@
-//! Bytes as events: the reverse of [`super::encode`], for every version there ever was.
+//! Bytes as events: the reverse of [`crate::wal::codec::encode`], for every version there ever was.
 
 use serde::Deserialize;
 
-use super::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
+use crate::base::msgpack;
 use crate::ids::{
     Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
 };
 use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::failure::{Failure, FailureKind};
+use crate::jobs::model::failure::{Failure, FailureKind};
+use crate::jobs::stored::{backoff_of, exhausted_of, remote_of};
 use crate::jobs::{Backoff, Body, Exhausted, Payload};
-use crate::msgpack;
-use crate::stored::{backoff_of, exhausted_of, remote_of};
+use crate::wal::codec::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
 use crate::wal::fields::{
     AckV1, DeadV1, DeadV2, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, FailV2, ForgetV1,
     MoveV1, OfJobV1, OfQueueV1, PromoteV1, RequeueV1, RequeueV2, ReserveV1,

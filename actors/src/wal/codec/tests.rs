@@ -1,8 +1,8 @@
 //! One event of every type goes through bytes and back.
 
-use super::*;
 use crate::ids::{Attempt, KindName, Priority, QueueName, RemoteName, WorkerId};
 use crate::jobs::{Backoff, Body, FailureKind};
+use crate::wal::codec::*;
 
 /// One event of every type.
 pub(crate) fn samples() -> Vec<Event> {

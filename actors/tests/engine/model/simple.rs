@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use beaver_actors::ids::{JobId, Lsn, RemoteName, Timestamp};
 use beaver_actors::jobs::event::NewJob;
-use beaver_actors::jobs::queues::Totals;
+use beaver_actors::jobs::sections::queues::Totals;
 use beaver_actors::jobs::{Backoff, Change, Event, Exhausted, Status};
 
 #[derive(Clone, Debug)]
