@@ -89,7 +89,7 @@ fn engine_modules_import_only_what_the_design_lets_them() {
     none(engine_imports(&tree()));
 
     let of = |path, text| engine_imports(&one(path, text)).len();
-    assert_eq!(of("actors/src/wal/reader.rs", "use crate::{ids::{Lsn, Token}, snapshot::store};\n"), 1);
+    assert_eq!(of("actors/src/wal/reader.rs", "use crate::{ids::{Seq, Token}, snapshot::store};\n"), 1);
     assert_eq!(of("actors/src/wal/reader.rs", "use super::super::snapshot;\n"), 1);
     assert_eq!(of("actors/src/jobs/job.rs", "let now = crate::clock::now();\n"), 1);
     assert_eq!(of("actors/src/wal/actor.rs", "// not crate::manager\nuse crate::messages::End;\n"), 0);
@@ -132,7 +132,7 @@ fn unsafe_code_stays_in_its_two_modules() {
 #[test]
 fn the_product_uses_only_public_modules_of_the_engine() {
     none(product_imports(&tree()));
-    let broken = "use beaver_actors::{ids::Lsn, wal::codec, storage};\n";
+    let broken = "use beaver_actors::{ids::Seq, wal::codec, storage};\n";
     assert_eq!(product_imports(&one("src/cli/run.rs", broken)).len(), 2);
     let testing = "use beaver_actors::testing::accepted;\n";
     assert_eq!(product_imports(&one("src/cli/run.rs", testing)).len(), 1);

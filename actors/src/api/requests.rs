@@ -55,19 +55,19 @@ pub struct Claim {
 
 /// How a remote worker's attempt ended.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum AttemptEnd {
     /// It succeeded, and left this behind.
     Success(Option<Payload>),
     /// It failed.
     Failure(Failure),
 }
 
-impl Verdict {
+impl AttemptEnd {
     /// Bytes that it counts for in the limits on requests: its texts.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Verdict::Success(result) => result.as_ref().map_or(0, |result| result.as_str().len()),
-            Verdict::Failure(failure) => {
+            AttemptEnd::Success(result) => result.as_ref().map_or(0, |result| result.as_str().len()),
+            AttemptEnd::Failure(failure) => {
                 let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
                 failure.message.len() + failure.errtype.len() + backtrace
             }

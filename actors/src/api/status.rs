@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ids::{KindName, Lsn, QueueName, Timestamp};
+use crate::ids::{KindName, QueueName, Seq, Timestamp};
 use crate::jobs::Counts;
 use crate::jobs::sections::queues::Totals;
 
@@ -68,9 +68,9 @@ pub struct WorkersStatus {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LogStatus {
     /// Position of the last event.
-    pub seq: Lsn,
+    pub seq: Seq,
     /// Everything up to here is on disk.
-    pub durable_seq: Lsn,
+    pub durable_seq: Seq,
     /// False while new jobs are refused because the disk is full.
     pub accepts_jobs: bool,
 }
@@ -79,7 +79,7 @@ pub struct LogStatus {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SnapshotStatus {
     /// Position up to which it holds everything.
-    pub seq: Lsn,
+    pub seq: Seq,
     /// When it was taken.
     pub taken_at: Timestamp,
     /// Its size.

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::api::handler::Handlers;
 use crate::api::options::EngineOptions;
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
-pub use crate::api::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
+pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 pub use crate::api::status::{
     EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
 };
@@ -27,7 +27,7 @@ use crate::recovery::boot::Boot;
 use crate::storage::Storage;
 
 /// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
-pub struct Seams {
+pub struct Environment {
     /// The disk.
     pub storage: Arc<dyn Storage>,
     /// The time.
@@ -38,10 +38,10 @@ pub struct Seams {
     pub threads: Threads,
 }
 
-impl Default for Seams {
+impl Default for Environment {
     /// The machine's.
-    fn default() -> Seams {
-        Seams {
+    fn default() -> Environment {
+        Environment {
             storage: machines_disk(),
             clock: Arc::new(SystemClock::default()),
             dice: fastrand::Rng::new(),
@@ -90,7 +90,7 @@ impl Engine {
     /// Outside an actix system.
     #[must_use]
     pub fn start(options: EngineOptions, handlers: Handlers) -> Engine {
-        Engine::start_on(Seams::default(), options, handlers)
+        Engine::start_on(Environment::default(), options, handlers)
     }
 
     /// Starts an engine on seams of the caller's choice: the same engine on another disk, clock, dice or threads.
@@ -98,8 +98,8 @@ impl Engine {
     /// # Panics
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(seams: Seams, options: EngineOptions, handlers: Handlers) -> Engine {
-        let Seams { storage, clock, dice, threads } = seams;
+    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        let Environment { storage, clock, dice, threads } = seams;
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
@@ -180,7 +180,7 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`], [`Rejection::Finished`] or [`Rejection::NotHeld`] unless the job is in flight under
     /// that claim; nothing has changed then.
-    pub fn report(&self, job: JobId, claim: Claim, verdict: Verdict) -> Answer<()> {
+    pub fn report(&self, job: JobId, claim: Claim, verdict: AttemptEnd) -> Answer<()> {
         let bytes = verdict.weight();
         let ticket = self.line.enter_report(bytes);
         let message = |reply| Submit::Report { job, claim, verdict, reply };

@@ -35,10 +35,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::api::handler::StopReason;
 use crate::api::outcome::{EngineError, FailCause};
-use crate::api::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
+use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 use crate::api::status::EngineStatus;
 use crate::engine::admission::Ticket;
-use crate::ids::{ChildId, JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
+use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
 use crate::jobs::{Failure, Filter, JobSpec, JobView, Payload, Status};
@@ -102,7 +102,7 @@ pub enum Submit {
         /// By what right.
         claim: Claim,
         /// How.
-        verdict: Verdict,
+        verdict: AttemptEnd,
         /// When it is durable.
         reply: Reply<()>,
     },
@@ -218,9 +218,9 @@ pub struct Subscribe(pub actix::Recipient<Confirmed>);
 #[rtype(result = "()")]
 pub struct Confirmed {
     /// What may be told.
-    pub through: Lsn,
+    pub through: Seq,
     /// What is on disk.
-    pub durable: Lsn,
+    pub durable: Seq,
     /// How much the log can still take.
     pub room: Room,
 }
@@ -328,7 +328,7 @@ pub struct TakeSnapshot {
 #[rtype(result = "()")]
 pub struct Seal {
     /// Told the position up to which; none if that cannot be done now.
-    pub done: oneshot::Sender<Option<Lsn>>,
+    pub done: oneshot::Sender<Option<Seq>>,
 }
 
 /// Delete the segments that end at or before a position.
@@ -336,7 +336,7 @@ pub struct Seal {
 #[rtype(result = "()")]
 pub struct Prune {
     /// The position.
-    pub through: Lsn,
+    pub through: Seq,
 }
 
 /// There is a new snapshot.

@@ -18,9 +18,9 @@ pub mod threads;
 pub mod worker;
 
 pub use self::answer::Answer;
-pub use self::handle::{Engine, Seams};
+pub use self::handle::{Engine, Environment};
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
-pub use crate::api::requests::{Claim, Delivery, QueueSet, SetAction, Verdict};
+pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 pub use crate::api::status::{
     EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
 };

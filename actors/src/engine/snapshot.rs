@@ -15,7 +15,7 @@ use crate::base::failpoint;
 use crate::base::metrics::Metrics;
 use crate::engine::liveness::ExitGuard;
 use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, Step};
 use crate::snapshot::payloads::PayloadPages;
@@ -24,7 +24,7 @@ use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::snapshot::taking::{Visit, take_next};
 
 /// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
-pub type SealedLog = Arc<dyn Fn(Lsn, Lsn, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
+pub type SealedLog = Arc<dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
 
 /// How often it looks whether so much log has been written that a snapshot is due before its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl SnapshotActor {
     }
 
     /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
-    fn take(&mut self, sealed: Lsn, ctx: &mut Context<SnapshotActor>) {
+    fn take(&mut self, sealed: Seq, ctx: &mut Context<SnapshotActor>) {
         failpoint::pass("snapshot.take").expect("this point is for panics");
         let metrics = self.settings.metrics.clone();
         self.log_bytes = metrics.log_bytes.get();
@@ -210,7 +210,7 @@ impl SnapshotActor {
 }
 
 impl SnapshotSettings {
-    fn take_next(&self, sealed: Lsn) -> Result<Option<SnapshotInfo>, SnapshotError> {
+    fn take_next(&self, sealed: Seq) -> Result<Option<SnapshotInfo>, SnapshotError> {
         let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
         let Some(taken) = taken else { return Ok(None) };
         for (_, error) in &taken.aside {

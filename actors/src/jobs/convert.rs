@@ -1,24 +1,24 @@
 //! One form of a job from another: as the table holds it, by itself, as it is on a page of an image.
 
-use crate::ids::{KindName, Lsn, QueueName, Timestamp};
-use crate::jobs::event::Change;
+use crate::ids::{KindName, QueueName, Seq, Timestamp};
+use crate::jobs::event::EventKind;
 use crate::jobs::intern::{KindKey, QueueKey};
 use crate::jobs::model::job::{JobState, Misfit};
 use crate::jobs::page::{self, Page, PagedJob, RarePart};
 use crate::jobs::record::JobRecord;
-use crate::jobs::table::packed_job::{Job, Parts, Spare};
-use crate::jobs::table::profiles::{Class, ClassKey};
+use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, Parts};
+use crate::jobs::table::profiles::{JobProfile, ProfileId};
 
-impl Job {
+impl PackedJob {
     /// One as it comes from an image.
-    pub fn of_page(job: PagedJob, class: ClassKey) -> Job {
+    pub fn of_page(job: PagedJob, profile: ProfileId) -> PackedJob {
         let PagedJob { id, number, order, created_at, state, attempt, payload: body, rare, .. } = job;
         if let (JobState::Pending { since }, None, 0) = (&state, &rare, attempt.0) {
-            let accepted = Job::accepted(id, number, created_at, None, body, class);
+            let accepted = PackedJob::accepted(id, number, created_at, None, body, profile);
             return accepted.pending_since_then(order, *since);
         }
         let RarePart { failures, failed, result, custom } = rare.map(|rare| *rare).unwrap_or_default();
-        Job::new(Parts {
+        PackedJob::new(Parts {
             id,
             number,
             order,
@@ -26,7 +26,7 @@ impl Job {
             state,
             attempt,
             body,
-            class,
+            profile,
             failures,
             failed,
             result,
@@ -36,23 +36,23 @@ impl Job {
 }
 
 impl JobRecord {
-    pub(super) fn of(job: &Job, class: &Class, queue: &QueueName, kind: &KindName) -> JobRecord {
-        JobRecord::joined(job.clone().into_parts(), class, queue.clone(), kind.clone())
+    pub(super) fn of(job: &PackedJob, profile: &JobProfile, queue: &QueueName, kind: &KindName) -> JobRecord {
+        JobRecord::joined(job.clone().into_parts(), profile, queue.clone(), kind.clone())
     }
 
-    fn joined(parts: Parts, class: &Class, queue: QueueName, kind: KindName) -> JobRecord {
+    fn joined(parts: Parts, profile: &JobProfile, queue: QueueName, kind: KindName) -> JobRecord {
         JobRecord {
             id: parts.id,
             number: parts.number,
             order: parts.order,
             queue,
             kind,
-            priority: class.priority,
+            priority: profile.priority,
             payload: parts.body,
-            timeout_ms: class.timeout_ms,
-            max_retry: class.max_retry,
-            backoff: class.backoff,
-            exhausted: class.exhausted,
+            timeout_ms: profile.timeout_ms,
+            max_retry: profile.max_retry,
+            backoff: profile.backoff,
+            exhausted: profile.exhausted,
             attempt: parts.attempt,
             created_at: parts.created_at,
             state: parts.state,
@@ -60,13 +60,13 @@ impl JobRecord {
             failed: parts.failed,
             result: parts.result,
             custom: parts.custom,
-            backtrace_lines: class.backtrace_lines,
+            backtrace_lines: profile.backtrace_lines,
         }
     }
 
     /// What the job has in common with others, by the numbers of its names.
-    pub(super) fn class(&self, queue: QueueKey, kind: KindKey) -> Class {
-        Class {
+    pub(super) fn profile(&self, queue: QueueKey, kind: KindKey) -> JobProfile {
+        JobProfile {
             queue,
             kind,
             priority: self.priority,
@@ -78,8 +78,8 @@ impl JobRecord {
         }
     }
 
-    pub(super) fn into_job(self, class: ClassKey) -> Job {
-        Job::new(Parts {
+    pub(super) fn into_job(self, profile: ProfileId) -> PackedJob {
+        PackedJob::new(Parts {
             id: self.id,
             number: self.number,
             order: self.order,
@@ -87,7 +87,7 @@ impl JobRecord {
             state: self.state,
             attempt: self.attempt,
             body: self.payload,
-            class,
+            profile,
             failures: self.failures,
             failed: self.failed,
             result: self.result,
@@ -99,42 +99,42 @@ impl JobRecord {
     ///
     /// # Errors
     /// The change does not fit the job's state.
-    pub fn change(self, lsn: Lsn, at: Timestamp, change: Change) -> Result<JobRecord, Misfit> {
+    pub fn change(self, seq: Seq, at: Timestamp, change: EventKind) -> Result<JobRecord, Misfit> {
         let (mut queue, kind) = (self.queue.clone(), self.kind.clone());
-        if let Change::Move { queue: to, .. } = &change {
+        if let EventKind::Move { queue: to, .. } = &change {
             queue = to.clone();
         }
-        // What a class holds is not changed by events, but for the queue.
-        let class = self.class(QueueKey(0), KindKey(0));
-        let mut job = self.into_job(ClassKey(0));
-        job.change(lsn, at, change, &mut Spare::default())?;
-        Ok(JobRecord::joined(job.into_parts(), &class, queue, kind))
+        // What a profile holds is not changed by events, but for the queue.
+        let profile = self.profile(QueueKey(0), KindKey(0));
+        let mut job = self.into_job(ProfileId(0));
+        job.change(seq, at, change, &mut EmptyBoxes::default())?;
+        Ok(JobRecord::joined(job.into_parts(), &profile, queue, kind))
     }
 }
 
 impl Page {
     /// The jobs, each by itself.
     pub fn records(self) -> impl Iterator<Item = JobRecord> {
-        let classes = self.classes;
-        self.jobs.into_iter().map(move |job| joined(&classes[job.class as usize], job))
+        let profiles = self.profiles;
+        self.jobs.into_iter().map(move |job| joined(&profiles[job.profile as usize], job))
     }
 }
 
 /// A job by itself.
-pub(crate) fn joined(class: &page::Class, job: PagedJob) -> JobRecord {
+pub(crate) fn joined(profile: &page::ProfileRecord, job: PagedJob) -> JobRecord {
     let rare = job.rare.map(|rare| *rare).unwrap_or_default();
     JobRecord {
         id: job.id,
         number: job.number,
         order: job.order,
-        queue: class.queue.clone(),
-        kind: class.kind.clone(),
-        priority: class.priority,
+        queue: profile.queue.clone(),
+        kind: profile.kind.clone(),
+        priority: profile.priority,
         payload: job.payload,
-        timeout_ms: class.timeout_ms,
-        max_retry: class.max_retry,
-        backoff: class.backoff,
-        exhausted: class.exhausted,
+        timeout_ms: profile.timeout_ms,
+        max_retry: profile.max_retry,
+        backoff: profile.backoff,
+        exhausted: profile.exhausted,
         attempt: job.attempt,
         created_at: job.created_at,
         state: job.state,
@@ -142,6 +142,6 @@ pub(crate) fn joined(class: &page::Class, job: PagedJob) -> JobRecord {
         failed: rare.failed,
         result: rare.result,
         custom: rare.custom,
-        backtrace_lines: class.backtrace_lines,
+        backtrace_lines: profile.backtrace_lines,
     }
 }

@@ -1,10 +1,10 @@
 //! A job as it is written to an image: by names instead of by numbers, independent of any table.
 
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+use crate::ids::{Attempt, JobId, KindName, Priority, QueueName, Seq, Timestamp};
 use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::job::{Exhausted, JobState};
-use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::payload::{Payload, PayloadRef};
 use crate::jobs::model::policy::Backoff;
 
 /// One job, complete and by itself.
@@ -13,9 +13,9 @@ pub struct JobRecord {
     /// Its name.
     pub id: JobId,
     /// Position of the event that created it.
-    pub number: Lsn,
+    pub number: Seq,
     /// Position at which it last joined the pending jobs.
-    pub order: Lsn,
+    pub order: Seq,
     /// The line it waits in.
     pub queue: QueueName,
     /// Which handler runs it.
@@ -23,7 +23,7 @@ pub struct JobRecord {
     /// 0 to 9, 9 first.
     pub priority: Priority,
     /// What the producer gave.
-    pub payload: Body,
+    pub payload: PayloadRef,
     /// Longest run of one attempt.
     pub timeout_ms: u64,
     /// How many more runs after a failed one.
@@ -53,11 +53,11 @@ pub struct JobRecord {
 impl JobRecord {
     /// A job by itself as an accepted one begins.
     #[must_use]
-    pub fn accepted(lsn: Lsn, at: Timestamp, new: NewJob) -> JobRecord {
+    pub fn accepted(seq: Seq, at: Timestamp, new: NewJob) -> JobRecord {
         JobRecord {
             id: new.id,
-            number: lsn,
-            order: lsn,
+            number: seq,
+            order: seq,
             queue: new.queue,
             kind: new.kind,
             priority: new.priority,

@@ -14,10 +14,10 @@ use crate::api::options::EngineOptions;
 use crate::api::outcome::{FailCause, Progress};
 use crate::api::status::RecoveryStatus;
 use crate::base::clock::Clock;
-use crate::ids::{Holder, KindName, Lsn, Timestamp};
+use crate::ids::{Holder, KindName, Seq, Timestamp};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
 use crate::recovery::journal;
-use crate::recovery::payload_store::StoredBodies;
+use crate::recovery::payload_store::StoredPayloads;
 use crate::recovery::replay::replay;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -26,7 +26,7 @@ use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
-use crate::wal::recovery::{Found, Known, settle};
+use crate::wal::recovery::{LogScan, ReplayFrom, settle};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
 
@@ -45,7 +45,7 @@ pub struct Recovered {
     /// The state.
     pub table: JobTable,
     /// Payloads that are not in memory.
-    pub bodies: Arc<StoredBodies>,
+    pub payload_store: Arc<StoredPayloads>,
     /// The log, at its new segment.
     pub writer: LogWriter,
     /// Whose data it is.
@@ -72,7 +72,7 @@ impl Locks {
 }
 
 /// What is on disk, before anything there is changed.
-pub(crate) struct Seen {
+pub(crate) struct DiskState {
     /// The state.
     pub table: JobTable,
     /// The snapshot that was loaded.
@@ -80,9 +80,9 @@ pub(crate) struct Seen {
     /// Newer snapshots that are corrupted.
     pub set_aside: Vec<LayerName>,
     /// Where its payloads are.
-    pub bodies: Arc<StoredBodies>,
+    pub payload_store: Arc<StoredPayloads>,
     /// The log; none at the first boot.
-    pub found: Option<Found>,
+    pub found: Option<LogScan>,
     /// Events that were replayed.
     pub events: u64,
 }
@@ -151,7 +151,8 @@ impl Boot {
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
         let mut locks = self.lock()?;
-        let Seen { mut table, bodies, snapshot, set_aside, found, events } = self.look(progress)?;
+        let DiskState { mut table, payload_store, snapshot, set_aside, found, events } =
+            self.look(progress)?;
 
         self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
@@ -182,7 +183,7 @@ impl Boot {
             segment_bytes: self.options.segment_bytes,
             store,
             dice: self.dice.fork(),
-            index: bodies.log().clone(),
+            index: payload_store.log().clone(),
         };
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
@@ -195,20 +196,21 @@ impl Boot {
             interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
         };
-        Ok(Recovered { table, bodies, writer, store, snapshot, status, lock: Box::new(locks) })
+        Ok(Recovered { table, payload_store, writer, store, snapshot, status, lock: Box::new(locks) })
     }
 
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
     ///
     /// # Errors
     /// Durable data is damaged, or the storage reported an error.
-    pub(crate) fn look(&self, progress: &mut dyn FnMut(Progress)) -> Result<Seen, BootError> {
+    pub(crate) fn look(&self, progress: &mut dyn FnMut(Progress)) -> Result<DiskState, BootError> {
         let (mut table, snapshot, payloads, passed_over) = self.load_snapshot()?;
         let mut so_far =
             Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
         progress(so_far);
 
-        let known = Known { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
+        let known =
+            ReplayFrom { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
         let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
         let mut read = |bytes, total| {
             (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
@@ -226,9 +228,9 @@ impl Boot {
             let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
             return Err(BootError { cause: FailCause::Damaged, message });
         }
-        let bodies = Arc::new(StoredBodies::new(index));
-        bodies.set_images(Arc::new(payloads));
-        Ok(Seen { table, bodies, snapshot, set_aside, found, events })
+        let payload_store = Arc::new(StoredPayloads::new(index));
+        payload_store.set_images(Arc::new(payloads));
+        Ok(DiskState { table, payload_store, snapshot, set_aside, found, events })
     }
 
     /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
@@ -312,14 +314,14 @@ impl Boot {
     }
 
     /// Refuses to start from nothing where there was something.
-    fn expect_log(&self, found: bool, known: Known, corrupted: &[LayerName]) -> Result<(), BootError> {
+    fn expect_log(&self, found: bool, known: ReplayFrom, corrupted: &[LayerName]) -> Result<(), BootError> {
         if found {
             return Ok(());
         }
         let dir = &self.options.data_dir;
         let names = self.storage.list(dir).map_err(storage_error(dir, "list"))?;
         let had_log = names.iter().any(|name| name == STORE_FILE);
-        if !had_log && known.covered == Lsn::ZERO && corrupted.is_empty() {
+        if !had_log && known.covered == Seq::ZERO && corrupted.is_empty() {
             return Ok(());
         }
         let message = format!(

@@ -1,6 +1,6 @@
 //! The one way in which an event becomes a fact: encoded for the log and applied to the table.
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::{Event, JobTable};
 use crate::wal::{Group, codec};
 
@@ -10,18 +10,18 @@ use crate::wal::{Group, codec};
 ///
 /// # Panics
 /// The event was not decided on this table: state and log would disagree.
-pub fn record(table: &mut JobTable, group: &mut Group, event: Event) -> Lsn {
-    let lsn = append(table, group, event);
+pub fn record(table: &mut JobTable, group: &mut Group, event: Event) -> Seq {
+    let seq = append(table, group, event);
     if let Some(digest) = table.due_digest() {
         append(table, group, digest);
     }
-    lsn
+    seq
 }
 
-fn append(table: &mut JobTable, group: &mut Group, event: Event) -> Lsn {
-    let lsn = table.last().next();
+fn append(table: &mut JobTable, group: &mut Group, event: Event) -> Seq {
+    let seq = table.last().next();
     codec::encode(&event, &mut group.bytes);
     group.count += 1;
-    table.apply(lsn, event).expect("an event that was decided on this table fits it");
-    lsn
+    table.apply(seq, event).expect("an event that was decided on this table fits it");
+    seq
 }

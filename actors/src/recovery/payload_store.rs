@@ -4,33 +4,33 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::ids::Lsn;
-use crate::jobs::{Bodies, BodyError, Payload};
+use crate::ids::Seq;
+use crate::jobs::{Payload, PayloadStore, UnreadablePayload};
 use crate::wal::index::LogIndex;
 
 /// Images, as far as payloads are read from them.
 pub trait ImagePayloads: Send + Sync {
     /// Position up to which they hold everything.
-    fn last(&self) -> Lsn;
+    fn last(&self) -> Seq;
 
     /// The payload of the job with this number; none if they do not have it.
     ///
     /// # Errors
     /// It is not there as it was written.
-    fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError>;
+    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload>;
 }
 
 /// Both places, as they are now.
-pub struct StoredBodies {
+pub struct StoredPayloads {
     log: Arc<LogIndex>,
     images: RwLock<Option<Arc<dyn ImagePayloads>>>,
 }
 
-impl StoredBodies {
-    /// Without images: those come with [`StoredBodies::set_images`].
+impl StoredPayloads {
+    /// Without images: those come with [`StoredPayloads::set_images`].
     #[must_use]
-    pub fn new(log: Arc<LogIndex>) -> StoredBodies {
-        StoredBodies { log, images: RwLock::default() }
+    pub fn new(log: Arc<LogIndex>) -> StoredPayloads {
+        StoredPayloads { log, images: RwLock::default() }
     }
 
     /// There are newer images. To be called before anything is deleted that they take the place of.
@@ -45,8 +45,8 @@ impl StoredBodies {
     }
 }
 
-impl Bodies for StoredBodies {
-    fn read(&self, number: Lsn) -> Result<Payload, BodyError> {
+impl PayloadStore for StoredPayloads {
+    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
         let images = self.images.read().unwrap_or_else(PoisonError::into_inner).clone();
         let from_images = match images.filter(|images| number <= images.last()) {
             Some(images) => images.read(number),
@@ -63,7 +63,7 @@ impl Bodies for StoredBodies {
             (_, Some(error)) | (Err(error), None) => Err(error),
             (Ok(None), None) => {
                 let problem = "neither the images nor the log hold it".to_owned();
-                Err(BodyError { number, problem })
+                Err(UnreadablePayload { number, problem })
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle, scope};
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::JobTable;
 use crate::storage::Storage;
 use crate::wal::WalError;
@@ -17,7 +17,7 @@ use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{BatchHeader, SegmentHeader};
 use crate::wal::index::LogIndex;
-use crate::wal::recovery::{Found, Known, Visitor, misfit, recover};
+use crate::wal::recovery::{LogScan, ReplayFrom, Visitor, misfit, recover};
 
 /// A log with more events than this is worth a second thread.
 const ALONE_MAX: u64 = 10_000;
@@ -36,11 +36,11 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 pub fn replay(
     storage: &dyn Storage,
     dir: &Path,
-    known: Known,
+    known: ReplayFrom,
     index: &LogIndex,
     table: &mut JobTable,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(Option<Found>, u64), WalError> {
+) -> Result<(Option<LogScan>, u64), WalError> {
     let before = table.last();
     let found = scope(|scope| {
         let applying = Applying { table, decoder: Decoder::leaving_payloads(), covered: known.covered };
@@ -139,7 +139,7 @@ impl<'scope, 'table: 'scope> Visitor for Replay<'scope, '_, 'table> {
         self.index.begin(header);
     }
 
-    fn batch(&mut self, path: &Path, batch: Batch<'_>, _: Lsn) -> Result<(), WalError> {
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, _: Seq) -> Result<(), WalError> {
         self.index.note(batch.offset, batch.header.first, std::iter::once(batch.payload));
         if self.events > ALONE_MAX && matches!(self.applier, Applier::Here(_)) {
             self.go_on_beside();
@@ -167,24 +167,24 @@ impl<'scope, 'table: 'scope> Replay<'scope, '_, 'table> {
 struct Applying<'table> {
     table: &'table mut JobTable,
     decoder: Decoder,
-    covered: Lsn,
+    covered: Seq,
 }
 
 impl Applying<'_> {
     fn apply(&mut self, path: &Path, batch: Batch<'_>) -> Result<(), WalError> {
         let mut rest = batch.payload;
-        let mut lsn = batch.header.first;
+        let mut seq = batch.header.first;
         for _ in 0..batch.header.count {
-            let applied = self.decoder.decode_for(&mut rest, |event| match lsn > self.covered {
-                true => self.table.apply(lsn, event),
+            let applied = self.decoder.decode_for(&mut rest, |event| match seq > self.covered {
+                true => self.table.apply(seq, event),
                 false => Ok(()),
             });
-            let applied = applied.map_err(|error| batch.unreadable_event(path, lsn, &error))?;
+            let applied = applied.map_err(|error| batch.unreadable_event(path, seq, &error))?;
             applied.map_err(|error| misfit(path, error.to_string()))?;
             if let Some(emptied) = self.table.take_emptied() {
                 self.decoder.give_back(emptied);
             }
-            lsn = lsn.next();
+            seq = seq.next();
         }
         match rest.is_empty() {
             true => Ok(()),

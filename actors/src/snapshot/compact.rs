@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::ids::{Lsn, Timestamp};
-use crate::jobs::Body;
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::PayloadRef;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::format::{ImageHeader, LayerMeta};
@@ -120,7 +120,7 @@ impl Compaction {
         let Phase::Merging { layer, .. } = std::mem::replace(&mut self.phase, Phase::Published) else {
             return Ok(());
         };
-        if self.header.parent == Lsn::ZERO && layer.jobs_total() != self.meta.jobs {
+        if self.header.parent == Seq::ZERO && layer.jobs_total() != self.meta.jobs {
             let (found, expected) = (layer.jobs_total(), self.meta.jobs);
             let problem = format!("the layers give {found} jobs and say that there are {expected}");
             return Err(SnapshotError::Log(problem));
@@ -150,10 +150,10 @@ fn merge_some(
         Some(Next::Jobs(page)) => {
             for job in page.jobs {
                 let payload = match job.payload {
-                    Body::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+                    PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
                     _ => None,
                 };
-                layer.add(&page.classes[job.class as usize], job, payload.as_ref())?;
+                layer.add(&page.profiles[job.profile as usize], job, payload.as_ref())?;
             }
             Ok(true)
         }

@@ -4,14 +4,14 @@
 
 use serde::Deserialize;
 
-use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
+use crate::ids::{Attempt, Holder, JobId, KindName, Priority, QueueName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::model::failure::{FailedAttempt, Failure, FailureKind};
 use crate::jobs::model::job::{Finish, JobState, Lease, Status};
 use crate::jobs::record::JobRecord;
 use crate::jobs::stored::{
     BackoffFields, backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of,
 };
-use crate::jobs::{Backoff, Body, Exhausted, Payload};
+use crate::jobs::{Backoff, Exhausted, Payload, PayloadRef};
 
 /// A state as a number and up to four values; what a state does not have is 0.
 type StateFields = (u8, u64, u64, u64, u64);
@@ -20,8 +20,8 @@ type StateFields = (u8, u64, u64, u64, u64);
 #[derive(Deserialize)]
 pub(super) struct JobFields<'a> {
     id: JobId,
-    number: Lsn,
-    order: Lsn,
+    number: Seq,
+    order: Seq,
     pub queue: &'a str,
     pub kind: &'a str,
     priority: u8,
@@ -87,7 +87,7 @@ pub(super) fn record_of(
         queue,
         kind,
         priority: Priority::new(fields.priority).map_err(|error| error.to_string())?,
-        payload: Body::Here(Payload::trusted(fields.payload)),
+        payload: PayloadRef::Here(Payload::trusted(fields.payload)),
         timeout_ms: fields.timeout_ms,
         max_retry: fields.max_retry,
         backoff: backoff_of(more.backoff)?,
@@ -131,7 +131,7 @@ fn state_of(
     remote: Option<&str>,
     pending_since: Timestamp,
 ) -> Option<JobState> {
-    let finish = Finish { at: Timestamp(a), lsn: Lsn(b) };
+    let finish = Finish { at: Timestamp(a), seq: Seq(b) };
     Some(match number {
         0 => JobState::Pending { since: pending_since },
         1 => JobState::Scheduled { run_at: Timestamp(a) },

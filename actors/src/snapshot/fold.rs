@@ -9,15 +9,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::ids::{JobId, Lsn, QueueName, Timestamp};
+use crate::ids::{JobId, QueueName, Seq, Timestamp};
 use crate::jobs::model::job::{JobState, Misfit};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
-use crate::jobs::{Body, Change, Event, Payload};
+use crate::jobs::{Event, EventKind, Payload, PayloadRef};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, Summary};
 use crate::snapshot::layer::PageReader;
-use crate::snapshot::page::{Class, PagedJob, joined, parted};
+use crate::snapshot::page::{PagedJob, ProfileRecord, joined, parted};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::state::{Finder, State};
 use crate::snapshot::writer::LayerWriter;
@@ -29,20 +29,20 @@ const EVENT_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub struct Delta {
     /// What it follows.
-    after: Lsn,
+    after: Seq,
     /// Jobs accepted in it, in the order of their numbers; none where a later job of the same id took the place.
-    added: Vec<(Lsn, Option<JobRecord>)>,
+    added: Vec<(Seq, Option<JobRecord>)>,
     /// What happens to jobs of the state before, by number.
-    older: BTreeMap<Lsn, Older>,
+    older: BTreeMap<Seq, Older>,
     /// Where the events go that say no number: by id.
     current: HashMap<JobId, Changes>,
     promotions: Vec<Promotion>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
-    forgotten: [Lsn; 3],
+    forgotten: [Seq; 3],
     /// What the events say of queues: by name, whether it exists and whether it is paused.
     queues: BTreeMap<QueueName, QueueChange>,
     totals: Totals,
-    last: Lsn,
+    last: Seq,
     last_at: Timestamp,
     bytes: usize,
 }
@@ -51,7 +51,7 @@ pub struct Delta {
 #[derive(Debug)]
 struct Older {
     id: JobId,
-    events: Vec<(Lsn, Event)>,
+    events: Vec<(Seq, Event)>,
     /// It had finished, and a later one of its id took its place.
     gave_way: bool,
 }
@@ -68,20 +68,20 @@ enum Changes {
     /// It is this one of `added`.
     Added(usize),
     /// It is in the state before; these are to be applied when it streams by.
-    Older(Vec<(Lsn, Event)>),
+    Older(Vec<(Seq, Event)>),
 }
 
 #[derive(Debug)]
 struct Promotion {
-    lsn: Lsn,
+    seq: Seq,
     at: Timestamp,
-    through: (Timestamp, Lsn),
+    through: (Timestamp, Seq),
 }
 
 impl Delta {
     /// Nothing yet, behind the event at `last`.
     #[must_use]
-    pub fn after(last: Lsn, last_at: Timestamp) -> Delta {
+    pub fn after(last: Seq, last_at: Timestamp) -> Delta {
         Delta { after: last, last, last_at, ..Delta::default() }
     }
 
@@ -89,40 +89,40 @@ impl Delta {
     ///
     /// # Errors
     /// It does not follow the last one, or does not fit its job.
-    pub fn take(&mut self, lsn: Lsn, event: Event) -> Result<(), Misfit> {
-        if lsn != self.last.next() {
+    pub fn take(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
+        if seq != self.last.next() {
             let problem = format!("it should follow event {}", self.last);
-            return Err(Misfit { lsn, change: event.change.name(), problem });
+            return Err(Misfit { seq, change: event.change.name(), problem });
         }
-        self.last = lsn;
+        self.last = seq;
         self.last_at = self.last_at.max(event.at);
         self.bytes += EVENT_BYTES;
         let Event { at, number, change } = event;
         match change {
-            Change::Enqueue(new) => {
+            EventKind::Enqueue(new) => {
                 self.bytes += new.payload.len();
                 self.queue_exists(&new.queue);
-                self.give_way(lsn, number, &new.id)?;
-                self.added.push((lsn, Some(JobRecord::accepted(lsn, at, *new))));
+                self.give_way(seq, number, &new.id)?;
+                self.added.push((seq, Some(JobRecord::accepted(seq, at, *new))));
             }
-            Change::Promote { due, number } => {
-                self.promotions.push(Promotion { lsn, at, through: (due, number) });
+            EventKind::Promote { due, number } => {
+                self.promotions.push(Promotion { seq, at, through: (due, number) });
             }
-            Change::Forget { completed, dead, cancelled } => {
+            EventKind::Forget { completed, dead, cancelled } => {
                 for (through, so_far) in [completed, dead, cancelled].into_iter().zip(&mut self.forgotten) {
                     *so_far = through.max(*so_far);
                 }
             }
-            Change::Pause { queue } => {
+            EventKind::Pause { queue } => {
                 self.queues.insert(queue, QueueChange { exists: Some(true), paused: Some(true) });
             }
-            Change::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
-            Change::RemoveQueue { queue } => {
+            EventKind::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
+            EventKind::RemoveQueue { queue } => {
                 self.queues.insert(queue, QueueChange { exists: Some(false), paused: Some(false) });
             }
             // Of the whole state, which is not in memory here; boot compares it.
-            Change::Digest { .. } => {}
-            change => self.take_change(lsn, at, number, change)?,
+            EventKind::Digest { .. } => {}
+            change => self.take_change(seq, at, number, change)?,
         }
         Ok(())
     }
@@ -134,16 +134,16 @@ impl Delta {
     }
 
     /// A job is accepted: nothing remains of the finished one of its id, which `number` names, if there is one.
-    fn give_way(&mut self, lsn: Lsn, number: Option<Lsn>, id: &JobId) -> Result<(), Misfit> {
+    fn give_way(&mut self, seq: Seq, number: Option<Seq>, id: &JobId) -> Result<(), Misfit> {
         match number {
-            Some(Lsn::ZERO) => {}
+            Some(Seq::ZERO) => {}
             Some(number) if number <= self.after => self.older(number, id).gave_way = true,
             Some(number) => {
                 let index = self
                     .index_of(number)
                     .filter(|index| self.added[*index].1.as_ref().is_some_and(|job| job.id == *id));
                 let index = index.ok_or_else(|| Misfit {
-                    lsn,
+                    seq,
                     change: "ENQUEUE",
                     problem: format!("number {number} is no job {id} that could give way"),
                 })?;
@@ -159,12 +159,12 @@ impl Delta {
         Ok(())
     }
 
-    fn older(&mut self, number: Lsn, id: &JobId) -> &mut Older {
+    fn older(&mut self, number: Seq, id: &JobId) -> &mut Older {
         let older = || Older { id: id.clone(), events: Vec::new(), gave_way: false };
         self.older.entry(number).or_insert_with(older)
     }
 
-    fn index_of(&self, number: Lsn) -> Option<usize> {
+    fn index_of(&self, number: Seq) -> Option<usize> {
         self.added.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
@@ -180,43 +180,43 @@ impl Delta {
 
     fn take_change(
         &mut self,
-        lsn: Lsn,
+        seq: Seq,
         at: Timestamp,
-        number: Option<Lsn>,
-        change: Change,
+        number: Option<Seq>,
+        change: EventKind,
     ) -> Result<(), Misfit> {
         let Some(id) = change.job().cloned() else { return Ok(()) };
         self.totals.take(&change);
-        if let Change::Move { queue, .. } = &change {
+        if let EventKind::Move { queue, .. } = &change {
             self.queue_exists(queue);
         }
         let name = change.name();
-        let missing = || Misfit { lsn, change: name, problem: format!("there is no job {id}") };
+        let missing = || Misfit { seq, change: name, problem: format!("there is no job {id}") };
         let index = match number {
             Some(number) if number <= self.after => {
-                self.older(number, &id).events.push((lsn, Event { at, number: Some(number), change }));
+                self.older(number, &id).events.push((seq, Event { at, number: Some(number), change }));
                 return Ok(());
             }
             Some(number) => self.index_of(number).ok_or_else(missing)?,
             None => match self.current.entry(id.clone()).or_insert_with(|| Changes::Older(Vec::new())) {
                 Changes::Older(events) => {
-                    events.push((lsn, Event { at, number, change }));
+                    events.push((seq, Event { at, number, change }));
                     return Ok(());
                 }
                 Changes::Added(index) => *index,
             },
         };
         let record = self.added[index].1.take().filter(|record| record.id == id).ok_or_else(missing)?;
-        if !matches!(change, Change::Discard { .. }) {
-            let record = promoted(record, lsn, &self.promotions)?;
-            self.added[index].1 = Some(record.change(lsn, at, change)?);
+        if !matches!(change, EventKind::Discard { .. }) {
+            let record = promoted(record, seq, &self.promotions)?;
+            self.added[index].1 = Some(record.change(seq, at, change)?);
         }
         Ok(())
     }
 
     /// Position of the last event taken in.
     #[must_use]
-    pub fn last(&self) -> Lsn {
+    pub fn last(&self) -> Seq {
         self.last
     }
 
@@ -249,16 +249,16 @@ impl Delta {
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
                 if is_old {
-                    seen.extend(page.classes.iter().map(|class| class.queue.clone()));
+                    seen.extend(page.profiles.iter().map(|profile| profile.queue.clone()));
                 }
                 for job in page.jobs {
-                    let class = &page.classes[job.class as usize];
+                    let profile = &page.profiles[job.profile as usize];
                     match self.touches(&job) {
-                        false => add(layer, class, job, &payloads)?,
+                        false => add(layer, profile, job, &payloads)?,
                         true => {
-                            if let Some(record) = self.fold_older(joined(class, job)).map_err(misfit)? {
-                                let (class, job) = parted(record);
-                                add(layer, &class, job, &payloads)?;
+                            if let Some(record) = self.fold_older(joined(profile, job)).map_err(misfit)? {
+                                let (profile, job) = parted(record);
+                                add(layer, &profile, job, &payloads)?;
                             }
                         }
                     }
@@ -305,14 +305,14 @@ impl Delta {
                     false => continue,
                 }
             };
-            let (class, job) = parted(record);
+            let (profile, job) = parted(record);
             if !self.touches(&job) {
                 continue;
             }
-            match self.fold_older(joined(&class, job)).map_err(misfit)? {
+            match self.fold_older(joined(&profile, job)).map_err(misfit)? {
                 Some(record) => {
-                    let (class, job) = parted(record);
-                    layer.add(&class, job, None)?;
+                    let (profile, job) = parted(record);
+                    layer.add(&profile, job, None)?;
                 }
                 None => {
                     layer.gone(number)?;
@@ -329,7 +329,7 @@ impl Delta {
 
     /// Jobs of the state before that a promotion or a forgetting may be about: pages that neither can touch are not
     /// read. Those that one before did touch already are left out as far as their page tells.
-    fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Lsn>, SnapshotError> {
+    fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Seq>, SnapshotError> {
         let mut found = BTreeSet::new();
         let mut reader = PageReader::default();
         let promoted = self.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
@@ -360,10 +360,10 @@ impl Delta {
     fn write_added(&mut self, layer: &mut LayerWriter) -> Result<(), SnapshotError> {
         for (_, record) in std::mem::take(&mut self.added) {
             let Some(record) = record else { continue };
-            let record = promoted(record, Lsn(u64::MAX), &self.promotions).map_err(misfit)?;
+            let record = promoted(record, Seq(u64::MAX), &self.promotions).map_err(misfit)?;
             if !self.is_forgotten(&record.state) {
-                let (class, job) = parted(record);
-                layer.add(&class, job, None)?;
+                let (profile, job) = parted(record);
+                layer.add(&profile, job, None)?;
             }
         }
         Ok(())
@@ -435,23 +435,23 @@ impl Delta {
         }
         if let Some(older) = self.older.remove(&record.number) {
             if older.id != record.id {
-                let lsn = older.events.first().map_or(self.last, |(lsn, _)| *lsn);
+                let seq = older.events.first().map_or(self.last, |(seq, _)| *seq);
                 let problem = format!("number {} is job {}, not {}", record.number, record.id, older.id);
-                return Err(Misfit { lsn, change: "event", problem });
+                return Err(Misfit { seq, change: "event", problem });
             }
             if older.gave_way {
                 return Ok(None);
             }
             events.extend(older.events);
         }
-        for (lsn, event) in events {
-            if let Change::Discard { .. } = event.change {
+        for (seq, event) in events {
+            if let EventKind::Discard { .. } = event.change {
                 return Ok(None);
             }
-            record = promoted(record, lsn, &self.promotions)?;
-            record = record.change(lsn, event.at, event.change)?;
+            record = promoted(record, seq, &self.promotions)?;
+            record = record.change(seq, event.at, event.change)?;
         }
-        let record = promoted(record, Lsn(u64::MAX), &self.promotions)?;
+        let record = promoted(record, Seq(u64::MAX), &self.promotions)?;
         Ok((!self.is_forgotten(&record.state)).then_some(record))
     }
 
@@ -462,35 +462,35 @@ impl Delta {
             JobState::Cancelled(finish) => (finish, self.forgotten[2]),
             _ => return false,
         };
-        finish.lsn <= through
+        finish.seq <= through
     }
 }
 
 /// Adds a job of the state before, with its payload if the layer must have it.
 fn add(
     layer: &mut LayerWriter,
-    class: &Class,
+    profile: &ProfileRecord,
     job: PagedJob,
     payloads: &PayloadPages,
 ) -> Result<(), SnapshotError> {
     let payload: Option<Payload> = match job.payload {
-        Body::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+        PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
         _ => None,
     };
-    layer.add(class, job, payload.as_ref())
+    layer.add(profile, job, payload.as_ref())
 }
 
 /// The job after those promotions before `before` that cover it.
 ///
 /// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
 /// promotions so far; so the first that reaches it is the one, and none before it did.
-fn promoted(mut record: JobRecord, before: Lsn, promotions: &[Promotion]) -> Result<JobRecord, Misfit> {
+fn promoted(mut record: JobRecord, before: Seq, promotions: &[Promotion]) -> Result<JobRecord, Misfit> {
     let Some(due) = record.state.due() else { return Ok(record) };
     let key = (due, record.number);
     let first = promotions.partition_point(|promotion| promotion.through < key);
-    if let Some(promotion) = promotions.get(first).filter(|promotion| promotion.lsn < before) {
+    if let Some(promotion) = promotions.get(first).filter(|promotion| promotion.seq < before) {
         let (due, number) = promotion.through;
-        record = record.change(promotion.lsn, promotion.at, Change::Promote { due, number })?;
+        record = record.change(promotion.seq, promotion.at, EventKind::Promote { due, number })?;
     }
     Ok(record)
 }

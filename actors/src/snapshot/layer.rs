@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Take;
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::Payload;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
@@ -36,7 +36,7 @@ pub struct Layer {
 /// Where a page of payloads is.
 #[derive(Clone, Copy)]
 struct PayloadPlace {
-    first: Lsn,
+    first: Seq,
     offset: u64,
     len: u32,
     raw_len: u32,
@@ -53,13 +53,13 @@ pub(super) struct PageReader {
 /// A decompressed page of payloads.
 pub(super) struct PayloadPage {
     /// Number, and where the text begins and ends.
-    places: Vec<(Lsn, u32, u32)>,
+    places: Vec<(Seq, u32, u32)>,
     texts: String,
 }
 
 impl PayloadPage {
     /// The payload of this job.
-    pub fn get(&self, number: Lsn) -> Option<Payload> {
+    pub fn get(&self, number: Seq) -> Option<Payload> {
         let at = self.places.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
         let (_, start, end) = self.places[at];
         Some(Payload::trusted(&self.texts[start as usize..end as usize]))
@@ -96,8 +96,8 @@ impl Layer {
             len: u32_at(&head, 12),
             raw_len: u32_at(&head, 8),
             count,
-            first: Lsn::ZERO,
-            last: Lsn::ZERO,
+            first: Seq::ZERO,
+            last: Seq::ZERO,
             summary: Summary::default(),
         };
         if u64::from(directory.len) + BLOCK_HEADER_BYTES as u64 != room {
@@ -221,7 +221,7 @@ impl Layer {
         &self,
         reader: &mut PageReader,
         block: &Block,
-    ) -> Result<Vec<Lsn>, SnapshotError> {
+    ) -> Result<Vec<Seq>, SnapshotError> {
         let raw = reader.blocks.read(&*self.file, &self.path, block, self.blocks_end)?;
         let mut take = Take(raw);
         let mut numbers = Vec::with_capacity((block.count as usize).min(raw.len()));
@@ -231,7 +231,7 @@ impl Layer {
             before = number.filter(|number| nth == 0 || *number > before).ok_or_else(|| {
                 SnapshotError::corrupted(&self.path, block.offset, format!("number {nth} cannot be read"))
             })?;
-            numbers.push(Lsn(before));
+            numbers.push(Seq(before));
         }
         let found = (numbers.first().copied(), numbers.last().copied(), take.end());
         match found == (Some(block.first), Some(block.last), Some(())) {
@@ -244,7 +244,7 @@ impl Layer {
     }
 
     /// Which page of payloads would hold that of this job.
-    pub(super) fn payload_page_of(&self, number: Lsn) -> Option<usize> {
+    pub(super) fn payload_page_of(&self, number: Seq) -> Option<usize> {
         self.payloads.partition_point(|place| place.first <= number).checked_sub(1)
     }
 
@@ -334,7 +334,7 @@ fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
         number = number.checked_add(step).filter(|_| nth == 0 || step > 0)?;
         let start = end;
         end = start.checked_add(take.uint32()?)?;
-        places.push((Lsn(number), start, end));
+        places.push((Seq(number), start, end));
     }
     let texts = std::str::from_utf8(take.0).ok()?;
     let is_in_range = places.first()?.0 == block.first && places.last()?.0 < block.last;

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::Overview;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::old::OldImage;
-use crate::snapshot::page::{Class, Page, PagedJob, parted};
+use crate::snapshot::page::{Page, PagedJob, ProfileRecord, parted};
 
 /// What comes next.
 pub(super) enum Next {
     /// Jobs that follow each other.
     Jobs(Page),
     /// This job is gone, which only a layer says that changes a state.
-    Gone(Lsn),
+    Gone(Seq),
 }
 
 /// Streams through layers, the oldest first in the list. Memory: one page of each.
@@ -27,9 +27,9 @@ pub(super) struct Merge {
 struct Stream {
     source: Source,
     reader: PageReader,
-    classes: Arc<[Class]>,
+    profiles: Arc<[ProfileRecord]>,
     jobs: IntoIter<PagedJob>,
-    gone: IntoIter<Lsn>,
+    gone: IntoIter<Seq>,
     /// Which pages follow.
     next_jobs: usize,
     next_gone: usize,
@@ -62,8 +62,8 @@ impl Merge {
     /// The next jobs, as many as come from one page without any other layer's word between them.
     pub fn next(&mut self) -> Result<Option<Next>, SnapshotError> {
         // Where the layer with the least number stands, and the least of all others.
-        let mut least: Option<(Lsn, usize, bool)> = None;
-        let mut limit = Lsn(u64::MAX);
+        let mut least: Option<(Seq, usize, bool)> = None;
+        let mut limit = Seq(u64::MAX);
         for (nth, stream) in self.streams.iter_mut().enumerate() {
             stream.fill()?;
             let heads = [
@@ -104,7 +104,7 @@ impl Merge {
                 stream.jobs.by_ref().take(count).collect()
             }
         };
-        Ok(Some(Next::Jobs(Page { classes: stream.classes.clone(), jobs })))
+        Ok(Some(Next::Jobs(Page { profiles: stream.profiles.clone(), jobs })))
     }
 }
 
@@ -113,7 +113,7 @@ impl Stream {
         Stream {
             source,
             reader: PageReader::default(),
-            classes: Arc::new([]),
+            profiles: Arc::new([]),
             jobs: IntoIter::default(),
             gone: IntoIter::default(),
             next_jobs: 0,
@@ -129,7 +129,7 @@ impl Stream {
                     && let Some(block) = layer.jobs.get(self.next_jobs)
                 {
                     let page = layer.page(&mut self.reader, block)?;
-                    (self.classes, self.jobs) = (page.classes, page.jobs.into_iter());
+                    (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
                     self.next_jobs += 1;
                 }
                 if self.gone.as_slice().is_empty()
@@ -145,7 +145,7 @@ impl Stream {
                     match image.next_chunk()? {
                         Some(records) => {
                             let page = page_of(records);
-                            (self.classes, self.jobs) = (page.classes, page.jobs.into_iter());
+                            (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
                         }
                         None => self.next_jobs = 1,
                     }
@@ -156,7 +156,7 @@ impl Stream {
     }
 
     /// Leaves out what it says of this job.
-    fn pass(&mut self, number: Lsn) {
+    fn pass(&mut self, number: Seq) {
         if self.jobs.as_slice().first().is_some_and(|job| job.number == number) {
             self.jobs.next();
         }
@@ -166,17 +166,17 @@ impl Stream {
     }
 }
 
-/// Records as a page; neighbours that are of the same class share it.
+/// Records as a page; neighbours that are of the same profile share it.
 pub(super) fn page_of(records: Vec<JobRecord>) -> Page {
-    let mut classes: Vec<Class> = Vec::new();
+    let mut profiles: Vec<ProfileRecord> = Vec::new();
     let jobs = records.into_iter().map(|record| {
-        let (class, mut job) = parted(record);
-        if classes.last() != Some(&class) {
-            classes.push(class);
+        let (profile, mut job) = parted(record);
+        if profiles.last() != Some(&profile) {
+            profiles.push(profile);
         }
-        job.class = classes.len() as u32 - 1;
+        job.profile = profiles.len() as u32 - 1;
         job
     });
     let jobs = jobs.collect();
-    Page { classes: classes.into(), jobs }
+    Page { profiles: profiles.into(), jobs }
 }

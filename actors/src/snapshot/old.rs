@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::base::msgpack;
-use crate::ids::{KindName, Lsn, QueueName};
+use crate::ids::{KindName, QueueName, Seq};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
 use crate::snapshot::SnapshotError;
@@ -83,7 +83,7 @@ pub struct OldImage {
     whole: crc32fast::Hasher,
     chunks: u32,
     jobs: u64,
-    last_number: Lsn,
+    last_number: Seq,
     queue: Option<QueueName>,
     kind: Option<KindName>,
     schema: u32,
@@ -106,13 +106,13 @@ impl OldImage {
             path: path.to_owned(),
             file,
             // What is now the parent was always zero then, and not looked at.
-            header: ImageHeader { parent: Lsn::ZERO, ..header },
+            header: ImageHeader { parent: Seq::ZERO, ..header },
             offset: HEADER_BYTES as u64,
             len,
             whole: crc32fast::Hasher::new(),
             chunks: 0,
             jobs: 0,
-            last_number: Lsn::ZERO,
+            last_number: Seq::ZERO,
             queue: None,
             kind: None,
             schema,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::ids::Lsn;
-use crate::jobs::Body;
+use crate::ids::Seq;
+use crate::jobs::PayloadRef;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::Overview;
 use crate::snapshot::SnapshotError;
@@ -24,7 +24,7 @@ pub struct Plain {
     /// Its jobs, with the payloads that are in it.
     pub jobs: Vec<JobRecord>,
     /// Jobs of the state before that are gone.
-    pub gone: Vec<Lsn>,
+    pub gone: Vec<Seq>,
     meta: LayerMeta,
 }
 
@@ -64,8 +64,8 @@ impl Plain {
                 Next::Gone(number) => self.gone.push(number),
                 Next::Jobs(page) => {
                     for job in page.jobs {
-                        let mut record = joined(&page.classes[job.class as usize], job);
-                        if let (Body::Stored { bytes }, Some(payloads)) = (&record.payload, payloads)
+                        let mut record = joined(&page.profiles[job.profile as usize], job);
+                        if let (PayloadRef::Stored { bytes }, Some(payloads)) = (&record.payload, payloads)
                             && record.number > self.header.parent
                         {
                             let payload = payloads.get(record.number)?;
@@ -73,7 +73,7 @@ impl Plain {
                                 let problem = format!("payload {} has another length", record.number);
                                 return Err(SnapshotError::Log(problem));
                             }
-                            record.payload = Body::Here(payload);
+                            record.payload = PayloadRef::Here(payload);
                         }
                         self.jobs.push(record);
                     }
@@ -91,8 +91,8 @@ impl Plain {
         let file = storage.create(path).map_err(SnapshotError::io(path, "create"))?;
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
-            let (class, job) = parted(record.clone());
-            layer.add(&class, job, None)?;
+            let (profile, job) = parted(record.clone());
+            layer.add(&profile, job, None)?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

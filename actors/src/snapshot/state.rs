@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::Overview;
 use crate::snapshot::SnapshotError;
@@ -153,7 +153,7 @@ pub(super) struct Finder<'a> {
 struct Held {
     reader: PageReader,
     page: Option<(usize, Page)>,
-    gone: Option<(usize, Vec<Lsn>)>,
+    gone: Option<(usize, Vec<Seq>)>,
 }
 
 impl<'a> Finder<'a> {
@@ -162,7 +162,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The job with this number, if it is not gone.
-    pub fn find(&mut self, number: Lsn) -> Result<Option<JobRecord>, SnapshotError> {
+    pub fn find(&mut self, number: Seq) -> Result<Option<JobRecord>, SnapshotError> {
         for (layer, held) in self.layers.iter().zip(&mut self.held).rev() {
             if number > layer.header().last {
                 continue;
@@ -186,7 +186,7 @@ impl<'a> Finder<'a> {
             let Some((_, page)) = &held.page else { continue };
             if let Ok(at) = page.jobs.binary_search_by_key(&number, |job| job.number) {
                 let job = page.jobs[at].clone();
-                return Ok(Some(joined(&page.classes[job.class as usize], job)));
+                return Ok(Some(joined(&page.profiles[job.profile as usize], job)));
             }
         }
         Ok(None)

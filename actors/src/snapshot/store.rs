@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api::options::Layering;
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::jobs::model::policy::millis;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::Overview;
@@ -116,7 +116,7 @@ impl SnapshotStore {
         if (last, parent) == (name.last, name.parent) {
             return Ok(image);
         }
-        let behind = if parent == Lsn::ZERO { String::new() } else { format!("from {parent} on, ") };
+        let behind = if parent == Seq::ZERO { String::new() } else { format!("from {parent} on, ") };
         let problem = format!("it holds everything {behind}up to event {last}: was it renamed?");
         Err(SnapshotError::corrupted(&path, 0, problem))
     }
@@ -167,7 +167,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    pub fn open_state(&self, last: Lsn) -> Result<State, SnapshotError> {
+    pub fn open_state(&self, last: Seq) -> Result<State, SnapshotError> {
         let chain = chain_to(&self.list()?, last);
         self.open_chain(&chain.ok_or_else(|| SnapshotError::NotFound { dir: self.dir.clone() })?)
     }
@@ -308,14 +308,14 @@ impl SnapshotStore {
             let is_large = before.bytes() >= self.layering.changes_from_bytes;
             delta.knows_numbers() && !before.layers.is_empty() && is_large
         });
-        let parent = builds_upon.map_or(Lsn::ZERO, |before| before.header.last);
+        let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
         let bytes_before = builds_upon.map_or(0, State::bytes);
         let header =
             ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now, parent };
         let mut jobs = 0;
         let written = self.publish_layer(&header, |mut layer| {
             let meta = match before {
-                Some(before) if parent > Lsn::ZERO => delta.write_changes(&before, &mut layer)?,
+                Some(before) if parent > Seq::ZERO => delta.write_changes(&before, &mut layer)?,
                 before => delta.write_full(before, &mut layer)?,
             };
             jobs = meta.jobs;
@@ -415,7 +415,7 @@ impl SnapshotStore {
         kept: usize,
         age_max: Duration,
         now: Timestamp,
-    ) -> Result<Option<Lsn>, SnapshotError> {
+    ) -> Result<Option<Seq>, SnapshotError> {
         let names = self.list()?;
         let fulls: Vec<_> = names.iter().filter(|name| name.is_full()).copied().collect();
         let is_old = |name: LayerName| match self.open(name) {
@@ -424,7 +424,7 @@ impl SnapshotStore {
             Err(_) => true,
         };
         let most = if kept <= 2 && fulls.len() > 1 && self.grows_old(&names) { 1 } else { kept.max(2) };
-        let mut oldest_kept = Lsn::ZERO;
+        let mut oldest_kept = Seq::ZERO;
         for (nth, full) in fulls.iter().enumerate() {
             if nth >= most || (nth >= 2 && is_old(*full)) {
                 break;

@@ -1,4 +1,4 @@
-//! Bodies of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
+//! PayloadStore of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
 //!
 //! | target | the bytes are | must hold |
 //! |---|---|---|
@@ -57,9 +57,9 @@ pub fn batch(data: &[u8]) {
         let (first, count) = (batch.header.first, batch.header.count);
         let mut next = first;
         for event in events(path, batch, &mut codec::Decoder::default()) {
-            let Ok((lsn, _)) = event else { break };
-            assert!(lsn == next && lsn < first.plus(u64::from(count)), "events are counted one by one");
-            next = lsn.next();
+            let Ok((seq, _)) = event else { break };
+            assert!(seq == next && seq < first.plus(u64::from(count)), "events are counted one by one");
+            next = seq.next();
         }
         let end = reader.end();
         assert!(end.len > before.len && end.last >= before.last, "reading goes on, never back");

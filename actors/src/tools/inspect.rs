@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::ids::Lsn;
-use crate::jobs::event::{Change, Event, NewJob};
+use crate::ids::Seq;
+use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::JobState;
-use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::payload::{Payload, PayloadRef};
 use crate::jobs::record::JobRecord;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::payloads::PayloadPages;
@@ -22,7 +22,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{DiskStorage, Storage};
 use crate::wal::WalError;
 use crate::wal::format::BatchHeader;
-use crate::wal::recovery::{EachEvent, Known, recover, segments};
+use crate::wal::recovery::{EachEvent, ReplayFrom, recover, segments};
 
 /// Takes the rows; an error of its own (such as a closed pipe) ends the reading.
 pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
@@ -31,12 +31,12 @@ pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// What can be said of the whole.
-    pub verdict: Verdict,
+    pub verdict: LogState,
 }
 
 /// What can be said of a log or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LogState {
     /// Everything is as it was written.
     Whole,
     /// The last write was not finished, which a crash explains (or a server that is writing right now).
@@ -51,12 +51,12 @@ pub enum Verdict {
     },
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for LogState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Whole => f.write_str("whole"),
-            Verdict::TornTail { problem } => write!(f, "torn tail: {problem}"),
-            Verdict::Damaged { problem } => write!(f, "damaged: {problem}"),
+            LogState::Whole => f.write_str("whole"),
+            LogState::TornTail { problem } => write!(f, "torn tail: {problem}"),
+            LogState::Damaged { problem } => write!(f, "damaged: {problem}"),
         }
     }
 }
@@ -83,22 +83,22 @@ pub enum InspectError {
 /// Every event of the log in `dir`, then a summary.
 ///
 /// # Errors
-/// See [`InspectError`]. Damage is no error but a [`Verdict`].
+/// See [`InspectError`]. Damage is no error but a [`LogState`].
 pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let storage = DiskStorage;
     let begins = match segments(&storage, dir) {
         Ok(segments) => segments.first().map(|segment| segment.header.first),
-        Err(error) => return summarize_damage(error, Lsn::ZERO, 0, row),
+        Err(error) => return summarize_damage(error, Seq::ZERO, 0, row),
     };
     let Some(first) = begins else {
         return Err(InspectError::NotFound { what: "a log", dir: dir.display().to_string() });
     };
-    let known = Known { covered: Lsn(first.0.saturating_sub(1)), store: None };
+    let known = ReplayFrom { covered: Seq(first.0.saturating_sub(1)), store: None };
     let mut written = Ok(());
     let (mut last, mut events) = (known.covered, 0_u64);
-    let mut visit = |lsn: Lsn, event: Event, batch: &BatchHeader| {
-        (last, events) = (lsn, events + 1);
-        written = row(event_row(lsn, event, batch));
+    let mut visit = |seq: Seq, event: Event, batch: &BatchHeader| {
+        (last, events) = (seq, events + 1);
+        written = row(event_row(seq, event, batch));
         match &written {
             Ok(()) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -111,8 +111,8 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
         Err(error) => return summarize_damage(error, last, events, row),
     };
     let verdict = match found.and_then(|found| found.torn) {
-        None => Verdict::Whole,
-        Some(torn) => Verdict::TornTail {
+        None => LogState::Whole,
+        Some(torn) => LogState::TornTail {
             problem: format!("{} at byte {}: {}", torn.path.display(), torn.offset, torn.problem),
         },
     };
@@ -122,7 +122,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
 /// Every job of the newest snapshot in `dir`, then a summary.
 ///
 /// # Errors
-/// See [`InspectError`]. Damage is no error but a [`Verdict`].
+/// See [`InspectError`]. Damage is no error but a [`LogState`].
 pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let store = SnapshotStore::new(storage, dir, dir);
@@ -147,7 +147,7 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
                 if record.payload.here().is_none()
                     && let Some(payload) = payloads.find(record.number)?
                 {
-                    record.payload = Body::Here(payload);
+                    record.payload = PayloadRef::Here(payload);
                 }
                 row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
             }
@@ -157,19 +157,19 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     match rows() {
         Ok(mut facts) => {
             facts["jobs"] = jobs.into();
-            summarize(Verdict::Whole, facts, row)
+            summarize(LogState::Whole, facts, row)
         }
         Err(SnapshotOrWrite::Write(error)) => Err(InspectError::Write(error)),
         Err(SnapshotOrWrite::Snapshot(error @ SnapshotError::Io { .. })) => {
             Err(InspectError::Storage(error.to_string()))
         }
         Err(SnapshotOrWrite::Snapshot(error)) => {
-            summarize(Verdict::Damaged { problem: error.to_string() }, json!({ "jobs": jobs }), row)
+            summarize(LogState::Damaged { problem: error.to_string() }, json!({ "jobs": jobs }), row)
         }
     }
 }
 
-fn leads_nowhere(path: &Path, parent: Lsn) -> SnapshotError {
+fn leads_nowhere(path: &Path, parent: Seq) -> SnapshotError {
     let problem = format!("the layers before it, up to event {parent}, are not there");
     SnapshotError::Corrupted { path: path.to_owned(), offset: 0, problem }
 }
@@ -185,31 +185,31 @@ impl From<SnapshotError> for SnapshotOrWrite {
     }
 }
 
-fn summarize_damage(error: WalError, last: Lsn, events: u64, row: Row<'_>) -> Result<Summary, InspectError> {
+fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Result<Summary, InspectError> {
     if !error.is_damage() {
         return Err(InspectError::Storage(error.to_string()));
     }
-    let verdict = Verdict::Damaged { problem: error.to_string() };
+    let verdict = LogState::Damaged { problem: error.to_string() };
     summarize(verdict, json!({ "events": events, "last_seq": last }), row)
 }
 
-fn summarize(verdict: Verdict, mut facts: Value, row: Row<'_>) -> Result<Summary, InspectError> {
+fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<Summary, InspectError> {
     facts["verdict"] = match &verdict {
-        Verdict::Whole => "whole",
-        Verdict::TornTail { .. } => "torn_tail",
-        Verdict::Damaged { .. } => "damaged",
+        LogState::Whole => "whole",
+        LogState::TornTail { .. } => "torn_tail",
+        LogState::Damaged { .. } => "damaged",
     }
     .into();
-    if let Verdict::TornTail { problem } | Verdict::Damaged { problem } = &verdict {
+    if let LogState::TornTail { problem } | LogState::Damaged { problem } = &verdict {
         facts["problem"] = problem.as_str().into();
     }
     row(json!({ "summary": facts })).map_err(InspectError::Write)?;
     Ok(Summary { verdict })
 }
 
-fn event_row(lsn: Lsn, event: Event, batch: &BatchHeader) -> Value {
+fn event_row(seq: Seq, event: Event, batch: &BatchHeader) -> Value {
     json!({
-        "seq": lsn,
+        "seq": seq,
         "type": event.change.name(),
         "job_id": event.change.job(),
         "timestamp": event.at,
@@ -218,42 +218,41 @@ fn event_row(lsn: Lsn, event: Event, batch: &BatchHeader) -> Value {
     })
 }
 
-fn data(change: &Change) -> Value {
+fn data(change: &EventKind) -> Value {
     match change {
-        Change::Enqueue(new) => added(new),
-        Change::Dispatch { job: _, worker, attempt, deadline } => {
+        EventKind::Enqueue(new) => added(new),
+        EventKind::Dispatch { job: _, worker, attempt, deadline } => {
             json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
         }
-        Change::Reserve { job: _, worker, attempt, deadline } => {
+        EventKind::Reserve { job: _, worker, attempt, deadline } => {
             json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
         }
-        Change::Ack { job: _, token, result } => json!({ "token": token, "result": result }),
-        Change::Retry { job: _, token, failure, retry_at, result }
-        | Change::Timeout { job: _, token, failure, retry_at, result } => {
+        EventKind::Ack { job: _, token, result } => json!({ "token": token, "result": result }),
+        EventKind::Retry { job: _, token, failure, retry_at, result }
+        | EventKind::Timeout { job: _, token, failure, retry_at, result } => {
             let mut data = failed(*token, failure, result);
             data["retry_at"] = json!(retry_at);
             data
         }
-        Change::Requeue { job: _, token, failure, counted } => {
+        EventKind::Requeue { job: _, token, failure, counted } => {
             let mut data = failed(*token, failure, &None);
             data["counted"] = json!(counted);
             data
         }
-        Change::Dead { job: _, token, failure, result } | Change::Drop { job: _, token, failure, result } => {
-            failed(*token, failure, result)
-        }
-        Change::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
-        Change::Cancel { job: _ }
-        | Change::Kill { job: _ }
-        | Change::RunNow { job: _ }
-        | Change::Discard { job: _ } => json!({}),
-        Change::Move { job: _, queue }
-        | Change::Pause { queue }
-        | Change::Resume { queue }
-        | Change::RemoveQueue { queue } => json!({ "queue": queue }),
-        Change::Promote { due, number } => json!({ "due": due, "number": number }),
-        Change::Digest { digest } => json!({ "digest": digest.map(|digest| format!("{digest:016x}")) }),
-        Change::Forget { completed, dead, cancelled } => {
+        EventKind::Dead { job: _, token, failure, result }
+        | EventKind::Drop { job: _, token, failure, result } => failed(*token, failure, result),
+        EventKind::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
+        EventKind::Cancel { job: _ }
+        | EventKind::Kill { job: _ }
+        | EventKind::RunNow { job: _ }
+        | EventKind::Discard { job: _ } => json!({}),
+        EventKind::Move { job: _, queue }
+        | EventKind::Pause { queue }
+        | EventKind::Resume { queue }
+        | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
+        EventKind::Promote { due, number } => json!({ "due": due, "number": number }),
+        EventKind::Digest { digest } => json!({ "digest": digest.map(|digest| format!("{digest:016x}")) }),
+        EventKind::Forget { completed, dead, cancelled } => {
             json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }
     }

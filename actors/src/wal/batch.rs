@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::wal::WalError;
 use crate::wal::codec::CodecError;
 use crate::wal::format::BatchHeader;
@@ -20,8 +20,8 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
-    pub(crate) fn unreadable_event(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
-        let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {lsn}: {error}"));
+    pub(crate) fn unreadable_event(&self, path: &Path, seq: Seq, error: &CodecError) -> WalError {
+        let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {seq}: {error}"));
         match error {
             CodecError::Unknown { .. } => WalError::Newer { path, problem },
             CodecError::Invalid(_) => WalError::Damaged { path, offset, problem },

@@ -11,8 +11,8 @@ mod decode;
 
 use serde::Serialize;
 
-use crate::ids::{JobId, Lsn, Timestamp, Token};
-use crate::jobs::event::{Change, Event, NewJob};
+use crate::ids::{JobId, Seq, Timestamp, Token};
+use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::stored::{backoff_fields, exhausted_number};
 use crate::jobs::{Exhausted, Payload};
@@ -90,8 +90,8 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     let mut out = Out { bytes: out, tag };
     let out = &mut out;
     match &event.change {
-        Change::Enqueue(new) => encode_enqueue(at, new, out),
-        Change::Dispatch { job, worker, attempt, deadline } => {
+        EventKind::Enqueue(new) => encode_enqueue(at, new, out),
+        EventKind::Dispatch { job, worker, attempt, deadline } => {
             out.pack(kind::DISPATCH, V1, |pack| {
                 pack.array(5);
                 pack.uint(at.0);
@@ -101,7 +101,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
                 pack.uint(deadline.0);
             });
         }
-        Change::Reserve { job, worker, attempt, deadline } => {
+        EventKind::Reserve { job, worker, attempt, deadline } => {
             out.pack(kind::RESERVE, V1, |pack| {
                 pack.array(5);
                 pack.uint(at.0);
@@ -111,20 +111,20 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
                 pack.uint(deadline.0);
             });
         }
-        Change::Ack { job, token, result } => out.pack(kind::ACK, V1, |pack| {
+        EventKind::Ack { job, token, result } => out.pack(kind::ACK, V1, |pack| {
             pack.array(4);
             pack.uint(at.0);
             pack_id(pack, job);
             pack.uint(token.0);
             pack.optional_text(text(result));
         }),
-        Change::Retry { job, token, failure, retry_at, result } => {
+        EventKind::Retry { job, token, failure, retry_at, result } => {
             encode_fail(kind::RETRY, (at, job, token, failure, retry_at, text(result)), out);
         }
-        Change::Timeout { job, token, failure, retry_at, result } => {
+        EventKind::Timeout { job, token, failure, retry_at, result } => {
             encode_fail(kind::TIMEOUT, (at, job, token, failure, retry_at, text(result)), out);
         }
-        Change::Requeue { job, token, failure, counted } => {
+        EventKind::Requeue { job, token, failure, counted } => {
             let (sort, message) = (failure.kind.number(), &failure.message);
             match *counted && is_brief(failure) {
                 true => out.write(kind::REQUEUE, V1, &(at, job, token, sort, message)),
@@ -135,26 +135,28 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
                 }
             }
         }
-        Change::Dead { job, token, failure, result } => {
+        EventKind::Dead { job, token, failure, result } => {
             encode_end(kind::DEAD, (at, job, token, failure, text(result)), out);
         }
-        Change::Drop { job, token, failure, result } => {
+        EventKind::Drop { job, token, failure, result } => {
             encode_end(kind::DROP, (at, job, token, failure, text(result)), out);
         }
-        Change::Extend { job, token, deadline } => out.write(kind::EXTEND, V1, &(at, job, token, deadline)),
-        Change::Cancel { job } => out.write(kind::CANCEL, V1, &(at, job)),
-        Change::Kill { job } => out.write(kind::KILL, V1, &(at, job)),
-        Change::RunNow { job } => out.write(kind::RUN_NOW, V1, &(at, job)),
-        Change::Discard { job } => out.write(kind::DISCARD, V1, &(at, job)),
-        Change::Move { job, queue } => out.write(kind::MOVE, V1, &(at, job, queue.as_str())),
-        Change::Pause { queue } => out.write(kind::PAUSE, V1, &(at, queue.as_str())),
-        Change::Resume { queue } => out.write(kind::RESUME, V1, &(at, queue.as_str())),
-        Change::RemoveQueue { queue } => out.write(kind::REMOVE_QUEUE, V1, &(at, queue.as_str())),
-        Change::Promote { due, number } => out.write(kind::PROMOTE, V1, &(at, due, number)),
-        Change::Digest { digest: Some(digest) } => out.write(kind::DIGEST, V3, &(at, digest)),
+        EventKind::Extend { job, token, deadline } => {
+            out.write(kind::EXTEND, V1, &(at, job, token, deadline))
+        }
+        EventKind::Cancel { job } => out.write(kind::CANCEL, V1, &(at, job)),
+        EventKind::Kill { job } => out.write(kind::KILL, V1, &(at, job)),
+        EventKind::RunNow { job } => out.write(kind::RUN_NOW, V1, &(at, job)),
+        EventKind::Discard { job } => out.write(kind::DISCARD, V1, &(at, job)),
+        EventKind::Move { job, queue } => out.write(kind::MOVE, V1, &(at, job, queue.as_str())),
+        EventKind::Pause { queue } => out.write(kind::PAUSE, V1, &(at, queue.as_str())),
+        EventKind::Resume { queue } => out.write(kind::RESUME, V1, &(at, queue.as_str())),
+        EventKind::RemoveQueue { queue } => out.write(kind::REMOVE_QUEUE, V1, &(at, queue.as_str())),
+        EventKind::Promote { due, number } => out.write(kind::PROMOTE, V1, &(at, due, number)),
+        EventKind::Digest { digest: Some(digest) } => out.write(kind::DIGEST, V3, &(at, digest)),
         // Nobody checks what the earlier versions say.
-        Change::Digest { digest: None } => out.write(kind::DIGEST, V1, &(at, 0_u64)),
-        Change::Forget { completed, dead, cancelled } => {
+        EventKind::Digest { digest: None } => out.write(kind::DIGEST, V1, &(at, 0_u64)),
+        EventKind::Forget { completed, dead, cancelled } => {
             out.write(kind::FORGET, V1, &(at, completed, dead, cancelled));
         }
     }
@@ -240,7 +242,7 @@ fn text(payload: &Option<Payload>) -> Option<&str> {
 /// Where records go, and the number that the next one is tagged with.
 struct Out<'a> {
     bytes: &'a mut Vec<u8>,
-    tag: Option<Lsn>,
+    tag: Option<Seq>,
 }
 
 impl Out<'_> {

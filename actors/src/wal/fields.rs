@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Attempt, JobId, Lsn, Timestamp, Token, WorkerId};
+use crate::ids::{Attempt, JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::stored::BackoffFields;
 
 #[derive(Serialize, Deserialize)]
@@ -109,8 +109,8 @@ pub struct OfQueueV1<'a>(pub Timestamp, pub &'a str);
 #[derive(Serialize, Deserialize)]
 pub struct ExtendV1(pub Timestamp, pub JobId, pub Token, pub Timestamp);
 #[derive(Serialize, Deserialize)]
-pub struct PromoteV1(pub Timestamp, pub Timestamp, pub Lsn);
+pub struct PromoteV1(pub Timestamp, pub Timestamp, pub Seq);
 #[derive(Serialize, Deserialize)]
 pub struct DigestV1(pub Timestamp, pub u64);
 #[derive(Serialize, Deserialize)]
-pub struct ForgetV1(pub Timestamp, pub Lsn, pub Lsn, pub Lsn);
+pub struct ForgetV1(pub Timestamp, pub Seq, pub Seq, pub Seq);

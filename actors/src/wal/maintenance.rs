@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::storage::reclaim::{cut, free_retired, retire};
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
@@ -17,15 +17,15 @@ use crate::wal::format::{BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentE
 use crate::wal::index::LogIndex;
 
 /// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
-pub(super) struct Chores {
+pub(super) struct Maintenance {
     storage: Arc<dyn Storage>,
     /// Closed when the last of them is done.
     last: Option<Receiver<()>>,
 }
 
-impl Chores {
-    pub fn new(storage: Arc<dyn Storage>) -> Chores {
-        Chores { storage, last: None }
+impl Maintenance {
+    pub fn new(storage: Arc<dyn Storage>) -> Maintenance {
+        Maintenance { storage, last: None }
     }
 
     /// Does one more when those before are done.
@@ -42,7 +42,7 @@ impl Chores {
     }
 }
 
-impl Drop for Chores {
+impl Drop for Maintenance {
     fn drop(&mut self) {
         self.last.take().map(|last| last.recv());
     }
@@ -92,7 +92,7 @@ pub(super) fn prune(
     storage: &dyn Storage,
     dir: &Path,
     index: &LogIndex,
-    through: Lsn,
+    through: Seq,
 ) -> Result<usize, WalError> {
     let segments = crate::wal::recovery::segments(storage, dir)?;
     let mut deleted = 0;

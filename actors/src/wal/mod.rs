@@ -81,7 +81,7 @@ pub mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 
 /// Something is wrong with the log.
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +162,7 @@ impl WalError {
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Position of the first event.
-    pub first: Lsn,
+    pub first: Seq,
     /// How many events.
     pub count: u32,
     /// The events, one after the other, as [`codec::encode`] writes them.
@@ -172,7 +172,7 @@ pub struct Group {
 impl Group {
     /// Position of the last event.
     #[must_use]
-    pub fn last(&self) -> Lsn {
-        Lsn(self.first.0 + u64::from(self.count) - 1)
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0 + u64::from(self.count) - 1)
     }
 }

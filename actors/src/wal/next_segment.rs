@@ -29,7 +29,7 @@ pub(super) const ZEROED_AT_FIRST: u64 = 16 << 20;
 type Enough = Arc<AtomicBool>;
 
 /// The file, or what became of it.
-pub(super) enum Spare {
+pub(super) enum NextSegment {
     /// Being filled with zeros; says with how many.
     Coming(Receiver<io::Result<u64>>, Enough),
     /// Waits under its `.partial` name, with so many zeros.
@@ -38,9 +38,9 @@ pub(super) enum Spare {
     Failed(String),
 }
 
-impl Spare {
+impl NextSegment {
     /// Allocates it, and fills about so much of it with zeros.
-    pub fn prepare(storage: &Arc<dyn Storage>, path: PathBuf, len: u64, zeroed: u64) -> Spare {
+    pub fn prepare(storage: &Arc<dyn Storage>, path: PathBuf, len: u64, zeroed: u64) -> NextSegment {
         let zeroed = zeroed.next_multiple_of(ZEROS_AT_ONCE as u64).max(ZEROED_MIN).min(len);
         let (sender, receiver) = channel();
         let (disk, enough) = (storage.clone(), Enough::default());
@@ -52,32 +52,32 @@ impl Spare {
             }
             let _ = sender.send(result);
         }));
-        Spare::Coming(receiver, enough)
+        NextSegment::Coming(receiver, enough)
     }
 
     /// Whether it has come in the meantime.
     pub fn look(&mut self) {
-        let Spare::Coming(result, _) = self else { return };
+        let NextSegment::Coming(result, _) = self else { return };
         *self = match result.try_recv() {
-            Ok(Ok(zeroed)) => Spare::Ready(zeroed),
-            Ok(Err(error)) => Spare::Failed(error.to_string()),
-            Err(TryRecvError::Disconnected) => Spare::Failed("it was given up".to_owned()),
+            Ok(Ok(zeroed)) => NextSegment::Ready(zeroed),
+            Ok(Err(error)) => NextSegment::Failed(error.to_string()),
+            Err(TryRecvError::Disconnected) => NextSegment::Failed("it was given up".to_owned()),
             Err(TryRecvError::Empty) => return,
         };
-        if let Spare::Failed(error) = self {
+        if let NextSegment::Failed(error) = self {
             tracing::warn!(%error, "no space for the log's next segment: new jobs are refused until there is");
         }
     }
 
     /// How many zeros it begins with, as soon as it is there, which is soon; none if it will not be. Nobody else gets it.
     pub fn take(&mut self) -> Option<u64> {
-        match std::mem::replace(self, Spare::Failed(String::new())) {
-            Spare::Ready(zeroed) => Some(zeroed),
-            Spare::Coming(result, enough) => {
+        match std::mem::replace(self, NextSegment::Failed(String::new())) {
+            NextSegment::Ready(zeroed) => Some(zeroed),
+            NextSegment::Coming(result, enough) => {
                 enough.store(true, Ordering::Relaxed);
                 result.recv().ok()?.ok()
             }
-            Spare::Failed(_) => None,
+            NextSegment::Failed(_) => None,
         }
     }
 }

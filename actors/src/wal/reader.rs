@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::Event;
 use crate::storage::{Storage, StoredFile, is_zero, read_used, too_long};
 use crate::wal::WalError;
@@ -14,7 +14,7 @@ use crate::wal::format::{
     BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
     SegmentEnd, SegmentHeader, checksum,
 };
-use crate::wal::tail_scan::Rest;
+use crate::wal::tail_scan::TailScan;
 
 /// So much of a segment is read at a time: what a core's own cache holds until it has been checked.
 const PIECE_BYTES: usize = 256 << 10;
@@ -36,9 +36,9 @@ pub struct SegmentReader {
     /// What the segment says about itself.
     pub header: SegmentHeader,
     at: usize,
-    next: Lsn,
+    next: Seq,
     chain: u32,
-    durable: Lsn,
+    durable: Seq,
 }
 
 /// What is where no further batch is.
@@ -88,7 +88,7 @@ impl SegmentReader {
             at: SEGMENT_HEADER_BYTES,
             next: header.first,
             chain: header.chain(),
-            durable: Lsn::ZERO,
+            durable: Seq::ZERO,
         })
     }
 
@@ -225,9 +225,9 @@ impl SegmentReader {
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn rest(&self) -> Result<Rest, WalError> {
+    pub fn rest(&self) -> Result<TailScan, WalError> {
         let bytes = read_used(&*self.file, self.at as u64).map_err(WalError::io(&self.path, "read"))?;
-        Ok(Rest::new(bytes, self.at as u64, self.header.salt))
+        Ok(TailScan::new(bytes, self.at as u64, self.header.salt))
     }
 
     /// Where the segment ends if it ends here.
@@ -236,14 +236,14 @@ impl SegmentReader {
         SegmentEnd {
             number: self.header.number,
             len: self.at as u64,
-            last: Lsn(self.next.0 - 1),
+            last: Seq(self.next.0 - 1),
             chain: self.chain,
         }
     }
 
     /// The largest durable position that a batch read so far carries.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
+    pub fn durable(&self) -> Seq {
         self.durable
     }
 
@@ -306,7 +306,7 @@ pub fn events<'a>(
     path: &'a Path,
     batch: Batch<'a>,
     decoder: &'a mut Decoder,
-) -> impl Iterator<Item = Result<(Lsn, Event), WalError>> + use<'a> {
+) -> impl Iterator<Item = Result<(Seq, Event), WalError>> + use<'a> {
     let mut rest = batch.payload;
     let mut at = batch.header.first;
     let mut left = batch.header.count;
@@ -314,13 +314,13 @@ pub fn events<'a>(
         if left == 0 {
             return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.surplus(path)));
         }
-        let lsn = at;
+        let seq = at;
         at = at.next();
         left -= 1;
-        Some(decoder.decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
+        Some(decoder.decode(&mut rest).map(|event| (seq, event)).map_err(|error| {
             left = 0;
             rest = &[];
-            batch.unreadable_event(path, lsn, &error)
+            batch.unreadable_event(path, seq, &error)
         }))
     })
 }
@@ -341,7 +341,7 @@ mod tests {
             salt: 7,
             store: StoreId([1; 16]),
             number: 1,
-            first: Lsn(1),
+            first: Seq(1),
             predecessor: SegmentEnd::default(),
             created_at: Timestamp(0),
         };
@@ -351,8 +351,8 @@ mod tests {
             let payload = vec![number as u8; ENVELOPE_BYTES + (number * number * 7 % 3_001) as usize];
             let batch = BatchHeader {
                 payload_len: payload.len() as u32,
-                first: Lsn(number + 1),
-                durable: Lsn(number),
+                first: Seq(number + 1),
+                durable: Seq(number),
                 written_at: Timestamp(0),
                 count: 1,
                 chain,

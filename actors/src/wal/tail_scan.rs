@@ -1,21 +1,21 @@
 //! What a segment holds behind the place where reading stopped: whether it proves that something is missing.
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::wal::batch::Batch;
 use crate::wal::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, SEAL_COUNT, checksum};
 
 /// The bytes from there on, without pieces of zeros at the end.
 #[derive(Debug)]
-pub struct Rest {
+pub struct TailScan {
     bytes: Vec<u8>,
     offset: u64,
     salt: u32,
 }
 
-impl Rest {
+impl TailScan {
     /// From `offset` of a segment with this salt.
-    pub(super) fn new(bytes: Vec<u8>, offset: u64, salt: u32) -> Rest {
-        Rest { bytes, offset, salt }
+    pub(super) fn new(bytes: Vec<u8>, offset: u64, salt: u32) -> TailScan {
+        TailScan { bytes, offset, salt }
     }
 
     /// Up to the last byte that is not zero.
@@ -30,8 +30,8 @@ impl Rest {
     /// After a crash, later parts of the log can be on disk while earlier ones are not; those batches were written
     /// when the missing one was not durable. If one of them says that it was, the missing one is damaged.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
-        self.headers().map(|(_, header)| header.durable).max().unwrap_or(Lsn::ZERO)
+    pub fn durable(&self) -> Seq {
+        self.headers().map(|(_, header)| header.durable).max().unwrap_or(Seq::ZERO)
     }
 
     /// The whole batches. They prove what was written; but what is between is not known, so they cannot be applied.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::base::bugs::{self, Bug};
 use crate::base::failpoint;
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
 use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
 use crate::wal::index::LogIndex;
-use crate::wal::maintenance::{self, Chores};
-use crate::wal::next_segment::{Spare, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
+use crate::wal::maintenance::{self, Maintenance};
+use crate::wal::next_segment::{NextSegment, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
 use crate::wal::{Group, WalError};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
@@ -54,15 +54,15 @@ pub struct LogWriter {
     capacity: u64,
     /// Up to where it was filled with zeros before it was used.
     zeroed: u64,
-    next: Lsn,
+    next: Seq,
     chain: u32,
-    durable: Lsn,
+    durable: Seq,
     /// What the last mark or batch said to be durable.
-    marked: Lsn,
+    marked: Seq,
     poisoned: bool,
     syncs_along: bool,
-    spare: Spare,
-    chores: Chores,
+    next_segment: NextSegment,
+    maintenance: Maintenance,
 }
 
 /// How much the log can still take.
@@ -124,8 +124,8 @@ impl LogWriter {
             marked: end.last,
             poisoned: false,
             syncs_along: false,
-            spare: Spare::Failed(String::new()),
-            chores: Chores::new(storage.clone()),
+            next_segment: NextSegment::Failed(String::new()),
+            maintenance: Maintenance::new(storage.clone()),
             storage,
             dice,
             index,
@@ -263,7 +263,7 @@ impl LogWriter {
     /// # Errors
     /// Any error poisons the log for good: a second fdatasync would report success for pages that the kernel
     /// has dropped. The way on is recovery from disk.
-    pub fn sync(&mut self) -> Result<Lsn, WalError> {
+    pub fn sync(&mut self) -> Result<Seq, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -303,7 +303,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`WalError::Full`] when there is no space for a segment: the current one goes on. Others are final.
-    pub fn rotate(&mut self, now: Timestamp) -> Result<Lsn, WalError> {
+    pub fn rotate(&mut self, now: Timestamp) -> Result<Seq, WalError> {
         if self.next == self.header.first {
             return Ok(self.header.predecessor.last);
         }
@@ -353,17 +353,17 @@ impl LogWriter {
 
     /// How much the log can still take. Asks again for the next segment if there was no space for it.
     pub fn room(&mut self) -> Room {
-        self.spare.look();
-        match self.spare {
-            Spare::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
-            Spare::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
-            Spare::Failed(_) => Room { bytes: self.left(), accepts_jobs: false },
+        self.next_segment.look();
+        match self.next_segment {
+            NextSegment::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
+            NextSegment::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
+            NextSegment::Failed(_) => Room { bytes: self.left(), accepts_jobs: false },
         }
     }
 
     /// Tries again to allocate the next segment, if that has failed.
     pub fn retry_spare(&mut self) {
-        if matches!(self.spare, Spare::Failed(_)) {
+        if matches!(self.next_segment, NextSegment::Failed(_)) {
             self.prepare_spare(ZEROED_MIN);
         }
     }
@@ -372,11 +372,11 @@ impl LogWriter {
     /// many, or that the storage reported an error; the rest goes another time.
     pub fn delete_through(
         &mut self,
-        through: Lsn,
+        through: Seq,
         done: impl FnOnce(Result<usize, WalError>) + Send + 'static,
     ) {
         let (dir, index) = (self.dir.clone(), self.index.clone());
-        self.chores.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
+        self.maintenance.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
     }
 
     /// Closes the log: everything durable, and a mark that says so.
@@ -384,7 +384,7 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::sync`]; or the mark could not be left, and the error's action says so: every event is durable
     /// all the same, but damage to the last ones may pass for a torn tail.
-    pub fn close(mut self, now: Timestamp) -> Result<Lsn, WalError> {
+    pub fn close(mut self, now: Timestamp) -> Result<Seq, WalError> {
         let durable = self.sync()?;
         let marked = self.try_to_mark(now).and_then(|()| self.sync());
         match marked {
@@ -404,13 +404,13 @@ impl LogWriter {
 
     /// Position of the last event that was appended.
     #[must_use]
-    pub fn last(&self) -> Lsn {
-        Lsn(self.next.0 - 1)
+    pub fn last(&self) -> Seq {
+        Seq(self.next.0 - 1)
     }
 
     /// Everything up to here is on disk.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
+    pub fn durable(&self) -> Seq {
         self.durable
     }
 
@@ -421,7 +421,7 @@ impl LogWriter {
         // Room for the closing mark is kept free.
         let needed = (2 * BATCH_HEADER_BYTES + bytes) as u64;
         let is_beyond = bytes <= SMALL_BATCH_BYTES && self.offset + needed > self.zeroed;
-        needed <= self.left() && !(is_beyond && matches!(self.spare, Spare::Ready(_)))
+        needed <= self.left() && !(is_beyond && matches!(self.next_segment, NextSegment::Ready(_)))
     }
 
     fn left(&self) -> u64 {
@@ -432,16 +432,16 @@ impl LogWriter {
         SegmentEnd { number: self.header.number, len: self.offset, last: self.last(), chain: self.chain }
     }
 
-    /// The file for the next segment: the spare one, or one made on the spot; how long it is, and how much of it zeros.
+    /// The file for the next segment: the next_segment one, or one made on the spot; how long it is, and how much of it zeros.
     fn take_spare(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64, u64), WalError> {
-        if let Some(zeroed) = self.spare.take() {
+        if let Some(zeroed) = self.next_segment.take() {
             let file = self.storage.open(path).map_err(WalError::io(path, "open"))?;
             return Ok((file, self.segment_bytes, zeroed));
         }
         let mut file = self.storage.create(path).map_err(WalError::io(path, "create"))?;
         if let Err(error) = file.allocate(self.segment_bytes) {
             drop(file);
-            self.spare = Spare::Failed(error.to_string());
+            self.next_segment = NextSegment::Failed(error.to_string());
             // What could not be allocated must not hold what little space there is.
             let _ = self.storage.remove(path);
             return Err(WalError::io(path, "allocate")(error));
@@ -451,23 +451,23 @@ impl LogWriter {
 
     fn prepare_spare(&mut self, zeroed: u64) {
         let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
-        self.spare = Spare::prepare(&self.storage, path, self.segment_bytes, zeroed);
+        self.next_segment = NextSegment::prepare(&self.storage, path, self.segment_bytes, zeroed);
     }
 
     /// Sees to the segment before, if there is one.
     fn seal(&mut self, end: SegmentEnd, file: Option<Box<dyn StoredFile>>, now: Timestamp) {
         if end.number > 0 {
             let path = self.dir.join(segment_name(end.number));
-            self.chores.add(move |storage| maintenance::seal(storage, &path, file, end, now));
+            self.maintenance.add(move |storage| maintenance::seal(storage, &path, file, end, now));
         }
     }
 }
 
 impl Drop for LogWriter {
-    /// Waits for the spare segment, and gives its space back. As `chores` waits for what it has begun, nothing writes in
+    /// Waits for the next_segment segment, and gives its space back. As `maintenance` waits for what it has begun, nothing writes in
     /// this directory any more.
     fn drop(&mut self) {
-        if self.spare.take().is_some() {
+        if self.next_segment.take().is_some() {
             // Boot removes it, too.
             let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
         }

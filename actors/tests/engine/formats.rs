@@ -9,7 +9,7 @@ use std::time::Duration;
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName};
 use beaver_actors::jobs::sections::queues::Totals;
 use beaver_actors::jobs::{
-    Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, Start, Status,
+    Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, PayloadRef, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 
@@ -163,7 +163,7 @@ fn queues(beaver: &StepEngine) -> Vec<(String, bool)> {
     queues.map(|queue| (queue.name.to_string(), queue.paused)).collect()
 }
 
-fn view(beaver: &StepEngine, name: &str, half: u32) -> JobView<Body> {
+fn view(beaver: &StepEngine, name: &str, half: u32) -> JobView<PayloadRef> {
     beaver.table().view(&id(name, half)).unwrap_or_else(|| panic!("{name}-{half} is not there"))
 }
 

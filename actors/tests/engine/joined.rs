@@ -23,10 +23,10 @@ fn joined(groups: usize) -> (StepEngine, Vec<Group>) {
         other.enqueue("mail");
     }
     let next = beaver.log().last().next();
-    let groups = other.history.iter().filter(|(lsn, _)| *lsn >= next).map(|(lsn, event)| {
+    let groups = other.history.iter().filter(|(seq, _)| *seq >= next).map(|(seq, event)| {
         let mut bytes = Vec::new();
         codec::encode(event, &mut bytes);
-        Group { first: *lsn, count: 1, bytes }
+        Group { first: *seq, count: 1, bytes }
     });
     let groups = groups.collect();
     beaver.log().sync_along();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::Layering;
 use beaver_actors::engine::handle::{Ending, FailCause};
-use beaver_actors::ids::Lsn;
+use beaver_actors::ids::Seq;
 use beaver_actors::jobs::{Command, Payload, Retention};
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::state::Image;
@@ -96,7 +96,7 @@ fn layers(beaver: &StepEngine) -> Vec<LayerName> {
     names
 }
 
-fn assert_holds_everything(beaver: &StepEngine, last: Lsn, context: &str) {
+fn assert_holds_everything(beaver: &StepEngine, last: Seq, context: &str) {
     assert_eq!(jobs_of(beaver, last).unwrap(), beaver.image(), "{context}");
 }
 
@@ -285,7 +285,7 @@ fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
     beaver.storage.tamper(&paths[0], |bytes| bytes[pages[0].start + 40] ^= 1);
     // Nobody looks at payloads to start.
     beaver.boot().unwrap();
-    let readable = |number: Lsn| beaver.payload_of(number);
+    let readable = |number: Seq| beaver.payload_of(number);
     let mut lost = 0;
     for job in image {
         match readable(job.number) {

@@ -36,7 +36,7 @@ use crate::base::metrics::Metrics;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
 use crate::engine::log::thread::LogThread;
 use crate::engine::messages::{Append, CloseLog, Confirmed, End, LogFailed, Prune, Seal, Subscribe};
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
 
@@ -349,7 +349,7 @@ impl Handler<Prune> for WalActor {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Pruned {
-    through: Lsn,
+    through: Seq,
     deleted: Result<usize, WalError>,
 }
 

@@ -156,19 +156,25 @@ impl JobManagerActor {
     fn sweep_on(&mut self, sweep: &mut Sweep, now: Timestamp) -> Result<bool, EngineError> {
         let Some(part) = sweep.parts.last_mut() else { return Ok(true) };
         let Part { members, statuses, filter, .. } = part;
-        let bodies = self.settings.bodies.clone();
+        let payload_store = self.settings.payload_store.clone();
         match &mut sweep.purpose {
             Purpose::List { found, limit, .. } => {
                 let missing = *limit - found.len();
-                let views =
-                    self.table.examine_whole(members, statuses, filter, EXAMINED_AT_ONCE, missing, &*bodies);
+                let views = self.table.examine_whole(
+                    members,
+                    statuses,
+                    filter,
+                    EXAMINED_AT_ONCE,
+                    missing,
+                    &*payload_store,
+                );
                 found.extend(views.map_err(EngineError::Unreadable)?);
                 return Ok(found.len() == *limit || part.members.is_empty());
             }
             // What it would write has no room set aside for it.
             Purpose::Act { .. } if !self.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
-                let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*bodies);
+                let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*payload_store);
                 for job in jobs.map_err(EngineError::Unreadable)? {
                     *changed += u64::from(self.act_on(action, job, now)?);
                 }

@@ -8,7 +8,7 @@ use crate::engine::manager::JobManagerActor;
 use crate::engine::messages::{GiveBack, Halt, Reply, Run};
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{BodyError, Command, Failure, FailureKind, JobView};
+use crate::jobs::{Command, Failure, FailureKind, JobView, UnreadablePayload};
 
 /// What follows from an event, once that is durable.
 pub(super) enum Effect {
@@ -95,19 +95,19 @@ impl JobManagerActor {
         job: &JobId,
         token: Token,
         manager: Recipient<GiveBack>,
-    ) -> Result<Option<Delivery>, BodyError> {
+    ) -> Result<Option<Delivery>, UnreadablePayload> {
         let is_held = self.table.lease(job).is_some_and(|lease| lease.token == token);
         if !is_held {
             return Ok(None);
         }
-        let Some(view) = self.table.whole_view(job, &*self.settings.bodies)? else { return Ok(None) };
+        let Some(view) = self.table.whole_view(job, &*self.settings.payload_store)? else { return Ok(None) };
         let job = job.clone();
         // A closed mailbox means that the engine has ended; then its lease gives the job back.
         Ok(Some(Delivery::new(view, token, move || manager.do_send(GiveBack { job, token }))))
     }
 
     /// A job whose payload is damaged fails as if its worker had said so: it is seen, and stops nobody else.
-    fn fail_unreadable(&mut self, job: JobId, token: Token, error: &BodyError) {
+    fn fail_unreadable(&mut self, job: JobId, token: Token, error: &UnreadablePayload) {
         tracing::error!(%job, %error, "a job cannot be delivered");
         let failure = Failure::new(FailureKind::Error, error.to_string());
         let now = self.now();

@@ -71,7 +71,7 @@ impl Handler<Ask> for JobManagerActor {
     fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
         match ask {
             Ask::Job { job, reply } => {
-                let found = match self.table.whole_view(&job, &*self.settings.bodies) {
+                let found = match self.table.whole_view(&job, &*self.settings.payload_store) {
                     Ok(found) => found.ok_or_else(|| Rejection::NotFound { job }.into()),
                     Err(error) => Err(EngineError::Unreadable(error)),
                 };

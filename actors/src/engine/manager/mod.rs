@@ -35,11 +35,11 @@ use crate::engine::manager::fetchers::Fetchers;
 use crate::engine::manager::group_commit::Shipping;
 use crate::engine::manager::remote::Stirred;
 use crate::engine::messages::{Append, Halt, Run, Subscribe};
-use crate::ids::{Holder, JobId, KindName, Lsn, Timestamp, Token, WorkerId};
+use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::model::policy::millis;
 use crate::jobs::{
-    Bodies, Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Rejection, Status,
+    Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, PayloadStore, Rejection, Status,
 };
 use crate::recovery::journal;
 use crate::wal::Group;
@@ -67,7 +67,7 @@ pub struct ManagerSettings {
     /// Tells it who hears what is durable.
     pub subscribe: Recipient<Subscribe>,
     /// Payloads that are not in memory.
-    pub bodies: Arc<dyn Bodies>,
+    pub payload_store: Arc<dyn PayloadStore>,
     /// Payloads take at most about this much memory, beside the small ones.
     pub payload_memory_bytes: u64,
     /// What it counts.
@@ -91,9 +91,9 @@ pub struct JobManagerActor {
     gathered: Group,
     shipping: Shipping,
     /// What waits for the log, in the order of the positions that it waits for.
-    held: VecDeque<(Lsn, Effect)>,
-    confirmed: Lsn,
-    durable: Lsn,
+    held: VecDeque<(Seq, Effect)>,
+    confirmed: Seq,
+    durable: Seq,
     room: Room,
     workers: Vec<Option<Worker>>,
     idle: VecDeque<WorkerId>,
@@ -113,7 +113,7 @@ pub struct JobManagerActor {
 /// Differs from one turn to the next only if there is something new to see.
 #[derive(Default, PartialEq)]
 struct Seen {
-    last: Lsn,
+    last: Seq,
     idle: usize,
     accepts_jobs: bool,
 }
@@ -164,12 +164,12 @@ impl JobManagerActor {
     }
 
     /// Decides a command and records the event that follows, if one does.
-    fn execute(&mut self, command: Command, now: Timestamp) -> Result<Option<Lsn>, Rejection> {
+    fn execute(&mut self, command: Command, now: Timestamp) -> Result<Option<Seq>, Rejection> {
         let event = self.table.decide(command, now, &mut self.settings.dice)?;
         Ok(event.map(|event| self.record(event)))
     }
 
-    fn record(&mut self, event: Event) -> Lsn {
+    fn record(&mut self, event: Event) -> Seq {
         failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
         self.stir(&event.change);
@@ -179,37 +179,37 @@ impl JobManagerActor {
     fn count(&self, event: &Event) {
         let metrics = &self.settings.metrics;
         match &event.change {
-            Change::Dispatch { .. } | Change::Reserve { .. } => metrics.jobs_dispatched.add(1),
-            Change::Ack { job, .. } => {
+            EventKind::Dispatch { .. } | EventKind::Reserve { .. } => metrics.jobs_dispatched.add(1),
+            EventKind::Ack { job, .. } => {
                 metrics.jobs_completed.add(1);
                 if let Some(created_at) = self.table.created_at(job) {
                     metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
                 }
             }
-            Change::Retry { .. } | Change::Timeout { .. } | Change::Requeue { .. } => {
+            EventKind::Retry { .. } | EventKind::Timeout { .. } | EventKind::Requeue { .. } => {
                 metrics.jobs_failed.add(1)
             }
-            Change::Dead { .. } => {
+            EventKind::Dead { .. } => {
                 metrics.jobs_failed.add(1);
                 metrics.jobs_dead.add(1);
             }
-            Change::Drop { .. } => {
+            EventKind::Drop { .. } => {
                 metrics.jobs_failed.add(1);
                 metrics.jobs_cancelled.add(1);
             }
-            Change::Kill { .. } => metrics.jobs_dead.add(1),
-            Change::Cancel { .. } => metrics.jobs_cancelled.add(1),
-            Change::Enqueue(_)
-            | Change::RunNow { .. }
-            | Change::Discard { .. }
-            | Change::Move { .. }
-            | Change::Pause { .. }
-            | Change::Resume { .. }
-            | Change::RemoveQueue { .. }
-            | Change::Extend { .. }
-            | Change::Promote { .. }
-            | Change::Forget { .. }
-            | Change::Digest { .. } => {}
+            EventKind::Kill { .. } => metrics.jobs_dead.add(1),
+            EventKind::Cancel { .. } => metrics.jobs_cancelled.add(1),
+            EventKind::Enqueue(_)
+            | EventKind::RunNow { .. }
+            | EventKind::Discard { .. }
+            | EventKind::Move { .. }
+            | EventKind::Pause { .. }
+            | EventKind::Resume { .. }
+            | EventKind::RemoveQueue { .. }
+            | EventKind::Extend { .. }
+            | EventKind::Promote { .. }
+            | EventKind::Forget { .. }
+            | EventKind::Digest { .. } => {}
         }
     }
 
@@ -248,7 +248,7 @@ impl JobManagerActor {
     }
 
     /// Does something that takes a job away from whoever runs it.
-    fn take_away(&mut self, command: Command, job: &JobId, now: Timestamp) -> Result<Option<Lsn>, Rejection> {
+    fn take_away(&mut self, command: Command, job: &JobId, now: Timestamp) -> Result<Option<Seq>, Rejection> {
         let lease = self.table.lease(job).cloned();
         let event = self.execute(command, now)?;
         // A remote worker hears of it when it reports: its report is refused.

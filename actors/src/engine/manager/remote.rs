@@ -2,14 +2,14 @@
 
 use actix::{Context, Handler};
 
-use crate::api::requests::{Claim, Verdict};
+use crate::api::requests::{AttemptEnd, Claim};
 use crate::engine::manager::JobManagerActor;
 use crate::engine::manager::effects::Effect;
 use crate::engine::manager::fetchers::Fetcher;
 use crate::engine::messages::{Fetch, GiveBack};
 use crate::ids::{JobId, QueueName, Timestamp, Token};
 use crate::jobs::model::policy::millis;
-use crate::jobs::{Change, Command, Failure, FailureKind, Rejection};
+use crate::jobs::{Command, EventKind, Failure, FailureKind, Rejection};
 
 /// Which queues may have got jobs since the last look.
 #[derive(Default)]
@@ -40,22 +40,22 @@ impl Handler<Fetch> for JobManagerActor {
 
 impl JobManagerActor {
     /// Notes what may let a waiting worker have a job.
-    pub(super) fn stir(&mut self, change: &Change) {
+    pub(super) fn stir(&mut self, change: &EventKind) {
         if self.fetchers.is_empty() {
             return;
         }
         match change {
-            Change::Enqueue(new) => {
+            EventKind::Enqueue(new) => {
                 let is_first = self.stirred.some.last() != Some(&new.queue);
                 if new.run_at.is_none() && is_first && self.fetchers.wait_for(&new.queue) {
                     self.stirred.some.push(new.queue.clone());
                 }
             }
-            Change::Promote { .. }
-            | Change::Requeue { .. }
-            | Change::RunNow { .. }
-            | Change::Move { .. }
-            | Change::Resume { .. } => self.stirred.all = true,
+            EventKind::Promote { .. }
+            | EventKind::Requeue { .. }
+            | EventKind::RunNow { .. }
+            | EventKind::Move { .. }
+            | EventKind::Resume { .. } => self.stirred.all = true,
             _ => {}
         }
     }
@@ -113,13 +113,13 @@ impl JobManagerActor {
         &mut self,
         job: JobId,
         claim: &Claim,
-        verdict: Verdict,
+        verdict: AttemptEnd,
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let token = self.table.held_by(&job, &claim.worker, claim.token)?;
         let command = match verdict {
-            Verdict::Success(result) => Command::Ack { job, token, result },
-            Verdict::Failure(failure) => Command::Fail { job, token, failure, result: None },
+            AttemptEnd::Success(result) => Command::Ack { job, token, result },
+            AttemptEnd::Failure(failure) => Command::Fail { job, token, failure, result: None },
         };
         self.execute(command, now).map(|_| ())
     }

@@ -36,13 +36,13 @@ use crate::engine::messages::{
     WorkerUp,
 };
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
-use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, Verdict, verdict};
+use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, RestartDecision, verdict};
 pub use crate::engine::threads::Threads;
 use crate::engine::threads::{Home, Homes};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
 use crate::recovery::boot::{Boot, BootError, Recovered};
-use crate::recovery::payload_store::StoredBodies;
+use crate::recovery::payload_store::StoredPayloads;
 use crate::wal::recovery::{EachEvent, replay_sealed};
 
 /// How long the end of the log's actor is waited for.
@@ -77,7 +77,7 @@ struct Children {
     workers: Vec<Addr<WorkerActor>>,
     snapshot_settings: SnapshotSettings,
     runtime: runtime::Handle,
-    bodies: Arc<StoredBodies>,
+    payload_store: Arc<StoredPayloads>,
     homes: Homes,
     boot: Boot,
 }
@@ -115,7 +115,7 @@ impl SupervisorActor {
     }
 
     fn start_children(&mut self, boot: Boot, recovered: Recovered, ctx: &mut Context<SupervisorActor>) {
-        let Recovered { table, bodies, writer, store, snapshot, status, lock } = recovered;
+        let Recovered { table, payload_store, writer, store, snapshot, status, lock } = recovered;
         let counts = table.counts();
         tracing::info!(
             actor = "supervisor",
@@ -146,7 +146,7 @@ impl SupervisorActor {
             dice: boot.dice.clone(),
             wal: wal.clone().recipient(),
             subscribe: wal.clone().recipient(),
-            bodies: bodies.clone(),
+            payload_store: payload_store.clone(),
             payload_memory_bytes: boot.options.payload_memory_bytes,
             metrics: self.metrics.clone(),
             worker_count: boot.options.worker_count,
@@ -165,7 +165,7 @@ impl SupervisorActor {
             kept: boot.options.snapshots_kept,
             age_max: boot.options.snapshot_age_max,
             log: Arc::new(move |after, through, visit| {
-                let mut visit = |lsn, event, _: &_| visit(lsn, event);
+                let mut visit = |seq, event, _: &_| visit(seq, event);
                 replay_sealed(&*storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
                     .map_err(|error| error.to_string())
             }),
@@ -175,8 +175,8 @@ impl SupervisorActor {
             prune: wal.clone().recipient(),
             taken: manager.clone().recipient(),
             images: {
-                let bodies = bodies.clone();
-                Arc::new(move |images| bodies.set_images(Arc::new(images)))
+                let payload_store = payload_store.clone();
+                Arc::new(move |images| payload_store.set_images(Arc::new(images)))
             },
         };
         let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
@@ -188,7 +188,7 @@ impl SupervisorActor {
             workers: Vec::new(),
             snapshot_settings,
             runtime: runtime::Handle::current(),
-            bodies,
+            payload_store,
             homes,
             boot,
         };
@@ -224,7 +224,7 @@ impl SupervisorActor {
             id,
             handlers: self.handlers.clone(),
             runtime: children.runtime.clone(),
-            bodies: children.bodies.clone(),
+            payload_store: children.payload_store.clone(),
             finished: children.manager.clone().recipient(),
         };
         let worker = children.homes.workers.start(move || WorkerActor::new(settings, guard));
@@ -411,16 +411,16 @@ impl Handler<ChildExited> for SupervisorActor {
         }
         let crashes = self.count_end(child);
         match verdict(child, crashes) {
-            Verdict::FailStop => self.fail_stop(FailCause::Crashed, format!("{child} {cause}"), ctx),
-            Verdict::Escalate => {
+            RestartDecision::FailStop => self.fail_stop(FailCause::Crashed, format!("{child} {cause}"), ctx),
+            RestartDecision::Escalate => {
                 let seconds = INTENSITY_WINDOW.as_secs();
                 let message = format!("{child} {cause} {crashes} times within {seconds} s");
                 tracing::error!(actor = %child, crashes, "escalated");
                 self.fail_stop(FailCause::Crashed, message, ctx);
             }
             // What is not needed for stopping is not restarted any more.
-            Verdict::RestartAfter(_) if self.stopping => {}
-            Verdict::RestartAfter(backoff) => {
+            RestartDecision::RestartAfter(_) if self.stopping => {}
+            RestartDecision::RestartAfter(backoff) => {
                 let backoff = backoff.mul_f64(1.0 + self.dice.f64() / 4.0);
                 tracing::warn!(actor = %child, milliseconds = backoff.as_secs_f64() * 1e3, "restarting");
                 ctx.run_later(backoff, move |supervisor, ctx| supervisor.restart(child, ctx));

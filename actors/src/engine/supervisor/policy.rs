@@ -16,20 +16,20 @@ pub(super) const INTENSITY_WINDOW: Duration = Duration::from_secs(10);
 
 /// What the supervisor does about a child that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RestartDecision {
     RestartAfter(Duration),
     Escalate,
     FailStop,
 }
 
 /// The restart policy: `crashes` counts this child's ends within the window, this one included.
-pub(super) fn verdict(child: ChildId, crashes: usize) -> Verdict {
+pub(super) fn verdict(child: ChildId, crashes: usize) -> RestartDecision {
     match child {
-        ChildId::Wal | ChildId::Manager => Verdict::FailStop,
-        ChildId::Worker(_) | ChildId::Snapshot if crashes > INTENSITY => Verdict::Escalate,
+        ChildId::Wal | ChildId::Manager => RestartDecision::FailStop,
+        ChildId::Worker(_) | ChildId::Snapshot if crashes > INTENSITY => RestartDecision::Escalate,
         ChildId::Worker(_) | ChildId::Snapshot => {
             let doublings = u32::try_from(crashes).unwrap_or(u32::MAX).saturating_sub(1).min(16);
-            Verdict::RestartAfter((BACKOFF * 2_u32.pow(doublings)).min(BACKOFF_MAX))
+            RestartDecision::RestartAfter((BACKOFF * 2_u32.pow(doublings)).min(BACKOFF_MAX))
         }
     }
 }
@@ -61,12 +61,13 @@ mod tests {
     fn only_workers_and_snapshots_are_restarted_with_growing_pauses_until_it_is_too_often() {
         let worker = ChildId::Worker(WorkerId(3));
         let pauses: Vec<_> = (1..=INTENSITY).map(|crashes| verdict(worker, crashes)).collect();
-        let expected = [50, 100, 200, 400, 800].map(|ms| Verdict::RestartAfter(Duration::from_millis(ms)));
+        let expected =
+            [50, 100, 200, 400, 800].map(|ms| RestartDecision::RestartAfter(Duration::from_millis(ms)));
         assert_eq!(pauses, expected);
-        assert_eq!(verdict(worker, INTENSITY + 1), Verdict::Escalate);
+        assert_eq!(verdict(worker, INTENSITY + 1), RestartDecision::Escalate);
         assert_eq!(verdict(ChildId::Snapshot, 1), expected[0]);
-        assert_eq!(verdict(ChildId::Wal, 1), Verdict::FailStop);
-        assert_eq!(verdict(ChildId::Manager, 1), Verdict::FailStop);
+        assert_eq!(verdict(ChildId::Wal, 1), RestartDecision::FailStop);
+        assert_eq!(verdict(ChildId::Manager, 1), RestartDecision::FailStop);
         assert_eq!(worker.to_string(), "supervisor/worker[3]");
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
 use crate::engine::messages::{End, Finished, Halt, Outcome, Run};
 use crate::engine::worker::attempt::{self, Report};
 use crate::ids::{Token, WorkerId};
-use crate::jobs::{Bodies, Failure, FailureKind};
+use crate::jobs::{Failure, FailureKind, PayloadStore};
 
 /// How long a dropped future may take to go away before its worker stops waiting for it.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct WorkerSettings {
     /// Where handlers run.
     pub runtime: runtime::Handle,
     /// Payloads that are not in memory.
-    pub bodies: Arc<dyn Bodies>,
+    pub payload_store: Arc<dyn PayloadStore>,
     /// Hears how attempts end.
     pub finished: Recipient<Finished>,
 }
@@ -139,7 +139,7 @@ impl Handler<Run> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, Run(assignment): Run, ctx: &mut Context<WorkerActor>) {
-        let WorkerSettings { id, handlers, runtime, bodies, finished } = &self.settings;
+        let WorkerSettings { id, handlers, runtime, payload_store, finished } = &self.settings;
         let (job, token) = (assignment.job.clone(), assignment.token);
         let Some(handler) = handlers.get(&assignment.kind).cloned() else {
             let message = format!("no handler for kind {:?}", assignment.kind.as_str());
@@ -157,7 +157,8 @@ impl Handler<Run> for WorkerActor {
             to: finished.clone(),
             is_made: AtomicBool::new(false),
         });
-        let attempt = attempt::run(handler.clone(), assignment, bodies.clone(), signal, report.clone());
+        let attempt =
+            attempt::run(handler.clone(), assignment, payload_store.clone(), signal, report.clone());
         let task = runtime.spawn(attempt).abort_handle();
         // Times beyond what a clock can count are never reached.
         let now = Instant::now();

@@ -16,7 +16,7 @@ use crate::api::handler::{HandlerFuture, JobError, JobHandler, JobRun, StopReaso
 use crate::engine::messages::{Finished, Outcome, Reported};
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::table::Assignment;
-use crate::jobs::{Bodies, Body, Failure, FailureKind, Payload};
+use crate::jobs::{Failure, FailureKind, Payload, PayloadRef, PayloadStore};
 
 /// What a handler made of its job.
 type Made = Result<Option<Payload>, JobError>;
@@ -67,16 +67,16 @@ impl Drop for Reports {
 pub(super) async fn run(
     handler: Arc<dyn JobHandler>,
     assignment: Assignment,
-    bodies: Arc<dyn Bodies>,
+    payload_store: Arc<dyn PayloadStore>,
     signal: StopSignal,
     report: Arc<Report>,
 ) {
     let reports = Reports(report);
     let payload = match assignment.payload {
-        Body::Here(payload) => payload,
+        PayloadRef::Here(payload) => payload,
         // Jobs mostly start in the order in which they came, so the disk has been asked for this one with its
         // neighbours: not worth a thread of its own, which costs ten times as much.
-        Body::Stored { .. } => match bodies.read(assignment.number) {
+        PayloadRef::Stored { .. } => match payload_store.read(assignment.number) {
             Ok(payload) => payload,
             Err(error) => {
                 tracing::error!(%error, "a job cannot be run");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token};
+use crate::ids::{Attempt, Holder, JobId, KindName, Priority, QueueName, Seq, Timestamp, Token};
 use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::policy::Backoff;
@@ -69,7 +69,7 @@ pub struct Finish {
     /// The moment.
     pub at: Timestamp,
     /// The event.
-    pub lsn: Lsn,
+    pub seq: Seq,
 }
 
 /// A state without its data.
@@ -181,17 +181,17 @@ impl JobState {
 
 /// An event does not fit the job it names: the log and the state disagree, which only damage or a bug can cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event {lsn} ({change}) does not fit: {problem}")]
+#[error("event {seq} ({change}) does not fit: {problem}")]
 pub struct Misfit {
     /// The event's position.
-    pub lsn: Lsn,
+    pub seq: Seq,
     /// Its type's name.
     pub change: &'static str,
     /// What is in the way.
     pub problem: String,
 }
 
-/// A job as people and programs see it; inside of the engine with a [`crate::jobs::Body`] that may still be on disk.
+/// A job as people and programs see it; inside of the engine with a [`crate::jobs::PayloadRef`] that may still be on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView<P = Payload> {
     /// Its name.

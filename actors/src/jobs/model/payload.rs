@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 
 /// Deepest nesting of arrays and objects that is accepted.
 pub const DEPTH_MAX: usize = 64;
@@ -17,17 +17,17 @@ pub struct Payload(Arc<str>);
 
 /// Where a job's payload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum PayloadRef {
     /// In memory.
     Here(Payload),
-    /// On disk only, where [`Bodies`] finds it under the job's number.
+    /// On disk only, where [`PayloadStore`] finds it under the job's number.
     Stored {
         /// Its length.
         bytes: u32,
     },
 }
 
-impl Body {
+impl PayloadRef {
     /// Payloads up to this length are always kept in memory: what one on disk costs to find again is not worth it.
     pub const KEPT_BYTES: usize = 64;
 
@@ -35,8 +35,8 @@ impl Body {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Body::Here(payload) => payload.as_str().len(),
-            Body::Stored { bytes } => *bytes as usize,
+            PayloadRef::Here(payload) => payload.as_str().len(),
+            PayloadRef::Stored { bytes } => *bytes as usize,
         }
     }
 
@@ -50,27 +50,27 @@ impl Body {
     #[must_use]
     pub fn here(&self) -> Option<&Payload> {
         match self {
-            Body::Here(payload) => Some(payload),
-            Body::Stored { .. } => None,
+            PayloadRef::Here(payload) => Some(payload),
+            PayloadRef::Stored { .. } => None,
         }
     }
 }
 
 /// Finds payloads that are not in memory: in the log or in the newest images.
-pub trait Bodies: Send + Sync {
+pub trait PayloadStore: Send + Sync {
     /// The payload of the job with this number.
     ///
     /// # Errors
     /// It is not there, or not as it was written.
-    fn read(&self, number: Lsn) -> Result<Payload, BodyError>;
+    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload>;
 }
 
 /// A payload cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload of job number {number} cannot be read: {problem}")]
-pub struct BodyError {
+pub struct UnreadablePayload {
     /// Of the job.
-    pub number: Lsn,
+    pub number: Seq,
     /// File, place, and what is wrong there.
     pub problem: String,
 }
@@ -86,12 +86,12 @@ pub enum PayloadError {
     TooDeep,
 }
 
-impl Serialize for Body {
+impl Serialize for PayloadRef {
     /// As the payload; as its length if it is on disk.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Body::Here(payload) => payload.serialize(serializer),
-            Body::Stored { bytes } => serializer.collect_str(&format_args!("{bytes} bytes on disk")),
+            PayloadRef::Here(payload) => payload.serialize(serializer),
+            PayloadRef::Stored { bytes } => serializer.collect_str(&format_args!("{bytes} bytes on disk")),
         }
     }
 }

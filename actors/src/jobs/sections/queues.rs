@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{QueueName, Timestamp};
 use crate::jobs::counts::Counts;
-use crate::jobs::event::Change;
+use crate::jobs::event::EventKind;
 use crate::jobs::intern::{Interner, QueueKey};
 use crate::jobs::model::job::Status;
 use crate::jobs::table::digest;
@@ -34,10 +34,13 @@ pub struct Totals {
 
 impl Totals {
     /// Counts an attempt that `change` ends, if it ends one.
-    pub(crate) fn take(&mut self, change: &Change) {
+    pub(crate) fn take(&mut self, change: &EventKind) {
         let failed = match change {
-            Change::Ack { .. } => 0,
-            Change::Retry { .. } | Change::Timeout { .. } | Change::Dead { .. } | Change::Drop { .. } => 1,
+            EventKind::Ack { .. } => 0,
+            EventKind::Retry { .. }
+            | EventKind::Timeout { .. }
+            | EventKind::Dead { .. }
+            | EventKind::Drop { .. } => 1,
             _ => return,
         };
         self.processed += 1;

@@ -7,7 +7,7 @@ use crate::jobs::counts::Counts;
 use crate::jobs::model::job::Status;
 use crate::jobs::table::digest;
 use crate::jobs::table::list::Slot;
-use crate::jobs::table::packed_job::Job;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::ready::place;
 use crate::jobs::table::{FINISHED, JobTable, finished_index, resident_bytes};
 
@@ -21,7 +21,7 @@ impl JobTable {
         self.check_indexes(&mut broken);
         self.check_order(&mut broken);
         self.check_leases(&mut broken);
-        self.check_classes(&mut broken);
+        self.check_profiles(&mut broken);
         broken
     }
 
@@ -43,8 +43,8 @@ impl JobTable {
         let mut digest = 0_u64;
         for job in self.jobs.iter().flatten() {
             *counts.of_mut(job.status()) += 1;
-            *by_queue[self.class_of(job).queue.0 as usize].of_mut(job.status()) += 1;
-            digest = digest.wrapping_add(digest::of(job, self.queues.get(self.class_of(job).queue).digest));
+            *by_queue[self.profile_of(job).queue.0 as usize].of_mut(job.status()) += 1;
+            digest = digest.wrapping_add(digest::of(job, self.queues.get(self.profile_of(job).queue).digest));
         }
         for (_, _, queue) in self.queues.iter().filter(|(_, _, queue)| queue.paused) {
             digest = digest.wrapping_add(digest::of_paused(queue.digest));
@@ -90,7 +90,7 @@ impl JobTable {
         let waiting: Vec<Slot> = self.waiting.iter().map(|&(_, _, slot)| slot).collect();
         let leases: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).collect();
         let mut seen = vec![false; self.jobs.len()];
-        let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&Job) -> bool| {
+        let mut expect = |what: &str, slots: Vec<Slot>, fits: &dyn Fn(&PackedJob) -> bool| {
             for slot in slots {
                 match self.jobs.get(slot as usize).and_then(Option::as_ref) {
                     None => broken.push(format!("{what}: slot {slot} has no job")),
@@ -143,7 +143,7 @@ impl JobTable {
         }
         for status in FINISHED {
             let list = &self.finished[finished_index(status)];
-            let ends: Vec<_> = list.iter(&self.links).map(|slot| self.finish_of(slot).lsn).collect();
+            let ends: Vec<_> = list.iter(&self.links).map(|slot| self.finish_of(slot).seq).collect();
             if !ends.is_sorted() {
                 broken.push(format!("{} jobs are not in the order in which they ended", status.as_str()));
             }
@@ -180,13 +180,13 @@ impl JobTable {
         }
     }
 
-    fn check_classes(&self, broken: &mut Vec<String>) {
+    fn check_profiles(&self, broken: &mut Vec<String>) {
         let mut counted = HashMap::new();
-        self.each().for_each(|(_, job)| *counted.entry(job.class.0).or_insert(0) += 1);
-        for (class, jobs) in self.classes.jobs() {
-            let found = counted.get(&class.0).copied().unwrap_or(0);
+        self.each().for_each(|(_, job)| *counted.entry(job.profile.0).or_insert(0) += 1);
+        for (profile, jobs) in self.profiles.jobs() {
+            let found = counted.get(&profile.0).copied().unwrap_or(0);
             if jobs != found {
-                broken.push(format!("class {} says that {jobs} jobs have it, but {found} do", class.0));
+                broken.push(format!("profile {} says that {jobs} jobs have it, but {found} do", profile.0));
             }
         }
         let resident: u64 = self.each().map(|(_, job)| resident_bytes(&job.body)).sum();
@@ -195,7 +195,7 @@ impl JobTable {
         }
     }
 
-    fn each(&self) -> impl Iterator<Item = (Slot, &Job)> {
+    fn each(&self) -> impl Iterator<Item = (Slot, &PackedJob)> {
         self.jobs.iter().enumerate().filter_map(|(slot, job)| Some((slot as Slot, job.as_ref()?)))
     }
 }

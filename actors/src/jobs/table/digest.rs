@@ -5,7 +5,7 @@
 //! the log was written (another version, a bug, damage that passed every checksum), and boot refuses.
 
 use crate::ids::Holder;
-use crate::jobs::table::packed_job::{Job, Place};
+use crate::jobs::table::packed_job::{IndexedAs, PackedJob};
 
 /// One event in so many says what the state sums up to.
 pub const EVERY: u64 = 256;
@@ -16,19 +16,19 @@ const REMOTE: u64 = 1 << 63;
 
 /// What one job adds to the sum: everything about it that events change. `queue` stands for its queue.
 #[inline]
-pub(crate) fn of(job: &Job, queue: u64) -> u64 {
+pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
     let status = job.status() as u64;
     let (one, other, holder) = match job.place() {
-        Place::Line => (job.order.0, 0, 0),
-        Place::Leased(lease) => {
+        IndexedAs::Line => (job.order.0, 0, 0),
+        IndexedAs::Leased(lease) => {
             let holder = match &lease.holder {
                 Holder::Local(worker) => u64::from(worker.0),
                 Holder::Remote(worker) => of_text(worker.as_str()) | REMOTE,
             };
             (lease.token.0, lease.deadline.0, holder)
         }
-        Place::Waiting(due) => (due.0, 0, 0),
-        Place::Finished(finish) => (finish.lsn.0, finish.at.0, 0),
+        IndexedAs::Waiting(due) => (due.0, 0, 0),
+        IndexedAs::Finished(finish) => (finish.seq.0, finish.at.0, 0),
     };
     let rare = job.rare();
     let failures = rare.map_or(0, |rare| (rare.failures.len() as u64) << 32 | u64::from(rare.failed));

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::ids::{Lsn, Priority};
+use crate::ids::{Priority, Seq};
 use crate::jobs::intern::{KindKey, QueueKey};
 use crate::jobs::table::list::List;
 
@@ -12,10 +12,10 @@ pub(super) type LaneKey = (QueueKey, KindKey, Priority);
 pub(crate) type LaneNumber = u32;
 
 /// A job's place in line. Those that were promoted together stand in the order in which they were accepted.
-pub(super) type Place = (Lsn, Lsn);
+pub(super) type LinePlace = (Seq, Seq);
 
 /// Where a lane stands among the others of its kind: by priority, then by its head's place in line.
-pub(super) type Rank = (Reverse<Priority>, Place);
+pub(super) type Rank = (Reverse<Priority>, LinePlace);
 
 /// The pending jobs of one queue, kind and priority.
 #[derive(Debug)]

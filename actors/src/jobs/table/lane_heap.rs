@@ -16,9 +16,9 @@ pub(crate) enum Side {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Heads(Vec<LaneNumber>);
+pub(crate) struct LaneHeap(Vec<LaneNumber>);
 
-impl Heads {
+impl LaneHeap {
     /// The lane whose head is first in line.
     #[inline]
     pub fn first(&self) -> Option<LaneNumber> {
@@ -32,7 +32,7 @@ impl Heads {
 
     /// Brings a lane to where it belongs after its rank has changed; out, if it has none.
     #[inline]
-    pub fn settle(&mut self, lanes: &mut [Lane], side: Side, lane: LaneNumber) {
+    pub fn reposition(&mut self, lanes: &mut [Lane], side: Side, lane: LaneNumber) {
         let at = lanes[lane as usize].at[side as usize];
         match (at == NOWHERE, lanes[lane as usize].rank.is_some()) {
             (true, true) => {

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::jobs::table::list::{Links, List, Slot};
-use crate::jobs::table::packed_job::{Job, occupied};
+use crate::jobs::table::packed_job::{PackedJob, occupied};
 use crate::jobs::table::slots::Slots;
 
 /// When a lease expires, and its token.
-type Key = (Timestamp, Lsn, Slot);
+type Key = (Timestamp, Seq, Slot);
 
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -21,15 +21,15 @@ pub(crate) struct Leases {
 }
 
 #[inline]
-fn key(jobs: &Slots<Option<Job>>, slot: Slot) -> Key {
+fn key(jobs: &Slots<Option<PackedJob>>, slot: Slot) -> Key {
     let lease = occupied(jobs, slot).lease().expect("only jobs in flight are among the leases");
-    (lease.deadline, Lsn(lease.token.0), slot)
+    (lease.deadline, Seq(lease.token.0), slot)
 }
 
 impl Leases {
     /// Adds a job in flight.
     #[inline]
-    pub fn insert(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
+    pub fn insert(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<PackedJob>>, slot: Slot) {
         let this = key(jobs, slot);
         match self.line.tail().is_none_or(|tail| key(jobs, tail) < this) {
             true => self.line.push_back(links, slot),
@@ -39,7 +39,7 @@ impl Leases {
 
     /// Removes a job that is there, under the lease with which it was added.
     #[inline]
-    pub fn remove(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<Job>>, slot: Slot) {
+    pub fn remove(&mut self, links: &mut Slots<Links>, jobs: &Slots<Option<PackedJob>>, slot: Slot) {
         match self.line.has(links, slot) {
             true => self.line.remove(links, slot),
             false => drop(self.others.remove(&key(jobs, slot))),
@@ -47,7 +47,7 @@ impl Leases {
     }
 
     /// When the next one expires.
-    pub fn first(&self, jobs: &Slots<Option<Job>>) -> Option<Timestamp> {
+    pub fn first(&self, jobs: &Slots<Option<PackedJob>>) -> Option<Timestamp> {
         let line = self.line.head().map(|head| key(jobs, head).0);
         let other = self.others.first().map(|(deadline, ..)| *deadline);
         [line, other].into_iter().flatten().min()
@@ -57,7 +57,7 @@ impl Leases {
     pub fn iter<'a>(
         &'a self,
         links: &'a Slots<Links>,
-        jobs: &'a Slots<Option<Job>>,
+        jobs: &'a Slots<Option<PackedJob>>,
     ) -> impl Iterator<Item = Slot> + 'a {
         let mut line = self.line.iter(links).map(|slot| key(jobs, slot)).peekable();
         let mut others = self.others.iter().copied().peekable();
@@ -72,7 +72,7 @@ impl Leases {
     }
 
     /// Whether both parts are in order, for `check()`.
-    pub fn are_in_order(&self, links: &Slots<Links>, jobs: &Slots<Option<Job>>) -> bool {
+    pub fn are_in_order(&self, links: &Slots<Links>, jobs: &Slots<Option<PackedJob>>) -> bool {
         self.line.iter(links).map(|slot| key(jobs, slot)).is_sorted()
             && self.others.iter().all(|other| key(jobs, other.2) == *other)
     }
@@ -83,12 +83,12 @@ mod tests {
     use super::*;
     use crate::ids::{Attempt, Holder, JobId, Token, WorkerId};
     use crate::jobs::model::job::{JobState, Lease};
-    use crate::jobs::model::payload::{Body, Payload};
+    use crate::jobs::model::payload::{Payload, PayloadRef};
     use crate::jobs::table::packed_job::Parts;
-    use crate::jobs::table::profiles::ClassKey;
+    use crate::jobs::table::profiles::ProfileId;
 
     /// A job in flight until `deadline`, started by event `token`.
-    fn job(token: u64, deadline: u64) -> Option<Job> {
+    fn job(token: u64, deadline: u64) -> Option<PackedJob> {
         let lease = Lease {
             holder: Holder::Local(WorkerId(0)),
             token: Token(token),
@@ -96,15 +96,15 @@ mod tests {
             deadline: Timestamp(deadline),
             pending_since: Timestamp(0),
         };
-        Some(Job::new(Parts {
+        Some(PackedJob::new(Parts {
             id: JobId::generate(Timestamp(0), u128::from(token)),
-            number: Lsn(1),
-            order: Lsn(1),
+            number: Seq(1),
+            order: Seq(1),
             created_at: Timestamp(0),
             state: JobState::InFlight(Box::new(lease)),
             attempt: Attempt(1),
-            body: Body::Here(Payload::empty()),
-            class: ClassKey(0),
+            body: PayloadRef::Here(Payload::empty()),
+            profile: ProfileId(0),
             failures: Vec::new(),
             failed: 0,
             result: None,

@@ -22,20 +22,20 @@ mod view;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Attempt, JobId, KindName, Lsn, QueueName, Timestamp, Token};
+use crate::ids::{Attempt, JobId, KindName, QueueName, Seq, Timestamp, Token};
 use crate::jobs::counts::Counts;
-use crate::jobs::event::{Change, Event, NewJob};
+use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::intern::{Interner, KindKey, QueueKey};
 use crate::jobs::model::job::{Finish, Misfit, Status};
-use crate::jobs::model::payload::Body;
+use crate::jobs::model::payload::PayloadRef;
 use crate::jobs::model::policy::Policy;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::{Overview, Queues, Totals};
 use crate::jobs::table::id_index::IdIndex;
 use crate::jobs::table::leases::Leases;
 use crate::jobs::table::list::{Links, List, Slot};
-use crate::jobs::table::packed_job::{Job, Place, Spare, occupied, occupied_mut};
-use crate::jobs::table::profiles::{Class, ClassKey, Classes};
+use crate::jobs::table::packed_job::{EmptyBoxes, IndexedAs, PackedJob, occupied, occupied_mut};
+use crate::jobs::table::profiles::{JobProfile, ProfileId, Profiles};
 use crate::jobs::table::ready::Ready;
 use crate::jobs::table::recent::Recent;
 use crate::jobs::table::slots::Slots;
@@ -46,13 +46,13 @@ pub struct Assignment {
     /// The job.
     pub job: JobId,
     /// Its number, by which a payload on disk is found.
-    pub number: Lsn,
+    pub number: Seq,
     /// The line it waited in.
     pub queue: QueueName,
     /// Which handler runs it.
     pub kind: KindName,
     /// What the handler gets.
-    pub payload: Body,
+    pub payload: PayloadRef,
     /// Which run this is.
     pub attempt: Attempt,
     /// The lease it is run under.
@@ -65,18 +65,18 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct JobTable {
     pub(super) policy: Policy,
-    pub(super) jobs: Slots<Option<Job>>,
+    pub(super) jobs: Slots<Option<PackedJob>>,
     pub(super) links: Slots<Links>,
     pub(super) free: Vec<Slot>,
     pub(super) ids: IdIndex,
     pub(super) queues: Queues,
     pub(super) kinds: Interner<KindName>,
-    pub(super) classes: Classes,
+    pub(super) profiles: Profiles,
     /// Kinds that a worker of this process handles.
     pub(super) handled: Vec<KindKey>,
     pub(super) ready: Ready,
     /// Scheduled and retrying jobs by the moment they wait for.
-    pub(super) waiting: BTreeSet<(Timestamp, Lsn, Slot)>,
+    pub(super) waiting: BTreeSet<(Timestamp, Seq, Slot)>,
     /// Jobs in flight by the moment their lease expires.
     pub(super) leases: Leases,
     /// Completed, dead and cancelled jobs, each in the order in which they ended.
@@ -87,12 +87,12 @@ pub struct JobTable {
     /// Bytes of payloads in memory that could be on disk only: all but small ones.
     pub(super) resident: u64,
     /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
-    fresh: VecDeque<(Lsn, Slot)>,
-    spare: Spare,
+    fresh: VecDeque<(Seq, Slot)>,
+    boxes: EmptyBoxes,
     /// What is left of the last job that was accepted: its box and its names.
     emptied: Option<Box<NewJob>>,
     recent: Recent,
-    pub(super) last: Lsn,
+    pub(super) last: Seq,
     pub(super) last_at: Timestamp,
 }
 
@@ -127,14 +127,14 @@ impl JobTable {
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
             totals: Totals::default(),
-            classes: Classes::default(),
+            profiles: Profiles::default(),
             digest: 0,
             resident: 0,
             fresh: VecDeque::new(),
-            spare: Spare::default(),
+            boxes: EmptyBoxes::default(),
             emptied: None,
             recent: Recent::default(),
-            last: Lsn::ZERO,
+            last: Seq::ZERO,
             last_at: Timestamp(0),
         }
     }
@@ -144,51 +144,51 @@ impl JobTable {
     /// # Errors
     /// The event does not follow the last one, or does not fit the job it names. The table must not be used
     /// after that: log and state disagree.
-    pub fn apply(&mut self, lsn: Lsn, event: Event) -> Result<(), Misfit> {
-        if lsn != self.last.next() {
+    pub fn apply(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
+        if seq != self.last.next() {
             let problem = format!("it should follow event {}", self.last);
-            return Err(Misfit { lsn, change: event.change.name(), problem });
+            return Err(Misfit { seq, change: event.change.name(), problem });
         }
         match event.change {
-            Change::Enqueue(new) => self.add(lsn, event.at, event.number, new)?,
-            Change::Promote { due, number } => self.promote(lsn, event.at, (due, number))?,
-            Change::Forget { completed, dead, cancelled } => {
+            EventKind::Enqueue(new) => self.add(seq, event.at, event.number, new)?,
+            EventKind::Promote { due, number } => self.promote(seq, event.at, (due, number))?,
+            EventKind::Forget { completed, dead, cancelled } => {
                 for (status, through) in FINISHED.into_iter().zip([completed, dead, cancelled]) {
                     self.forget(status, through);
                 }
             }
-            Change::Pause { queue } => self.set_paused(&queue, true),
-            Change::Resume { queue } => self.set_paused(&queue, false),
-            Change::RemoveQueue { queue } => {
+            EventKind::Pause { queue } => self.set_paused(&queue, true),
+            EventKind::Resume { queue } => self.set_paused(&queue, false),
+            EventKind::RemoveQueue { queue } => {
                 self.set_paused(&queue, false);
                 let key = self.queues.intern(&queue);
                 self.queues.get_mut(key).exists = false;
             }
-            Change::Digest { digest: Some(digest) } if digest != self.digest => {
+            EventKind::Digest { digest: Some(digest) } if digest != self.digest => {
                 let problem = format!(
                     "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
                     self.digest
                 );
-                return Err(Misfit { lsn, change: "DIGEST", problem });
+                return Err(Misfit { seq, change: "DIGEST", problem });
             }
-            Change::Digest { .. } => {}
+            EventKind::Digest { .. } => {}
             // What is bound here would be copied first, and it is not small.
             _ => {
                 let job = event.change.job();
                 let slot = job.and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
-                    lsn,
+                    seq,
                     change: event.change.name(),
                     problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
                 })?;
                 let number = self.job(slot).number;
                 if let Some(meant) = event.number.filter(|meant| *meant != number) {
                     let problem = format!("its job has number {number}, but it means {meant}");
-                    return Err(Misfit { lsn, change: event.change.name(), problem });
+                    return Err(Misfit { seq, change: event.change.name(), problem });
                 }
-                self.change(lsn, event.at, slot, event.change)?;
+                self.change(seq, event.at, slot, event.change)?;
             }
         }
-        self.last = lsn;
+        self.last = seq;
         self.last_at = self.last_at.max(event.at);
         Ok(())
     }
@@ -204,14 +204,14 @@ impl JobTable {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
         is_due.then_some(Event {
             at: self.last_at,
-            number: Some(Lsn::ZERO),
-            change: Change::Digest { digest: Some(self.digest) },
+            number: Some(Seq::ZERO),
+            change: EventKind::Digest { digest: Some(self.digest) },
         })
     }
 
     /// Position of the last event that was applied.
     #[must_use]
-    pub fn last(&self) -> Lsn {
+    pub fn last(&self) -> Seq {
         self.last
     }
 
@@ -253,12 +253,12 @@ impl JobTable {
         self.ready.set_paused(key, paused);
     }
 
-    pub(super) fn job(&self, slot: Slot) -> &Job {
+    pub(super) fn job(&self, slot: Slot) -> &PackedJob {
         occupied(&self.jobs, slot)
     }
 
-    pub(super) fn class_of(&self, job: &Job) -> &Class {
-        self.classes.get(job.class)
+    pub(super) fn profile_of(&self, job: &PackedJob) -> &JobProfile {
+        self.profiles.get(job.profile)
     }
 
     pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
@@ -277,7 +277,7 @@ impl JobTable {
     }
 
     /// The job in a slot, which is about to be asked for by its id.
-    pub(super) fn next_job(&self, slot: Slot) -> &Job {
+    pub(super) fn next_job(&self, slot: Slot) -> &PackedJob {
         let job = self.job(slot);
         self.recent.note(&job.id, slot);
         job
@@ -285,7 +285,7 @@ impl JobTable {
 
     /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
     /// memory. Those that came first stay: they are wanted first.
-    pub fn leave_payloads(&mut self, through: Lsn, bytes_max: u64) {
+    pub fn leave_payloads(&mut self, through: Seq, bytes_max: u64) {
         while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
             let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.number == number);
             if is_there && self.resident > bytes_max {
@@ -298,23 +298,24 @@ impl JobTable {
         let job = occupied_mut(&mut self.jobs, slot);
         let bytes = resident_bytes(&job.body);
         if bytes > 0 && job.is_stored {
-            job.body =
-                Body::Stored { bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB") };
+            job.body = PayloadRef::Stored {
+                bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB"),
+            };
             self.resident -= bytes;
         }
     }
 
     fn add(
         &mut self,
-        lsn: Lsn,
+        seq: Seq,
         at: Timestamp,
-        gives_way: Option<Lsn>,
+        gives_way: Option<Seq>,
         mut new: Box<NewJob>,
     ) -> Result<(), Misfit> {
-        let misfit = |problem| Misfit { lsn, change: "ENQUEUE", problem };
+        let misfit = |problem| Misfit { seq, change: "ENQUEUE", problem };
         let place = self.ids.place(&new.id);
         let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
-        let number = older.map_or(Lsn::ZERO, |slot| self.job(slot).number);
+        let number = older.map_or(Seq::ZERO, |slot| self.job(slot).number);
         if let Some(meant) = gives_way.filter(|meant| *meant != number) {
             let problem = format!("job {} has number {number}, but it means {meant}", new.id);
             return Err(misfit(problem));
@@ -327,7 +328,7 @@ impl JobTable {
             self.unlink(slot);
             self.drop_job(slot);
         }
-        let class = Class {
+        let profile = JobProfile {
             queue: self.queues.intern(&new.queue),
             kind: KindKey(self.kinds.intern(&new.kind)),
             priority: new.priority,
@@ -337,11 +338,11 @@ impl JobTable {
             max_retry: new.max_retry,
             backtrace_lines: new.backtrace_lines,
         };
-        self.queues.get_mut(class.queue).exists = true;
-        let class = self.join(class);
+        self.queues.get_mut(profile.queue).exists = true;
+        let profile = self.join(profile);
         let id = std::mem::replace(&mut new.id, JobId::NOBODY);
-        let body = std::mem::replace(&mut new.payload, Body::Stored { bytes: 0 });
-        let mut job = Job::accepted(id, lsn, at, new.run_at, body, class);
+        let body = std::mem::replace(&mut new.payload, PayloadRef::Stored { bytes: 0 });
+        let mut job = PackedJob::accepted(id, seq, at, new.run_at, body, profile);
         job.set_custom(new.custom.take());
         self.emptied = Some(new);
         // Only such an event carries a checksum of its own, by which its payload can be read back.
@@ -351,40 +352,40 @@ impl JobTable {
         self.ids.insert_at(place, slot);
         self.fill(slot, job);
         if is_fresh {
-            self.fresh.push_back((lsn, slot));
+            self.fresh.push_back((seq, slot));
         }
         self.link(slot);
         Ok(())
     }
 
-    fn promote(&mut self, lsn: Lsn, at: Timestamp, through: (Timestamp, Lsn)) -> Result<(), Misfit> {
+    fn promote(&mut self, seq: Seq, at: Timestamp, through: (Timestamp, Seq)) -> Result<(), Misfit> {
         let due = self.waiting.range(..=(through.0, through.1, Slot::MAX));
         let mut due: Vec<Slot> = due.map(|(_, _, slot)| *slot).collect();
         // They join the line in the order in which they were accepted, so that the place in line of each can be
         // told from the job alone.
         due.sort_unstable_by_key(|slot| self.job(*slot).number);
         for &slot in &due {
-            self.change(lsn, at, slot, Change::Promote { due: through.0, number: through.1 })?;
+            self.change(seq, at, slot, EventKind::Promote { due: through.0, number: through.1 })?;
         }
         if bugs::has(Bug::HashMapOrder) {
-            self.shuffle(lsn, due.into_iter().collect());
+            self.shuffle(seq, due.into_iter().collect());
         }
         Ok(())
     }
 
     /// What [`Bug::HashMapOrder`] does.
-    fn shuffle(&mut self, lsn: Lsn, due: HashSet<Slot>) {
+    fn shuffle(&mut self, seq: Seq, due: HashSet<Slot>) {
         for (nth, slot) in due.into_iter().enumerate() {
             self.unlink(slot);
             let job = occupied_mut(&mut self.jobs, slot);
-            job.order = Lsn(lsn.0.saturating_sub(nth as u64));
+            job.order = Seq(seq.0.saturating_sub(nth as u64));
             self.link(slot);
         }
     }
 
-    fn forget(&mut self, status: Status, through: Lsn) {
+    fn forget(&mut self, status: Status, through: Seq) {
         while let Some(slot) = self.finished[finished_index(status)].head() {
-            if self.finish_of(slot).lsn > through {
+            if self.finish_of(slot).seq > through {
                 break;
             }
             self.unlink(slot);
@@ -392,28 +393,29 @@ impl JobTable {
         }
     }
 
-    fn change(&mut self, lsn: Lsn, at: Timestamp, slot: Slot, change: Change) -> Result<(), Misfit> {
+    fn change(&mut self, seq: Seq, at: Timestamp, slot: Slot, change: EventKind) -> Result<(), Misfit> {
         // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
-        let keeps_its_place = matches!(change, Change::Move { .. }) && self.job(slot).finish().is_some();
+        let keeps_its_place = matches!(change, EventKind::Move { .. }) && self.job(slot).finish().is_some();
         // What has run is on disk, and is seldom wanted again.
-        let has_run = matches!(change, Change::Ack { .. } | Change::Dead { .. } | Change::Drop { .. });
+        let has_run =
+            matches!(change, EventKind::Ack { .. } | EventKind::Dead { .. } | EventKind::Drop { .. });
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),
         }
         match &change {
-            Change::Discard { .. } => {
+            EventKind::Discard { .. } => {
                 self.drop_job(slot);
                 return Ok(());
             }
-            Change::Move { queue, .. } => {
+            EventKind::Move { queue, .. } => {
                 let key = self.queues.intern(queue);
                 self.queues.get_mut(key).exists = true;
                 self.move_to(slot, key);
             }
             change => self.totals.take(change),
         }
-        occupied_mut(&mut self.jobs, slot).change(lsn, at, change, &mut self.spare)?;
+        occupied_mut(&mut self.jobs, slot).change(seq, at, change, &mut self.boxes)?;
         if has_run {
             self.leave_payload(slot);
         }
@@ -425,21 +427,21 @@ impl JobTable {
     }
 
     fn move_to(&mut self, slot: Slot, queue: QueueKey) {
-        let before = self.job(slot).class;
-        let class = Class { queue, ..*self.classes.get(before) };
-        let class = self.join(class);
-        self.classes.leave(before);
-        occupied_mut(&mut self.jobs, slot).class = class;
+        let before = self.job(slot).profile;
+        let profile = JobProfile { queue, ..*self.profiles.get(before) };
+        let profile = self.join(profile);
+        self.profiles.leave(before);
+        occupied_mut(&mut self.jobs, slot).profile = profile;
     }
 
-    pub(super) fn join(&mut self, class: Class) -> ClassKey {
-        let Class { queue, kind, priority, .. } = class;
-        self.classes.join(class, || self.ready.lane_of(queue, kind, priority))
+    pub(super) fn join(&mut self, profile: JobProfile) -> ProfileId {
+        let JobProfile { queue, kind, priority, .. } = profile;
+        self.profiles.join(profile, || self.ready.lane_of(queue, kind, priority))
     }
 
     /// Puts a job into a free slot and into the id index, and into no other index; if its id is there, nothing is changed
     /// and the job is given back.
-    pub(super) fn store_new(&mut self, job: Job) -> Result<Slot, Job> {
+    pub(super) fn store_new(&mut self, job: PackedJob) -> Result<Slot, PackedJob> {
         let slot = self.next_slot();
         let is = |other: Slot| occupied(&self.jobs, other).id == job.id;
         match self.ids.insert_new(&job.id, slot, is) {
@@ -458,7 +460,7 @@ impl JobTable {
     }
 
     /// Puts a job into the next slot.
-    fn fill(&mut self, slot: Slot, job: Job) {
+    fn fill(&mut self, slot: Slot, job: PackedJob) {
         self.resident += resident_bytes(&job.body);
         match self.free.pop() {
             Some(free) => {
@@ -475,7 +477,7 @@ impl JobTable {
     fn drop_job(&mut self, slot: Slot) {
         let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
         self.resident -= resident_bytes(&job.body);
-        self.classes.leave(job.class);
+        self.profiles.leave(job.profile);
         self.ids.remove(&job.id, slot);
         self.free.push(slot);
     }
@@ -484,15 +486,15 @@ impl JobTable {
     pub(super) fn link(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         match job.place() {
-            Place::Line => {
-                let lane = self.classes.lane(job.class);
+            IndexedAs::Line => {
+                let lane = self.profiles.lane(job.profile);
                 self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            Place::Leased(_) => self.leases.insert(&mut self.links, &self.jobs, slot),
-            Place::Waiting(due) => {
+            IndexedAs::Leased(_) => self.leases.insert(&mut self.links, &self.jobs, slot),
+            IndexedAs::Waiting(due) => {
                 self.waiting.insert((due, job.number, slot));
             }
-            Place::Finished(_) => {
+            IndexedAs::Finished(_) => {
                 self.finished[finished_index(job.status())].push_back(&mut self.links, slot);
             }
         }
@@ -502,7 +504,7 @@ impl JobTable {
     /// Enters a job into the sums: the counters and the digest.
     pub(super) fn count_in(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.status(), self.queues.get_mut(self.classes.get(job.class).queue));
+        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
         self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
         *self.counts.of_mut(status) += 1;
         *queue.counts.of_mut(status) += 1;
@@ -512,15 +514,17 @@ impl JobTable {
     fn unlink(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         match job.place() {
-            Place::Line => {
-                let lane = self.classes.lane(job.class);
+            IndexedAs::Line => {
+                let lane = self.profiles.lane(job.profile);
                 self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
-            Place::Leased(_) => self.leases.remove(&mut self.links, &self.jobs, slot),
-            Place::Waiting(due) => {
+            IndexedAs::Leased(_) => self.leases.remove(&mut self.links, &self.jobs, slot),
+            IndexedAs::Waiting(due) => {
                 self.waiting.remove(&(due, job.number, slot));
             }
-            Place::Finished(_) => self.finished[finished_index(job.status())].remove(&mut self.links, slot),
+            IndexedAs::Finished(_) => {
+                self.finished[finished_index(job.status())].remove(&mut self.links, slot)
+            }
         }
         self.count_out(slot);
     }
@@ -528,7 +532,7 @@ impl JobTable {
     /// The reverse of [`JobTable::count_in`].
     fn count_out(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.status(), self.queues.get_mut(self.classes.get(job.class).queue));
+        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
         self.digest = self.digest.wrapping_sub(digest::of(job, queue.digest));
         *self.counts.of_mut(status) -= 1;
         *queue.counts.of_mut(status) -= 1;
@@ -538,17 +542,19 @@ impl JobTable {
         self.job(slot).finish().expect("only finished jobs are in the lists of finished jobs")
     }
 
-    pub(super) fn record_of(&self, job: &Job) -> JobRecord {
-        let class = self.class_of(job);
-        JobRecord::of(job, class, self.queues.name(class.queue), self.kinds.name(class.kind.0))
+    pub(super) fn record_of(&self, job: &PackedJob) -> JobRecord {
+        let profile = self.profile_of(job);
+        JobRecord::of(job, profile, self.queues.name(profile.queue), self.kinds.name(profile.kind.0))
     }
 }
 
 /// What a payload takes in memory that could be on disk only.
 #[inline]
-pub(super) fn resident_bytes(body: &Body) -> u64 {
+pub(super) fn resident_bytes(body: &PayloadRef) -> u64 {
     match body {
-        Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES => payload.as_str().len() as u64,
-        Body::Here(_) | Body::Stored { .. } => 0,
+        PayloadRef::Here(payload) if payload.as_str().len() > PayloadRef::KEPT_BYTES => {
+            payload.as_str().len() as u64
+        }
+        PayloadRef::Here(_) | PayloadRef::Stored { .. } => 0,
     }
 }

@@ -1,32 +1,32 @@
-//! A job as the table holds it, in 88 bytes: what many jobs have in common is in their class, what most jobs do not
+//! A job as the table holds it, in 88 bytes: what many jobs have in common is in their profile, what most jobs do not
 //! have is behind one pointer, and a payload that is not small may be on disk.
 
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Attempt, Holder, JobId, Lsn, Timestamp, Token};
-use crate::jobs::event::Change;
+use crate::ids::{Attempt, Holder, JobId, Seq, Timestamp, Token};
+use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use crate::jobs::model::job::{Finish, JobState, Lease, Misfit, Status};
-use crate::jobs::model::payload::{Body, Payload};
+use crate::jobs::model::payload::{Payload, PayloadRef};
 use crate::jobs::table::list::Slot;
-use crate::jobs::table::profiles::ClassKey;
+use crate::jobs::table::profiles::ProfileId;
 use crate::jobs::table::slots::Slots;
 
-const _: () = assert!(size_of::<Option<Job>>() == 88, "memory per job is a promise");
+const _: () = assert!(size_of::<Option<PackedJob>>() == 88, "memory per job is a promise");
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Job {
+pub(crate) struct PackedJob {
     pub id: JobId,
     /// Position of the event that created it: its number, never used twice.
-    pub number: Lsn,
+    pub number: Seq,
     /// Its place in line: the position at which it last joined the pending jobs. When it has ended: where that was.
-    pub order: Lsn,
+    pub order: Seq,
     pub created_at: Timestamp,
     /// Pending: since when. Scheduled, retrying: until when. Ended: when. In flight, the lease says all.
     moment: Timestamp,
-    pub body: Body,
+    pub body: PayloadRef,
     rare: Option<Box<Rare>>,
-    pub class: ClassKey,
+    pub profile: ProfileId,
     status: Status,
     /// [`ATTEMPT_IN_RARE`]: there.
     attempt: u8,
@@ -70,9 +70,9 @@ impl Rare {
 /// instructions less than with the allocator, whose own stock of such boxes is small.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
-pub(crate) struct Spare(Vec<Box<Rare>>);
+pub(crate) struct EmptyBoxes(Vec<Box<Rare>>);
 
-impl Spare {
+impl EmptyBoxes {
     /// So many jobs are rarely in flight at the same time.
     const MAX: usize = 1024;
 
@@ -81,14 +81,14 @@ impl Spare {
     }
 
     fn put(&mut self, rare: Box<Rare>) {
-        if self.0.len() < Spare::MAX {
+        if self.0.len() < EmptyBoxes::MAX {
             self.0.push(rare);
         }
     }
 }
 
 /// What decides where a job is found.
-pub(crate) enum Place<'a> {
+pub(crate) enum IndexedAs<'a> {
     /// Pending, at its place in line.
     Line,
     /// In flight.
@@ -102,23 +102,23 @@ pub(crate) enum Place<'a> {
 /// What a job begins with, or goes on with.
 pub(crate) struct Parts {
     pub id: JobId,
-    pub number: Lsn,
-    pub order: Lsn,
+    pub number: Seq,
+    pub order: Seq,
     pub created_at: Timestamp,
     pub state: JobState,
     pub attempt: Attempt,
-    pub body: Body,
-    pub class: ClassKey,
+    pub body: PayloadRef,
+    pub profile: ProfileId,
     pub failures: Vec<FailedAttempt>,
     pub failed: u32,
     pub result: Option<Payload>,
     pub custom: Option<Payload>,
 }
 
-impl Job {
+impl PackedJob {
     /// Puts a job together.
-    pub fn new(parts: Parts) -> Job {
-        let Parts { id, number, order, created_at, state, attempt, body, class, .. } = parts;
+    pub fn new(parts: Parts) -> PackedJob {
+        let Parts { id, number, order, created_at, state, attempt, body, profile, .. } = parts;
         let Parts { failures, failed, result, custom, .. } = parts;
         let status = state.status();
         let (moment, order, lease) = match state {
@@ -128,14 +128,25 @@ impl Job {
             }
             JobState::InFlight(lease) => (Timestamp(0), order, Some(*lease)),
             JobState::Completed(finish) | JobState::Dead(finish) | JobState::Cancelled(finish) => {
-                (finish.at, finish.lsn, None)
+                (finish.at, finish.seq, None)
             }
         };
         let rare = Rare { lease, failures, failed, result, custom, attempt: 0 };
         let rare = (!rare.is_empty()).then(|| Box::new(rare));
         let is_stored = body.here().is_none();
-        let mut job =
-            Job { id, number, order, created_at, moment, body, rare, class, status, attempt: 0, is_stored };
+        let mut job = PackedJob {
+            id,
+            number,
+            order,
+            created_at,
+            moment,
+            body,
+            rare,
+            profile,
+            status,
+            attempt: 0,
+            is_stored,
+        };
         job.set_attempt(attempt);
         job
     }
@@ -144,21 +155,21 @@ impl Job {
     #[inline]
     pub fn accepted(
         id: JobId,
-        lsn: Lsn,
+        seq: Seq,
         at: Timestamp,
         run_at: Option<Timestamp>,
-        body: Body,
-        class: ClassKey,
-    ) -> Job {
-        Job {
+        body: PayloadRef,
+        profile: ProfileId,
+    ) -> PackedJob {
+        PackedJob {
             id,
-            number: lsn,
-            order: lsn,
+            number: seq,
+            order: seq,
             created_at: at,
             moment: run_at.unwrap_or(at),
             body,
             rare: None,
-            class,
+            profile,
             status: if run_at.is_some() { Status::Scheduled } else { Status::Pending },
             attempt: 0,
             is_stored: false,
@@ -167,7 +178,7 @@ impl Job {
 
     /// As it comes from an image while it is pending and has nothing rare: at this place in line, since then.
     #[inline]
-    pub fn pending_since_then(mut self, order: Lsn, since: Timestamp) -> Job {
+    pub fn pending_since_then(mut self, order: Seq, since: Timestamp) -> PackedJob {
         self.is_stored = self.body.here().is_none();
         (self.order, self.moment) = (order, since);
         self
@@ -180,7 +191,7 @@ impl Job {
         }
     }
 
-    /// The reverse of [`Job::new`].
+    /// The reverse of [`PackedJob::new`].
     pub fn into_parts(self) -> Parts {
         let (state, attempt) = (self.state(), self.attempt());
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
@@ -192,7 +203,7 @@ impl Job {
             state,
             attempt,
             body: self.body,
-            class: self.class,
+            profile: self.profile,
             failures: rare.failures,
             failed: rare.failed,
             result: rare.result,
@@ -208,7 +219,7 @@ impl Job {
 
     /// Where it is in its life, with what that means.
     pub fn state(&self) -> JobState {
-        let (moment, finish) = (self.moment, Finish { at: self.moment, lsn: self.order });
+        let (moment, finish) = (self.moment, Finish { at: self.moment, seq: self.order });
         match self.status {
             Status::Pending => JobState::Pending { since: moment },
             Status::Scheduled => JobState::Scheduled { run_at: moment },
@@ -250,18 +261,18 @@ impl Job {
     /// How it ended.
     #[inline]
     pub fn finish(&self) -> Option<Finish> {
-        self.status.is_finished().then_some(Finish { at: self.moment, lsn: self.order })
+        self.status.is_finished().then_some(Finish { at: self.moment, seq: self.order })
     }
 
     /// In which of the table's indexes it belongs.
     #[inline]
-    pub fn place(&self) -> Place<'_> {
+    pub fn place(&self) -> IndexedAs<'_> {
         match self.status {
-            Status::Pending => Place::Line,
-            Status::InFlight => Place::Leased(self.lease().expect("a job in flight has a lease")),
-            Status::Scheduled | Status::Retrying => Place::Waiting(self.moment),
+            Status::Pending => IndexedAs::Line,
+            Status::InFlight => IndexedAs::Leased(self.lease().expect("a job in flight has a lease")),
+            Status::Scheduled | Status::Retrying => IndexedAs::Waiting(self.moment),
             Status::Completed | Status::Dead | Status::Cancelled => {
-                Place::Finished(Finish { at: self.moment, lsn: self.order })
+                IndexedAs::Finished(Finish { at: self.moment, seq: self.order })
             }
         }
     }
@@ -278,19 +289,19 @@ impl Job {
         self.rare.as_deref()
     }
 
-    /// Moves the job to the state that `change`, logged at `lsn` and `at`, puts it in.
+    /// Moves the job to the state that `change`, logged at `seq` and `at`, puts it in.
     ///
     /// Only changes that name this job, and `Promote` when it covers it. The caller keeps the indexes.
     pub fn change(
         &mut self,
-        lsn: Lsn,
+        seq: Seq,
         at: Timestamp,
-        change: Change,
-        spare: &mut Spare,
+        change: EventKind,
+        boxes: &mut EmptyBoxes,
     ) -> Result<(), Misfit> {
         let name = change.name();
-        let misfit = |job: &Job| Misfit {
-            lsn,
+        let misfit = |job: &PackedJob| Misfit {
+            seq,
             change: name,
             problem: format!(
                 "job {} is {} under another lease or in another state",
@@ -299,106 +310,106 @@ impl Job {
             ),
         };
         match change {
-            Change::Dispatch { worker, attempt, deadline, .. } => {
-                let lease = self.next_lease(lsn, at, Holder::Local(worker), deadline);
-                self.take_lease(lease, attempt, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Dispatch { worker, attempt, deadline, .. } => {
+                let lease = self.next_lease(seq, at, Holder::Local(worker), deadline);
+                self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
             }
-            Change::Reserve { worker, attempt, deadline, .. } => {
-                let lease = self.next_lease(lsn, at, Holder::Remote(worker), deadline);
-                self.take_lease(lease, attempt, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Reserve { worker, attempt, deadline, .. } => {
+                let lease = self.next_lease(seq, at, Holder::Remote(worker), deadline);
+                self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
             }
-            Change::Ack { token, result, .. } => {
-                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Ack { token, result, .. } => {
+                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
                 self.keep_result(result);
-                self.end(Status::Completed, lsn, at, spare);
+                self.end(Status::Completed, seq, at, boxes);
             }
-            Change::Retry { token, failure, retry_at, result, .. }
-            | Change::Timeout { token, failure, retry_at, result, .. } => {
-                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Retry { token, failure, retry_at, result, .. }
+            | EventKind::Timeout { token, failure, retry_at, result, .. } => {
+                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
                 self.remember(at, *failure, Some(retry_at), true);
                 self.keep_result(result);
                 (self.status, self.moment) = (Status::Retrying, retry_at);
             }
-            Change::Requeue { token, failure, counted, .. } => {
-                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Requeue { token, failure, counted, .. } => {
+                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
                 self.remember(at, *failure, None, counted);
                 // Its place in line stays: it was there before those that came while it ran.
                 (self.status, self.moment) = (Status::Pending, at);
             }
-            Change::Dead { token, failure, result, .. } => {
-                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Dead { token, failure, result, .. } => {
+                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
                 self.remember(at, *failure, None, true);
                 self.keep_result(result);
-                self.end(Status::Dead, lsn, at, spare);
+                self.end(Status::Dead, seq, at, boxes);
             }
-            Change::Drop { token, failure, result, .. } => {
-                self.leave_lease(token, spare).ok_or_else(|| misfit(self))?;
+            EventKind::Drop { token, failure, result, .. } => {
+                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
                 self.remember(at, *failure, None, true);
                 self.keep_result(result);
-                self.end(Status::Cancelled, lsn, at, spare);
+                self.end(Status::Cancelled, seq, at, boxes);
             }
-            Change::Extend { token, deadline, .. } => {
+            EventKind::Extend { token, deadline, .. } => {
                 self.lease_under(token).ok_or_else(|| misfit(self))?;
                 if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut()) {
                     lease.deadline = deadline;
                 }
             }
-            Change::Cancel { .. } => {
+            EventKind::Cancel { .. } => {
                 if self.status.is_finished() {
                     return Err(misfit(self));
                 }
-                self.end(Status::Cancelled, lsn, at, spare);
+                self.end(Status::Cancelled, seq, at, boxes);
             }
-            Change::Kill { .. } => {
+            EventKind::Kill { .. } => {
                 if !self.status.can_be_killed() {
                     return Err(misfit(self));
                 }
-                self.end(Status::Dead, lsn, at, spare);
+                self.end(Status::Dead, seq, at, boxes);
             }
-            Change::RunNow { .. } => {
+            EventKind::RunNow { .. } => {
                 if !self.status.can_run_now() {
                     return Err(misfit(self));
                 }
-                self.order = lsn;
+                self.order = seq;
                 (self.status, self.moment) = (Status::Pending, at);
             }
-            Change::Move { .. } => {
+            EventKind::Move { .. } => {
                 // The caller has changed the queue: here it is a name, there it is a number.
                 if !self.status.can_be_moved() {
                     return Err(misfit(self));
                 }
                 if self.status == Status::Pending {
-                    (self.order, self.moment) = (lsn, at);
+                    (self.order, self.moment) = (seq, at);
                 }
             }
-            Change::Promote { .. } => {
+            EventKind::Promote { .. } => {
                 self.due().ok_or_else(|| misfit(self))?;
-                self.order = lsn;
+                self.order = seq;
                 (self.status, self.moment) = (Status::Pending, at);
             }
-            Change::Enqueue(_)
-            | Change::Discard { .. }
-            | Change::Forget { .. }
-            | Change::Pause { .. }
-            | Change::Resume { .. }
-            | Change::RemoveQueue { .. }
-            | Change::Digest { .. } => return Err(misfit(self)),
+            EventKind::Enqueue(_)
+            | EventKind::Discard { .. }
+            | EventKind::Forget { .. }
+            | EventKind::Pause { .. }
+            | EventKind::Resume { .. }
+            | EventKind::RemoveQueue { .. }
+            | EventKind::Digest { .. } => return Err(misfit(self)),
         }
         Ok(())
     }
 
     #[inline]
-    fn next_lease(&self, lsn: Lsn, at: Timestamp, holder: Holder, deadline: Timestamp) -> Lease {
-        Lease { holder, token: Token(lsn.0), since: at, deadline, pending_since: self.moment }
+    fn next_lease(&self, seq: Seq, at: Timestamp, holder: Holder, deadline: Timestamp) -> Lease {
+        Lease { holder, token: Token(seq.0), since: at, deadline, pending_since: self.moment }
     }
 
     #[inline]
-    fn take_lease(&mut self, lease: Lease, attempt: Attempt, spare: &mut Spare) -> Option<()> {
+    fn take_lease(&mut self, lease: Lease, attempt: Attempt, boxes: &mut EmptyBoxes) -> Option<()> {
         if self.status != Status::Pending || attempt <= self.attempt() {
             return None;
         }
         self.set_attempt(attempt);
-        self.rare.get_or_insert_with(|| spare.take()).lease = Some(lease);
+        self.rare.get_or_insert_with(|| boxes.take()).lease = Some(lease);
         self.status = Status::InFlight;
         self.moment = Timestamp(0);
         Some(())
@@ -411,28 +422,28 @@ impl Job {
     }
 
     #[inline]
-    fn leave_lease(&mut self, token: Token, spare: &mut Spare) -> Option<()> {
+    fn leave_lease(&mut self, token: Token, boxes: &mut EmptyBoxes) -> Option<()> {
         self.lease_under(token)?;
-        self.drop_lease(spare);
+        self.drop_lease(boxes);
         Some(())
     }
 
     #[inline]
-    fn drop_lease(&mut self, spare: &mut Spare) {
+    fn drop_lease(&mut self, boxes: &mut EmptyBoxes) {
         if let Some(rare) = &mut self.rare {
             rare.lease = None;
             if rare.is_empty()
                 && let Some(rare) = self.rare.take()
             {
-                spare.put(rare);
+                boxes.put(rare);
             }
         }
     }
 
     #[inline]
-    fn end(&mut self, status: Status, lsn: Lsn, at: Timestamp, spare: &mut Spare) {
-        self.drop_lease(spare);
-        (self.status, self.order, self.moment) = (status, lsn, at);
+    fn end(&mut self, status: Status, seq: Seq, at: Timestamp, boxes: &mut EmptyBoxes) {
+        self.drop_lease(boxes);
+        (self.status, self.order, self.moment) = (status, seq, at);
     }
 
     fn keep_result(&mut self, result: Option<Payload>) {
@@ -467,11 +478,11 @@ impl Job {
 
 /// Kept apart from the table's other fields, so that an index can be changed while jobs are looked at.
 #[inline]
-pub(super) fn occupied(jobs: &Slots<Option<Job>>, slot: Slot) -> &Job {
+pub(super) fn occupied(jobs: &Slots<Option<PackedJob>>, slot: Slot) -> &PackedJob {
     jobs[slot as usize].as_ref().expect("a slot that an index names is occupied")
 }
 
 #[inline]
-pub(super) fn occupied_mut(jobs: &mut Slots<Option<Job>>, slot: Slot) -> &mut Job {
+pub(super) fn occupied_mut(jobs: &mut Slots<Option<PackedJob>>, slot: Slot) -> &mut PackedJob {
     jobs[slot as usize].as_mut().expect("a slot that an index names is occupied")
 }

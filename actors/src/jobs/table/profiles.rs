@@ -1,6 +1,6 @@
 //! What many jobs have in common, kept once: where a job waits, who runs it, how long, how often.
 //!
-//! A class lives as long as a job has it, and somewhat longer, since the next job mostly has it too.
+//! A profile lives as long as a job has it, and somewhat longer, since the next job mostly has it too.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::policy::Backoff;
 use crate::jobs::table::lane::LaneNumber;
 
-/// Number of a class in one table.
+/// Number of a profile in one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClassKey(pub u32);
+pub(crate) struct ProfileId(pub u32);
 
 /// What jobs have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Class {
+pub(crate) struct JobProfile {
     pub queue: QueueKey,
     pub kind: KindKey,
     pub priority: Priority,
@@ -27,39 +27,41 @@ pub(crate) struct Class {
     pub backtrace_lines: u32,
 }
 
-/// Classes without jobs are kept up to this many.
+/// Profiles without jobs are kept up to this many.
 const IDLE_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
-pub(crate) struct Classes {
+pub(crate) struct Profiles {
     entries: Vec<Entry>,
-    numbers: HashMap<Class, u32>,
-    /// Numbers that no class has now.
+    numbers: HashMap<JobProfile, u32>,
+    /// Numbers that no profile has now.
     free: Vec<u32>,
-    /// Classes without jobs.
+    /// Profiles without jobs.
     idle: usize,
-    /// Most jobs have the class of the one before; comparing is cheaper than hashing.
+    /// Most jobs have the profile of the one before; comparing is cheaper than hashing.
     last: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    class: Class,
+    profile: JobProfile,
     lane: LaneNumber,
     jobs: u32,
     is_free: bool,
 }
 
-impl Classes {
-    /// The number of a class for one more job; `lane` finds the line in which its jobs wait.
+impl Profiles {
+    /// The number of a profile for one more job; `lane` finds the line in which its jobs wait.
     #[inline]
-    pub fn join(&mut self, class: Class, lane: impl FnOnce() -> LaneNumber) -> ClassKey {
-        let is_last =
-            self.entries.get(self.last as usize).is_some_and(|entry| entry.class == class && !entry.is_free);
+    pub fn join(&mut self, profile: JobProfile, lane: impl FnOnce() -> LaneNumber) -> ProfileId {
+        let is_last = self
+            .entries
+            .get(self.last as usize)
+            .is_some_and(|entry| entry.profile == profile && !entry.is_free);
         if !is_last {
-            self.last = match self.numbers.get(&class) {
+            self.last = match self.numbers.get(&profile) {
                 Some(number) => *number,
-                None => self.add(class, lane()),
+                None => self.add(profile, lane()),
             };
         }
         let entry = &mut self.entries[self.last as usize];
@@ -67,12 +69,12 @@ impl Classes {
             self.idle -= 1;
         }
         entry.jobs += 1;
-        ClassKey(self.last)
+        ProfileId(self.last)
     }
 
     /// One job less has it.
     #[inline]
-    pub fn leave(&mut self, key: ClassKey) {
+    pub fn leave(&mut self, key: ProfileId) {
         let entry = &mut self.entries[key.0 as usize];
         entry.jobs -= 1;
         if entry.jobs == 0 {
@@ -81,27 +83,27 @@ impl Classes {
     }
 
     #[inline]
-    pub fn get(&self, key: ClassKey) -> &Class {
-        &self.entries[key.0 as usize].class
+    pub fn get(&self, key: ProfileId) -> &JobProfile {
+        &self.entries[key.0 as usize].profile
     }
 
     #[inline]
-    pub fn lane(&self, key: ClassKey) -> LaneNumber {
+    pub fn lane(&self, key: ProfileId) -> LaneNumber {
         self.entries[key.0 as usize].lane
     }
 
     /// How many jobs have it, for `check()`.
-    pub fn jobs(&self) -> impl Iterator<Item = (ClassKey, u32)> {
-        self.entries.iter().enumerate().map(|(number, entry)| (ClassKey(number as u32), entry.jobs))
+    pub fn jobs(&self) -> impl Iterator<Item = (ProfileId, u32)> {
+        self.entries.iter().enumerate().map(|(number, entry)| (ProfileId(number as u32), entry.jobs))
     }
 
-    /// Adds a class, without jobs yet.
-    fn add(&mut self, class: Class, lane: LaneNumber) -> u32 {
+    /// Adds a profile, without jobs yet.
+    fn add(&mut self, profile: JobProfile, lane: LaneNumber) -> u32 {
         if self.idle >= IDLE_MAX {
             self.clear_idle();
         }
         self.idle += 1;
-        let entry = Entry { class, lane, jobs: 0, is_free: false };
+        let entry = Entry { profile, lane, jobs: 0, is_free: false };
         let number = match self.free.pop() {
             Some(number) => {
                 self.entries[number as usize] = entry;
@@ -109,10 +111,10 @@ impl Classes {
             }
             None => {
                 self.entries.push(entry);
-                u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 classes fit in memory")
+                u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 profiles fit in memory")
             }
         };
-        self.numbers.insert(class, number);
+        self.numbers.insert(profile, number);
         number
     }
 
@@ -120,7 +122,7 @@ impl Classes {
         for (number, entry) in self.entries.iter_mut().enumerate() {
             if entry.jobs == 0 && !entry.is_free {
                 entry.is_free = true;
-                self.numbers.remove(&entry.class);
+                self.numbers.remove(&entry.profile);
                 self.free.push(number as u32);
             }
         }
@@ -132,8 +134,8 @@ impl Classes {
 mod tests {
     use super::*;
 
-    fn class(timeout_ms: u64) -> Class {
-        Class {
+    fn profile(timeout_ms: u64) -> JobProfile {
+        JobProfile {
             queue: QueueKey(0),
             kind: KindKey(0),
             priority: Priority::default(),
@@ -147,15 +149,15 @@ mod tests {
 
     #[test]
     fn a_class_that_no_job_has_any_more_makes_room_for_others() {
-        let mut classes = Classes::default();
-        let kept = classes.join(class(7), || 0);
+        let mut profiles = Profiles::default();
+        let kept = profiles.join(profile(7), || 0);
         for timeout_ms in 100..100 + 10 * IDLE_MAX as u64 {
-            let key = classes.join(class(timeout_ms), || 0);
-            assert_eq!(classes.get(key).timeout_ms, timeout_ms);
-            classes.leave(key);
+            let key = profiles.join(profile(timeout_ms), || 0);
+            assert_eq!(profiles.get(key).timeout_ms, timeout_ms);
+            profiles.leave(key);
         }
-        assert!(classes.entries.len() <= IDLE_MAX + 2, "{}", classes.entries.len());
-        assert_eq!(classes.join(class(7), || 0), kept);
-        assert_eq!(classes.get(kept).timeout_ms, 7);
+        assert!(profiles.entries.len() <= IDLE_MAX + 2, "{}", profiles.entries.len());
+        assert_eq!(profiles.join(profile(7), || 0), kept);
+        assert_eq!(profiles.get(kept).timeout_ms, 7);
     }
 }

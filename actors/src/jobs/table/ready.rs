@@ -10,14 +10,14 @@ use std::collections::HashMap;
 
 use crate::ids::Priority;
 use crate::jobs::intern::{KindKey, QueueKey};
-use crate::jobs::table::lane::{Lane, LaneKey, LaneNumber, Place};
-use crate::jobs::table::lane_heap::{Heads, NOWHERE, Side};
+use crate::jobs::table::lane::{Lane, LaneKey, LaneNumber, LinePlace};
+use crate::jobs::table::lane_heap::{LaneHeap, NOWHERE, Side};
 use crate::jobs::table::list::{Links, List, Slot};
-use crate::jobs::table::packed_job::Job;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::slots::Slots;
 
 /// The place in line of a pending job.
-pub(crate) fn place(job: &Job) -> Place {
+pub(crate) fn place(job: &PackedJob) -> LinePlace {
     (job.order, job.number)
 }
 
@@ -25,15 +25,15 @@ pub(crate) fn place(job: &Job) -> Place {
 pub(crate) struct Ready {
     lanes: Vec<Lane>,
     numbers: HashMap<LaneKey, LaneNumber>,
-    kinds: Vec<Line>,
-    queues: Vec<Line>,
+    kinds: Vec<LaneSet>,
+    queues: Vec<LaneSet>,
     paused: Vec<bool>,
 }
 
 /// The lanes of one kind, or of one queue.
 #[derive(Debug, Default)]
-struct Line {
-    heads: Heads,
+struct LaneSet {
+    heap: LaneHeap,
     len: u64,
 }
 
@@ -42,7 +42,7 @@ impl Ready {
     pub fn insert<'a>(
         &mut self,
         links: &mut Slots<Links>,
-        job: impl Fn(Slot) -> &'a Job,
+        job: impl Fn(Slot) -> &'a PackedJob,
         number: LaneNumber,
         slot: Slot,
     ) {
@@ -63,7 +63,7 @@ impl Ready {
     pub fn append<'a>(
         &mut self,
         links: &mut Slots<Links>,
-        job: impl Fn(Slot) -> &'a Job,
+        job: impl Fn(Slot) -> &'a PackedJob,
         number: LaneNumber,
         slot: Slot,
     ) -> bool {
@@ -86,7 +86,7 @@ impl Ready {
             (lane.list, lane.rank, lane.at) = (List::EMPTY, None, [NOWHERE; 2]);
         }
         for line in self.kinds.iter_mut().chain(&mut self.queues) {
-            *line = Line::default();
+            *line = LaneSet::default();
         }
     }
 
@@ -94,7 +94,7 @@ impl Ready {
     pub fn remove<'a>(
         &mut self,
         links: &mut Slots<Links>,
-        job: impl Fn(Slot) -> &'a Job,
+        job: impl Fn(Slot) -> &'a PackedJob,
         number: LaneNumber,
         slot: Slot,
     ) {
@@ -110,7 +110,7 @@ impl Ready {
     /// The job that is first in line among those of `kinds`.
     pub fn first(&self, kinds: &[KindKey]) -> Option<Slot> {
         let rank = |lane: LaneNumber| self.lanes[lane as usize].rank;
-        let firsts = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heads.first());
+        let firsts = kinds.iter().filter_map(|kind| self.kinds.get(kind.0 as usize)?.heap.first());
         // Ranks are looked at only where there is a choice.
         let best = firsts.reduce(|best, lane| if rank(lane) < rank(best) { lane } else { best })?;
         self.lanes[best as usize].list.head()
@@ -119,13 +119,13 @@ impl Ready {
     /// The job that is first in line in a queue, unless that is paused.
     pub fn first_in(&self, queue: QueueKey) -> Option<Slot> {
         let number = queue.0 as usize;
-        let best = self.queues.get(number).filter(|_| !self.paused[number])?.heads.first()?;
+        let best = self.queues.get(number).filter(|_| !self.paused[number])?.heap.first()?;
         self.lanes[best as usize].list.head()
     }
 
     /// The heads of a queue's lanes, paused or not, in no particular order.
     pub fn heads_in(&self, queue: QueueKey) -> impl Iterator<Item = Slot> {
-        let lanes = self.queues.get(queue.0 as usize).map_or(&[][..], |line| line.heads.all());
+        let lanes = self.queues.get(queue.0 as usize).map_or(&[][..], |line| line.heap.all());
         lanes.iter().filter_map(|lane| self.lanes[*lane as usize].list.head())
     }
 
@@ -135,8 +135,7 @@ impl Ready {
         links: &'a Slots<Links>,
         queue: QueueKey,
     ) -> impl Iterator<Item = Slot> + 'a {
-        let mut lanes =
-            self.queues.get(queue.0 as usize).map_or(Vec::new(), |line| line.heads.all().to_vec());
+        let mut lanes = self.queues.get(queue.0 as usize).map_or(Vec::new(), |line| line.heap.all().to_vec());
         lanes.sort_unstable_by_key(|lane| self.lanes[*lane as usize].rank);
         lanes.into_iter().flat_map(move |lane| self.lanes[lane as usize].list.iter(links))
     }
@@ -148,11 +147,11 @@ impl Ready {
         if std::mem::replace(&mut self.paused[number], paused) == paused {
             return;
         }
-        for &lane in self.queues[number].heads.all() {
+        for &lane in self.queues[number].heap.all() {
             let kind = &mut self.kinds[self.lanes[lane as usize].key.1.0 as usize];
             match paused {
-                true => kind.heads.remove(&mut self.lanes, Side::Kind, lane),
-                false => kind.heads.settle(&mut self.lanes, Side::Kind, lane),
+                true => kind.heap.remove(&mut self.lanes, Side::Kind, lane),
+                false => kind.heap.reposition(&mut self.lanes, Side::Kind, lane),
             }
         }
     }
@@ -171,11 +170,11 @@ impl Ready {
     }
 
     /// Whether every lane is ranked by its head, for `check()`.
-    pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a Job) -> bool {
+    pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a PackedJob) -> bool {
         let lanes_agree = self.lanes.iter().enumerate().all(|(number, lane)| {
             let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-            let is_at = |line: &Line, side: Side| {
-                line.heads.all().get(lane.at[side as usize] as usize) == Some(&(number as LaneNumber))
+            let is_at = |line: &LaneSet, side: Side| {
+                line.heap.all().get(lane.at[side as usize] as usize) == Some(&(number as LaneNumber))
             };
             let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
             let is_in = rank.is_some();
@@ -183,17 +182,17 @@ impl Ready {
                 && is_at(&self.queues[queue], Side::Queue) == is_in
                 && is_at(&self.kinds[kind], Side::Kind) == (is_in && !self.paused[queue])
         });
-        let is_heap = |line: &Line| {
-            let ranks: Vec<_> = line.heads.all().iter().map(|lane| self.lanes[*lane as usize].rank).collect();
+        let is_heap = |line: &LaneSet| {
+            let ranks: Vec<_> = line.heap.all().iter().map(|lane| self.lanes[*lane as usize].rank).collect();
             (1..ranks.len()).all(|at| ranks[(at - 1) / 2] <= ranks[at])
         };
-        let heads = |lines: &[Line]| lines.iter().map(|line| line.heads.all().len()).sum::<usize>();
+        let heap = |lines: &[LaneSet]| lines.iter().map(|line| line.heap.all().len()).sum::<usize>();
         let ranked = |lane: &&Lane| lane.rank.is_some();
         let reachable = |lane: &&Lane| lane.rank.is_some() && !self.paused[lane.key.0.0 as usize];
         lanes_agree
             && self.kinds.iter().chain(&self.queues).all(is_heap)
-            && heads(&self.queues) == self.lanes.iter().filter(ranked).count()
-            && heads(&self.kinds) == self.lanes.iter().filter(reachable).count()
+            && heap(&self.queues) == self.lanes.iter().filter(ranked).count()
+            && heap(&self.kinds) == self.lanes.iter().filter(reachable).count()
     }
 
     /// The lane of a queue, kind and priority.
@@ -211,10 +210,10 @@ impl Ready {
 
     fn make_room(&mut self, queue: QueueKey, kind: Option<KindKey>) {
         let queues = self.queues.len().max(queue.0 as usize + 1);
-        self.queues.resize_with(queues, Line::default);
+        self.queues.resize_with(queues, LaneSet::default);
         self.paused.resize(queues, false);
         if let Some(kind) = kind {
-            self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), Line::default);
+            self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), LaneSet::default);
         }
     }
 
@@ -228,7 +227,7 @@ impl Ready {
     }
 
     #[inline]
-    fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a Job) {
+    fn rank_again<'a>(&mut self, number: LaneNumber, job: impl Fn(Slot) -> &'a PackedJob) {
         let lane = &mut self.lanes[number as usize];
         let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
         if rank == lane.rank {
@@ -236,9 +235,9 @@ impl Ready {
         }
         lane.rank = rank;
         let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-        self.queues[queue].heads.settle(&mut self.lanes, Side::Queue, number);
+        self.queues[queue].heap.reposition(&mut self.lanes, Side::Queue, number);
         if !self.paused[queue] {
-            self.kinds[kind].heads.settle(&mut self.lanes, Side::Kind, number);
+            self.kinds[kind].heap.reposition(&mut self.lanes, Side::Kind, number);
         }
     }
 }

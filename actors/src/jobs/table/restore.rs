@@ -1,24 +1,24 @@
 //! A table from the jobs of an image, with all its indexes.
 
-use crate::ids::{KindName, Lsn, Timestamp};
+use crate::ids::{KindName, Seq, Timestamp};
 use crate::jobs::intern::KindKey;
 use crate::jobs::model::job::{Misfit, Status};
 use crate::jobs::model::policy::Policy;
 use crate::jobs::page::{self, Page};
 use crate::jobs::record::JobRecord;
 use crate::jobs::table::list::Slot;
-use crate::jobs::table::packed_job::{Job, occupied};
-use crate::jobs::table::profiles::{Class, ClassKey};
+use crate::jobs::table::packed_job::{PackedJob, occupied};
+use crate::jobs::table::profiles::{JobProfile, ProfileId};
 use crate::jobs::table::ready::place;
 use crate::jobs::table::{JobTable, finished_index};
 
 /// A table that is being filled. What follows from the jobs is entered on the way, as far as it comes in order.
 struct Restoring {
     table: JobTable,
-    last: Lsn,
+    last: Seq,
     /// Pending jobs whose place is not behind those before them.
     late: Vec<Slot>,
-    finished: [Vec<(Lsn, Slot)>; 3],
+    finished: [Vec<(Seq, Slot)>; 3],
 }
 
 impl JobTable {
@@ -29,7 +29,7 @@ impl JobTable {
     pub fn restore(
         policy: Policy,
         handled: &[KindName],
-        last: Lsn,
+        last: Seq,
         last_at: Timestamp,
         records: impl IntoIterator<Item = JobRecord>,
     ) -> Result<JobTable, Misfit> {
@@ -37,8 +37,8 @@ impl JobTable {
         for record in records {
             let queue = restoring.table.queues.intern(&record.queue);
             let kind = KindKey(restoring.table.kinds.intern(&record.kind));
-            let class = restoring.table.join(record.class(queue, kind));
-            restoring.add(record.into_job(class))?;
+            let profile = restoring.table.join(record.profile(queue, kind));
+            restoring.add(record.into_job(profile))?;
         }
         Ok(restoring.finish(last_at))
     }
@@ -50,18 +50,18 @@ impl JobTable {
     pub fn restore_pages(
         policy: Policy,
         handled: &[KindName],
-        last: Lsn,
+        last: Seq,
         last_at: Timestamp,
         pages: impl IntoIterator<Item = Page>,
     ) -> Result<JobTable, Misfit> {
         let mut restoring = Restoring::new(policy, handled, last);
-        let mut classes: Vec<Class> = Vec::new();
-        for Page { classes: said, jobs } in pages {
-            classes.clear();
-            classes.extend(said.iter().map(|class| restoring.class(class)));
+        let mut profiles: Vec<JobProfile> = Vec::new();
+        for Page { profiles: said, jobs } in pages {
+            profiles.clear();
+            profiles.extend(said.iter().map(|profile| restoring.profile(profile)));
             for job in jobs {
-                let class = restoring.table.join(classes[job.class as usize]);
-                restoring.add(Job::of_page(job, class))?;
+                let profile = restoring.table.join(profiles[job.profile as usize]);
+                restoring.add(PackedJob::of_page(job, profile))?;
             }
         }
         Ok(restoring.finish(last_at))
@@ -69,40 +69,40 @@ impl JobTable {
 }
 
 impl Restoring {
-    fn new(policy: Policy, handled: &[KindName], last: Lsn) -> Restoring {
+    fn new(policy: Policy, handled: &[KindName], last: Seq) -> Restoring {
         let table = JobTable::new(policy, handled);
         Restoring { table, last, late: Vec::new(), finished: Default::default() }
     }
 
-    fn class(&mut self, class: &page::Class) -> Class {
-        Class {
-            queue: self.table.queues.intern(&class.queue),
-            kind: KindKey(self.table.kinds.intern(&class.kind)),
-            priority: class.priority,
-            exhausted: class.exhausted,
-            backoff: class.backoff,
-            timeout_ms: class.timeout_ms,
-            max_retry: class.max_retry,
-            backtrace_lines: class.backtrace_lines,
+    fn profile(&mut self, profile: &page::ProfileRecord) -> JobProfile {
+        JobProfile {
+            queue: self.table.queues.intern(&profile.queue),
+            kind: KindKey(self.table.kinds.intern(&profile.kind)),
+            priority: profile.priority,
+            exhausted: profile.exhausted,
+            backoff: profile.backoff,
+            timeout_ms: profile.timeout_ms,
+            max_retry: profile.max_retry,
+            backtrace_lines: profile.backtrace_lines,
         }
     }
 
-    fn add(&mut self, job: Job) -> Result<(), Misfit> {
+    fn add(&mut self, job: PackedJob) -> Result<(), Misfit> {
         let (number, order) = (job.number, job.order);
-        let misfit = |problem| Misfit { lsn: number, change: "image", problem };
+        let misfit = |problem| Misfit { seq: number, change: "image", problem };
         if number > self.last || order > self.last {
             return Err(misfit(format!("job {} is from after the image's end, {}", job.id, self.last)));
         }
-        let (status, class, finish) = (job.status(), job.class, job.finish());
+        let (status, profile, finish) = (job.status(), job.profile, job.finish());
         let table = &mut self.table;
         let stored = table.store_new(job);
         let slot = stored.map_err(|job| misfit(format!("job {} is there twice", job.id)))?;
         match (status, finish) {
-            (Status::Pending, _) => match append(table, class, slot) {
+            (Status::Pending, _) => match append(table, profile, slot) {
                 true => table.count_in(slot),
                 false => self.late.push(slot),
             },
-            (status, Some(finish)) => self.finished[finished_index(status)].push((finish.lsn, slot)),
+            (status, Some(finish)) => self.finished[finished_index(status)].push((finish.seq, slot)),
             _ => table.link(slot),
         }
         Ok(())
@@ -134,13 +134,13 @@ impl Restoring {
         line.sort_unstable();
         table.ready.clear();
         for (_, slot) in line {
-            append(table, table.job(slot).class, slot);
+            append(table, table.job(slot).profile, slot);
         }
     }
 }
 
 /// Whether the job's place in line is behind all others; then it stands there.
-fn append(table: &mut JobTable, class: ClassKey, slot: Slot) -> bool {
-    let lane = table.classes.lane(class);
+fn append(table: &mut JobTable, profile: ProfileId, slot: Slot) -> bool {
+    let lane = table.profiles.lane(profile);
     table.ready.append(&mut table.links, |slot| occupied(&table.jobs, slot), lane, slot)
 }

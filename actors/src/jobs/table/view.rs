@@ -1,13 +1,13 @@
 //! What the job table tells: jobs, queues, numbers, and what is due. Nothing here changes anything.
 
-use crate::ids::{Holder, JobId, KindName, Lsn, QueueName, Timestamp, Token, WorkerId};
+use crate::ids::{Holder, JobId, KindName, QueueName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::counts::Counts;
 use crate::jobs::intern::KindKey;
 use crate::jobs::model::job::{JobView, Lease, Status};
-use crate::jobs::model::payload::{Bodies, Body, BodyError};
+use crate::jobs::model::payload::{PayloadRef, PayloadStore, UnreadablePayload};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::{Overview, QueueView, Totals};
-use crate::jobs::table::packed_job::Job;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::{Assignment, JobTable};
 
 impl JobTable {
@@ -68,7 +68,7 @@ impl JobTable {
 
     /// The job with this id, as people see it, but for a payload that is on disk.
     #[must_use]
-    pub fn view(&self, id: &JobId) -> Option<JobView<Body>> {
+    pub fn view(&self, id: &JobId) -> Option<JobView<PayloadRef>> {
         let job = self.job(self.slot_of(id)?);
         Some(self.view_of(job, job.body.clone()))
     }
@@ -77,14 +77,22 @@ impl JobTable {
     ///
     /// # Errors
     /// The payload is not in memory and cannot be read.
-    pub fn whole_view(&self, id: &JobId, bodies: &dyn Bodies) -> Result<Option<JobView>, BodyError> {
-        self.slot_of(id).map(|slot| self.whole_view_of(self.job(slot), bodies)).transpose()
+    pub fn whole_view(
+        &self,
+        id: &JobId,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<Option<JobView>, UnreadablePayload> {
+        self.slot_of(id).map(|slot| self.whole_view_of(self.job(slot), payload_store)).transpose()
     }
 
-    pub(crate) fn whole_view_of(&self, job: &Job, bodies: &dyn Bodies) -> Result<JobView, BodyError> {
+    pub(crate) fn whole_view_of(
+        &self,
+        job: &PackedJob,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<JobView, UnreadablePayload> {
         let payload = match &job.body {
-            Body::Here(payload) => payload.clone(),
-            Body::Stored { .. } => bodies.read(job.number)?,
+            PayloadRef::Here(payload) => payload.clone(),
+            PayloadRef::Stored { .. } => payload_store.read(job.number)?,
         };
         Ok(self.view_of(job, payload))
     }
@@ -97,7 +105,7 @@ impl JobTable {
 
     /// The number of the job with this id: the position of the event that created it.
     #[must_use]
-    pub fn number(&self, id: &JobId) -> Option<Lsn> {
+    pub fn number(&self, id: &JobId) -> Option<Seq> {
         self.slot_of(id).map(|slot| self.job(slot).number)
     }
 
@@ -111,17 +119,17 @@ impl JobTable {
     #[must_use]
     pub fn assignment(&self, id: &JobId) -> Option<(WorkerId, Assignment)> {
         let job = self.job(self.slot_of(id)?);
-        let (lease, class) = (job.lease()?, self.class_of(job));
+        let (lease, profile) = (job.lease()?, self.profile_of(job));
         let Holder::Local(worker) = lease.holder else { return None };
         let assignment = Assignment {
             job: job.id.clone(),
             number: job.number,
-            queue: self.queues.name(class.queue).clone(),
-            kind: self.kinds.name(class.kind.0).clone(),
+            queue: self.queues.name(profile.queue).clone(),
+            kind: self.kinds.name(profile.kind.0).clone(),
             payload: job.body.clone(),
             attempt: job.attempt(),
             token: lease.token,
-            timeout_ms: class.timeout_ms,
+            timeout_ms: profile.timeout_ms,
         };
         Some((worker, assignment))
     }
@@ -173,20 +181,20 @@ impl JobTable {
         all
     }
 
-    fn view_of<P>(&self, job: &Job, payload: P) -> JobView<P> {
-        let (lease, rare, class) = (job.lease(), job.rare(), self.class_of(job));
+    fn view_of<P>(&self, job: &PackedJob, payload: P) -> JobView<P> {
+        let (lease, rare, profile) = (job.lease(), job.rare(), self.profile_of(job));
         JobView {
             id: job.id.clone(),
             status: job.status(),
-            queue: self.queues.name(class.queue).clone(),
-            kind: self.kinds.name(class.kind.0).clone(),
-            priority: class.priority,
+            queue: self.queues.name(profile.queue).clone(),
+            kind: self.kinds.name(profile.kind.0).clone(),
+            priority: profile.priority,
             attempt: job.attempt(),
             failed: job.failed(),
-            max_retry: class.max_retry,
-            backoff: class.backoff,
-            exhausted: class.exhausted,
-            timeout_ms: class.timeout_ms,
+            max_retry: profile.max_retry,
+            backoff: profile.backoff,
+            exhausted: profile.exhausted,
+            timeout_ms: profile.timeout_ms,
             created_at: job.created_at,
             enqueued_at: job.pending_since().unwrap_or(job.created_at),
             run_at: job.due(),
@@ -198,7 +206,7 @@ impl JobTable {
             errors: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
             result: rare.and_then(|rare| rare.result.clone()),
             custom: rare.and_then(|rare| rare.custom.clone()),
-            backtrace_lines: class.backtrace_lines,
+            backtrace_lines: profile.backtrace_lines,
             payload,
         }
     }

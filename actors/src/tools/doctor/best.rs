@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::options::EngineOptions;
-use crate::ids::Lsn;
-use crate::jobs::{Change, JobTable};
+use crate::ids::Seq;
+use crate::jobs::{EventKind, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
@@ -21,7 +21,7 @@ use crate::wal::reader::SegmentReader;
 /// A state that the files give.
 pub(super) struct Best {
     /// The snapshot that it begins with.
-    pub snapshot: Option<Lsn>,
+    pub snapshot: Option<Seq>,
     /// The part of the log that belongs to it; none if the log has nothing for it.
     pub run: Option<Run>,
     pub table: JobTable,
@@ -38,7 +38,7 @@ pub(super) struct Run {
 }
 
 impl Best {
-    fn through(&self) -> Lsn {
+    fn through(&self) -> Seq {
         self.table.last()
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn best(
     let candidates = whole.map(|snapshot| Some(snapshot.through)).chain([None]);
     let mut best: Option<Best> = None;
     for snapshot in candidates {
-        let mut limit = Lsn(u64::MAX);
+        let mut limit = Seq(u64::MAX);
         let reached = loop {
             let mut table = load(storage, options, survey, snapshot)?;
             match follow(&**storage, survey, &mut table, limit)? {
@@ -63,7 +63,7 @@ pub(super) fn best(
             }
         };
         let is_better = best.as_ref().is_none_or(|best| reached.through() > best.through());
-        if is_better && reached.through() > Lsn::ZERO && reached.table.check().is_empty() {
+        if is_better && reached.through() > Seq::ZERO && reached.table.check().is_empty() {
             best = Some(reached);
         }
     }
@@ -74,7 +74,7 @@ fn load(
     storage: &Arc<dyn Storage>,
     options: &EngineOptions,
     survey: &Survey,
-    snapshot: Option<Lsn>,
+    snapshot: Option<Seq>,
 ) -> Result<JobTable, DoctorError> {
     let policy = options.policy.clone();
     let Some(last) = snapshot else { return Ok(JobTable::new(policy, &[])) };
@@ -101,7 +101,7 @@ fn load(
 enum Followed {
     To(Option<Run>),
     /// The batch that begins here does not fit the state.
-    Misfit(Lsn),
+    Misfit(Seq),
 }
 
 /// Applies what follows the table's state, segment by segment, as far as it can be read; only batches that
@@ -110,7 +110,7 @@ fn follow(
     storage: &dyn Storage,
     survey: &Survey,
     table: &mut JobTable,
-    limit: Lsn,
+    limit: Seq,
 ) -> Result<Followed, DoctorError> {
     let covered = table.last();
     let log: Vec<_> = survey.segments.iter().filter_map(|segment| Some((segment, segment.header?))).collect();
@@ -131,8 +131,8 @@ fn follow(
             if first >= limit {
                 return Err("it is behind what fits".to_owned());
             }
-            for (lsn, event) in events.into_iter().filter(|(lsn, _)| *lsn > covered) {
-                table.apply(lsn, event).map_err(|problem| {
+            for (seq, event) in events.into_iter().filter(|(seq, _)| *seq > covered) {
+                table.apply(seq, event).map_err(|problem| {
                     misfit = Some(first);
                     problem.to_string()
                 })?;
@@ -179,13 +179,13 @@ pub(super) fn loss(storage: &dyn Storage, survey: &Survey, best: &Best) -> Resul
     let kept_through = best.through();
     let known_through = kept_through.max(survey.proven).max(survey.written);
     let (mut readable, mut lost, mut set_back) = (HashSet::new(), HashSet::new(), HashSet::new());
-    visit_readable(storage, survey, kept_through, &mut |lsn, event| {
-        if lsn > known_through {
+    visit_readable(storage, survey, kept_through, &mut |seq, event| {
+        if seq > known_through {
             return;
         }
-        readable.insert(lsn);
+        readable.insert(seq);
         let Some(job) = event.change.job() else { return };
-        let is_new = matches!(event.change, Change::Enqueue(_)) || best.table.view(job).is_none();
+        let is_new = matches!(event.change, EventKind::Enqueue(_)) || best.table.view(job).is_none();
         match is_new {
             true => lost.insert(job.clone()),
             false => set_back.insert(job.clone()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -31,9 +31,9 @@ pub(super) struct Survey {
     pub foreign: Vec<PathBuf>,
     pub quarantine: Vec<PathBuf>,
     /// The largest position that anything of this store says to have been durable.
-    pub proven: Lsn,
+    pub proven: Seq,
     /// The last event that was in some batch that can be read, wherever it is.
-    pub written: Lsn,
+    pub written: Seq,
 }
 
 /// A file with a segment's name.
@@ -43,7 +43,7 @@ pub(super) struct Segment {
     /// Set if it is of this store and the only one of its number: then it can be part of the log.
     pub header: Option<SegmentHeader>,
     /// Positions of the events in batches that can be read although something before them cannot.
-    pub beyond: Vec<(Lsn, u64)>,
+    pub beyond: Vec<(Seq, u64)>,
     /// Where its readable part ends.
     pub good: u64,
     pub report: SegmentReport,
@@ -105,7 +105,7 @@ pub(super) fn store_and_position(
     snapshots: &SnapshotStore,
     name: LayerName,
     policy: &Policy,
-) -> Result<(Lsn, Option<StoreId>), DoctorError> {
+) -> Result<(Seq, Option<StoreId>), DoctorError> {
     let (report, store) = snapshot_of(snapshots, name, policy)?;
     Ok((report.through, store))
 }
@@ -192,7 +192,7 @@ pub(super) enum Halt {
 pub(super) fn read_batches(
     reader: &mut SegmentReader,
     ends: Option<SegmentEnd>,
-    take: &mut dyn FnMut(Lsn, Vec<(Lsn, Event)>) -> Result<(), String>,
+    take: &mut dyn FnMut(Seq, Vec<(Seq, Event)>) -> Result<(), String>,
 ) -> Result<Read, DoctorError> {
     let path = reader.path().to_owned();
     let mut good = reader.end();
@@ -215,7 +215,7 @@ pub(super) fn read_batches(
     Ok(Read { good, stop })
 }
 
-fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Lsn, Event)>, WalError> {
+fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Seq, Event)>, WalError> {
     events(path, batch, &mut Decoder::default()).collect()
 }
 
@@ -223,15 +223,15 @@ fn decode(path: &Path, batch: Batch<'_>) -> Result<Vec<(Lsn, Event)>, WalError> 
 pub(super) fn visit_readable(
     storage: &dyn Storage,
     survey: &Survey,
-    after: Lsn,
-    visit: &mut dyn FnMut(Lsn, Event),
+    after: Seq,
+    visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
     let all = survey.segments.iter().chain(&survey.aside);
     let ours = all.filter(|segment| segment.report.to.is_some()).map(Segment::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };
-        let mut visit_later = |events: Vec<(Lsn, Event)>| {
-            events.into_iter().filter(|(lsn, _)| *lsn > after).for_each(|(lsn, event)| visit(lsn, event));
+        let mut visit_later = |events: Vec<(Seq, Event)>| {
+            events.into_iter().filter(|(seq, _)| *seq > after).for_each(|(seq, event)| visit(seq, event));
         };
         read_batches(&mut reader, None, &mut |_, events| {
             visit_later(events);

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::Policy;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, write_whole};
@@ -28,7 +28,7 @@ pub(super) struct Aside {
     /// Copies of segments that are in place, but perhaps cut half by now.
     pub copies: Vec<PathBuf>,
     /// The largest position that the copies, and snapshots that are no longer in place, say to have been durable.
-    pub proven: Lsn,
+    pub proven: Seq,
     /// In words.
     pub findings: Vec<String>,
 }

@@ -28,14 +28,14 @@ use std::sync::Arc;
 use crate::api::options::EngineOptions;
 use crate::api::outcome::FailCause;
 use crate::base::clock::SystemClock;
-use crate::engine::handle::Seams;
-use crate::recovery::boot::{Boot, BootError, Locks, STORE_FILE, Seen};
+use crate::engine::handle::Environment;
+use crate::recovery::boot::{Boot, BootError, DiskState, Locks, STORE_FILE};
 use crate::storage::Storage;
 use crate::tools::doctor::best::{best, loss};
 pub use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::Survey;
 use crate::tools::doctor::plan::plan;
-use crate::tools::doctor::report::{Report, SegmentState, SnapshotState, Verdict};
+use crate::tools::doctor::report::{Diagnosis, Report, SegmentState, SnapshotState};
 use crate::tools::doctor::survey::survey;
 
 /// Holds the lock of a stopped data directory.
@@ -53,7 +53,7 @@ impl Doctor {
     /// # Errors
     /// Nothing is there, or a server is running on it.
     pub fn on_disk(options: EngineOptions) -> Result<Doctor, DoctorError> {
-        let Seams { storage, dice, .. } = Seams::default();
+        let Environment { storage, dice, .. } = Environment::default();
         Doctor::on(storage, options, dice)
     }
 
@@ -109,17 +109,17 @@ impl Doctor {
     }
 
     /// What a start would say.
-    fn look(&self) -> Result<Result<Seen, BootError>, DoctorError> {
+    fn look(&self) -> Result<Result<DiskState, BootError>, DoctorError> {
         match boot(&self.storage, &self.options).look(&mut |_| {}) {
             Err(BootError { cause: FailCause::Storage, message }) => Err(DoctorError::Storage(message)),
             seen => Ok(seen),
         }
     }
 
-    fn refused(&self, survey: &Survey, refusal: String) -> Result<Verdict, DoctorError> {
+    fn refused(&self, survey: &Survey, refusal: String) -> Result<Diagnosis, DoctorError> {
         if let Some(path) = newer(survey) {
             let reason = format!("another version of beaver wrote {}: run that one", path.display());
-            return Ok(Verdict::Hopeless { refusal, reason });
+            return Ok(Diagnosis::Hopeless { refusal, reason });
         }
         let best = best(&self.storage, &self.options, survey)?;
         let (Some(best), Some(store)) = (best, survey.store) else {
@@ -127,11 +127,11 @@ impl Doctor {
             let reason = format!(
                 "no event and no snapshot can be used; restore a backup, or move {dir} away to start empty"
             );
-            return Ok(Verdict::Hopeless { refusal, reason });
+            return Ok(Diagnosis::Hopeless { refusal, reason });
         };
         let loss = loss(&*self.storage, survey, &best)?;
         let plan = plan(&self.options.wal_dir, survey, &best, store);
-        Ok(Verdict::Damaged { refusal, loss, plan })
+        Ok(Diagnosis::Damaged { refusal, loss, plan })
     }
 }
 
@@ -146,7 +146,7 @@ fn boot(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Boot {
     }
 }
 
-fn accepted(survey: &Survey, seen: &Seen) -> Verdict {
+fn accepted(survey: &Survey, seen: &DiskState) -> Diagnosis {
     let torn = seen.found.as_ref().and_then(|found| found.torn.as_ref());
     let torn_bytes = torn.map_or(0, |torn| torn.bytes.len() as u64);
     let fine = [SegmentState::Whole, SegmentState::Sealed];
@@ -156,9 +156,9 @@ fn accepted(survey: &Survey, seen: &Seen) -> Verdict {
     let snapshots = survey.snapshots.iter().filter(|report| report.state != SnapshotState::Whole);
     let files: Vec<_> = segments.chain(snapshots.map(|report| report.path.clone())).collect();
     match (files.is_empty(), torn_bytes) {
-        (false, _) => Verdict::Spared { files, torn_bytes },
-        (true, 0) => Verdict::Healthy,
-        (true, _) => Verdict::HealthyAfterCrash { torn_bytes },
+        (false, _) => Diagnosis::Spared { files, torn_bytes },
+        (true, 0) => Diagnosis::Healthy,
+        (true, _) => Diagnosis::HealthyAfterCrash { torn_bytes },
     }
 }
 

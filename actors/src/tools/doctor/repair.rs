@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::recovery::boot::QUARANTINE;
 use crate::storage::{Storage, partial_of, publish, write_whole};
 use crate::tools::doctor::Doctor;
@@ -81,10 +81,10 @@ impl Doctor {
         Ok(Repaired { quarantine, steps: plan.steps.clone() })
     }
 
-    fn begin(&self, path: &Path, first: Lsn, store: StoreId, now: Timestamp) -> Result<(), DoctorError> {
+    fn begin(&self, path: &Path, first: Seq, store: StoreId, now: Timestamp) -> Result<(), DoctorError> {
         let dir = path.parent().unwrap_or(Path::new("."));
         self.storage.create_dir(dir).map_err(DoctorError::io(dir, "create"))?;
-        let predecessor = SegmentEnd { last: Lsn(first.0 - 1), ..SegmentEnd::default() };
+        let predecessor = SegmentEnd { last: Seq(first.0 - 1), ..SegmentEnd::default() };
         let salt = self.dice.borrow_mut().u32(..);
         let header = SegmentHeader { salt, store, number: 1, first, predecessor, created_at: now };
         write_whole(&*self.storage, path, &header.encode()).map_err(DoctorError::io(path, "write"))

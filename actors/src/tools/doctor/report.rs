@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::wal::format::StoreId;
 
 /// Everything that is known about a data directory.
@@ -28,7 +28,7 @@ pub struct Report {
     /// What was set aside before.
     pub quarantine: Vec<PathBuf>,
     /// What it comes to.
-    pub verdict: Verdict,
+    pub verdict: Diagnosis,
 }
 
 /// One segment.
@@ -39,9 +39,9 @@ pub struct SegmentReport {
     /// Its size.
     pub bytes: u64,
     /// Position of its first event, if its header can be read.
-    pub from: Option<Lsn>,
+    pub from: Option<Seq>,
     /// Position of the last event that can be read from its beginning on; less than `from` if there is none.
-    pub to: Option<Lsn>,
+    pub to: Option<Seq>,
     /// How it is.
     pub state: SegmentState,
 }
@@ -70,9 +70,9 @@ pub enum SegmentState {
         /// What was expected and what was found.
         problem: String,
         /// The first event that cannot be read; none if that is not known.
-        from: Option<Lsn>,
+        from: Option<Seq>,
         /// The last one before something that can be read again.
-        to: Option<Lsn>,
+        to: Option<Seq>,
     },
     /// It has another segment's name.
     Renamed {
@@ -97,7 +97,7 @@ pub struct SnapshotReport {
     /// The file.
     pub path: PathBuf,
     /// The position that its name says: it holds everything up to there.
-    pub through: Lsn,
+    pub through: Seq,
     /// Its size, if its header can be read.
     pub bytes: Option<u64>,
     /// Jobs in it that can be read.
@@ -136,7 +136,7 @@ pub enum SnapshotState {
 /// What it comes to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Diagnosis {
     /// Nothing is wrong.
     Healthy,
     /// A start sets this many bytes aside: an unfinished last write that nobody was told about.
@@ -148,7 +148,7 @@ pub enum Verdict {
     Spared {
         /// The files.
         files: Vec<PathBuf>,
-        /// As in [`Verdict::HealthyAfterCrash`].
+        /// As in [`Diagnosis::HealthyAfterCrash`].
         torn_bytes: u64,
     },
     /// Beaver refuses, and the directory can be repaired at a loss.
@@ -169,11 +169,11 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl Diagnosis {
     /// Whether anything that was durable cannot be read.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Verdict::Healthy | Verdict::HealthyAfterCrash { .. })
+        !matches!(self, Diagnosis::Healthy | Diagnosis::HealthyAfterCrash { .. })
     }
 }
 
@@ -181,9 +181,9 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Loss {
     /// The last event of the best state that can be had.
-    pub kept_through: Lsn,
+    pub kept_through: Seq,
     /// The last event that is known to have existed.
-    pub known_through: Lsn,
+    pub known_through: Seq,
     /// Events between them.
     pub events: u64,
     /// How many of those cannot even be read; they may be about more jobs than are counted here.
@@ -233,7 +233,7 @@ pub enum Step {
         /// Its first segment.
         path: PathBuf,
         /// The first position in it.
-        first: Lsn,
+        first: Seq,
         /// Whose it is.
         #[serde(skip)]
         store: StoreId,
@@ -345,26 +345,26 @@ impl fmt::Display for SnapshotReport {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Healthy => f.write_str("healthy"),
-            Verdict::HealthyAfterCrash { torn_bytes } => write!(
+            Diagnosis::Healthy => f.write_str("healthy"),
+            Diagnosis::HealthyAfterCrash { torn_bytes } => write!(
                 f,
                 "healthy after a crash: the next start will set aside {} that nobody was told about",
                 count(*torn_bytes, "byte")
             ),
-            Verdict::Spared { files, .. } => write!(
+            Diagnosis::Spared { files, .. } => write!(
                 f,
                 "damaged, but nothing depends on it: `beaver run` starts and nothing is lost ({})",
                 files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
             ),
-            Verdict::Damaged { refusal, loss, .. } => write!(
+            Diagnosis::Damaged { refusal, loss, .. } => write!(
                 f,
                 "damaged: `beaver run` refuses ({refusal})\n\
                  to go on without the damaged part you would lose {loss}"
             ),
-            Verdict::Hopeless { refusal, reason } => {
+            Diagnosis::Hopeless { refusal, reason } => {
                 write!(f, "damaged: `beaver run` refuses ({refusal})\nit cannot be repaired: {reason}")
             }
         }
@@ -393,7 +393,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn range(from: Lsn, to: Lsn) -> String {
+fn range(from: Seq, to: Seq) -> String {
     match from == to {
         true => format!("event {from}"),
         false => format!("events {from}..{to}"),

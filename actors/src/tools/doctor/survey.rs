@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::options::EngineOptions;
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::recovery::boot::{LOCK_FILE, QUARANTINE, STORE_FILE};
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
@@ -86,8 +86,8 @@ pub(super) fn survey(
         unfinished,
         foreign,
         quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
-        proven: Lsn::ZERO,
-        written: Lsn::ZERO,
+        proven: Seq::ZERO,
+        written: Seq::ZERO,
     };
     let noted = survey.read_note(&**storage, &options.data_dir)?;
     let of_log = found.iter().filter_map(|found| Some(found.header()?.store));
@@ -296,7 +296,7 @@ impl Survey {
         let last = self.segments.last().map(|segment| segment.number);
         for index in 0..self.segments.len() {
             let segment = &self.segments[index];
-            let Some(next) = segment.report.to.map(Lsn::next) else { continue };
+            let Some(next) = segment.report.to.map(Seq::next) else { continue };
             let beyond = segment.beyond.iter().copied();
             let readable = beyond.clone().map(|(first, _)| first).filter(|first| *first >= next).min();
             let later = self.segments[index + 1..].iter().filter_map(|later| Some(later.header?.first));
@@ -311,9 +311,9 @@ impl Survey {
             if !is_damage {
                 continue;
             }
-            let ends = beyond.map(|(first, count)| Lsn(first.0 + count - 1)).max();
+            let ends = beyond.map(|(first, count)| Seq(first.0 + count - 1)).max();
             self.written = self.written.max(ends.unwrap_or_default());
-            let through = again.map_or(self.proven.max(next), |again| Lsn(again.0 - 1));
+            let through = again.map_or(self.proven.max(next), |again| Seq(again.0 - 1));
             let segment = &mut self.segments[index];
             let (at, problem) = match &segment.report.state {
                 SegmentState::Torn { problem, .. } | SegmentState::Damaged { problem, .. } => {

@@ -4,12 +4,12 @@ use serde::Deserialize;
 
 use crate::base::msgpack;
 use crate::ids::{
-    Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
+    Attempt, JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId,
 };
-use crate::jobs::event::{Change, Event, NewJob};
+use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::{Failure, FailureKind};
 use crate::jobs::stored::{backoff_of, exhausted_of, remote_of};
-use crate::jobs::{Backoff, Body, Exhausted, Payload};
+use crate::jobs::{Backoff, Exhausted, Payload, PayloadRef};
 use crate::wal::codec::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
 use crate::wal::fields::{
     AckV1, DeadV1, DeadV2, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, FailV2, ForgetV1,
@@ -85,70 +85,73 @@ impl Decoder {
             (kind::DEAD | kind::DROP, V1 | V2) => decode_end(kind, version, body)?,
             (kind::REQUEUE, V1) => {
                 let RequeueV1(at, job, token, sort, message) = read(body)?;
-                (at, Change::Requeue { job, token, failure: failure(sort, message)?.into(), counted: true })
+                (
+                    at,
+                    EventKind::Requeue { job, token, failure: failure(sort, message)?.into(), counted: true },
+                )
             }
             (kind::REQUEUE, V2) => {
                 let RequeueV2(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
                 let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
-                (at, Change::Requeue { job, token, failure, counted })
+                (at, EventKind::Requeue { job, token, failure, counted })
             }
             (kind::DISPATCH, V1) => {
                 let DispatchV1(at, job, worker, attempt, deadline) = read(body)?;
-                (at, Change::Dispatch { job, worker, attempt, deadline })
+                (at, EventKind::Dispatch { job, worker, attempt, deadline })
             }
             (kind::RESERVE, V1) => {
                 let ReserveV1(at, job, worker, attempt, deadline) = read(body)?;
-                (at, Change::Reserve { job, worker: self.remote(worker)?, attempt, deadline })
+                (at, EventKind::Reserve { job, worker: self.remote(worker)?, attempt, deadline })
             }
             (kind::ACK, V1) => {
                 let AckV1(at, job, token, result) = read(body)?;
-                (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
+                (at, EventKind::Ack { job, token, result: result.map(Payload::trusted) })
             }
             (kind::EXTEND, V1) => {
                 let ExtendV1(at, job, token, deadline) = read(body)?;
-                (at, Change::Extend { job, token, deadline })
+                (at, EventKind::Extend { job, token, deadline })
             }
             (kind::CANCEL | kind::KILL | kind::RUN_NOW | kind::DISCARD, V1) => {
                 let OfJobV1(at, job) = read(body)?;
                 let change = match kind {
-                    kind::CANCEL => Change::Cancel { job },
-                    kind::KILL => Change::Kill { job },
-                    kind::RUN_NOW => Change::RunNow { job },
-                    _ => Change::Discard { job },
+                    kind::CANCEL => EventKind::Cancel { job },
+                    kind::KILL => EventKind::Kill { job },
+                    kind::RUN_NOW => EventKind::RunNow { job },
+                    _ => EventKind::Discard { job },
                 };
                 (at, change)
             }
             (kind::MOVE, V1) => {
                 let MoveV1(at, job, queue) = read(body)?;
-                (at, Change::Move { job, queue: self.named_queue(queue)? })
+                (at, EventKind::Move { job, queue: self.named_queue(queue)? })
             }
             (kind::PAUSE | kind::RESUME | kind::REMOVE_QUEUE, V1) => {
                 let OfQueueV1(at, queue) = read(body)?;
                 let queue = self.named_queue(queue)?;
                 let change = match kind {
-                    kind::PAUSE => Change::Pause { queue },
-                    kind::RESUME => Change::Resume { queue },
-                    _ => Change::RemoveQueue { queue },
+                    kind::PAUSE => EventKind::Pause { queue },
+                    kind::RESUME => EventKind::Resume { queue },
+                    _ => EventKind::RemoveQueue { queue },
                 };
                 (at, change)
             }
             (kind::PROMOTE, V1) => {
                 let PromoteV1(at, due, number) = read(body)?;
-                (at, Change::Promote { due, number })
+                (at, EventKind::Promote { due, number })
             }
             (kind::DIGEST, V1 | V2 | V3) => {
                 let DigestV1(at, digest) = read(body)?;
-                (at, Change::Digest { digest: (version == V3).then_some(digest) })
+                (at, EventKind::Digest { digest: (version == V3).then_some(digest) })
             }
             (kind::FORGET, V1) => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
-                (at, Change::Forget { completed, dead, cancelled })
+                (at, EventKind::Forget { completed, dead, cancelled })
             }
             _ => return Err(CodecError::Unknown { kind, version }),
         };
         let number = match change.job() {
             Some(_) => tag,
-            None => Some(Lsn::ZERO),
+            None => Some(Seq::ZERO),
         };
         Ok(Event { at, number, change })
     }
@@ -172,7 +175,7 @@ impl Decoder {
                 id.made(|id| new.id = id)?;
                 (new.payload, new.priority, new.run_at) = (payload, priority, run_at);
                 (new.timeout_ms, new.max_retry) = (timeout_ms, max_retry);
-                Some(then(Event { at, number, change: Change::Enqueue(new) }))
+                Some(then(Event { at, number, change: EventKind::Enqueue(new) }))
             }
             kind::DISPATCH => {
                 body.array(5)?;
@@ -181,7 +184,7 @@ impl Decoder {
                 let deadline = Timestamp(body.uint()?);
                 body.end()?;
                 id.made(|job| {
-                    then(Event { at, number, change: Change::Dispatch { job, worker, attempt, deadline } })
+                    then(Event { at, number, change: EventKind::Dispatch { job, worker, attempt, deadline } })
                 })
             }
             kind::RESERVE => {
@@ -192,7 +195,7 @@ impl Decoder {
                 body.end()?;
                 let worker = self.remote(worker).ok()?;
                 id.made(|job| {
-                    then(Event { at, number, change: Change::Reserve { job, worker, attempt, deadline } })
+                    then(Event { at, number, change: EventKind::Reserve { job, worker, attempt, deadline } })
                 })
             }
             kind::ACK => {
@@ -201,7 +204,7 @@ impl Decoder {
                 let (token, result) = (Token(body.uint()?), body.optional_text()?);
                 body.end()?;
                 let result = result.map(Payload::trusted);
-                id.made(|job| then(Event { at, number, change: Change::Ack { job, token, result } }))
+                id.made(|job| then(Event { at, number, change: EventKind::Ack { job, token, result } }))
             }
             _ => None,
         }
@@ -236,7 +239,7 @@ impl Decoder {
             id: JobId::NOBODY,
             queue: self.queue(queue)?,
             kind: self.kind(kind)?,
-            payload: Body::Stored { bytes: 0 },
+            payload: PayloadRef::Stored { bytes: 0 },
             priority: Priority::default(),
             run_at: None,
             timeout_ms: 0,
@@ -252,12 +255,12 @@ impl Decoder {
     ///
     /// None if it is no text. One that is left is not looked at.
     #[inline]
-    fn body(&self, payload: &[u8], has_crc: bool) -> Option<Body> {
+    fn body(&self, payload: &[u8], has_crc: bool) -> Option<PayloadRef> {
         match u32::try_from(payload.len()) {
-            Ok(bytes) if self.leaves_payloads && has_crc && payload.len() > Body::KEPT_BYTES => {
-                Some(Body::Stored { bytes })
+            Ok(bytes) if self.leaves_payloads && has_crc && payload.len() > PayloadRef::KEPT_BYTES => {
+                Some(PayloadRef::Stored { bytes })
             }
-            _ => Some(Body::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
+            _ => Some(PayloadRef::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
         }
     }
 
@@ -266,7 +269,7 @@ impl Decoder {
         version: u8,
         body: &[u8],
         has_crc: bool,
-    ) -> Result<(Timestamp, Change), CodecError> {
+    ) -> Result<(Timestamp, EventKind), CodecError> {
         let more = ((0, 0, 0, 0), 0, None, 0);
         let (plain, (backoff, exhausted, custom, backtrace_lines)) = match version {
             V1 => (read(body)?, more),
@@ -290,7 +293,7 @@ impl Decoder {
             custom: custom.map(Payload::trusted),
             backtrace_lines,
         };
-        Ok((at, Change::Enqueue(Box::new(new))))
+        Ok((at, EventKind::Enqueue(Box::new(new))))
     }
 
     fn remote(&mut self, name: &str) -> Result<RemoteName, CodecError> {
@@ -327,7 +330,7 @@ impl Decoder {
     }
 }
 
-fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
+fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
     let FailV2(at, job, token, sort, message, retry_at, result, errtype, backtrace) = match version {
         V1 => {
             let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
@@ -338,13 +341,13 @@ fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change)
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
-        kind::RETRY => Change::Retry { job, token, failure, retry_at, result },
-        _ => Change::Timeout { job, token, failure, retry_at, result },
+        kind::RETRY => EventKind::Retry { job, token, failure, retry_at, result },
+        _ => EventKind::Timeout { job, token, failure, retry_at, result },
     };
     Ok((at, change))
 }
 
-fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
+fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
     let DeadV2(at, job, token, sort, message, result, errtype, backtrace) = match version {
         V1 => {
             let DeadV1(at, job, token, sort, message, result) = read(body)?;
@@ -355,8 +358,8 @@ fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change),
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
-        kind::DEAD => Change::Dead { job, token, failure, result },
-        _ => Change::Drop { job, token, failure, result },
+        kind::DEAD => EventKind::Dead { job, token, failure, result },
+        _ => EventKind::Drop { job, token, failure, result },
     };
     Ok((at, change))
 }
@@ -392,7 +395,7 @@ struct Record<'a> {
     kind: u8,
     /// Without [`TAGGED`].
     version: u8,
-    tag: Option<Lsn>,
+    tag: Option<Seq>,
     body: &'a [u8],
     has_crc: bool,
 }
@@ -432,7 +435,7 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
     let Some(tag) = read_leb128(&mut body) else {
         return Err(CodecError::Invalid("an event's job number is cut off".to_owned()));
     };
-    Ok(Record { kind, version: version & !TAGGED, tag: Some(Lsn(tag)), body, has_crc })
+    Ok(Record { kind, version: version & !TAGGED, tag: Some(Seq(tag)), body, has_crc })
 }
 
 /// An id that was found and is not made yet, so that it is made where it will be.
