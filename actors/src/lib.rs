@@ -64,8 +64,6 @@ pub use crate::api::options;
 pub use crate::base::{clock, failpoint, metrics};
 pub use crate::engine::{liveness as guard, messages};
 pub use crate::recovery::journal;
-#[cfg(feature = "io-uring")]
-pub use crate::storage::uring;
 pub use crate::storage::{reclaim as retire, sched as urgent};
 pub use crate::tools::{doctor, inspect, oracle};
 pub mod supervisor {

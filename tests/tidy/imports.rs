@@ -8,12 +8,11 @@ use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 ///
 /// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
 /// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 26] = [
+const ENGINE_IMPORTS: [(&str, &[&str]); 25] = [
     ("ids", &["ids"]),
     ("jobs", &["bugs", "ids", "jobs"]),
     ("storage", &["bugs", "urgent"]),
     ("retire", &["storage"]),
-    ("uring", &["storage"]),
     ("urgent", &[]),
     ("msgpack", &[]),
     ("stored", &["ids", "jobs"]),
@@ -59,8 +58,8 @@ const ENGINE_IMPORTS: [(&str, &[&str]); 26] = [
     ),
 ];
 
-/// The only modules with unsafe code: system calls that nothing wraps. Each says why at its head.
-const UNSAFE: [&str; 2] = ["actors/src/uring.rs", "actors/src/urgent.rs"];
+/// The only module with unsafe code: a system call that nothing wraps. It says why at its head.
+const UNSAFE: [&str; 1] = ["actors/src/urgent.rs"];
 
 /// Who sends, receives or is a message of actix's.
 const ACTIX_IMPORTERS: [&str; 8] =
@@ -120,7 +119,7 @@ fn the_job_table_is_pure() {
 }
 
 #[test]
-fn unsafe_code_stays_in_its_two_modules() {
+fn unsafe_code_stays_in_its_module() {
     none(unsafe_exceptions(&tree()));
     let exception = concat!("#![expect(unsafe", "_code, reason = \"fast\")]\n");
     assert_eq!(unsafe_exceptions(&one("actors/src/wal/writer.rs", exception)).len(), 1);

@@ -24,7 +24,7 @@ use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
 use crate::recovery::boot::Boot;
-use crate::storage::Storage;
+use crate::storage::{DiskStorage, Storage};
 
 /// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
 pub struct Environment {
@@ -42,20 +42,12 @@ impl Default for Environment {
     /// The machine's.
     fn default() -> Environment {
         Environment {
-            storage: machines_disk(),
+            storage: Arc::new(DiskStorage),
             clock: Arc::new(SystemClock::default()),
             dice: fastrand::Rng::new(),
             threads: Threads::Own,
         }
     }
-}
-
-/// The machine's disk, in the best way that this build and this machine know.
-fn machines_disk() -> Arc<dyn Storage> {
-    #[cfg(feature = "io-uring")]
-    return crate::storage::uring::probed();
-    #[cfg(not(feature = "io-uring"))]
-    Arc::new(crate::storage::DiskStorage)
 }
 
 /// A running engine. Clones are the same engine.

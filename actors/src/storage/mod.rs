@@ -6,8 +6,6 @@
 
 pub mod reclaim;
 pub mod sched;
-#[cfg(feature = "io-uring")]
-pub mod uring;
 
 use std::any::Any;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -68,18 +66,6 @@ pub trait StoredFile: Send + Sync {
         self.write_at(offset, &parts.concat())
     }
 
-    /// Whether [`StoredFile::write_and_sync`] is one call to the system, and so better than two.
-    fn syncs_with_write(&self) -> bool {
-        false
-    }
-
-    /// Writes all of `parts` like [`StoredFile::write_parts_at`] and then, if that has worked, makes everything that
-    /// was written so far durable like [`StoredFile::sync`].
-    fn write_and_sync(&mut self, offset: u64, parts: &[&[u8]]) -> Result<(), NotDurable> {
-        self.write_parts_at(offset, parts).map_err(NotDurable::Write)?;
-        self.sync().map_err(NotDurable::Sync)
-    }
-
     /// Reads up to `bytes.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
 
@@ -109,15 +95,6 @@ pub trait StoredFile: Send + Sync {
     /// Whether nobody, in whichever process, has the file [open to read](Storage::open_to_read), and no second name
     /// leads to it. Then, as long as this is open, nobody gets it open to read any more.
     fn take_over(&mut self) -> io::Result<bool>;
-}
-
-/// At what [`StoredFile::write_and_sync`] failed.
-#[derive(Debug)]
-pub enum NotDurable {
-    /// At the write: what a failed write may leave. No sync was tried.
-    Write(io::Error),
-    /// At the sync: what was written since the last one is lost or not, and no sync may be tried again.
-    Sync(io::Error),
 }
 
 /// The whole content of a file that has no reason to be longer than `bytes_max`: a length is believed only up to
@@ -218,7 +195,7 @@ pub(crate) fn partial_of(path: &Path) -> PathBuf {
 }
 
 /// Linux takes no more parts in one call.
-pub(crate) const PARTS_AT_ONCE: usize = 1024;
+const PARTS_AT_ONCE: usize = 1024;
 
 /// Only the server's user reads and writes its files.
 const FILE_MODE: u32 = 0o600;
@@ -255,11 +232,13 @@ impl Storage for DiskStorage {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        Ok(Box::new(DiskFile::create(path)?))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        Ok(Box::new(DiskFile(options.open(path)?)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        Ok(Box::new(DiskFile::open(path)?))
+        Ok(Box::new(DiskFile(OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
@@ -315,19 +294,7 @@ impl Storage for DiskStorage {
     }
 }
 
-pub(crate) struct DiskFile(pub(crate) File);
-
-impl DiskFile {
-    pub(crate) fn create(path: &Path) -> io::Result<DiskFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
-        Ok(DiskFile(options.open(path)?))
-    }
-
-    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
-        Ok(DiskFile(OpenOptions::new().read(true).write(true).open(path)?))
-    }
-}
+struct DiskFile(File);
 
 impl StoredFile for DiskFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -41,7 +41,6 @@ struct Disk {
     most_used: u64,
     failing_syncs: u32,
     failing_writes: u32,
-    syncs_with_write: bool,
     plan: Plan,
     tape: Option<Vec<Frame>>,
 }
@@ -78,7 +77,6 @@ impl SimStorage {
             most_used: 0,
             failing_syncs: 0,
             failing_writes: 0,
-            syncs_with_write: false,
             plan: Plan::default(),
             tape: None,
         })))
@@ -220,11 +218,6 @@ impl SimStorage {
         self.disk().failing_writes = count;
     }
 
-    /// Makes it a disk that writes and syncs by one call. Both are counted, and can fail, as without it.
-    pub fn sync_with_writes(&self) {
-        self.disk().syncs_with_write = true;
-    }
-
     /// Paths of all files below `dir`, sorted.
     #[must_use]
     pub fn paths(&self, dir: impl AsRef<Path>) -> Vec<PathBuf> {
@@ -291,7 +284,6 @@ impl Disk {
             most_used: self.most_used,
             failing_syncs: 0,
             failing_writes: 0,
-            syncs_with_write: self.syncs_with_write,
             plan: self.plan.clone(),
             tape: None,
         };
@@ -532,10 +524,6 @@ impl SimFile {
 }
 
 impl StoredFile for SimFile {
-    fn syncs_with_write(&self) -> bool {
-        self.storage.disk().syncs_with_write
-    }
-
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (mut disk, fault) = self.enter(Call::Write)?;
         let bytes = if fault == Some(Fault::Short) { &bytes[..bytes.len() / 2] } else { bytes };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::base::bugs::{self, Bug};
 use crate::base::failpoint;
 use crate::ids::{Seq, Timestamp};
-use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
+use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
 use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
@@ -60,7 +60,6 @@ pub struct LogWriter {
     /// What the last mark or batch said to be durable.
     marked: Seq,
     poisoned: bool,
-    syncs_along: bool,
     next_segment: NextSegment,
     maintenance: Maintenance,
 }
@@ -123,7 +122,6 @@ impl LogWriter {
             durable: end.last,
             marked: end.last,
             poisoned: false,
-            syncs_along: false,
             next_segment: NextSegment::Failed(String::new()),
             maintenance: Maintenance::new(storage.clone()),
             storage,
@@ -133,7 +131,7 @@ impl LogWriter {
         };
         writer.index.begin(&writer.header);
         for group in unproven {
-            writer.write_batch(std::slice::from_ref(group), now, false)?;
+            writer.write_batch(std::slice::from_ref(group), now)?;
         }
         writer.sync()?;
         writer.mark(now);
@@ -141,11 +139,6 @@ impl LogWriter {
         writer.seal(end, None, now);
         writer.prepare_spare(ZEROED_AT_FIRST);
         Ok(writer)
-    }
-
-    /// From now on an append syncs, too, where the disk does both by one call: [`LogWriter::durable`] says whether.
-    pub fn sync_along(&mut self) {
-        self.syncs_along = true;
     }
 
     /// Writes `groups`, which must follow the last one, as few batches. They are in the kernel, not yet on the
@@ -167,8 +160,7 @@ impl LogWriter {
                 first || bytes <= BATCH_BYTES_TARGET
             };
             let count = groups[written..].iter().take(together).take_while(fits).count();
-            let syncs = self.syncs_along && written + count == groups.len();
-            match self.append_batch(&groups[written..written + count], now, syncs) {
+            match self.append_batch(&groups[written..written + count], now) {
                 Ok(()) => written += count,
                 // What does not fit together may still fit one by one.
                 Err(WalError::Full { .. }) if count > 1 => together = 1,
@@ -178,7 +170,7 @@ impl LogWriter {
         (written, Ok(()))
     }
 
-    fn append_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
+    fn append_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -194,7 +186,7 @@ impl LogWriter {
             self.file.allocate(capacity).map_err(WalError::io(&self.path, "allocate"))?;
             self.capacity = capacity;
         }
-        let result = self.write_batch(groups, now, syncs);
+        let result = self.write_batch(groups, now);
         if let Err(error) = &result {
             // What a failed write left behind is unknown. Without space, the same place is written again later.
             self.poisoned = !matches!(error, WalError::Full { .. });
@@ -202,7 +194,7 @@ impl LogWriter {
         result
     }
 
-    fn write_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
+    fn write_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
         let mut count = 0;
         for group in groups {
             let expected = self.next.plus(u64::from(count));
@@ -210,17 +202,11 @@ impl LogWriter {
             count += group.count;
         }
         let payload: Vec<&[u8]> = groups.iter().map(|group| group.bytes.as_slice()).collect();
-        self.write_frame(&payload, count, now, syncs)
+        self.write_frame(&payload, count, now)
     }
 
     /// Writes a header and `payload` at the end of the log, in one call and without copying them together.
-    fn write_frame(
-        &mut self,
-        payload: &[&[u8]],
-        count: u32,
-        now: Timestamp,
-        syncs: bool,
-    ) -> Result<(), WalError> {
+    fn write_frame(&mut self, payload: &[&[u8]], count: u32, now: Timestamp) -> Result<(), WalError> {
         // Copying them together first would cost 2 µs for 160 KiB and 25 µs for 1 MiB, where a sync takes 160 µs and
         // 430 µs (`cargo bench --bench log`; two cores of an EPYC, ext4 on a virtual disk).
         let payload_len: usize = payload.iter().map(|part| part.len()).sum();
@@ -236,25 +222,14 @@ impl LogWriter {
         };
         let (bytes, chain) = header.encode(self.header.salt);
         let frame: Vec<&[u8]> = std::iter::once(bytes.as_slice()).chain(payload.iter().copied()).collect();
-        let syncs = syncs && self.file.syncs_with_write() && !bugs::has(Bug::AckBeforeFsync);
-        let result = failpoint::pass("wal.write").map_err(NotDurable::Write).and_then(|()| match syncs {
-            false => self.file.write_parts_at(self.offset, &frame).map_err(NotDurable::Write),
-            true => failpoint::pass("wal.sync")
-                .map_err(NotDurable::Sync)
-                .and_then(|()| self.file.write_and_sync(self.offset, &frame)),
-        });
-        result.map_err(|failure| match failure {
-            NotDurable::Write(error) => WalError::io(&self.path, "write")(error),
-            NotDurable::Sync(source) => self.poison(source),
-        })?;
+        failpoint::pass("wal.write")
+            .and_then(|()| self.file.write_parts_at(self.offset, &frame))
+            .map_err(WalError::io(&self.path, "write"))?;
         self.index.note(self.offset, self.next, payload.iter().copied());
         self.offset += (BATCH_HEADER_BYTES + payload_len) as u64;
         self.chain = chain;
         self.marked = self.durable;
         self.next = self.next.plus(u64::from(count));
-        if syncs {
-            self.durable = self.last();
-        }
         Ok(())
     }
 
@@ -270,15 +245,11 @@ impl LogWriter {
         let mut sync = || failpoint::pass("wal.sync").and_then(|()| self.file.sync());
         let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { sync() };
         if let Err(source) = result {
-            return Err(self.poison(source));
+            self.poisoned = true;
+            return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
         }
         self.durable = self.last();
         Ok(self.durable)
-    }
-
-    fn poison(&mut self, source: io::Error) -> WalError {
-        self.poisoned = true;
-        WalError::Io { path: self.path.clone(), action: "sync", source }
     }
 
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
@@ -294,7 +265,7 @@ impl LogWriter {
         if self.poisoned || self.marked == self.durable || !has_room {
             return Ok(());
         }
-        self.write_frame(&[], 0, now, false)
+        self.write_frame(&[], 0, now)
     }
 
     /// Ends the current segment and begins the next. The old one is durable when it returns.

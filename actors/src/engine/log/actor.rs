@@ -94,14 +94,11 @@ impl WalActor {
     /// Around a writer that has just begun its segment.
     #[must_use]
     pub fn new(
-        mut writer: LogWriter,
+        writer: LogWriter,
         settings: WalSettings,
         lock: Box<dyn Any + Send>,
         guard: ExitGuard,
     ) -> WalActor {
-        if settings.durability == Durability::Always {
-            writer.sync_along();
-        }
         WalActor {
             held: Some(Held { writer: Some(writer), _lock: lock, _guard: guard }),
             put_off: VecDeque::new(),

@@ -117,12 +117,9 @@ impl WalActor {
 /// Writes groups and, if it shall, makes them durable.
 pub(super) fn write(writer: &mut LogWriter, groups: Vec<Group>, syncs: bool, clock: &dyn Clock) -> Written {
     failpoint::pass("wal.flush").expect("this point is for panics and pauses");
-    let started = clock.ticks();
     let (count, appended) = writer.append(&groups, clock.now());
-    let synced_along = count > 0 && writer.durable() == writer.last();
     let (result, synced) = match appended {
         Err(error) if !matches!(error, WalError::Full { .. }) => (Err(error), None),
-        appended if synced_along => (appended, Some(clock.ticks().saturating_sub(started))),
         appended if !syncs => (appended, None),
         // What there was no space for does not keep the others waiting.
         appended => match sync(writer, clock) {

@@ -1,4 +1,4 @@
-//! A disk that writes and syncs by one call, as io_uring does: every promise holds as with two calls.
+//! What an append and the sync behind it promise when the disk fails at either, and buffers that are used again.
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::engine::handle::{Ending, EngineError, FailCause};
@@ -12,11 +12,9 @@ use crate::harness::{enqueue, job, on_system, options, ready};
 
 const NOW: Timestamp = Timestamp(1);
 
-/// An engine on such a disk, and so many groups that its log may append next.
-fn joined(groups: usize) -> (StepEngine, Vec<Group>) {
-    let disk = SimStorage::new();
-    disk.sync_with_writes();
-    let mut beaver = StepEngine::on(disk);
+/// An engine, and groups of one event that its log may append next.
+fn with_groups(groups: usize) -> (StepEngine, Vec<Group>) {
+    let mut beaver = StepEngine::on(SimStorage::new());
     // Any events will do that fit: those of another engine that begins with the same jobs.
     let mut other = StepEngine::on(SimStorage::new());
     for _ in 0..groups {
@@ -29,7 +27,6 @@ fn joined(groups: usize) -> (StepEngine, Vec<Group>) {
         Group { first: *seq, count: 1, bytes }
     });
     let groups = groups.collect();
-    beaver.log().sync_along();
     (beaver, groups)
 }
 
@@ -39,11 +36,14 @@ fn is_poisoned(log: &mut LogWriter, group: &Group) -> bool {
 }
 
 #[test]
-fn what_an_append_has_synced_survives_a_power_cut() {
-    let (mut beaver, groups) = joined(3);
+fn one_sync_makes_all_that_was_appended_survive_a_power_cut() {
+    let (mut beaver, groups) = with_groups(3);
     let syncs = beaver.storage.calls_of(Call::Sync);
     let (written, result) = beaver.log().append(&groups, NOW);
     assert!(result.is_ok() && written == 3);
+    // What is only written is not called durable.
+    assert!(beaver.log().durable() < groups[0].first);
+    assert_eq!(beaver.log().sync().unwrap(), groups[2].last());
     assert_eq!(beaver.log().durable(), groups[2].last());
     // One for all of them.
     assert_eq!(beaver.storage.calls_of(Call::Sync), syncs + 1);
@@ -54,47 +54,47 @@ fn what_an_append_has_synced_survives_a_power_cut() {
 }
 
 #[test]
-fn a_sync_that_fails_with_its_write_poisons_the_log_whatever_the_error() {
+fn a_sync_that_fails_poisons_the_log_for_any_error() {
     for fault in [Fault::Eio, Fault::Enospc, Fault::FalseFailure] {
-        let (mut beaver, groups) = joined(2);
+        let (mut beaver, groups) = with_groups(2);
         let (disk, durable) = (beaver.storage.clone(), beaver.log().durable());
         disk.fail_call_of(Call::Sync, disk.calls_of(Call::Sync) + 1, fault);
-        let (written, result) = beaver.log().append(&groups[..1], NOW);
+        beaver.log().append(&groups[..1], NOW).1.unwrap();
+        let result = beaver.log().sync();
         assert!(matches!(&result, Err(WalError::Io { action: "sync", .. })), "{fault:?}: {result:?}");
-        assert_eq!((written, beaver.log().durable()), (0, durable), "{fault:?}");
-        assert!(is_poisoned(beaver.log(), &groups[0]), "{fault:?}");
+        assert_eq!(beaver.log().durable(), durable, "{fault:?}");
+        assert!(is_poisoned(beaver.log(), &groups[1]), "{fault:?}");
     }
 }
 
 #[test]
-fn a_write_that_fails_before_its_sync_is_final_unless_the_disk_is_full() {
+fn a_write_that_fails_is_final_unless_the_disk_is_full() {
     for fault in [Fault::Eio, Fault::Short, Fault::FalseFailure] {
-        let (mut beaver, groups) = joined(1);
+        let (mut beaver, groups) = with_groups(1);
         let (disk, durable) = (beaver.storage.clone(), beaver.log().durable());
         let syncs = disk.calls_of(Call::Sync);
         disk.fail_call_of(Call::Write, disk.calls_of(Call::Write) + 1, fault);
         let (_, result) = beaver.log().append(&groups, NOW);
         assert!(matches!(&result, Err(WalError::Io { action: "write", .. })), "{fault:?}: {result:?}");
+        assert!(is_poisoned(beaver.log(), &groups[0]), "{fault:?}");
         assert_eq!(beaver.log().durable(), durable, "{fault:?}");
         // What a failed write left behind is never synced.
         assert_eq!(disk.calls_of(Call::Sync), syncs, "{fault:?}");
-        assert!(is_poisoned(beaver.log(), &groups[0]), "{fault:?}");
     }
-    let (mut beaver, groups) = joined(1);
+    let (mut beaver, groups) = with_groups(1);
     let disk = beaver.storage.clone();
     disk.fail_call_of(Call::Write, disk.calls_of(Call::Write) + 1, Fault::Enospc);
     let (written, result) = beaver.log().append(&groups, NOW);
     assert!(written == 0 && matches!(&result, Err(WalError::Full { .. })), "{result:?}");
     let (written, result) = beaver.log().append(&groups, NOW);
     assert!(written == 1 && result.is_ok());
-    assert_eq!(beaver.log().durable(), groups[0].last());
+    assert_eq!(beaver.log().sync().unwrap(), groups[0].last());
 }
 
 #[test]
-fn an_engine_on_such_a_disk_answers_only_what_a_power_cut_leaves() {
+fn an_engine_answers_only_what_a_power_cut_leaves() {
     on_system(async || {
         let disk = SimStorage::new();
-        disk.sync_with_writes();
         let engine = ready(&disk, options(), Handlers::new()).await;
         let mut accepted = Vec::new();
         for _ in 0..20 {
