@@ -36,8 +36,8 @@ impl JobTable {
     ) -> Result<Option<Event>, Rejection> {
         let now = now.max(self.last_at);
         // Each arm has looked the job up and says its number, so that nobody has to look it up again.
-        let of = |number: Seq, change: EventKind| Ok(Some(Event { at: now, number: Some(number), change }));
-        let event = |change: EventKind| Event { at: now, number: Some(Seq::ZERO), change };
+        let of = |number: Seq, change: EventKind| Ok(Some(Event { at: now, number, change }));
+        let event = |change: EventKind| Event { at: now, number: Seq::ZERO, change };
         match command {
             Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice),
             Command::Dispatch { worker } => Ok(self.decide_dispatch(worker, now)),
@@ -191,7 +191,7 @@ impl JobTable {
             custom: spec.custom,
             backtrace_lines: spec.backtrace_lines,
         });
-        let number = Some(older.map_or(Seq::ZERO, |older| older.number));
+        let number = older.map_or(Seq::ZERO, |older| older.number);
         Ok(Some(Event { at: now, number, change: EventKind::Enqueue(new) }))
     }
 
@@ -213,7 +213,7 @@ impl JobTable {
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(lease_ms),
         };
-        Some(Event { at: now, number: Some(job.number), change })
+        Some(Event { at: now, number: job.number, change })
     }
 
     fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Event> {
@@ -225,7 +225,7 @@ impl JobTable {
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(self.profile_of(job).timeout_ms),
         };
-        Some(Event { at: now, number: Some(job.number), change })
+        Some(Event { at: now, number: job.number, change })
     }
 
     fn decide_fail(&self, held: &PackedJob, end: End, now: Timestamp, dice: &mut fastrand::Rng) -> EventKind {

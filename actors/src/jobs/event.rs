@@ -16,8 +16,8 @@ pub struct Event {
     pub at: Timestamp,
     /// Number of the job that it changes; of the one that gives way, for `Enqueue`. Zero if there is none.
     ///
-    /// None in what an earlier version wrote. Who folds a log into a snapshot finds the job by it.
-    pub number: Option<Seq>,
+    /// Folding a log into a snapshot finds the job by it.
+    pub number: Seq,
     /// What happened.
     pub change: EventKind,
 }
@@ -209,8 +209,8 @@ pub enum EventKind {
     },
     /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
     Digest {
-        /// The sum; none if it was made by the rules of an earlier version, which nobody can check any more.
-        digest: Option<u64>,
+        /// The sum.
+        digest: u64,
     },
     /// Finished jobs were forgotten: of each status those that ended up to a position.
     Forget {

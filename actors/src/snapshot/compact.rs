@@ -13,7 +13,6 @@ use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Next};
 use crate::snapshot::payloads::PayloadPages;
-use crate::snapshot::state::Image;
 use crate::snapshot::store::SnapshotStore;
 use crate::snapshot::weight::Weight;
 use crate::snapshot::writer::LayerWriter;
@@ -63,10 +62,7 @@ impl Compaction {
         let chain = chain.filter(|chain| chain.len() > 1).unwrap_or_default();
         let mut layers = Vec::with_capacity(chain.len());
         for name in &chain {
-            match store.open(*name)? {
-                Image::Layer(layer) => layers.push(layer),
-                Image::Old(_) => return Ok(None),
-            }
+            layers.push(store.open(*name)?);
         }
         let inputs = due(&layers, store.layering().layers_max);
         if inputs.is_empty() {

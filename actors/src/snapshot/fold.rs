@@ -4,10 +4,8 @@
 //! state streams by, and one that tells only of changes reads the pages that they are about and no others. This works
 //! because every event either names its job by its number, or tells for each job alone whether it is meant (`Promote`
 //! up to a moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
-//!
-//! Events of earlier versions name their job by its id only; then the whole state streams by.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{JobId, QueueName, Seq, Timestamp};
 use crate::jobs::model::job::{JobState, Misfit};
@@ -34,8 +32,6 @@ pub struct Delta {
     added: Vec<(Seq, Option<JobRecord>)>,
     /// What happens to jobs of the state before, by number.
     older: BTreeMap<Seq, Older>,
-    /// Where the events go that say no number: by id.
-    current: HashMap<JobId, Changes>,
     promotions: Vec<Promotion>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
     forgotten: [Seq; 3],
@@ -60,15 +56,6 @@ struct Older {
 struct QueueChange {
     exists: Option<bool>,
     paused: Option<bool>,
-}
-
-/// What happens to the current job of an id.
-#[derive(Debug)]
-enum Changes {
-    /// It is this one of `added`.
-    Added(usize),
-    /// It is in the state before; these are to be applied when it streams by.
-    Older(Vec<(Seq, Event)>),
 }
 
 #[derive(Debug)]
@@ -134,11 +121,11 @@ impl Delta {
     }
 
     /// A job is accepted: nothing remains of the finished one of its id, which `number` names, if there is one.
-    fn give_way(&mut self, seq: Seq, number: Option<Seq>, id: &JobId) -> Result<(), Misfit> {
+    fn give_way(&mut self, seq: Seq, number: Seq, id: &JobId) -> Result<(), Misfit> {
         match number {
-            Some(Seq::ZERO) => {}
-            Some(number) if number <= self.after => self.older(number, id).gave_way = true,
-            Some(number) => {
+            Seq::ZERO => {}
+            number if number <= self.after => self.older(number, id).gave_way = true,
+            number => {
                 let index = self
                     .index_of(number)
                     .filter(|index| self.added[*index].1.as_ref().is_some_and(|job| job.id == *id));
@@ -148,12 +135,6 @@ impl Delta {
                     problem: format!("number {number} is no job {id} that could give way"),
                 })?;
                 self.added[index].1 = None;
-            }
-            None => {
-                let index = self.added.len();
-                if let Some(Changes::Added(older)) = self.current.insert(id.clone(), Changes::Added(index)) {
-                    self.added[older].1 = None;
-                }
             }
         }
         Ok(())
@@ -178,13 +159,7 @@ impl Delta {
         }
     }
 
-    fn take_change(
-        &mut self,
-        seq: Seq,
-        at: Timestamp,
-        number: Option<Seq>,
-        change: EventKind,
-    ) -> Result<(), Misfit> {
+    fn take_change(&mut self, seq: Seq, at: Timestamp, number: Seq, change: EventKind) -> Result<(), Misfit> {
         let Some(id) = change.job().cloned() else { return Ok(()) };
         self.totals.take(&change);
         if let EventKind::Move { queue, .. } = &change {
@@ -192,20 +167,11 @@ impl Delta {
         }
         let name = change.name();
         let missing = || Misfit { seq, change: name, problem: format!("there is no job {id}") };
-        let index = match number {
-            Some(number) if number <= self.after => {
-                self.older(number, &id).events.push((seq, Event { at, number: Some(number), change }));
-                return Ok(());
-            }
-            Some(number) => self.index_of(number).ok_or_else(missing)?,
-            None => match self.current.entry(id.clone()).or_insert_with(|| Changes::Older(Vec::new())) {
-                Changes::Older(events) => {
-                    events.push((seq, Event { at, number, change }));
-                    return Ok(());
-                }
-                Changes::Added(index) => *index,
-            },
-        };
+        if number <= self.after {
+            self.older(number, &id).events.push((seq, Event { at, number, change }));
+            return Ok(());
+        }
+        let index = self.index_of(number).ok_or_else(missing)?;
         let record = self.added[index].1.take().filter(|record| record.id == id).ok_or_else(missing)?;
         if !matches!(change, EventKind::Discard { .. }) {
             let record = promoted(record, seq, &self.promotions)?;
@@ -226,12 +192,6 @@ impl Delta {
         self.last_at
     }
 
-    /// Whether it can be told from numbers alone which jobs it is about.
-    #[must_use]
-    pub fn knows_numbers(&self) -> bool {
-        self.current.is_empty()
-    }
-
     /// Writes a layer that holds everything: the state before, if there is one, with this delta applied.
     pub(super) fn write_full(
         mut self,
@@ -240,17 +200,10 @@ impl Delta {
     ) -> Result<LayerMeta, SnapshotError> {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
-            if let Some(newest) = before.layers.last() {
-                meta = newest.meta().clone();
-            }
-            let is_old = before.layers.is_empty();
+            meta = before.layers.last().expect("a state has a layer").meta().clone();
             let payloads = PayloadPages::new(before.layers.clone());
-            let mut seen = BTreeSet::new();
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
-                if is_old {
-                    seen.extend(page.profiles.iter().map(|profile| profile.queue.clone()));
-                }
                 for job in page.jobs {
                     let profile = &page.profiles[job.profile as usize];
                     match self.touches(&job) {
@@ -264,17 +217,9 @@ impl Delta {
                     }
                 }
             }
-            if is_old {
-                // Images of the first schema say nothing of queues: there, those that have jobs exist.
-                meta.overview = pages.overview().cloned().unwrap_or_else(|| Overview {
-                    queues: seen.into_iter().map(|name| QueueRecord { name, paused: false }).collect(),
-                    totals: Totals::default(),
-                });
-            }
         }
-        let by_id = self.current.values().filter(|changes| matches!(changes, Changes::Older(_))).count();
-        let left = by_id + self.older.len();
-        if left > 0 {
+        if !self.older.is_empty() {
+            let left = self.older.len();
             return Err(SnapshotError::Log(format!("{left} of the jobs it names are in neither")));
         }
         self.write_added(layer)?;
@@ -287,8 +232,7 @@ impl Delta {
         before: &State,
         layer: &mut LayerWriter,
     ) -> Result<LayerMeta, SnapshotError> {
-        assert!(self.knows_numbers(), "who names jobs by their ids only has to see them all");
-        let newest = before.layers.last().expect("only layers are built upon").meta();
+        let newest = before.layers.last().expect("a state has a layer").meta();
         let mut jobs = newest.jobs;
         let mut numbers = self.candidates(before, newest)?;
         numbers.extend(self.older.keys().copied());
@@ -384,11 +328,7 @@ impl Delta {
 
     /// Whether anything in it is about this job of the state before.
     fn touches(&self, job: &PagedJob) -> bool {
-        let is_named = || {
-            self.older.contains_key(&job.number)
-                || (!self.current.is_empty() && self.current.contains_key(&job.id))
-        };
-        self.touches_all(job) || is_named()
+        self.touches_all(job) || self.older.contains_key(&job.number)
     }
 
     /// Whether an event that is about many jobs is about this one, as it is.
@@ -424,15 +364,6 @@ impl Delta {
     /// What becomes of a job of the state before; none if it is gone.
     fn fold_older(&mut self, mut record: JobRecord) -> Result<Option<JobRecord>, Misfit> {
         let mut events = Vec::new();
-        match self.current.get_mut(&record.id) {
-            // One of its id was accepted later, so this one had finished and gave way.
-            Some(Changes::Added(_)) => return Ok(None),
-            Some(Changes::Older(of_id)) => {
-                events = std::mem::take(of_id);
-                self.current.remove(&record.id);
-            }
-            None => {}
-        }
         if let Some(older) = self.older.remove(&record.number) {
             if older.id != record.id {
                 let seq = older.events.first().map_or(self.last, |(seq, _)| *seq);
@@ -442,7 +373,7 @@ impl Delta {
             if older.gave_way {
                 return Ok(None);
             }
-            events.extend(older.events);
+            events = older.events;
         }
         for (seq, event) in events {
             if let EventKind::Discard { .. } = event.change {

@@ -3,7 +3,7 @@
 //! ```text
 //! header, 64 bytes
 //!    0  8  magic "BVRSNAP\n"
-//!    8  4  schema version (3; 1 and 2 are in `old`)
+//!    8  4  schema version (3)
 //!   12 16  store id
 //!   28  8  position up to which it holds everything (last_seq)
 //!   36  8  moment of the event there, ms since 1970
@@ -50,10 +50,8 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::page::PagedJob;
 use crate::storage::StoredFile;
 
-/// Version of the schema that this beaver writes; it reads those before as well.
+/// Version of the schema.
 pub const SCHEMA_VERSION: u32 = 3;
-/// The last one whose images are no layers.
-pub(super) const SCHEMA_OLD: u32 = 2;
 pub(super) const MAGIC: [u8; 8] = *b"BVRSNAP\n";
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const BLOCK_HEADER_BYTES: usize = 24;
@@ -100,14 +98,11 @@ impl ImageHeader {
         bytes
     }
 
-    /// Reads the header of an image of any schema that is known, and which one that is.
-    pub(super) fn read(
-        file: &dyn StoredFile,
-        path: &Path,
-    ) -> Result<([u8; HEADER_BYTES], u32, ImageHeader), SnapshotError> {
+    /// Reads the header of an image.
+    pub(super) fn read(file: &dyn StoredFile, path: &Path) -> Result<ImageHeader, SnapshotError> {
         let bytes: [u8; HEADER_BYTES] = read_sealed(file, path, 0, "header", &MAGIC)?;
         let found = u32_at(&bytes, 8);
-        if !(1..=SCHEMA_VERSION).contains(&found) {
+        if found != SCHEMA_VERSION {
             let path = path.to_owned();
             return Err(SnapshotError::IncompatibleVersion { path, found, expected: SCHEMA_VERSION });
         }
@@ -126,7 +121,7 @@ impl ImageHeader {
             let problem = format!("it goes from event {} back to {}", header.parent, header.last);
             return Err(SnapshotError::corrupted(path, 0, problem));
         }
-        Ok((bytes, found, header))
+        Ok(header)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::ids::Seq;
 use crate::jobs::Payload;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, SCHEMA_VERSION,
-    Summary, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, Summary,
+    TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
 };
 use crate::snapshot::page::{Page, PageDecoder};
 use crate::storage::StoredFile;
@@ -67,16 +67,13 @@ impl PayloadPage {
 }
 
 impl Layer {
-    /// Opens a layer of the schema that this beaver writes.
+    /// Opens a layer.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub(super) fn open(file: Box<dyn StoredFile>, path: &Path) -> Result<Layer, SnapshotError> {
         let corrupted = |at, problem: String| SnapshotError::corrupted(path, at, problem);
-        let (_, schema, header) = ImageHeader::read(&*file, path)?;
-        if schema != SCHEMA_VERSION {
-            return Err(corrupted(0, format!("schema version {schema} has no layers")));
-        }
+        let header = ImageHeader::read(&*file, path)?;
         let len = file.len().map_err(SnapshotError::io(path, "measure"))?;
         let end = len.checked_sub(TRAILER_BYTES as u64).filter(|end| *end >= HEADER_BYTES as u64);
         let end = end.ok_or_else(|| corrupted(0, format!("it ends after {len} bytes")))?;

@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use crate::ids::Seq;
-use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader};
-use crate::snapshot::old::OldImage;
-use crate::snapshot::page::{Page, PagedJob, ProfileRecord, parted};
+use crate::snapshot::page::{Page, PagedJob, ProfileRecord};
 
 /// What comes next.
 pub(super) enum Next {
@@ -25,7 +22,7 @@ pub(super) struct Merge {
 }
 
 struct Stream {
-    source: Source,
+    layer: Arc<Layer>,
     reader: PageReader,
     profiles: Arc<[ProfileRecord]>,
     jobs: IntoIter<PagedJob>,
@@ -35,28 +32,10 @@ struct Stream {
     next_gone: usize,
 }
 
-enum Source {
-    Layer(Arc<Layer>),
-    Old(Box<OldImage>),
-}
-
 impl Merge {
-    /// Of an image that is no layer.
-    pub fn of_old(image: OldImage) -> Merge {
-        Merge { streams: vec![Stream::of(Source::Old(Box::new(image)))] }
-    }
-
     /// Of layers.
     pub fn of(layers: &[Arc<Layer>]) -> Merge {
-        Merge { streams: layers.iter().map(|layer| Stream::of(Source::Layer(layer.clone()))).collect() }
-    }
-
-    /// What an old image says beside its jobs, once they have all been read.
-    pub fn old_overview(&self) -> Option<&Overview> {
-        match &self.streams.first()?.source {
-            Source::Old(image) => image.overview(),
-            Source::Layer(_) => None,
-        }
+        Merge { streams: layers.iter().map(|layer| Stream::of(layer.clone())).collect() }
     }
 
     /// The next jobs, as many as come from one page without any other layer's word between them.
@@ -109,9 +88,9 @@ impl Merge {
 }
 
 impl Stream {
-    fn of(source: Source) -> Stream {
+    fn of(layer: Arc<Layer>) -> Stream {
         Stream {
-            source,
+            layer,
             reader: PageReader::default(),
             profiles: Arc::new([]),
             jobs: IntoIter::default(),
@@ -123,34 +102,18 @@ impl Stream {
 
     /// Reads the next page of what has run out.
     fn fill(&mut self) -> Result<(), SnapshotError> {
-        match &mut self.source {
-            Source::Layer(layer) => {
-                if self.jobs.as_slice().is_empty()
-                    && let Some(block) = layer.jobs.get(self.next_jobs)
-                {
-                    let page = layer.page(&mut self.reader, block)?;
-                    (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
-                    self.next_jobs += 1;
-                }
-                if self.gone.as_slice().is_empty()
-                    && let Some(block) = layer.gone.get(self.next_gone)
-                {
-                    self.gone = layer.gone_page(&mut self.reader, block)?.into_iter();
-                    self.next_gone += 1;
-                }
-            }
-            Source::Old(image) => {
-                // A chunk may be empty, for all that its reader knows.
-                while self.jobs.as_slice().is_empty() && self.next_jobs == 0 {
-                    match image.next_chunk()? {
-                        Some(records) => {
-                            let page = page_of(records);
-                            (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
-                        }
-                        None => self.next_jobs = 1,
-                    }
-                }
-            }
+        if self.jobs.as_slice().is_empty()
+            && let Some(block) = self.layer.jobs.get(self.next_jobs)
+        {
+            let page = self.layer.page(&mut self.reader, block)?;
+            (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
+            self.next_jobs += 1;
+        }
+        if self.gone.as_slice().is_empty()
+            && let Some(block) = self.layer.gone.get(self.next_gone)
+        {
+            self.gone = self.layer.gone_page(&mut self.reader, block)?.into_iter();
+            self.next_gone += 1;
         }
         Ok(())
     }
@@ -164,19 +127,4 @@ impl Stream {
             self.gone.next();
         }
     }
-}
-
-/// Records as a page; neighbours that are of the same profile share it.
-pub(super) fn page_of(records: Vec<JobRecord>) -> Page {
-    let mut profiles: Vec<ProfileRecord> = Vec::new();
-    let jobs = records.into_iter().map(|record| {
-        let (profile, mut job) = parted(record);
-        if profiles.last() != Some(&profile) {
-            profiles.push(profile);
-        }
-        job.profile = profiles.len() as u32 - 1;
-        job
-    });
-    let jobs = jobs.collect();
-    Page { profiles: profiles.into(), jobs }
 }

@@ -10,7 +10,6 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::Layer;
 use crate::snapshot::merge::{Merge, Next};
-use crate::snapshot::old::OldImage;
 use crate::snapshot::page::{joined, parted};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::writer::LayerWriter;
@@ -35,37 +34,29 @@ impl Plain {
         &self.meta.overview
     }
 
-    /// Reads a file of any schema.
+    /// Reads a file.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub fn read(storage: &dyn Storage, path: &Path) -> Result<Plain, SnapshotError> {
-        let open = || storage.open_to_read(path).map_err(SnapshotError::io(path, "open"));
-        if let Ok(image) = OldImage::begin(open()?, path) {
-            let header = image.header;
-            let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta: LayerMeta::default() };
-            let mut merge = Merge::of_old(image);
-            plain.fill(&mut merge, None)?;
-            plain.meta.overview = merge.old_overview().cloned().unwrap_or_default();
-            return Ok(plain);
-        }
-        let layer = std::sync::Arc::new(Layer::open(open()?, path)?);
+        let file = storage.open_to_read(path).map_err(SnapshotError::io(path, "open"))?;
+        let layer = std::sync::Arc::new(Layer::open(file, path)?);
         layer.check()?;
         let (header, meta) = (*layer.header(), layer.meta().clone());
         let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta };
         let mut merge = Merge::of(std::slice::from_ref(&layer));
-        plain.fill(&mut merge, Some(&PayloadPages::new(vec![layer])))?;
+        plain.fill(&mut merge, &PayloadPages::new(vec![layer]))?;
         Ok(plain)
     }
 
-    fn fill(&mut self, merge: &mut Merge, payloads: Option<&PayloadPages>) -> Result<(), SnapshotError> {
+    fn fill(&mut self, merge: &mut Merge, payloads: &PayloadPages) -> Result<(), SnapshotError> {
         while let Some(next) = merge.next()? {
             match next {
                 Next::Gone(number) => self.gone.push(number),
                 Next::Jobs(page) => {
                     for job in page.jobs {
                         let mut record = joined(&page.profiles[job.profile as usize], job);
-                        if let (PayloadRef::Stored { bytes }, Some(payloads)) = (&record.payload, payloads)
+                        if let PayloadRef::Stored { bytes } = &record.payload
                             && record.number > self.header.parent
                         {
                             let payload = payloads.get(record.number)?;

@@ -74,7 +74,7 @@ mod tests {
             custom: None,
             backtrace_lines: 0,
         };
-        Event { at: Timestamp(number), number: Some(Seq::ZERO), change: EventKind::Enqueue(Box::new(new)) }
+        Event { at: Timestamp(number), number: Seq::ZERO, change: EventKind::Enqueue(Box::new(new)) }
     }
 
     /// The layers of a snapshot of a hundred jobs.

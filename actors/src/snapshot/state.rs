@@ -4,66 +4,28 @@ use std::sync::Arc;
 
 use crate::ids::Seq;
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Next};
-use crate::snapshot::old::OldImage;
 use crate::snapshot::page::{Page, joined};
 
-/// An image, whatever its schema.
-pub enum Image {
-    /// Of the schema that this beaver writes.
-    Layer(Arc<Layer>),
-    /// Of one before.
-    Old(Box<OldImage>),
-}
-
-impl Image {
-    /// What it is of.
-    #[must_use]
-    pub fn header(&self) -> &ImageHeader {
-        match self {
-            Image::Layer(layer) => layer.header(),
-            Image::Old(image) => &image.header,
-        }
-    }
-
-    /// Size of the file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Image::Layer(layer) => layer.bytes(),
-            Image::Old(image) => image.bytes(),
-        }
-    }
-}
-
-/// A state that can be read: one old image, or layers of which the first holds everything.
+/// A state that can be read: layers of which the first holds everything.
 pub struct State {
     pub(super) header: ImageHeader,
-    /// The oldest first; none if it is an old image.
+    /// The oldest first; at least one.
     pub(super) layers: Vec<Arc<Layer>>,
-    old: Option<Box<OldImage>>,
 }
 
 impl State {
-    /// Of images that follow each other, the oldest first; at least one.
+    /// Of layers that follow each other, the oldest first; at least one.
     ///
     /// # Panics
     /// There is none.
     #[must_use]
-    pub fn of(images: Vec<Image>) -> State {
-        let header = *images.last().expect("a state has an image").header();
-        let mut state = State { header, layers: Vec::with_capacity(images.len()), old: None };
-        for image in images {
-            match image {
-                Image::Layer(layer) => state.layers.push(layer),
-                Image::Old(image) => state.old = Some(image),
-            }
-        }
-        state
+    pub fn of(layers: Vec<Arc<Layer>>) -> State {
+        let header = *layers.last().expect("a state has a layer").header();
+        State { header, layers }
     }
 
     /// What its newest layer is of.
@@ -72,7 +34,7 @@ impl State {
         &self.header
     }
 
-    /// Its layers, the oldest first; none if an earlier version of beaver wrote it.
+    /// Its layers, the oldest first.
     #[must_use]
     pub fn layers(&self) -> &[Arc<Layer>] {
         &self.layers
@@ -81,26 +43,19 @@ impl State {
     /// Size of all of its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let old = self.old.as_ref().map_or(0, |image| image.bytes());
-        old + self.layers.iter().map(|layer| layer.bytes()).sum::<u64>()
+        self.layers.iter().map(|layer| layer.bytes()).sum()
     }
 
     /// Its pages, from the front to the back. Memory: one page of each layer.
     #[must_use]
     pub fn into_pages(self) -> Pages {
-        let overview = self.layers.last().map(|layer| layer.meta().overview.clone());
-        let merge = match self.old {
-            Some(image) => Merge::of_old(*image),
-            None => Merge::of(&self.layers),
-        };
-        Pages { merge, overview, jobs: 0 }
+        Pages { merge: Merge::of(&self.layers), jobs: 0 }
     }
 }
 
 /// Streams through a state.
 pub struct Pages {
-    pub(super) merge: Merge,
-    overview: Option<Overview>,
+    merge: Merge,
     jobs: u64,
 }
 
@@ -126,12 +81,6 @@ impl Pages {
     #[must_use]
     pub fn jobs(&self) -> u64 {
         self.jobs
-    }
-
-    /// What it says beside the jobs, once they have all been read; images of the first schema say nothing.
-    #[must_use]
-    pub fn overview(&self) -> Option<&Overview> {
-        self.overview.as_ref().or_else(|| self.merge.old_overview())
     }
 
     /// The jobs of the next page, each by itself.

@@ -94,7 +94,7 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// An image: 0 as it is, 1 with its checksums mended, 2 the jobs of one chunk, compressed and framed here.
+/// An image: 0 as it is, 1 with its checksums mended, 2 one page of jobs, compressed and framed here.
 ///
 /// # Panics
 /// The reader breaks its word.
@@ -118,7 +118,7 @@ pub fn snapshot(data: &[u8]) {
     assert!(first == again, "it reads back as written");
 }
 
-/// A program of edits on the data directory of `tests/fixtures/v1`; then boot, and boot again.
+/// A program of edits on the data directory of `tests/fixtures/small`; then boot, and boot again.
 ///
 /// # Panics
 /// Boot panics, accepts an unsound state, forgets something between two boots, or loses a file.
@@ -165,29 +165,63 @@ fn assert_nothing_lost(before: &[(Vec<u8>, std::path::PathBuf)], after: &[(Vec<u
     }
 }
 
-/// An image of one chunk: its number of jobs (2 bytes), how much its length is wrong (1 byte), then its jobs.
+/// An image of one page of jobs: their number (2 bytes), how much the page's length is wrong, the number of the first
+/// job, how far that of the last is from it (1 byte each), then the page.
 fn image_around(bytes: &[u8]) -> Vec<u8> {
-    let (parts, raw) = bytes.split_at(bytes.len().min(3));
+    let (parts, raw) = bytes.split_at(bytes.len().min(5));
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
     let count = u32::from(u16::from_le_bytes([part(0), part(1)]));
     let raw_len = (raw.len() as u32).saturating_add_signed(i32::from(part(2).cast_signed()));
-    image_of_chunk(count, raw_len, &zstd::bulk::compress(raw, 1).expect("memory takes every write"))
+    let numbers = (u64::from(part(3)), u64::from(part(4)));
+    image_of_page(count, raw_len, numbers, &zstd::bulk::compress(raw, 1).expect("memory takes every write"))
 }
 
-/// An image up to event 1,000,000 with one chunk, whose header says what it is told to and whose checksums are right.
+/// An image up to event 1,000,000 with one page of jobs, which says of itself what it is told to, and whose checksums
+/// are right. `numbers` are that of the first job and how far that of the last is from it.
 #[must_use]
-pub fn image_of_chunk(count: u32, raw_len: u32, data: &[u8]) -> Vec<u8> {
+pub fn image_of_page(count: u32, raw_len: u32, numbers: (u64, u64), data: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 64];
-    image[..12].copy_from_slice(b"BVRSNAP\n\x01\0\0\0");
+    image[..12].copy_from_slice(b"BVRSNAP\n\x03\0\0\0");
     image[28..36].copy_from_slice(&1_000_000_u64.to_le_bytes());
-    image.extend_from_slice(b"BVC1");
-    for field in [count, raw_len, data.len() as u32, 0, 0] {
-        image.extend_from_slice(&field.to_le_bytes());
-    }
-    image.extend_from_slice(data);
-    image.extend_from_slice(b"BVT1\x01\0\0\0");
+    let meta = (0, 0, [0; 0], count, (0, 0), [0; 3]);
+    let overview = rmp_serde::to_vec(&meta).expect("writing plain data to memory cannot fail");
+    let mut directory = Vec::new();
+    let page = [u64::from(count), numbers.0, numbers.1];
+    put_block(&mut image, &mut directory, (b"BVJ3", 0), raw_len, page, data);
+    // No flag: nothing waits on the page, and nothing on it has ended.
+    directory.push(0);
+    put_block(&mut image, &mut directory, (b"BVO3", 3), overview.len() as u32, [1, 0, 0], &overview);
+    let begins = image.len() as u64;
+    let entries = directory.clone();
+    put_block(&mut image, &mut directory, (b"BVD3", 4), entries.len() as u32, [2, 0, 0], &entries);
+    image.extend_from_slice(b"BVT3\x02\0\0\0");
+    image.extend_from_slice(&begins.to_le_bytes());
     image.extend_from_slice(&u64::from(count).to_le_bytes());
     image.extend_from_slice(&[0; 8]);
     mend_image(&mut image);
     image
+}
+
+/// Appends a block, whose checksums are for [`mend_image`], and its entry.
+fn put_block(
+    image: &mut Vec<u8>,
+    directory: &mut Vec<u8>,
+    (magic, sort): (&[u8; 4], u8),
+    raw_len: u32,
+    numbers: [u64; 3],
+    data: &[u8],
+) {
+    image.extend_from_slice(magic);
+    for field in [numbers[0] as u32, raw_len, data.len() as u32, 0, 0] {
+        image.extend_from_slice(&field.to_le_bytes());
+    }
+    image.extend_from_slice(data);
+    directory.push(sort);
+    for mut number in [data.len() as u64, u64::from(raw_len)].into_iter().chain(numbers) {
+        while number >= 0x80 {
+            directory.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        directory.push(number as u8);
+    }
 }

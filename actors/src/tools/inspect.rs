@@ -251,7 +251,7 @@ fn data(change: &EventKind) -> Value {
         | EventKind::Resume { queue }
         | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
         EventKind::Promote { due, number } => json!({ "due": due, "number": number }),
-        EventKind::Digest { digest } => json!({ "digest": digest.map(|digest| format!("{digest:016x}")) }),
+        EventKind::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
         EventKind::Forget { completed, dead, cancelled } => {
             json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }

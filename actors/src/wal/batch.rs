@@ -19,7 +19,7 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
+    /// An event in it is none that this version can read; its checksum was right, so another version wrote it.
     pub(crate) fn unreadable_event(&self, path: &Path, seq: Seq, error: &CodecError) -> WalError {
         let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {seq}: {error}"));
         match error {

@@ -50,32 +50,11 @@ pub struct FailV1<'a>(
     pub &'a str,
     pub Timestamp,
     #[serde(borrow)] pub Option<&'a str>,
-);
-#[derive(Serialize, Deserialize)]
-pub struct RequeueV1<'a>(pub Timestamp, pub JobId, pub Token, pub u8, pub &'a str);
-#[derive(Serialize, Deserialize)]
-pub struct DeadV1<'a>(
-    pub Timestamp,
-    pub JobId,
-    pub Token,
-    pub u8,
-    pub &'a str,
-    #[serde(borrow)] pub Option<&'a str>,
-);
-#[derive(Serialize, Deserialize)]
-pub struct FailV2<'a>(
-    pub Timestamp,
-    pub JobId,
-    pub Token,
-    pub u8,
-    pub &'a str,
-    pub Timestamp,
-    #[serde(borrow)] pub Option<&'a str>,
     pub &'a str,
     pub Vec<String>,
 );
 #[derive(Serialize, Deserialize)]
-pub struct RequeueV2<'a>(
+pub struct RequeueV1<'a>(
     pub Timestamp,
     pub JobId,
     pub Token,
@@ -86,7 +65,7 @@ pub struct RequeueV2<'a>(
     pub Vec<String>,
 );
 #[derive(Serialize, Deserialize)]
-pub struct DeadV2<'a>(
+pub struct DeadV1<'a>(
     pub Timestamp,
     pub JobId,
     pub Token,

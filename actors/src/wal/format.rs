@@ -5,7 +5,7 @@ use crate::ids::{Seq, Timestamp};
 /// First bytes of every segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRWAL\r\n";
 /// Version of the layout.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Length of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 /// First bytes of every batch.
@@ -69,7 +69,7 @@ pub struct SegmentHeader {
 pub enum BadHeader {
     /// Not the start of what it should be.
     Invalid(String),
-    /// A later version of the layout.
+    /// Another version of the layout.
     Newer(u32),
 }
 

@@ -11,8 +11,8 @@ use crate::wal::WalError;
 use crate::wal::batch::Batch;
 use crate::wal::codec::{Decoder, ENVELOPE_BYTES};
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
-    SegmentEnd, SegmentHeader, checksum,
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, FORMAT_VERSION, SEAL_COUNT, SEGMENT_BYTES_MAX,
+    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
 };
 use crate::wal::tail_scan::TailScan;
 
@@ -293,7 +293,8 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
     SegmentHeader::decode(bytes).map_err(|bad| match bad {
         BadHeader::Invalid(problem) => WalError::Damaged { path: path.to_owned(), offset: 0, problem },
         BadHeader::Newer(version) => {
-            WalError::Newer { path: path.to_owned(), problem: format!("format version {version}") }
+            let problem = format!("format version {version}, but this beaver reads {FORMAT_VERSION}");
+            WalError::Newer { path: path.to_owned(), problem }
         }
     })
 }
@@ -301,7 +302,7 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
 /// The events of a batch with their positions.
 ///
 /// # Errors
-/// An event that this version cannot read; its checksum was right, so a newer version wrote it.
+/// An event that this version cannot read; its checksum was right, so another version wrote it.
 pub fn events<'a>(
     path: &'a Path,
     batch: Batch<'a>,

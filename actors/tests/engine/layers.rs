@@ -10,7 +10,6 @@ use beaver_actors::engine::handle::{Ending, FailCause};
 use beaver_actors::ids::Seq;
 use beaver_actors::jobs::{Command, Payload, Retention};
 use beaver_actors::snapshot::chain::LayerName;
-use beaver_actors::snapshot::state::Image;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
 
 use super::harness::{enqueue, job, on_system, options, ready, until};
@@ -341,7 +340,7 @@ fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
     assert_eq!(layers(&beaver).len(), 3, "{:?}", layers(&beaver));
     assert!(layers(&beaver).contains(&full));
     let store = beaver.snapshots();
-    let Image::Layer(layer) = store.open(full).unwrap() else { panic!("a layer") };
+    let layer = store.open(full).unwrap();
     assert_eq!((layer.jobs_total(), layer.gone_total()), (200, 0));
     beaver.storage.tamper(store.path_of(full), |bytes| bytes[100] ^= 1);
     let lengths = payload_bytes(&beaver.storage.bytes(store.path_of(full)));

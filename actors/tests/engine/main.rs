@@ -14,7 +14,7 @@
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
 //! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead.
-//! - `formats`: files that earlier versions wrote.
+//! - `formats`: files that were written once, and those that another version wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 
 mod actors;

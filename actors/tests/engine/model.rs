@@ -353,7 +353,7 @@ fn replayed(log: &[(Seq, Event)]) -> JobTable {
 
 fn restored(last: Seq, last_at: Timestamp, (records, overview): (Vec<JobRecord>, Overview)) -> JobTable {
     let mut table = JobTable::restore(policy(), &handled(), last, last_at, records).unwrap();
-    table.set_overview(Some(overview));
+    table.set_overview(overview);
     table
 }
 
@@ -377,7 +377,7 @@ fn fold(images: &SnapshotStore, events: &[(Seq, Event)]) {
 
 fn read(images: &SnapshotStore) -> (Vec<JobRecord>, Overview) {
     let loaded = images.load(|_, jobs| Ok(jobs.collect())).unwrap_or_else(|(error, _)| panic!("{error}"));
-    (loaded.value, loaded.overview.unwrap())
+    (loaded.value, loaded.overview)
 }
 
 /// The jobs that local workers get one after the other.
@@ -426,17 +426,13 @@ proptest! {
         }
         prop_assert_eq!(image(&restored_there), run.image());
         prop_assert_eq!(restored_there.check(), Vec::<String>::new());
-        // From images folded out of the log, the second one on top of the first: as a whole, as what changed, and
-        // as a whole since the events name their jobs by id only, as those of earlier versions do.
-        let whole = u64::MAX;
-        let mut nameless = run.log.clone();
-        nameless.iter_mut().for_each(|(_, event)| event.number = None);
-        for (changes_from_bytes, log) in [(whole, &run.log), (0, &run.log), (0, &nameless)] {
+        // From images folded out of the log, the second one on top of the first: as a whole, and as what changed.
+        for changes_from_bytes in [u64::MAX, 0] {
             let images = images(changes_from_bytes);
-            fold(&images, &log[..at]);
+            fold(&images, &run.log[..at]);
             prop_assert_eq!(read(&images), image(&first));
-            if at < log.len() {
-                fold(&images, &log[at..]);
+            if at < run.log.len() {
+                fold(&images, &run.log[at..]);
             }
             prop_assert_eq!(read(&images), run.image());
             while let Some(mut compaction) = Compaction::begin_if_due(&images, Timestamp(10)).unwrap() {
@@ -459,7 +455,7 @@ fn an_event_that_does_not_follow_or_does_not_fit_is_refused() {
     let mut table = JobTable::new(policy(), &handled());
     let cancel = Event {
         at: Timestamp(1),
-        number: None,
+        number: Seq::ZERO,
         change: EventKind::Cancel { job: JobId::parse("job-1").unwrap() },
     };
     let gap = table.apply(Seq(2), cancel.clone()).unwrap_err().to_string();

@@ -64,7 +64,7 @@ fn what_is_wrong_far_behind_in_a_long_log_is_told_with_its_event_and_its_segment
     let again = |bytes: &mut Vec<u8>, event: &Event| codec::encode(event, bytes);
     let too_long = |bytes: &mut Vec<u8>, event: &Event| {
         let change = EventKind::Pause { queue: queue("default") };
-        codec::encode(&Event { change, number: Some(Seq::ZERO), ..event.clone() }, bytes);
+        codec::encode(&Event { change, number: Seq::ZERO, ..event.clone() }, bytes);
         bytes.extend([0; 20]);
     };
     type Writes = dyn Fn(&mut Vec<u8>, &Event);

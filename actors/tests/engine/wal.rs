@@ -251,7 +251,7 @@ fn batches_of_another_segment_behind_the_end_are_never_applied() {
     assert!(beaver.recovery.torn_bytes > 0);
 }
 
-/// Row 30: a newer beaver's log is left alone.
+/// Row 30: another version's log is left alone.
 #[test]
 fn an_event_of_unknown_type_is_refused_as_newer_and_the_file_untouched() {
     let mut beaver = busy_engine();
@@ -266,7 +266,7 @@ fn an_event_of_unknown_type_is_refused_as_newer_and_the_file_untouched() {
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
     assert!(
-        error.message.contains("unknown event type 77") && error.message.contains("newer beaver"),
+        error.message.contains("unknown event type 77") && error.message.contains("another version"),
         "{error}"
     );
     assert_eq!(beaver.storage.bytes(last_segment(&beaver.storage)), before);

@@ -164,7 +164,7 @@ impl JobTable {
                 let key = self.queues.intern(&queue);
                 self.queues.get_mut(key).exists = false;
             }
-            EventKind::Digest { digest: Some(digest) } if digest != self.digest => {
+            EventKind::Digest { digest } if digest != self.digest => {
                 let problem = format!(
                     "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
                     self.digest
@@ -181,8 +181,8 @@ impl JobTable {
                     problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
                 })?;
                 let number = self.job(slot).number;
-                if let Some(meant) = event.number.filter(|meant| *meant != number) {
-                    let problem = format!("its job has number {number}, but it means {meant}");
+                if event.number != number {
+                    let problem = format!("its job has number {number}, but it means {}", event.number);
                     return Err(Misfit { seq, change: event.change.name(), problem });
                 }
                 self.change(seq, event.at, slot, event.change)?;
@@ -204,8 +204,8 @@ impl JobTable {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
         is_due.then_some(Event {
             at: self.last_at,
-            number: Some(Seq::ZERO),
-            change: EventKind::Digest { digest: Some(self.digest) },
+            number: Seq::ZERO,
+            change: EventKind::Digest { digest: self.digest },
         })
     }
 
@@ -222,14 +222,7 @@ impl JobTable {
     }
 
     /// Takes over what an image says beside the jobs.
-    ///
-    /// Images of the first schema say nothing (`None`): then every queue that has jobs exists, and none is paused.
-    pub fn set_overview(&mut self, overview: Option<Overview>) {
-        let Some(Overview { queues, totals }) = overview else {
-            let all = (0..self.queues.len()).map(|number| crate::jobs::intern::QueueKey(number as u32));
-            all.for_each(|key| self.queues.get_mut(key).exists = true);
-            return;
-        };
+    pub fn set_overview(&mut self, Overview { queues, totals }: Overview) {
         self.totals = totals;
         for queue in queues {
             let key = self.queues.intern(&queue.name);
@@ -297,7 +290,7 @@ impl JobTable {
     fn leave_payload(&mut self, slot: Slot) {
         let job = occupied_mut(&mut self.jobs, slot);
         let bytes = resident_bytes(&job.body);
-        if bytes > 0 && job.is_stored {
+        if bytes > 0 {
             job.body = PayloadRef::Stored {
                 bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB"),
             };
@@ -305,19 +298,13 @@ impl JobTable {
         }
     }
 
-    fn add(
-        &mut self,
-        seq: Seq,
-        at: Timestamp,
-        gives_way: Option<Seq>,
-        mut new: Box<NewJob>,
-    ) -> Result<(), Misfit> {
+    fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {
         let misfit = |problem| Misfit { seq, change: "ENQUEUE", problem };
         let place = self.ids.place(&new.id);
         let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
         let number = older.map_or(Seq::ZERO, |slot| self.job(slot).number);
-        if let Some(meant) = gives_way.filter(|meant| *meant != number) {
-            let problem = format!("job {} has number {number}, but it means {meant}", new.id);
+        if gives_way != number {
+            let problem = format!("job {} has number {number}, but it means {gives_way}", new.id);
             return Err(misfit(problem));
         }
         if let Some(slot) = older {
@@ -345,9 +332,7 @@ impl JobTable {
         let mut job = PackedJob::accepted(id, seq, at, new.run_at, body, profile);
         job.set_custom(new.custom.take());
         self.emptied = Some(new);
-        // Only such an event carries a checksum of its own, by which its payload can be read back.
-        job.is_stored = gives_way.is_some();
-        let is_fresh = job.is_stored && resident_bytes(&job.body) > 0;
+        let is_fresh = resident_bytes(&job.body) > 0;
         let slot = self.next_slot();
         self.ids.insert_at(place, slot);
         self.fill(slot, job);

@@ -30,8 +30,6 @@ pub(crate) struct PackedJob {
     status: Status,
     /// [`ATTEMPT_IN_RARE`]: there.
     attempt: u8,
-    /// Whether its payload can be read back by its number.
-    pub is_stored: bool,
 }
 
 /// Few jobs are started so often.
@@ -133,20 +131,8 @@ impl PackedJob {
         };
         let rare = Rare { lease, failures, failed, result, custom, attempt: 0 };
         let rare = (!rare.is_empty()).then(|| Box::new(rare));
-        let is_stored = body.here().is_none();
-        let mut job = PackedJob {
-            id,
-            number,
-            order,
-            created_at,
-            moment,
-            body,
-            rare,
-            profile,
-            status,
-            attempt: 0,
-            is_stored,
-        };
+        let mut job =
+            PackedJob { id, number, order, created_at, moment, body, rare, profile, status, attempt: 0 };
         job.set_attempt(attempt);
         job
     }
@@ -172,14 +158,12 @@ impl PackedJob {
             profile,
             status: if run_at.is_some() { Status::Scheduled } else { Status::Pending },
             attempt: 0,
-            is_stored: false,
         }
     }
 
     /// As it comes from an image while it is pending and has nothing rare: at this place in line, since then.
     #[inline]
     pub fn pending_since_then(mut self, order: Seq, since: Timestamp) -> PackedJob {
-        self.is_stored = self.body.here().is_none();
         (self.order, self.moment) = (order, since);
         self
     }

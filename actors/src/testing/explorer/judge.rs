@@ -229,7 +229,7 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
     let (covered, held) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
         Ok(Loaded { value: (last, jobs), overview, corrupted, .. }) if corrupted.is_empty() => {
-            (last, (jobs, overview.unwrap_or_default()))
+            (last, (jobs, overview))
         }
         Ok(Loaded { corrupted, .. }) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
         Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => {

@@ -22,49 +22,14 @@ pub(super) fn mend_segment(bytes: &mut [u8]) {
     }
 }
 
-/// Gives an image, and each chunk and the overview if they are whole in it, the checksums of what is in them now.
+/// Gives an image, each block that is whole in it, and its trailer the checksums of what is in them now.
 pub(super) fn mend_image(bytes: &mut [u8]) {
-    const HEADER: usize = 64;
-    const BLOCK: usize = 24;
-    const OVERVIEW: usize = 16;
-    let Some(header) = bytes.get_mut(..HEADER) else { return };
-    let is_layer = header[8..12] == 3_u32.to_le_bytes();
-    seal(header);
-    if is_layer {
-        return mend_layer(bytes);
-    }
-    let mut at = HEADER;
-    while bytes.get(at..at + BLOCK).is_some_and(|header| header.starts_with(b"BVC1")) {
-        let (header, rest) = bytes[at..].split_at_mut(BLOCK);
-        let len = u32_at(header, 12) as usize;
-        if let Some(data) = rest.get(..len) {
-            header[16..20].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
-        }
-        seal(header);
-        at += BLOCK + len;
-    }
-    if bytes.get(at..at + OVERVIEW).is_some_and(|header| header.starts_with(b"BVO1")) {
-        let (header, rest) = bytes[at..].split_at_mut(OVERVIEW);
-        let len = u32_at(header, 4) as usize;
-        if let Some(data) = rest.get(..len) {
-            header[8..12].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
-        }
-        seal(header);
-        at += OVERVIEW + len;
-    }
-    if at + BLOCK <= bytes.len() {
-        let (image, trailer) = bytes.split_at_mut(at);
-        trailer[16..20].copy_from_slice(&crc32fast::hash(image).to_le_bytes());
-        seal(&mut trailer[..BLOCK]);
-    }
-}
-
-/// The same for the blocks and the trailer of a layer.
-fn mend_layer(bytes: &mut [u8]) {
     const HEADER: usize = 64;
     const BLOCK: usize = 24;
     const TRAILER: usize = 32;
     const MAGICS: [&[u8; 4]; 5] = [b"BVJ3", b"BVP3", b"BVG3", b"BVO3", b"BVD3"];
+    let Some(header) = bytes.get_mut(..HEADER) else { return };
+    seal(header);
     let (mut at, mut directory) = (HEADER, HEADER);
     while bytes
         .get(at..at + BLOCK)

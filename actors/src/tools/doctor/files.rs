@@ -6,7 +6,7 @@ use crate::ids::Seq;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
-use crate::snapshot::state::{Image, State};
+use crate::snapshot::state::State;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::Storage;
 use crate::tools::doctor::error::DoctorError;
@@ -129,15 +129,13 @@ pub(super) fn snapshot_of(
         let (header, bytes) = snapshots.header_of(name)?;
         (store, report.bytes, report.taken_at) =
             (Some(StoreId(header.store)), Some(bytes), Some(header.taken_at));
-        let image = snapshots.open(name)?;
-        if let Image::Layer(layer) = &image {
-            report.jobs = layer.jobs_total();
-            layer.check()?;
-        }
+        let layer = snapshots.open(name)?;
+        report.jobs = layer.jobs_total();
+        layer.check()?;
         if !name.is_full() {
             return Ok(None);
         }
-        let mut pages = State::of(vec![image]).into_pages();
+        let mut pages = State::of(vec![layer]).into_pages();
         let mut records = Vec::new();
         while let Some(page) = pages.next_records()? {
             records.extend(page);
@@ -183,7 +181,7 @@ pub(super) enum Halt {
     Through,
     /// A batch holds what no version can read, or its events were turned down.
     Invalid(String),
-    /// A batch holds what a newer version wrote.
+    /// A batch holds what another version wrote.
     Newer(String),
 }
 

@@ -84,7 +84,7 @@ pub enum SegmentState {
         /// To which.
         store: String,
     },
-    /// A newer beaver wrote it.
+    /// Another version of beaver wrote it.
     Newer {
         /// What is unknown.
         problem: String,
@@ -323,7 +323,7 @@ impl fmt::Display for SegmentState {
                 write!(f, "MISPLACED: it says that it is segment {says}: was it renamed or copied?")
             }
             SegmentState::Foreign { store } => write!(f, "FOREIGN: it belongs to store {store}"),
-            SegmentState::Newer { problem } => write!(f, "a newer beaver wrote it: {problem}"),
+            SegmentState::Newer { problem } => write!(f, "another version of beaver wrote it: {problem}"),
         }
     }
 }

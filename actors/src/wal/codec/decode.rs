@@ -1,4 +1,4 @@
-//! Bytes as events: the reverse of [`crate::wal::codec::encode`], for every version there ever was.
+//! Bytes as events: the reverse of [`crate::wal::codec::encode`].
 
 use serde::Deserialize;
 
@@ -10,10 +10,10 @@ use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::{Failure, FailureKind};
 use crate::jobs::stored::{backoff_of, exhausted_of, remote_of};
 use crate::jobs::{Backoff, Exhausted, Payload, PayloadRef};
-use crate::wal::codec::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
+use crate::wal::codec::{CRC_BYTES, CodecError, ENVELOPE_BYTES, V1, V2, has_crc, has_number, kind};
 use crate::wal::fields::{
-    AckV1, DeadV1, DeadV2, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, FailV2, ForgetV1,
-    MoveV1, OfJobV1, OfQueueV1, PromoteV1, RequeueV1, RequeueV2, ReserveV1,
+    AckV1, DeadV1, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, ForgetV1, MoveV1, OfJobV1,
+    OfQueueV1, PromoteV1, RequeueV1, ReserveV1,
 };
 use crate::wal::pack::Unpack;
 
@@ -78,20 +78,13 @@ impl Decoder {
     }
 
     fn decode_any(&mut self, record: &Record<'_>) -> Result<Event, CodecError> {
-        let &Record { kind, version, tag, body, has_crc } = record;
+        let &Record { kind, version, number, body } = record;
         let (at, change) = match (kind, version) {
-            (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body, has_crc)?,
-            (kind::RETRY | kind::TIMEOUT, V1 | V2) => decode_fail(kind, version, body)?,
-            (kind::DEAD | kind::DROP, V1 | V2) => decode_end(kind, version, body)?,
+            (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body)?,
+            (kind::RETRY | kind::TIMEOUT, V1) => decode_fail(kind, body)?,
+            (kind::DEAD | kind::DROP, V1) => decode_end(kind, body)?,
             (kind::REQUEUE, V1) => {
-                let RequeueV1(at, job, token, sort, message) = read(body)?;
-                (
-                    at,
-                    EventKind::Requeue { job, token, failure: failure(sort, message)?.into(), counted: true },
-                )
-            }
-            (kind::REQUEUE, V2) => {
-                let RequeueV2(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
+                let RequeueV1(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
                 let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
                 (at, EventKind::Requeue { job, token, failure, counted })
             }
@@ -139,9 +132,9 @@ impl Decoder {
                 let PromoteV1(at, due, number) = read(body)?;
                 (at, EventKind::Promote { due, number })
             }
-            (kind::DIGEST, V1 | V2 | V3) => {
+            (kind::DIGEST, V1) => {
                 let DigestV1(at, digest) = read(body)?;
-                (at, EventKind::Digest { digest: (version == V3).then_some(digest) })
+                (at, EventKind::Digest { digest })
             }
             (kind::FORGET, V1) => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
@@ -149,17 +142,13 @@ impl Decoder {
             }
             _ => return Err(CodecError::Unknown { kind, version }),
         };
-        let number = match change.job() {
-            Some(_) => tag,
-            None => Some(Seq::ZERO),
-        };
         Ok(Event { at, number, change })
     }
 
     /// The records that most of a log is made of, in their usual form; whatever else there is, is left to the rest.
     #[inline]
     fn decode_hot<T>(&mut self, record: &Record<'_>, then: &mut impl FnMut(Event) -> T) -> Option<T> {
-        let &Record { kind, version: V1, tag: number, body, has_crc } = record else { return None };
+        let &Record { kind, version: V1, number, body } = record else { return None };
         let body = &mut Unpack(body);
         match kind {
             kind::ENQUEUE => {
@@ -169,7 +158,7 @@ impl Decoder {
                 let (priority, run_at) = (Priority::new(body.uint8()?).ok()?, Timestamp(body.uint()?));
                 let (timeout_ms, max_retry) = (body.uint()?, body.uint32()?);
                 body.end()?;
-                let payload = self.body(payload, has_crc)?;
+                let payload = self.body(payload)?;
                 let run_at = (run_at != Timestamp(0)).then_some(run_at);
                 let mut new = self.new_job(queue, job_kind)?;
                 id.made(|id| new.id = id)?;
@@ -251,25 +240,20 @@ impl Decoder {
         }))
     }
 
-    /// A payload, or that it is there: only from a record with a checksum of its own can it be read back later.
+    /// A payload, or that it is there.
     ///
     /// None if it is no text. One that is left is not looked at.
     #[inline]
-    fn body(&self, payload: &[u8], has_crc: bool) -> Option<PayloadRef> {
+    fn body(&self, payload: &[u8]) -> Option<PayloadRef> {
         match u32::try_from(payload.len()) {
-            Ok(bytes) if self.leaves_payloads && has_crc && payload.len() > PayloadRef::KEPT_BYTES => {
+            Ok(bytes) if self.leaves_payloads && payload.len() > PayloadRef::KEPT_BYTES => {
                 Some(PayloadRef::Stored { bytes })
             }
             _ => Some(PayloadRef::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
         }
     }
 
-    fn decode_enqueue(
-        &mut self,
-        version: u8,
-        body: &[u8],
-        has_crc: bool,
-    ) -> Result<(Timestamp, EventKind), CodecError> {
+    fn decode_enqueue(&mut self, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
         let more = ((0, 0, 0, 0), 0, None, 0);
         let (plain, (backoff, exhausted, custom, backtrace_lines)) = match version {
             V1 => (read(body)?, more),
@@ -283,7 +267,7 @@ impl Decoder {
             id,
             queue: self.named_queue(queue)?,
             kind: self.named_kind(job_kind)?,
-            payload: self.body(payload.as_bytes(), has_crc).expect("it is a text"),
+            payload: self.body(payload.as_bytes()).expect("it is a text"),
             priority: Priority::new(priority).map_err(invalid)?,
             run_at: (run_at != Timestamp(0)).then_some(run_at),
             timeout_ms,
@@ -330,14 +314,8 @@ impl Decoder {
     }
 }
 
-fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
-    let FailV2(at, job, token, sort, message, retry_at, result, errtype, backtrace) = match version {
-        V1 => {
-            let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
-            FailV2(at, job, token, sort, message, retry_at, result, "", Vec::new())
-        }
-        _ => read(body)?,
-    };
+fn decode_fail(kind: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
+    let FailV1(at, job, token, sort, message, retry_at, result, errtype, backtrace) = read(body)?;
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
@@ -347,14 +325,8 @@ fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, EventKi
     Ok((at, change))
 }
 
-fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
-    let DeadV2(at, job, token, sort, message, result, errtype, backtrace) = match version {
-        V1 => {
-            let DeadV1(at, job, token, sort, message, result) = read(body)?;
-            DeadV2(at, job, token, sort, message, result, "", Vec::new())
-        }
-        _ => read(body)?,
-    };
+fn decode_end(kind: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
+    let DeadV1(at, job, token, sort, message, result, errtype, backtrace) = read(body)?;
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
@@ -393,11 +365,10 @@ fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
 /// A record's parts.
 struct Record<'a> {
     kind: u8,
-    /// Without [`TAGGED`].
     version: u8,
-    tag: Option<Seq>,
+    /// Of its job; zero if it is about none, or about all.
+    number: Seq,
     body: &'a [u8],
-    has_crc: bool,
 }
 
 #[inline]
@@ -412,14 +383,13 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
     };
     *bytes = rest;
     let (kind, version) = (envelope[0], envelope[1]);
-    if version & TAGGED == 0 {
-        return Ok(Record { kind, version, tag: None, body, has_crc: false });
-    }
-    if !(kind::ENQUEUE..=kind::MOVE).contains(&kind) {
+    if !matches!((kind, version), (_, V1) | (kind::ENQUEUE, V2)) {
         return Err(CodecError::Unknown { kind, version });
     }
-    let has_crc = has_crc(kind, version);
-    if has_crc {
+    if !has_number(kind) {
+        return Ok(Record { kind, version, number: Seq::ZERO, body });
+    }
+    if has_crc(kind) {
         let covered = ENVELOPE_BYTES + len.saturating_sub(CRC_BYTES);
         let Some((left, crc)) = body.split_last_chunk::<CRC_BYTES>() else {
             return Err(CodecError::Invalid(format!("an event of {len} bytes has no room for its checksum")));
@@ -432,10 +402,10 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
         }
         body = left;
     }
-    let Some(tag) = read_leb128(&mut body) else {
+    let Some(number) = read_leb128(&mut body) else {
         return Err(CodecError::Invalid("an event's job number is cut off".to_owned()));
     };
-    Ok(Record { kind, version: version & !TAGGED, tag: Some(Seq(tag)), body, has_crc })
+    Ok(Record { kind, version, number: Seq(number), body })
 }
 
 /// An id that was found and is not made yet, so that it is made where it will be.

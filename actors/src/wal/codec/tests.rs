@@ -109,17 +109,14 @@ pub(crate) fn samples() -> Vec<Event> {
         EventKind::Extend { job: job.clone(), token, deadline: Timestamp(99) },
         EventKind::Cancel { job },
         EventKind::Promote { due: Timestamp(8), number: Seq(2) },
-        EventKind::Digest { digest: Some(u64::MAX) },
-        EventKind::Digest { digest: None },
+        EventKind::Digest { digest: u64::MAX },
         EventKind::Forget { completed: Seq(1), dead: Seq(2), cancelled: Seq(3) },
     ];
-    let plain = changes.into_iter().map(|change| {
-        let number = change.job().is_none().then_some(Seq::ZERO);
+    let events = changes.into_iter().map(|change| {
+        let number = if change.job().is_some() { Seq(300) } else { Seq::ZERO };
         Event { at: Timestamp(1_234), number, change }
     });
-    // As an earlier version wrote them, and with the job's number.
-    let tagged = |event: &Event| Event { number: Some(event.number.unwrap_or(Seq(300))), ..event.clone() };
-    plain.flat_map(|event| [tagged(&event), event]).collect()
+    events.collect()
 }
 
 #[test]
