@@ -5,20 +5,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ids::Seq;
+use crate::jobs::model::payload::ImagePayloads;
 use crate::jobs::{Payload, PayloadStore, UnreadablePayload};
 use crate::wal::index::LogIndex;
-
-/// Images, as far as payloads are read from them.
-pub trait ImagePayloads: Send + Sync {
-    /// Position up to which they hold everything.
-    fn last(&self) -> Seq;
-
-    /// The payload of the job with this number; none if they do not have it.
-    ///
-    /// # Errors
-    /// It is not there as it was written.
-    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload>;
-}
 
 /// Both places, as they are now.
 pub struct StoredPayloads {

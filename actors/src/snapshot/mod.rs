@@ -31,6 +31,7 @@ pub mod compact;
 pub mod fold;
 pub mod format;
 pub mod layer;
+pub mod layering;
 mod merge;
 pub mod page;
 pub mod payloads;

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::Seq;
+use crate::jobs::model::payload::ImagePayloads;
 use crate::jobs::{Payload, UnreadablePayload};
-use crate::recovery::payload_store::ImagePayloads;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader, PayloadPage};
 

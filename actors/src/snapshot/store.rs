@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use crate::api::options::Layering;
 use crate::base::bugs::{self, Bug};
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::model::policy::millis;
@@ -16,6 +15,7 @@ use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::fold::Delta;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::Layer;
+use crate::snapshot::layering::Layering;
 use crate::snapshot::page::Page;
 use crate::snapshot::state::State;
 use crate::snapshot::weight::Weight;

@@ -65,6 +65,18 @@ pub trait PayloadStore: Send + Sync {
     fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload>;
 }
 
+/// Images, as far as payloads are read from them.
+pub trait ImagePayloads: Send + Sync {
+    /// Position up to which they hold everything.
+    fn last(&self) -> Seq;
+
+    /// The payload of the job with this number; none if they do not have it.
+    ///
+    /// # Errors
+    /// It is not there as it was written.
+    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload>;
+}
+
 /// A payload cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload of job number {number} cannot be read: {problem}")]
