@@ -2,12 +2,12 @@
 //!
 //! A rule is a function from a [`Tree`] to its violations, each of which says how to fix it. Every rule is also run
 //! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
-//! what may know what is in `imports`, what README.md promises in `readme`.
+//! what may know what is in `imports`, what README.md promises in `docs`.
 
 mod circles;
+mod docs;
 mod graph;
 mod imports;
-mod readme;
 mod tree;
 
 use std::collections::BTreeMap;
