@@ -1,8 +1,8 @@
-//! The examples of the README, run as they are: each pushes one job and runs it. All they are told is where the
+//! The examples of README and docs/, run as they are: each adds one job and runs it. All they are told is where the
 //! server is. (Those in Ruby and Go are shown, not run: their clients come from registries that CI does not ask.)
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
@@ -45,17 +45,29 @@ fn the_node_example_works() {
 #[test]
 fn the_rust_example_works() {
     let place = Place::new();
-    greets(&place, Command::new(rust_example()));
+    greets(&place, Command::new(built("greet", "tests/clients/examples/rust/greet.rs")));
 }
 
-/// Cargo builds it along with all tests, but not along with this target alone.
-fn rust_example() -> PathBuf {
+/// Needs no server: the engine is a part of it.
+#[test]
+fn the_example_of_a_program_of_ones_own_works() {
+    let place = Place::new();
+    let mut command = Command::new(built("greetings", "actors/examples/greetings.rs"));
+    command.current_dir(place.path(""));
+    let said = Script::start(&place, command).ends_well();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.contains(&"hello Ada, attempt 1".to_owned()), "{said:?}");
+}
+
+/// An example in Rust. Cargo builds it along with all tests, but not along with this target alone.
+fn built(name: &str, source: &str) -> PathBuf {
     let deps = env::current_exe().unwrap();
-    let built = deps.ancestors().nth(2).unwrap().join("examples/greet");
-    let age = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified()).ok();
-    if age(&built) < age(&source("examples/rust/greet.rs")) {
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "greet"]).status();
-        assert!(built.unwrap().success(), "the example does not build");
+    let built = deps.ancestors().nth(2).unwrap().join("examples").join(name);
+    let age = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+    if age(&built) < age(&Path::new(env!("CARGO_MANIFEST_DIR")).join(source)) {
+        let arguments = ["build", "--quiet", "--workspace", "--example", name];
+        let status = Command::new(env!("CARGO")).args(arguments).status();
+        assert!(status.unwrap().success(), "the example {name} does not build");
     }
     built
 }
