@@ -2,12 +2,13 @@
 //!
 //! A rule is a function from a [`Tree`] to its violations, each of which says how to fix it. Every rule is also run
 //! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
-//! what may know what is in `imports`, what README.md promises in `docs`.
+//! what may know what is in `imports`, what README.md and docs/ promise in `docs`, and what has a number in `numbered`.
 
 mod circles;
 mod docs;
 mod graph;
 mod imports;
+mod numbered;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,14 @@ use tree::{Tree, Violations, none, one, root, sources, tree};
 
 const LINES_MAX: usize = 650;
 
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
     "Makefile",
     "LICENSE",
     "CHANGELOG.md",
+    "docs",
     "src",
     "actors",
     "tests",
