@@ -3,7 +3,7 @@
 //! One binary, one module a story. Nothing here knows the inside of beaver; only [`files`] knows the layouts of
 //! files that `wal/mod.rs` and `snapshot/format.rs` publish, to damage them with care.
 //!
-//! # The rows of the fault list that ask for a real process
+//! # The rows of the fault list (docs/faults.md) that ask for a real process
 //!
 //! | row | fault | test |
 //! |---|---|---|

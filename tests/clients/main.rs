@@ -2,7 +2,7 @@
 //! `faktory-worker` and the PyPI package `pyfaktory`.
 //!
 //! The Rust client is always tried. The other two are tried when `BEAVER_CLIENTS` names a directory that `.ci/clients`
-//! has made; without it their tests say so and pass. The examples of the README are run as they are.
+//! has made; without it their tests say so and pass. The examples of README and docs/ are run as they are.
 //!
 //! | asked for | Rust client | npm and PyPI client |
 //! |---|---|---|

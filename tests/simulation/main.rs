@@ -11,7 +11,7 @@
 //! `cargo test --test simulation` runs 200 seeds; `BEAVER_TORTURE=100` a hundred times as many. A failing seed prints
 //! the command that replays it: `BEAVER_SEED=17 cargo test --test simulation`. `BEAVER_SEED_FROM=1000` begins there.
 //!
-//! | row of the fault list | here |
+//! | row of the fault list, docs/faults.md | here |
 //! |---|---|
 //! | 3, 7, 11 power loss, lost names, failed fsync | `Fault::PowerCut`, `Fault::FailedSync` |
 //! | 17 full disk | `Fault::FullDisk` |

@@ -10,7 +10,7 @@
 //! A call that only reads leaves the disk as it was: a crash at it is the same as at the next call that changes
 //! something. Equal disks are recovered once.
 //!
-//! # Rows of the table of faults, and their tests (in `tests/engine/`)
+//! # Rows of the fault list (docs/faults.md), and their tests (in `tests/engine/`)
 //!
 //! | row | fault | test |
 //! |---|---|---|
