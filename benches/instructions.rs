@@ -90,7 +90,7 @@ impl Desk {
     fn record(&mut self, command: Command) -> (Seq, Option<EventKind>) {
         let event = self.table.decide(command, NOW, &mut self.dice);
         let event = event.expect("accepted").expect("something happens");
-        let change = matches!(event.change, EventKind::Dispatch { .. }).then(|| event.change.clone());
+        let change = matches!(event.kind, EventKind::Dispatch { .. }).then(|| event.kind.clone());
         (journal::record(&mut self.table, &mut self.group, event), change)
     }
 

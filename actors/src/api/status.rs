@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::ids::{KindName, QueueName, Seq, Timestamp};
 use crate::jobs::Counts;
-use crate::jobs::sections::queues::Totals;
+use crate::jobs::sections::totals::Totals;
 
 /// The whole queue at a glance.
 #[derive(Clone, Debug, Serialize)]

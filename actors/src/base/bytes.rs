@@ -1,4 +1,4 @@
-//! Numbers and texts in few bytes: what the pages of an image are made of.
+//! Numbers and texts in few bytes: what the log's events and the pages of a snapshot are made of.
 //!
 //! A number takes 7 bits a byte, the least first, and a difference is folded so that small ones of either sign stay
 //! small. What is read is bounds-checked and nothing else: what it means is for the reader of a page to say.
@@ -7,6 +7,7 @@
 const UINT_BYTES_MAX: usize = 10;
 
 /// Appends a number.
+#[inline]
 pub(crate) fn put_uint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -22,6 +23,7 @@ pub(crate) fn put_difference(out: &mut Vec<u8>, number: u64, from: u64) {
 }
 
 /// Appends a text behind its length.
+#[inline]
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_uint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
@@ -31,6 +33,7 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 pub(crate) struct Take<'a>(pub &'a [u8]);
 
 impl<'a> Take<'a> {
+    #[inline]
     pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -59,6 +62,7 @@ impl<'a> Take<'a> {
         None
     }
 
+    #[inline]
     pub fn uint32(&mut self) -> Option<u32> {
         u32::try_from(self.uint()?).ok()
     }
@@ -71,17 +75,26 @@ impl<'a> Take<'a> {
         Some(from.wrapping_add(difference))
     }
 
+    #[inline]
     pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(bytes)
     }
 
+    #[inline]
     pub fn text(&mut self) -> Option<&'a str> {
-        let len = usize::try_from(self.uint()?).ok()?;
-        std::str::from_utf8(self.bytes(len)?).ok()
+        std::str::from_utf8(self.text_bytes()?).ok()
     }
 
+    /// The bytes of a text, which perhaps are none.
+    #[inline]
+    pub fn text_bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.uint()?).ok()?;
+        self.bytes(len)
+    }
+
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -89,6 +102,7 @@ impl<'a> Take<'a> {
     }
 
     /// Whether nothing is left.
+    #[inline]
     pub fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }

@@ -18,6 +18,7 @@ mod invalid;
 mod job_id;
 mod names;
 mod timestamp;
+mod token;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ pub(crate) use crate::ids::job_id::made_at;
 pub use crate::ids::job_id::{JOB_ID_BYTES_MAX, JobId};
 pub use crate::ids::names::{KindName, NAME_BYTES_MAX, QueueName, RemoteName};
 pub use crate::ids::timestamp::Timestamp;
+pub use crate::ids::token::{Epoch, Term, Timeline, Token, TokenRef};
 
 /// Position of an event in the log: 1 for the first one, then without gaps. 0 means "before everything".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,19 +56,12 @@ impl Seq {
     }
 }
 
-/// Fencing token: names one lease, and a later lease always has a larger one.
-///
-/// It is the [`Seq`] of the event that dispatched the job, so it is unique and strictly increasing for free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Token(pub u64);
-
 /// Which run of a job this is: 0 before the first, 1 during the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attempt(pub u32);
 
-shown_as_held!(Seq, Token, Attempt);
+shown_as_held!(Seq, Attempt);
 
 /// A local worker: its place in the pool. It keeps the number when it is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

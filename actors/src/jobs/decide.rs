@@ -1,14 +1,20 @@
 //! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
 
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Attempt, Holder, JobId, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
-use crate::jobs::command::{Command, JobSpec, Rejection, Start};
+use crate::ids::{
+    Attempt, Epoch, Holder, JobId, QueueName, RemoteName, Seq, Term, Timeline, Timestamp, Token, TokenRef,
+    WorkerId,
+};
+use crate::jobs::command::{Command, JobSpec, Start};
 use crate::jobs::event::{Event, EventKind, NewJob};
-use crate::jobs::model::failure::{Failure, FailureKind};
-use crate::jobs::model::job::{Exhausted, Status};
-use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::Status;
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::policy::{Retention, millis};
+use crate::jobs::model::profile::Profile;
+use crate::jobs::rejection::Rejection;
 use crate::jobs::sections::queues::QUEUES_MAX;
+use crate::jobs::sections::terms::Terms;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::profiles::JobProfile;
 use crate::jobs::table::{FINISHED, JobTable, finished_index};
@@ -36,77 +42,83 @@ impl JobTable {
     ) -> Result<Option<Event>, Rejection> {
         let now = now.max(self.last_at);
         // Each arm has looked the job up and says its number, so that nobody has to look it up again.
-        let of = |number: Seq, change: EventKind| Ok(Some(Event { at: now, number, change }));
-        let event = |change: EventKind| Event { at: now, number: Seq::ZERO, change };
+        let of = |job_seq: Seq, kind: EventKind| Ok(Some(Event { at: now, job_seq, kind }));
+        let event = |kind: EventKind| Event { at: now, job_seq: Seq::ZERO, kind };
+        let epoch = self.epoch();
         match command {
             Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice),
             Command::Dispatch { worker } => Ok(self.decide_dispatch(worker, now)),
             Command::Ack { job, token, result } => {
-                let number = self.held_under(&job, token)?.number;
-                of(number, EventKind::Ack { job, token, result })
+                let seq = self.held_under(&job, token)?.enqueued_seq;
+                of(seq, EventKind::Ack { job, token: token.seen_from(epoch), result })
             }
             Command::Fail { job, token, failure, result } => {
                 let held = self.held_under(&job, token)?;
-                of(held.number, self.decide_fail(held, (job, token, failure, result), now, dice))
+                let end = (job, token.seen_from(epoch), failure, result);
+                of(held.enqueued_seq, self.decide_fail(held, end, now, dice))
             }
-            Command::Requeue { job, token, failure, counts } => {
+            Command::Requeue { job, token, failure, counts: counted } => {
                 let held = self.held_under(&job, token)?;
-                let profile = self.profile_of(held);
-                of(
-                    held.number,
-                    match (counts && out_of_attempts(held, profile)) || cannot_count_on(held) {
-                        true => end_of(profile, (job, token, failure, None)),
-                        false => {
-                            EventKind::Requeue { job, token, failure: Box::new(failure), counted: counts }
-                        }
-                    },
-                )
+                let (profile, token) = (self.profile_of(held), token.seen_from(epoch));
+                let kind = match (counted && out_of_attempts(held, profile)) || cannot_count_on(held) {
+                    true => end_of(profile, (job, token, failure, None)),
+                    false => {
+                        let failure = Box::new(failure);
+                        EventKind::Requeue { job, token, failure, counted, not_before: None }
+                    }
+                };
+                of(held.enqueued_seq, kind)
             }
             Command::Extend { job, token, by_ms } => {
                 let held = self.held_under(&job, token)?;
                 let deadline = held.lease_under(token).map_or(now, |lease| lease.deadline).plus_ms(by_ms);
-                of(held.number, EventKind::Extend { job, token, deadline })
+                of(held.enqueued_seq, EventKind::Extend { job, token: token.seen_from(epoch), deadline })
             }
             Command::Cancel { job } => {
                 let found = self.find(&job)?;
-                let (number, status) = (found.number, found.status());
+                let (seq, status) = (found.enqueued_seq, found.status());
                 if status.is_finished() {
                     return Err(Rejection::Finished { job, status: status.as_str() });
                 }
-                of(number, EventKind::Cancel { job })
+                of(seq, EventKind::Cancel { job })
             }
             Command::Reserve { queues, worker } => Ok(self.decide_reserve(&queues, worker, now)),
             Command::RunNow { job } => {
-                let number = self.expect_status(&job, Status::can_run_now, "be made pending")?.number;
-                of(number, EventKind::RunNow { job })
+                let seq = self.expect_status(&job, Status::can_run_now, "be made pending")?.enqueued_seq;
+                of(seq, EventKind::RunNow { job })
             }
             Command::Kill { job } => {
-                let number = self.expect_status(&job, Status::can_be_killed, "be declared dead")?.number;
-                of(number, EventKind::Kill { job })
+                let seq = self.expect_status(&job, Status::can_be_killed, "be declared dead")?.enqueued_seq;
+                of(seq, EventKind::Kill { job })
             }
             Command::Discard { job } => {
-                let number = self.find(&job)?.number;
-                of(number, EventKind::Discard { job })
+                let seq = self.find(&job)?.enqueued_seq;
+                of(seq, EventKind::Discard { job })
             }
             Command::Move { job, queue } => {
                 self.admit_queue(&queue)?;
                 let found = self.expect_status(&job, Status::can_be_moved, "go to another queue")?;
-                match *self.queues.name(self.profile_of(found).queue) == queue {
+                match *self.sections.queues.name(self.profile_of(found).queue) == queue {
                     true => Ok(None),
-                    false => of(found.number, EventKind::Move { job, queue }),
+                    false => of(found.enqueued_seq, EventKind::Move { job, queue }),
                 }
             }
-            Command::Pause { queue } => {
-                Ok(self.is_paused(&queue, false).then(|| event(EventKind::Pause { queue })))
+            Command::Output { job, token, result } => {
+                let seq = self.ended_under(&job, token)?.enqueued_seq;
+                of(seq, EventKind::Output { job, token: token.seen_from(epoch), result })
             }
-            Command::Resume { queue } => {
-                Ok(self.is_paused(&queue, true).then(|| event(EventKind::Resume { queue })))
+            Command::SetPaused { queue, paused } => {
+                Ok(self.is_paused(&queue, !paused).then(|| event(EventKind::SetPaused { queue, paused })))
             }
             Command::RemoveQueue { queue } => {
                 Ok(self.has_queue(&queue).then(|| event(EventKind::RemoveQueue { queue })))
             }
             Command::Promote => Ok(self.decide_promote(now).map(event)),
             Command::Forget => Ok(self.decide_forget(now).map(event)),
+            Command::BeginTerm => Ok(Some(event(next_term(self.sections.terms, dice)))),
+            Command::SpareLeases { grace_ms } => {
+                Ok((self.counts.of(Status::InFlight) > 0).then(|| event(EventKind::Lead { grace_ms })))
+            }
         }
     }
 
@@ -139,7 +151,7 @@ impl JobTable {
     /// # Errors
     /// [`Rejection::TooManyQueues`].
     pub fn admit_queue(&self, queue: &QueueName) -> Result<(), Rejection> {
-        match self.queues.len() < QUEUES_MAX || self.queues.find(queue).is_some() {
+        match self.sections.queues.len() < QUEUES_MAX || self.sections.queues.find(queue).is_some() {
             true => Ok(()),
             false => Err(Rejection::TooManyQueues { queues_max: QUEUES_MAX }),
         }
@@ -176,23 +188,22 @@ impl JobTable {
             Start::After(delay) => Some(now.plus_ms(millis(delay))),
             Start::At(moment) => Some(moment),
         };
-        let new = Box::new(NewJob {
-            id,
+        let profile = Profile {
             queue: spec.queue,
             kind: spec.kind,
-            payload: PayloadRef::Here(spec.payload),
             priority: spec.priority,
-            // Strictly in the future: every promotion so far ended at or before `now`.
-            run_at: run_at.filter(|run_at| *run_at > now),
-            timeout_ms: millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1),
-            max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
             backoff: spec.backoff,
             exhausted: spec.exhausted,
-            custom: spec.custom,
+            timeout_ms: millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1),
+            max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
             backtrace_lines: spec.backtrace_lines,
-        });
-        let number = older.map_or(Seq::ZERO, |older| older.number);
-        Ok(Some(Event { at: now, number, change: EventKind::Enqueue(new) }))
+        };
+        let content = Content { payload: PayloadRef::Here(spec.payload), custom: spec.custom };
+        // Strictly in the future: every promotion so far ended at or before `now`.
+        let run_at = run_at.filter(|run_at| *run_at > now);
+        let job_seq = older.map_or(Seq::ZERO, |older| older.enqueued_seq);
+        let new = Box::new(NewJob { id, profile, content, run_at });
+        Ok(Some(Event { at: now, job_seq, kind: EventKind::Enqueue(new) }))
     }
 
     fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {
@@ -207,28 +218,34 @@ impl JobTable {
     fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Event> {
         let job = self.next_job(self.ready.first(&self.handled)?);
         let lease_ms = self.profile_of(job).timeout_ms.saturating_add(millis(self.policy.lease_margin));
-        let change = EventKind::Dispatch {
+        let kind = EventKind::Dispatch {
             job: job.id.clone(),
-            worker,
+            holder: Holder::Local(worker),
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(lease_ms),
         };
-        Some(Event { at: now, number: job.number, change })
+        Some(Event { at: now, job_seq: job.enqueued_seq, kind })
     }
 
     fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Event> {
-        let first = |name| self.ready.first_in(self.queues.find(name)?);
+        let first = |name| self.ready.first_in(self.sections.queues.find(name)?);
         let job = self.next_job(queues.iter().find_map(first)?);
-        let change = EventKind::Reserve {
+        let kind = EventKind::Dispatch {
             job: job.id.clone(),
-            worker,
+            holder: Holder::Remote(worker),
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(self.profile_of(job).timeout_ms),
         };
-        Some(Event { at: now, number: job.number, change })
+        Some(Event { at: now, job_seq: job.enqueued_seq, kind })
     }
 
-    fn decide_fail(&self, held: &PackedJob, end: End, now: Timestamp, dice: &mut fastrand::Rng) -> EventKind {
+    fn decide_fail(
+        &self,
+        held: &PackedJob,
+        end: AttemptEnded,
+        now: Timestamp,
+        dice: &mut fastrand::Rng,
+    ) -> EventKind {
         let profile = self.profile_of(held);
         if out_of_attempts(held, profile) {
             return end_of(profile, end);
@@ -237,17 +254,13 @@ impl JobTable {
         let delay_ms = self.policy.retry_delay_ms(profile.backoff, failed, dice).max(1);
         let retry_at = now.plus_ms(delay_ms);
         let (job, token, failure, result) = end;
-        let failure = Box::new(failure);
-        match failure.kind {
-            FailureKind::Timeout => EventKind::Timeout { job, token, failure, retry_at, result },
-            _ => EventKind::Retry { job, token, failure, retry_at, result },
-        }
+        EventKind::Retry { job, token, failure: Box::new(failure), retry_at, result }
     }
 
     fn decide_promote(&self, now: Timestamp) -> Option<EventKind> {
         let due = self.waiting.iter().take_while(|(due, ..)| *due <= now);
-        let (due, number, _) = *due.take(PROMOTED_AT_ONCE_MAX).last()?;
-        Some(EventKind::Promote { due, number })
+        let (due, through, _) = *due.take(PROMOTED_AT_ONCE_MAX).last()?;
+        Some(EventKind::Promote { due, through })
     }
 
     fn decide_forget(&self, now: Timestamp) -> Option<EventKind> {
@@ -335,8 +348,8 @@ impl JobTable {
 
     /// Whether there is such a queue, and it is, or is not, paused.
     fn is_paused(&self, name: &QueueName, paused: bool) -> bool {
-        let state = self.queues.find(name).map(|key| self.queues.get(key));
-        state.is_some_and(|state| state.is_there() && state.paused == paused)
+        let state = self.sections.queues.find(name).map(|key| self.sections.queues.get(key));
+        state.is_some_and(|state| state.paused == paused) && self.has_queue(name)
     }
 
     /// The lease under which a remote worker holds a job; `token` says which one it means, if it knows.
@@ -361,6 +374,16 @@ impl JobTable {
         }
     }
 
+    /// A job that has ended, and whose last lease was this.
+    fn ended_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
+        let job = self.find(id)?;
+        let is_last = job.rare().is_some_and(|rare| rare.last_token == Some(token));
+        match job.status().is_finished() && is_last {
+            true => Ok(job),
+            false => Err(Rejection::StaleToken { job: id.clone(), token }),
+        }
+    }
+
     fn held_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
         let job = self.find(id)?;
         match (job.status(), job.lease_under(token)) {
@@ -379,15 +402,23 @@ fn out_of_attempts(job: &PackedJob, profile: &JobProfile) -> bool {
 }
 
 /// An attempt that failed: of which job, under which lease, why, and what it leaves behind.
-type End = (JobId, Token, Failure, Option<Payload>);
+type AttemptEnded = (JobId, TokenRef, Failure, Option<Payload>);
 
 /// How a job ends whose last attempt failed.
-fn end_of(profile: &JobProfile, (job, token, failure, result): End) -> EventKind {
+fn end_of(profile: &JobProfile, (job, token, failure, result): AttemptEnded) -> EventKind {
     let failure = Box::new(failure);
-    match profile.exhausted {
-        Exhausted::Dead => EventKind::Dead { job, token, failure, result },
-        Exhausted::Drop => EventKind::Drop { job, token, failure, result },
-    }
+    EventKind::Exhaust { job, token, failure, result, end: profile.exhausted }
+}
+
+/// The term that follows; the first one of a store begins its timeline.
+fn next_term(terms: Terms, dice: &mut fastrand::Rng) -> EventKind {
+    let Terms { epoch: Epoch { timeline, term }, .. } = terms;
+    let is_first = terms.epoch.is_none();
+    let timeline = if is_first { Timeline(dice.u32(1..)) } else { timeline };
+    let epoch = Epoch { timeline, term: Term(term.0.saturating_add(1)) };
+    let (parent, branched_at) =
+        if is_first { (timeline, Seq::ZERO) } else { (terms.parent, terms.branched_at) };
+    EventKind::Term { epoch, parent, branched_at }
 }
 
 /// Attempts never decrease and never stand still; at the end of what the number can hold, there is no next one.

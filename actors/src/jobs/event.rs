@@ -1,25 +1,31 @@
 //! What can happen. An event is a fact: everything that was decided is in it, so that applying it needs
 //! no clock and no dice. How events look on disk is written in [`crate::wal::codec`].
+//!
+//! # What an event must say
+//! An event names everything that it changes (a job, a queue), or gives a bound by which each job alone can tell whether
+//! it is meant: `PROMOTE` a moment and a number, `FORGET` positions, `LEAD` the leases before it. A log is folded into a
+//! snapshot job by job, without the others in memory, and relies on this.
+//!
+//! # A new type of event
+//! One variant of [`EventKind`], one row of the table below, one pair of functions in the codec, one arm in
+//! [`crate::jobs::apply`] (or in the section that it changes), one in `decide`.
 
-use crate::ids::{
-    Attempt, JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId,
-};
+use crate::ids::{Attempt, Epoch, Holder, JobId, QueueName, Seq, Timeline, Timestamp, TokenRef};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::Exhausted;
-use crate::jobs::model::payload::{Payload, PayloadRef};
-use crate::jobs::model::policy::Backoff;
+use crate::jobs::model::payload::{Content, Payload};
+use crate::jobs::model::profile::Profile;
 
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When it was decided. Never earlier than the event before.
     pub at: Timestamp,
-    /// Number of the job that it changes; of the one that gives way, for `Enqueue`. Zero if there is none.
-    ///
-    /// Folding a log into a snapshot finds the job by it.
-    pub number: Seq,
+    /// The job that it changes, by the number of the event that created it; the job that gives way, for `ENQUEUE`. Zero if
+    /// there is none.
+    pub job_seq: Seq,
     /// What happened.
-    pub change: EventKind,
+    pub kind: EventKind,
 }
 
 /// A job as it was accepted, with every default filled in.
@@ -27,28 +33,12 @@ pub struct Event {
 pub struct NewJob {
     /// Its name.
     pub id: JobId,
-    /// The line it waits in.
-    pub queue: QueueName,
-    /// Which handler runs it.
-    pub kind: KindName,
-    /// What the handler gets.
-    pub payload: PayloadRef,
-    /// 0 to 9, 9 first.
-    pub priority: Priority,
+    /// What it has in common with others.
+    pub profile: Profile,
+    /// What it brings along.
+    pub content: Content,
     /// Not before this moment, if that was in the future.
     pub run_at: Option<Timestamp>,
-    /// Longest run of one attempt, in milliseconds.
-    pub timeout_ms: u64,
-    /// How many more runs after a failed one.
-    pub max_retry: u32,
-    /// The pauses between them.
-    pub backoff: Backoff,
-    /// What becomes of it when they have all failed.
-    pub exhausted: Exhausted,
-    /// Travels with the job unread.
-    pub custom: Option<Payload>,
-    /// How many lines of a backtrace its producer would like to see.
-    pub backtrace_lines: u32,
 }
 
 /// What happened.
@@ -56,23 +46,12 @@ pub struct NewJob {
 pub enum EventKind {
     /// A job was accepted.
     Enqueue(Box<NewJob>),
-    /// A worker was given the lease; the event's position is the token.
+    /// A worker was given the lease; the event's number and the term name it.
     Dispatch {
         /// The job.
         job: JobId,
         /// Who runs it.
-        worker: WorkerId,
-        /// Which run this is.
-        attempt: Attempt,
-        /// When the lease expires.
-        deadline: Timestamp,
-    },
-    /// A remote worker was given the lease; the event's position is the token.
-    Reserve {
-        /// The job.
-        job: JobId,
-        /// Who runs it.
-        worker: RemoteName,
+        holder: Holder,
         /// Which run this is.
         attempt: Attempt,
         /// When the lease expires.
@@ -83,29 +62,16 @@ pub enum EventKind {
         /// The job.
         job: JobId,
         /// The lease it was run under.
-        token: Token,
+        token: TokenRef,
         /// What it leaves behind.
         result: Option<Payload>,
     },
-    /// The attempt failed and another will follow.
+    /// The attempt failed, took too long or was lost, and another will follow.
     Retry {
         /// The job.
         job: JobId,
         /// The lease it was run under.
-        token: Token,
-        /// What went wrong.
-        failure: Box<Failure>,
-        /// What the attempt leaves behind all the same, such as its output.
-        result: Option<Payload>,
-        /// When it may run again.
-        retry_at: Timestamp,
-    },
-    /// The attempt took too long and another will follow.
-    Timeout {
-        /// The job.
-        job: JobId,
-        /// The lease it was run under.
-        token: Token,
+        token: TokenRef,
         /// What went wrong.
         failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
@@ -118,40 +84,33 @@ pub enum EventKind {
         /// The job.
         job: JobId,
         /// The lease that ended.
-        token: Token,
+        token: TokenRef,
         /// Why it ended.
         failure: Box<Failure>,
         /// Whether the attempt counts against `max_retry`.
         counted: bool,
+        /// It waits for this moment first, as a job between two attempts does.
+        not_before: Option<Timestamp>,
     },
     /// The attempt failed and was the last.
-    Dead {
+    Exhaust {
         /// The job.
         job: JobId,
         /// The lease it was run under.
-        token: Token,
+        token: TokenRef,
         /// What went wrong.
         failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
-    },
-    /// The attempt failed and was the last, and nobody wants to see the job again.
-    Drop {
-        /// The job.
-        job: JobId,
-        /// The lease it was run under.
-        token: Token,
-        /// What went wrong.
-        failure: Box<Failure>,
-        /// What the attempt leaves behind all the same, such as its output.
-        result: Option<Payload>,
+        /// What becomes of the job.
+        end: Exhausted,
     },
     /// The lease lasts longer.
     Extend {
         /// The job.
         job: JobId,
         /// The lease.
-        token: Token,
+        token: TokenRef,
         /// When it expires now.
         deadline: Timestamp,
     },
@@ -182,15 +141,22 @@ pub enum EventKind {
         /// Where to.
         queue: QueueName,
     },
-    /// Nobody gets a job of this queue any more.
-    Pause {
-        /// The queue.
-        queue: QueueName,
+    /// What the last attempt left behind became known after the job had ended, such as the output of a program that was
+    /// told to stop.
+    Output {
+        /// The job.
+        job: JobId,
+        /// The lease that the attempt ran under: the job's last.
+        token: TokenRef,
+        /// What it left behind.
+        result: Payload,
     },
-    /// Jobs of this queue are given out again.
-    Resume {
+    /// A queue was paused, so that nobody gets a job of it, or resumed.
+    SetPaused {
         /// The queue.
         queue: QueueName,
+        /// Whether it is paused now.
+        paused: bool,
     },
     /// This queue is not known any more, until it is used again; it is not paused either.
     RemoveQueue {
@@ -200,17 +166,12 @@ pub enum EventKind {
     /// Every waiting job up to this one, in the order of (moment, number), became pending.
     ///
     /// One event for all that are due: a mark instead of a list keeps it small, and still tells for each job
-    /// alone whether it was meant, which folding a log into a snapshot job by job relies on.
+    /// alone whether it was meant.
     Promote {
         /// Moment that the last of them waited for.
         due: Timestamp,
         /// Number of the last of them.
-        number: Seq,
-    },
-    /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
-    Digest {
-        /// The sum.
-        digest: u64,
+        through: Seq,
     },
     /// Finished jobs were forgotten: of each status those that ended up to a position.
     Forget {
@@ -221,35 +182,148 @@ pub enum EventKind {
         /// Cancelled ones that ended at or before this.
         cancelled: Seq,
     },
+    /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
+    Digest {
+        /// The sum.
+        digest: u64,
+    },
+    /// The server was started: what it gives from here on is of this term.
+    Term {
+        /// The timeline and the term that begin.
+        epoch: Epoch,
+        /// The timeline that this one is a copy of; itself, if it is none.
+        parent: Timeline,
+        /// Up to where the two are the same; zero if there is no other.
+        branched_at: Seq,
+    },
+    /// The server could not be reached for a while: no lease that was given before this ends before this moment and the
+    /// shorter of its job's timeout and this time.
+    Lead {
+        /// The longest time that a lease gets.
+        grace_ms: u64,
+    },
+}
+
+/// What an event counts as in the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsClass {
+    /// Nothing.
+    None,
+    /// A job was given to a worker.
+    Dispatched,
+    /// A job succeeded.
+    Completed,
+    /// An attempt failed, and the job goes on.
+    Failed,
+    /// An attempt failed, and the job has ended by it.
+    Exhausted,
+    /// A job was declared dead.
+    Killed,
+    /// A job was withdrawn.
+    Cancelled,
+}
+
+/// Declares the types of events with all that is to be known of each, and tells the type of an [`EventKind`].
+macro_rules! event_types {
+    ($($kind:ident = $number:literal $name:literal, $about:ident, counts $class:ident, makes_ready: $ready:literal;)+) => {
+        /// The types of events, by their numbers on disk. 200 and up are for records without a position: votes and
+        /// membership of a cluster, of which this version knows none.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum EventType {
+            $(#[doc = $name] $kind = $number,)+
+        }
+
+        impl EventType {
+            /// All of them.
+            pub const ALL: &'static [EventType] = &[$(EventType::$kind),+];
+
+            /// The type with this number.
+            #[must_use]
+            #[inline]
+            pub fn of_number(number: u8) -> Option<EventType> {
+                match number {
+                    $($number => Some(EventType::$kind),)+
+                    _ => None,
+                }
+            }
+
+            /// As people see it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(EventType::$kind => $name,)+ }
+            }
+
+            /// Whether such an event is about one job.
+            #[must_use]
+            #[inline]
+            pub fn is_about_a_job(self) -> bool {
+                match self { $(EventType::$kind => about!($about),)+ }
+            }
+
+            /// What it counts as.
+            #[must_use]
+            #[inline]
+            pub fn metrics_class(self) -> MetricsClass {
+                match self { $(EventType::$kind => MetricsClass::$class,)+ }
+            }
+
+            /// Whether there may be jobs for workers after it that were not there before; `ENQUEUE` says so by itself.
+            #[must_use]
+            #[inline]
+            pub fn may_make_ready(self) -> bool {
+                match self { $(EventType::$kind => $ready,)+ }
+            }
+        }
+
+        impl EventKind {
+            /// Of which type it is.
+            #[must_use]
+            #[inline]
+            pub fn event_type(&self) -> EventType {
+                match self { $(EventKind::$kind { .. } => EventType::$kind,)+ }
+            }
+        }
+    };
+}
+
+macro_rules! about {
+    (job) => {
+        true
+    };
+    (others) => {
+        false
+    };
+}
+
+event_types! {
+    Enqueue = 1 "ENQUEUE", job, counts None, makes_ready: true;
+    Dispatch = 2 "DISPATCH", job, counts Dispatched, makes_ready: false;
+    Ack = 3 "ACK", job, counts Completed, makes_ready: false;
+    Retry = 4 "RETRY", job, counts Failed, makes_ready: false;
+    Requeue = 5 "REQUEUE", job, counts Failed, makes_ready: true;
+    Exhaust = 6 "EXHAUST", job, counts Exhausted, makes_ready: false;
+    Extend = 7 "EXTEND", job, counts None, makes_ready: false;
+    Cancel = 8 "CANCEL", job, counts Cancelled, makes_ready: false;
+    Kill = 9 "KILL", job, counts Killed, makes_ready: false;
+    RunNow = 10 "RUN_NOW", job, counts None, makes_ready: true;
+    Discard = 11 "DISCARD", job, counts None, makes_ready: false;
+    Move = 12 "MOVE", job, counts None, makes_ready: true;
+    Output = 13 "OUTPUT", job, counts None, makes_ready: false;
+    SetPaused = 14 "SET_PAUSED", others, counts None, makes_ready: true;
+    RemoveQueue = 15 "REMOVE_QUEUE", others, counts None, makes_ready: false;
+    Promote = 16 "PROMOTE", others, counts None, makes_ready: true;
+    Forget = 17 "FORGET", others, counts None, makes_ready: false;
+    Digest = 18 "DIGEST", others, counts None, makes_ready: false;
+    Term = 19 "TERM", others, counts None, makes_ready: false;
+    Lead = 20 "LEAD", others, counts None, makes_ready: false;
 }
 
 impl EventKind {
     /// The type's name as people see it.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            EventKind::Enqueue(_) => "ENQUEUE",
-            EventKind::Dispatch { .. } => "DISPATCH",
-            EventKind::Reserve { .. } => "RESERVE",
-            EventKind::Ack { .. } => "ACK",
-            EventKind::Retry { .. } => "RETRY",
-            EventKind::Timeout { .. } => "TIMEOUT",
-            EventKind::Requeue { .. } => "REQUEUE",
-            EventKind::Dead { .. } => "DEAD",
-            EventKind::Drop { .. } => "DROP",
-            EventKind::Kill { .. } => "KILL",
-            EventKind::RunNow { .. } => "RUN_NOW",
-            EventKind::Discard { .. } => "DISCARD",
-            EventKind::Move { .. } => "MOVE",
-            EventKind::Pause { .. } => "PAUSE",
-            EventKind::Resume { .. } => "RESUME",
-            EventKind::RemoveQueue { .. } => "REMOVE_QUEUE",
-            EventKind::Extend { .. } => "EXTEND",
-            EventKind::Cancel { .. } => "CANCEL",
-            EventKind::Promote { .. } => "PROMOTE",
-            EventKind::Forget { .. } => "FORGET",
-            EventKind::Digest { .. } => "DIGEST",
-        }
+        self.event_type().name()
     }
 
     /// The job it names, if it names one.
@@ -258,25 +332,37 @@ impl EventKind {
         match self {
             EventKind::Enqueue(new) => Some(&new.id),
             EventKind::Dispatch { job, .. }
-            | EventKind::Reserve { job, .. }
             | EventKind::Ack { job, .. }
             | EventKind::Retry { job, .. }
-            | EventKind::Timeout { job, .. }
             | EventKind::Requeue { job, .. }
-            | EventKind::Dead { job, .. }
-            | EventKind::Drop { job, .. }
+            | EventKind::Exhaust { job, .. }
             | EventKind::Extend { job, .. }
             | EventKind::Kill { job }
             | EventKind::RunNow { job }
             | EventKind::Discard { job }
             | EventKind::Move { job, .. }
+            | EventKind::Output { job, .. }
             | EventKind::Cancel { job } => Some(job),
-            EventKind::Pause { .. }
-            | EventKind::Resume { .. }
+            EventKind::SetPaused { .. }
             | EventKind::RemoveQueue { .. }
             | EventKind::Promote { .. }
             | EventKind::Forget { .. }
-            | EventKind::Digest { .. } => None,
+            | EventKind::Digest { .. }
+            | EventKind::Term { .. }
+            | EventKind::Lead { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_found_by_its_number() {
+        for event_type in EventType::ALL {
+            assert_eq!(EventType::of_number(*event_type as u8), Some(*event_type));
+        }
+        assert_eq!((EventType::of_number(0), EventType::of_number(200)), (None, None));
     }
 }

@@ -66,7 +66,7 @@ impl JobTable {
         } else {
             statuses.iter().for_each(|status| self.slots_of(*status, filter, max, &mut slots));
         }
-        let left = slots.into_iter().rev().map(|slot| (slot, self.job(slot).number)).collect();
+        let left = slots.into_iter().rev().map(|slot| (slot, self.job(slot).enqueued_seq)).collect();
         Members { left }
     }
 
@@ -76,7 +76,7 @@ impl JobTable {
                 slots.extend(self.ready.iter(&self.links).map(|(_, slot)| slot).take(max))
             }
             (Status::Pending, Some(queue)) => {
-                let queue = self.queues.find(queue);
+                let queue = self.sections.queues.find(queue);
                 slots.extend(
                     queue.into_iter().flat_map(|queue| self.ready.iter_in(&self.links, queue)).take(max),
                 );
@@ -151,10 +151,11 @@ impl JobTable {
         let at = members.left.len().saturating_sub(count);
         let piece = members.left.split_off(at);
         piece.into_iter().rev().filter_map(|(slot, number)| {
-            let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.number == number)?;
+            let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.enqueued_seq == number)?;
             let profile = self.profile_of(job);
             let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(profile.kind.0) == kind);
-            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(profile.queue) == queue);
+            let in_queue =
+                filter.queue.as_ref().is_none_or(|queue| self.sections.queues.name(profile.queue) == queue);
             (statuses.contains(&job.status()) && of_kind && in_queue).then_some(job)
         })
     }

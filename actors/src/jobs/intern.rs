@@ -22,11 +22,13 @@ pub(crate) struct Interner<N> {
     last: u32,
 }
 
-impl<N: Clone + Eq + Hash> Interner<N> {
-    pub fn new() -> Interner<N> {
+impl<N> Default for Interner<N> {
+    fn default() -> Interner<N> {
         Interner { names: Vec::new(), numbers: HashMap::new(), last: 0 }
     }
+}
 
+impl<N: Clone + Eq + Hash> Interner<N> {
     #[inline]
     pub fn intern(&mut self, name: &N) -> u32 {
         if self.names.get(self.last as usize) == Some(name) {

@@ -182,12 +182,13 @@ impl Boot {
             dir: wal_dir,
             segment_bytes: self.options.segment_bytes,
             store,
+            epoch: table.epoch(),
             dice: self.dice.fork(),
             index: payload_store.log().clone(),
         };
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
-        let interrupted = self.settle_leases(&mut table, &mut writer, now)?;
+        let interrupted = self.begin_term(&mut table, &mut writer, now)?;
         let duration = self.clock.ticks().saturating_sub(started);
         let status = RecoveryStatus {
             duration_ms: round_ms(duration),
@@ -293,15 +294,13 @@ impl Boot {
     /// corrupted snapshots that were passed over.
     fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
         let policy = self.options.policy.clone();
-        let loaded = self.snapshots().load_pages(|header, pages| {
-            JobTable::restore_pages(policy.clone(), &self.kinds, header.last, header.last_at, pages)
+        let loaded = self.snapshots().load_pages(|header, sections, pages| {
+            let through = (header.last, header.last_at);
+            JobTable::restore_pages(policy.clone(), &self.kinds, through, sections.clone(), pages)
                 .map_err(|misfit| misfit.to_string())
         });
         let (table, info, layers, corrupted) = match loaded {
-            Ok(Loaded { info, value: mut table, overview, layers, corrupted }) => {
-                table.set_overview(overview);
-                (table, Some(info), layers, corrupted)
-            }
+            Ok(Loaded { info, value: table, layers, corrupted }) => (table, Some(info), layers, corrupted),
             Err((SnapshotError::NotFound { .. }, corrupted)) => {
                 (JobTable::new(policy, &self.kinds), None, Vec::new(), corrupted)
             }
@@ -343,28 +342,37 @@ impl Boot {
         write_whole(&*self.storage, &path, text.as_bytes()).map_err(storage_error(&path, "write"))
     }
 
-    /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt
-    /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
-    /// their leases run on until their deadline.
-    fn settle_leases(
+    /// Begins the term of this start, and settles the leases of the one before. Synced whatever the durability is, before
+    /// any lease is given: no token is ever given twice, even if the log loses what was written last.
+    fn begin_term(
         &mut self,
         table: &mut JobTable,
         writer: &mut LogWriter,
         now: Timestamp,
     ) -> Result<u64, BootError> {
-        let interrupted = table.in_flight(|holder| matches!(holder, Holder::Local(_)));
         let mut group = Group { first: table.last().next(), ..Group::default() };
+        if let Ok(Some(event)) = table.decide(Command::BeginTerm, now, &mut self.dice) {
+            journal::record(table, &mut group, event);
+        }
+        let interrupted = self.settle_leases(table, &mut group, now);
+        writer.begin_term(table.epoch());
+        writer.append(&[group], now).1?;
+        writer.sync()?;
+        Ok(interrupted)
+    }
+
+    /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt
+    /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
+    /// their leases run on until their deadline.
+    fn settle_leases(&mut self, table: &mut JobTable, group: &mut Group, now: Timestamp) -> u64 {
+        let interrupted = table.in_flight(|holder| matches!(holder, Holder::Local(_)));
         for (job, token) in &interrupted {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
             let command = Command::Requeue { job: job.clone(), token: *token, failure, counts: true };
             let Ok(Some(event)) = table.decide(command, now, &mut self.dice) else { continue };
-            journal::record(table, &mut group, event);
+            journal::record(table, group, event);
         }
-        if group.count > 0 {
-            writer.append(&[group], now).1?;
-            writer.sync()?;
-        }
-        Ok(interrupted.len() as u64)
+        interrupted.len() as u64
     }
 }
 

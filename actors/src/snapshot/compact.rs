@@ -146,10 +146,12 @@ fn merge_some(
         Some(Next::Jobs(page)) => {
             for job in page.jobs {
                 let payload = match job.payload {
-                    PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+                    PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => {
+                        Some(payloads.get(job.enqueued_seq)?)
+                    }
                     _ => None,
                 };
-                layer.add(&page.profiles[job.profile as usize], job, payload.as_ref())?;
+                layer.add(&page.profiles[job.profile.0 as usize], job, payload.as_ref())?;
             }
             Ok(true)
         }

@@ -3,19 +3,21 @@
 //! Memory is taken by what the log changes, never by the state: a layer that holds everything is written while the
 //! state streams by, and one that tells only of changes reads the pages that they are about and no others. This works
 //! because every event either names its job by its number, or tells for each job alone whether it is meant (`Promote`
-//! up to a moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
+//! up to a moment, `Forget` up to a position, `Lead` before an event). What is not a job is a section, which changes by the events alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::ids::{JobId, QueueName, Seq, Timestamp};
-use crate::jobs::model::job::{JobState, Misfit};
-use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
-use crate::jobs::{Event, EventKind, Payload, PayloadRef};
+use crate::ids::{Epoch, JobId, QueueName, Seq, Timestamp};
+use crate::jobs::apply::Stamp;
+use crate::jobs::model::job::Misfit;
+use crate::jobs::model::profile::Profile;
+use crate::jobs::sections::Sections;
+use crate::jobs::table::finished_index;
+use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, ProfileId};
+use crate::jobs::{Event, EventKind, Payload, PayloadRef, Status};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, Summary};
 use crate::snapshot::layer::PageReader;
-use crate::snapshot::page::{PagedJob, ProfileRecord, joined, parted};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::state::{Finder, State};
 use crate::snapshot::writer::LayerWriter;
@@ -29,15 +31,17 @@ pub struct Delta {
     /// What it follows.
     after: Seq,
     /// Jobs accepted in it, in the order of their numbers; none where a later job of the same id took the place.
-    added: Vec<(Seq, Option<JobRecord>)>,
+    added: Vec<(Seq, Option<PackedJob>)>,
+    /// What they have in common, by the numbers that they say.
+    profiles: Vec<Profile>,
+    numbers: HashMap<Profile, ProfileId>,
     /// What happens to jobs of the state before, by number.
     older: BTreeMap<Seq, Older>,
-    promotions: Vec<Promotion>,
-    /// The last position up to which completed, dead and cancelled jobs were forgotten.
-    forgotten: [Seq; 3],
-    /// What the events say of queues: by name, whether it exists and whether it is paused.
-    queues: BTreeMap<QueueName, QueueChange>,
-    totals: Totals,
+    /// What happens to many jobs at once.
+    bounds: Bounds,
+    /// What the state holds beside jobs, as it is behind the last event taken in.
+    sections: Sections,
+    boxes: EmptyBoxes,
     last: Seq,
     last_at: Timestamp,
     bytes: usize,
@@ -52,10 +56,16 @@ struct Older {
     gave_way: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct QueueChange {
-    exists: Option<bool>,
-    paused: Option<bool>,
+/// Events that give a bound by which each job alone can tell whether it is meant, and what else each job must know.
+#[derive(Debug, Default)]
+struct Bounds {
+    promotions: Vec<Promotion>,
+    /// Moments at which all leases were given more time, and how much.
+    leads: Vec<(Seq, Timestamp, u64)>,
+    /// The last position up to which completed, dead and cancelled jobs were forgotten.
+    forgotten: [Seq; 3],
+    /// From which event on the state is in which term.
+    epochs: Vec<(Seq, Epoch)>,
 }
 
 #[derive(Debug)]
@@ -65,11 +75,63 @@ struct Promotion {
     through: (Timestamp, Seq),
 }
 
+impl Bounds {
+    fn stamp(&self, seq: Seq, at: Timestamp) -> Stamp {
+        let nth = self.epochs.partition_point(|(from, _)| *from <= seq);
+        let epoch = nth.checked_sub(1).map_or_else(Epoch::default, |nth| self.epochs[nth].1);
+        Stamp { seq, at, epoch }
+    }
+
+    /// Lets a job take in what is about many, as far as it comes before `before`.
+    ///
+    /// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
+    /// promotions so far; so the first that reaches it is the one, and none before it did.
+    fn catch_up(
+        &self,
+        job: &mut PackedJob,
+        timeout_ms: u64,
+        before: Seq,
+        boxes: &mut EmptyBoxes,
+    ) -> Result<(), Misfit> {
+        if let Some(due) = job.due() {
+            let key = (due, job.enqueued_seq);
+            let first = self.promotions.partition_point(|promotion| promotion.through < key);
+            if let Some(promotion) = self.promotions.get(first).filter(|promotion| promotion.seq < before) {
+                let (due, through) = promotion.through;
+                let stamp = self.stamp(promotion.seq, promotion.at);
+                job.apply(stamp, timeout_ms, EventKind::Promote { due, through }, boxes)?;
+            }
+        } else if job.status() == Status::InFlight {
+            for (seq, at, grace_ms) in self.leads.iter().filter(|(seq, ..)| *seq < before) {
+                let stamp = self.stamp(*seq, *at);
+                job.apply(stamp, timeout_ms, EventKind::Lead { grace_ms: *grace_ms }, boxes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_forgotten(&self, job: &PackedJob) -> bool {
+        job.finish().is_some_and(|finish| finish.seq <= self.forgotten[finished_index(job.status())])
+    }
+
+    /// Whether an event that is about many jobs is about this one, as it is.
+    fn touches(&self, job: &PackedJob) -> bool {
+        let is_due = |due| {
+            let last = self.promotions.last();
+            last.is_some_and(|promotion| (due, job.enqueued_seq) <= promotion.through)
+        };
+        job.due().is_some_and(is_due)
+            || self.is_forgotten(job)
+            || (job.status() == Status::InFlight && !self.leads.is_empty())
+    }
+}
+
 impl Delta {
-    /// Nothing yet, behind the event at `last`.
+    /// Nothing yet, behind the event at `last`, where the state holds this beside its jobs.
     #[must_use]
-    pub fn after(last: Seq, last_at: Timestamp) -> Delta {
-        Delta { after: last, last, last_at, ..Delta::default() }
+    pub fn after(last: Seq, last_at: Timestamp, sections: Sections) -> Delta {
+        let bounds = Bounds { epochs: vec![(Seq::ZERO, sections.epoch())], ..Bounds::default() };
+        Delta { after: last, last, last_at, sections, bounds, ..Delta::default() }
     }
 
     /// Takes in the next event.
@@ -79,37 +141,37 @@ impl Delta {
     pub fn take(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
         if seq != self.last.next() {
             let problem = format!("it should follow event {}", self.last);
-            return Err(Misfit { seq, change: event.change.name(), problem });
+            return Err(Misfit { seq, event: event.kind.name(), problem });
         }
         self.last = seq;
         self.last_at = self.last_at.max(event.at);
         self.bytes += EVENT_BYTES;
-        let Event { at, number, change } = event;
-        match change {
+        self.sections.apply(seq, &event.kind);
+        let Event { at, job_seq, kind } = event;
+        match kind {
             EventKind::Enqueue(new) => {
-                self.bytes += new.payload.len();
-                self.queue_exists(&new.queue);
-                self.give_way(seq, number, &new.id)?;
-                self.added.push((seq, Some(JobRecord::accepted(seq, at, *new))));
+                self.bytes += new.content.payload.len();
+                self.give_way(seq, job_seq, &new.id)?;
+                let profile = self.number_of(&new.profile);
+                let mut job = PackedJob::accepted(new.id, seq, at, new.run_at, new.content.payload, profile);
+                job.set_custom(new.content.custom);
+                self.added.push((seq, Some(job)));
             }
-            EventKind::Promote { due, number } => {
-                self.promotions.push(Promotion { seq, at, through: (due, number) });
+            EventKind::Promote { due, through } => {
+                self.bounds.promotions.push(Promotion { seq, at, through: (due, through) });
             }
             EventKind::Forget { completed, dead, cancelled } => {
-                for (through, so_far) in [completed, dead, cancelled].into_iter().zip(&mut self.forgotten) {
+                let so_far = &mut self.bounds.forgotten;
+                for (through, so_far) in [completed, dead, cancelled].into_iter().zip(so_far) {
                     *so_far = through.max(*so_far);
                 }
             }
-            EventKind::Pause { queue } => {
-                self.queues.insert(queue, QueueChange { exists: Some(true), paused: Some(true) });
-            }
-            EventKind::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
-            EventKind::RemoveQueue { queue } => {
-                self.queues.insert(queue, QueueChange { exists: Some(false), paused: Some(false) });
-            }
+            EventKind::Term { epoch, .. } => self.bounds.epochs.push((seq, epoch)),
+            EventKind::Lead { grace_ms } => self.bounds.leads.push((seq, at, grace_ms)),
+            EventKind::SetPaused { .. } | EventKind::RemoveQueue { .. } => {}
             // Of the whole state, which is not in memory here; boot compares it.
             EventKind::Digest { .. } => {}
-            change => self.take_change(seq, at, number, change)?,
+            kind => self.take_change(seq, at, job_seq, kind)?,
         }
         Ok(())
     }
@@ -118,6 +180,16 @@ impl Delta {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn number_of(&mut self, profile: &Profile) -> ProfileId {
+        if let Some(number) = self.numbers.get(profile) {
+            return *number;
+        }
+        let number = ProfileId(self.profiles.len() as u32);
+        self.profiles.push(profile.clone());
+        self.numbers.insert(profile.clone(), number);
+        number
     }
 
     /// A job is accepted: nothing remains of the finished one of its id, which `number` names, if there is one.
@@ -131,7 +203,7 @@ impl Delta {
                     .filter(|index| self.added[*index].1.as_ref().is_some_and(|job| job.id == *id));
                 let index = index.ok_or_else(|| Misfit {
                     seq,
-                    change: "ENQUEUE",
+                    event: "ENQUEUE",
                     problem: format!("number {number} is no job {id} that could give way"),
                 })?;
                 self.added[index].1 = None;
@@ -149,34 +221,27 @@ impl Delta {
         self.added.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
-    fn queue_exists(&mut self, queue: &QueueName) {
-        match self.queues.get_mut(queue) {
-            Some(change) => change.exists = Some(true),
-            None => {
-                let change = QueueChange { exists: Some(true), paused: None };
-                self.queues.insert(queue.clone(), change);
-            }
-        }
-    }
-
-    fn take_change(&mut self, seq: Seq, at: Timestamp, number: Seq, change: EventKind) -> Result<(), Misfit> {
-        let Some(id) = change.job().cloned() else { return Ok(()) };
-        self.totals.take(&change);
-        if let EventKind::Move { queue, .. } = &change {
-            self.queue_exists(queue);
-        }
-        let name = change.name();
-        let missing = || Misfit { seq, change: name, problem: format!("there is no job {id}") };
-        if number <= self.after {
-            self.older(number, &id).events.push((seq, Event { at, number, change }));
+    fn take_change(&mut self, seq: Seq, at: Timestamp, job_seq: Seq, kind: EventKind) -> Result<(), Misfit> {
+        let Some(id) = kind.job().cloned() else { return Ok(()) };
+        let event = kind.name();
+        let missing = || Misfit { seq, event, problem: format!("there is no job {id}") };
+        if job_seq <= self.after {
+            self.older(job_seq, &id).events.push((seq, Event { at, job_seq, kind }));
             return Ok(());
         }
-        let index = self.index_of(number).ok_or_else(missing)?;
-        let record = self.added[index].1.take().filter(|record| record.id == id).ok_or_else(missing)?;
-        if !matches!(change, EventKind::Discard { .. }) {
-            let record = promoted(record, seq, &self.promotions)?;
-            self.added[index].1 = Some(record.change(seq, at, change)?);
+        let index = self.index_of(job_seq).ok_or_else(missing)?;
+        let mut job = self.added[index].1.take().filter(|job| job.id == id).ok_or_else(missing)?;
+        if matches!(kind, EventKind::Discard { .. }) {
+            return Ok(());
         }
+        let timeout_ms = self.profiles[job.profile.0 as usize].timeout_ms;
+        self.bounds.catch_up(&mut job, timeout_ms, seq, &mut self.boxes)?;
+        if let EventKind::Move { queue, .. } = &kind {
+            let profile = moved(&self.profiles[job.profile.0 as usize], queue);
+            job.profile = self.number_of(&profile);
+        }
+        job.apply(self.bounds.stamp(seq, at), timeout_ms, kind, &mut self.boxes)?;
+        self.added[index].1 = Some(job);
         Ok(())
     }
 
@@ -205,12 +270,13 @@ impl Delta {
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
                 for job in page.jobs {
-                    let profile = &page.profiles[job.profile as usize];
+                    let profile = &page.profiles[job.profile.0 as usize];
                     match self.touches(&job) {
                         false => add(layer, profile, job, &payloads)?,
                         true => {
-                            if let Some(record) = self.fold_older(joined(profile, job)).map_err(misfit)? {
-                                let (profile, job) = parted(record);
+                            if let Some((profile, job)) =
+                                self.fold_older(profile.clone(), job).map_err(misfit)?
+                            {
                                 add(layer, &profile, job, &payloads)?;
                             }
                         }
@@ -223,7 +289,7 @@ impl Delta {
             return Err(SnapshotError::Log(format!("{left} of the jobs it names are in neither")));
         }
         self.write_added(layer)?;
-        Ok(LayerMeta { jobs: layer.jobs_total(), ..self.meta_after(meta) })
+        Ok(LayerMeta { jobs: layer.jobs_total(), ..self.meta_after(&meta) })
     }
 
     /// Writes a layer that tells only of what this delta changes in the state before.
@@ -239,7 +305,7 @@ impl Delta {
         let mut finder = Finder::new(&before.layers);
         for number in numbers {
             let is_named = self.older.contains_key(&number);
-            let Some(record) = finder.find(number)? else {
+            let Some((profile, job)) = finder.find(number)? else {
                 match is_named {
                     true => {
                         let problem = format!("job number {number} is in neither");
@@ -249,15 +315,11 @@ impl Delta {
                     false => continue,
                 }
             };
-            let (profile, job) = parted(record);
             if !self.touches(&job) {
                 continue;
             }
-            match self.fold_older(joined(&profile, job)).map_err(misfit)? {
-                Some(record) => {
-                    let (profile, job) = parted(record);
-                    layer.add(&profile, job, None)?;
-                }
+            match self.fold_older(profile, job).map_err(misfit)? {
+                Some((profile, job)) => layer.add(&profile, job, None)?,
                 None => {
                     layer.gone(number)?;
                     jobs = jobs.saturating_sub(1);
@@ -267,19 +329,20 @@ impl Delta {
         let so_far = layer.jobs_total();
         self.write_added(layer)?;
         jobs += layer.jobs_total() - so_far;
-        let meta = newest.clone();
-        Ok(LayerMeta { jobs, ..self.meta_after(meta) })
+        Ok(LayerMeta { jobs, ..self.meta_after(newest) })
     }
 
-    /// Jobs of the state before that a promotion or a forgetting may be about: pages that neither can touch are not
-    /// read. Those that one before did touch already are left out as far as their page tells.
+    /// Jobs of the state before that an event about many may be about: pages that none can touch are not read. Those that one before did touch already are left out as far as their page tells.
     fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Seq>, SnapshotError> {
         let mut found = BTreeSet::new();
         let mut reader = PageReader::default();
-        let promoted = self.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
-        let mut ranges = [promoted, None, None, None];
+        let promoted =
+            self.bounds.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
+        // A lease that was given at any time before.
+        let spared = (!self.bounds.leads.is_empty()).then_some((0, u64::MAX));
+        let mut ranges = [promoted, None, None, None, spared];
         for (range, (from, through)) in
-            ranges[1..].iter_mut().zip(newest.forgotten.into_iter().zip(self.forgotten))
+            ranges[1..4].iter_mut().zip(newest.forgotten.into_iter().zip(self.bounds.forgotten))
         {
             *range = (through > from).then_some((from.0, through.0));
         }
@@ -293,8 +356,8 @@ impl Delta {
                 let Summary(parts) = &block.summary;
                 if ranges.iter().zip(parts).any(is_touched) {
                     let page = layer.page(&mut reader, block)?;
-                    let touched = page.jobs.iter().filter(|job| self.touches_all(job));
-                    found.extend(touched.map(|job| job.number));
+                    let touched = page.jobs.iter().filter(|job| self.bounds.touches(job));
+                    found.extend(touched.map(|job| job.enqueued_seq));
                 }
             }
         }
@@ -302,128 +365,88 @@ impl Delta {
     }
 
     fn write_added(&mut self, layer: &mut LayerWriter) -> Result<(), SnapshotError> {
-        for (_, record) in std::mem::take(&mut self.added) {
-            let Some(record) = record else { continue };
-            let record = promoted(record, Seq(u64::MAX), &self.promotions).map_err(misfit)?;
-            if !self.is_forgotten(&record.state) {
-                let (profile, job) = parted(record);
-                layer.add(&profile, job, None)?;
+        for (_, job) in std::mem::take(&mut self.added) {
+            let Some(mut job) = job else { continue };
+            let profile = &self.profiles[job.profile.0 as usize];
+            let caught_up =
+                self.bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), &mut self.boxes);
+            caught_up.map_err(misfit)?;
+            if !self.bounds.is_forgotten(&job) {
+                layer.add(profile, job, None)?;
             }
         }
         Ok(())
     }
 
-    fn meta_after(&self, before: LayerMeta) -> LayerMeta {
+    fn meta_after(self, before: &LayerMeta) -> LayerMeta {
+        let Bounds { promotions, forgotten: through, .. } = self.bounds;
         let mut forgotten = before.forgotten;
-        for (so_far, through) in forgotten.iter_mut().zip(self.forgotten) {
+        for (so_far, through) in forgotten.iter_mut().zip(through) {
             *so_far = through.max(*so_far);
         }
         LayerMeta {
-            promoted: self.promotions.last().map_or(before.promoted, |promotion| promotion.through),
+            promoted: promotions.last().map_or(before.promoted, |promotion| promotion.through),
             forgotten,
             jobs: before.jobs,
-            overview: self.changed(before.overview),
+            sections: self.sections,
         }
     }
 
     /// Whether anything in it is about this job of the state before.
-    fn touches(&self, job: &PagedJob) -> bool {
-        self.touches_all(job) || self.older.contains_key(&job.number)
-    }
-
-    /// Whether an event that is about many jobs is about this one, as it is.
-    fn touches_all(&self, job: &PagedJob) -> bool {
-        let is_due = |due| {
-            let last = self.promotions.last();
-            last.is_some_and(|promotion| (due, job.number) <= promotion.through)
-        };
-        job.state.due().is_some_and(is_due) || self.is_forgotten(&job.state)
-    }
-
-    fn changed(&self, before: Overview) -> Overview {
-        let mut queues: BTreeMap<_, _> =
-            before.queues.into_iter().map(|queue| (queue.name, queue.paused)).collect();
-        for (name, change) in &self.queues {
-            match change.exists {
-                Some(false) => drop(queues.remove(name)),
-                Some(true) => drop(queues.entry(name.clone()).or_insert(false)),
-                None => {}
-            }
-            if let (Some(paused), Some(queue)) = (change.paused, queues.get_mut(name)) {
-                *queue = paused;
-            }
-        }
-        let totals = Totals {
-            processed: before.totals.processed + self.totals.processed,
-            failed: before.totals.failed + self.totals.failed,
-        };
-        let queues = queues.into_iter().map(|(name, paused)| QueueRecord { name, paused }).collect();
-        Overview { queues, totals }
+    fn touches(&self, job: &PackedJob) -> bool {
+        self.bounds.touches(job) || self.older.contains_key(&job.enqueued_seq)
     }
 
     /// What becomes of a job of the state before; none if it is gone.
-    fn fold_older(&mut self, mut record: JobRecord) -> Result<Option<JobRecord>, Misfit> {
+    fn fold_older(
+        &mut self,
+        mut profile: Profile,
+        mut job: PackedJob,
+    ) -> Result<Option<(Profile, PackedJob)>, Misfit> {
         let mut events = Vec::new();
-        if let Some(older) = self.older.remove(&record.number) {
-            if older.id != record.id {
+        if let Some(older) = self.older.remove(&job.enqueued_seq) {
+            if older.id != job.id {
                 let seq = older.events.first().map_or(self.last, |(seq, _)| *seq);
-                let problem = format!("number {} is job {}, not {}", record.number, record.id, older.id);
-                return Err(Misfit { seq, change: "event", problem });
+                let problem = format!("number {} is job {}, not {}", job.enqueued_seq, job.id, older.id);
+                return Err(Misfit { seq, event: "event", problem });
             }
             if older.gave_way {
                 return Ok(None);
             }
             events = older.events;
         }
-        for (seq, event) in events {
-            if let EventKind::Discard { .. } = event.change {
+        let Delta { bounds, boxes, .. } = self;
+        for (seq, Event { at, kind, .. }) in events {
+            if let EventKind::Discard { .. } = kind {
                 return Ok(None);
             }
-            record = promoted(record, seq, &self.promotions)?;
-            record = record.change(seq, event.at, event.change)?;
+            bounds.catch_up(&mut job, profile.timeout_ms, seq, boxes)?;
+            if let EventKind::Move { queue, .. } = &kind {
+                profile = moved(&profile, queue);
+            }
+            job.apply(bounds.stamp(seq, at), profile.timeout_ms, kind, boxes)?;
         }
-        let record = promoted(record, Seq(u64::MAX), &self.promotions)?;
-        Ok((!self.is_forgotten(&record.state)).then_some(record))
+        bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), boxes)?;
+        Ok((!bounds.is_forgotten(&job)).then_some((profile, job)))
     }
+}
 
-    fn is_forgotten(&self, state: &JobState) -> bool {
-        let (finish, through) = match state {
-            JobState::Completed(finish) => (finish, self.forgotten[0]),
-            JobState::Dead(finish) => (finish, self.forgotten[1]),
-            JobState::Cancelled(finish) => (finish, self.forgotten[2]),
-            _ => return false,
-        };
-        finish.seq <= through
-    }
+fn moved(profile: &Profile, queue: &QueueName) -> Profile {
+    Profile { queue: queue.clone(), ..profile.clone() }
 }
 
 /// Adds a job of the state before, with its payload if the layer must have it.
 fn add(
     layer: &mut LayerWriter,
-    profile: &ProfileRecord,
-    job: PagedJob,
+    profile: &Profile,
+    job: PackedJob,
     payloads: &PayloadPages,
 ) -> Result<(), SnapshotError> {
     let payload: Option<Payload> = match job.payload {
-        PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+        PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => Some(payloads.get(job.enqueued_seq)?),
         _ => None,
     };
     layer.add(profile, job, payload.as_ref())
-}
-
-/// The job after those promotions before `before` that cover it.
-///
-/// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
-/// promotions so far; so the first that reaches it is the one, and none before it did.
-fn promoted(mut record: JobRecord, before: Seq, promotions: &[Promotion]) -> Result<JobRecord, Misfit> {
-    let Some(due) = record.state.due() else { return Ok(record) };
-    let key = (due, record.number);
-    let first = promotions.partition_point(|promotion| promotion.through < key);
-    if let Some(promotion) = promotions.get(first).filter(|promotion| promotion.seq < before) {
-        let (due, number) = promotion.through;
-        record = record.change(promotion.seq, promotion.at, EventKind::Promote { due, number })?;
-    }
-    Ok(record)
 }
 
 fn misfit(misfit: Misfit) -> SnapshotError {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! header, 64 bytes
-//!    0  8  magic "BVRSNAP\n"
-//!    8  4  schema version (3)
+//!    0  8  magic "BVRIMG\r\n"
+//!    8  4  schema version (1)
 //!   12 16  store id
 //!   28  8  position up to which it holds everything (last_seq)
 //!   36  8  moment of the event there, ms since 1970
@@ -11,15 +11,16 @@
 //!   52  8  position of the state that it changes; 0: of none, it holds everything
 //!   60  4  crc32 of the 60 bytes before
 //! block: header of 24 bytes, then its data
-//!    0  4  magic: "BVJ3" jobs, "BVP3" payloads, "BVG3" numbers of jobs that are gone, "BVO3" overview,
-//!          "BVD3" directory
+//!    0  4  magic: "BVJ1" jobs, "BVP1" payloads, "BVG1" numbers of jobs that are gone, "BVS1" what is
+//!          beside the jobs,
+//!          "BVD1" directory
 //!    4  4  number of jobs, payloads, numbers; 1; number of blocks
 //!    8  4  length of the data when decompressed
 //!   12  4  length of the data; a zstd frame if it is shorter than that
 //!   16  4  crc32 of the data
 //!   20  4  crc32 of the 20 bytes before
 //! trailer, 32 bytes: a layer without it was not finished
-//!    0  4  magic "BVT3"
+//!    0  4  magic "BVT1"
 //!    4  4  number of blocks before the directory
 //!    8  8  where the directory begins
 //!   16  8  number of jobs
@@ -27,35 +28,37 @@
 //!   28  4  crc32 of the 28 bytes before
 //! ```
 //!
-//! Blocks follow each other without a gap, in whatever order they got full; one overview and the directory come last.
+//! Blocks follow each other without a gap, in whatever order they got full; what is beside the jobs and the directory come last.
 //! The directory tells of every block, in their order: sort (1), length, length when decompressed, count, first and
 //! last number (as its distance), and for jobs what they wait for or how they ended: flags (1), then for each that is
 //! set the least and the greatest (as its distance). Numbers are those of `bytes.rs`.
 //!
 //! A page of payloads: for each its number - that of the one before, and its length; then the texts. A page of numbers:
-//! each as its distance to the one before. The overview is a MessagePack array.
+//! each as its distance to the one before. Beside the jobs: how many there are in the state, up to which waiting job all
+//! have been promoted (moment, number), up to which completed, dead and cancelled jobs have been forgotten, then the
+//! sections (see [`crate::jobs::sections`]).
 
 use std::cell::RefCell;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::base::bytes::{Take, put_uint};
-use crate::base::msgpack;
-use crate::ids::{QueueName, Seq, Timestamp};
-use crate::jobs::model::job::JobState;
-use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::sections::Sections;
+use crate::jobs::table::finished_index;
+use crate::jobs::table::packed_job::{IndexedAs, PackedJob};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::page::PagedJob;
 use crate::storage::StoredFile;
 
 /// Version of the schema.
-pub const SCHEMA_VERSION: u32 = 3;
-pub(super) const MAGIC: [u8; 8] = *b"BVRSNAP\n";
+pub const SCHEMA_VERSION: u32 = 1;
+pub(super) const MAGIC: [u8; 8] = *b"BVRIMG\r\n";
+/// First bytes of snapshots from before the first release, which nobody reads any more.
+const OUTDATED_MAGIC: [u8; 8] = *b"BVRSNAP\n";
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const BLOCK_HEADER_BYTES: usize = 24;
-pub(super) const TRAILER_MAGIC: [u8; 4] = *b"BVT3";
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"BVT1";
 pub(super) const TRAILER_BYTES: usize = 32;
 /// No block is larger, compressed or not: a length beyond it is damage. Only one job can make a block much larger
 /// than the target.
@@ -100,6 +103,11 @@ impl ImageHeader {
 
     /// Reads the header of an image.
     pub(super) fn read(file: &dyn StoredFile, path: &Path) -> Result<ImageHeader, SnapshotError> {
+        let mut magic = [0; MAGIC.len()];
+        file.read_at(0, &mut magic).map_err(SnapshotError::io(path, "read"))?;
+        if magic == OUTDATED_MAGIC {
+            return Err(SnapshotError::Outdated { path: path.to_owned() });
+        }
         let bytes: [u8; HEADER_BYTES] = read_sealed(file, path, 0, "header", &MAGIC)?;
         let found = u32_at(&bytes, 8);
         if found != SCHEMA_VERSION {
@@ -131,21 +139,21 @@ pub(super) enum BlockSort {
     Jobs,
     Payloads,
     Gone,
-    Overview,
+    Beside,
     Directory,
 }
 
 impl BlockSort {
     const ALL: [BlockSort; 5] =
-        [BlockSort::Jobs, BlockSort::Payloads, BlockSort::Gone, BlockSort::Overview, BlockSort::Directory];
+        [BlockSort::Jobs, BlockSort::Payloads, BlockSort::Gone, BlockSort::Beside, BlockSort::Directory];
 
     fn magic(self) -> &'static [u8; 4] {
         match self {
-            BlockSort::Jobs => b"BVJ3",
-            BlockSort::Payloads => b"BVP3",
-            BlockSort::Gone => b"BVG3",
-            BlockSort::Overview => b"BVO3",
-            BlockSort::Directory => b"BVD3",
+            BlockSort::Jobs => b"BVJ1",
+            BlockSort::Payloads => b"BVP1",
+            BlockSort::Gone => b"BVG1",
+            BlockSort::Beside => b"BVS1",
+            BlockSort::Directory => b"BVD1",
         }
     }
 
@@ -154,7 +162,7 @@ impl BlockSort {
             BlockSort::Jobs => "page of jobs",
             BlockSort::Payloads => "page of payloads",
             BlockSort::Gone => "page of numbers",
-            BlockSort::Overview => "overview",
+            BlockSort::Beside => "what is beside the jobs",
             BlockSort::Directory => "directory",
         }
     }
@@ -182,24 +190,23 @@ impl Block {
     }
 }
 
-/// What tells of a page of jobs whether a promotion or a forgetting may touch it: the least and the greatest moment
-/// that one waits for, and positions at which completed, dead and cancelled ones ended.
+/// What tells of a page of jobs whether an event about many may touch it: the least and the greatest moment that one waits
+/// for, positions at which completed, dead and cancelled ones ended, and at which those in flight were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Summary(pub [Option<(u64, u64)>; 4]);
+pub(super) struct Summary(pub [Option<(u64, u64)>; 5]);
 
 impl Summary {
-    /// The moment that a job waits for; the other parts are for how it ended.
+    /// The moment that a job waits for; the three parts behind it are for how it ended.
     pub const WAITING: usize = 0;
+    /// By which event its lease was given.
+    pub const IN_FLIGHT: usize = 4;
 
-    pub fn take(&mut self, job: &PagedJob) {
-        let (part, value) = match &job.state {
-            JobState::Pending { .. } | JobState::InFlight(_) => return,
-            JobState::Scheduled { run_at: at } | JobState::Retrying { retry_at: at } => {
-                (Summary::WAITING, at.0)
-            }
-            JobState::Completed(finish) => (1, finish.seq.0),
-            JobState::Dead(finish) => (2, finish.seq.0),
-            JobState::Cancelled(finish) => (3, finish.seq.0),
+    pub fn take(&mut self, job: &PackedJob) {
+        let (part, value) = match job.indexed_as() {
+            IndexedAs::Line => return,
+            IndexedAs::Waiting(at) => (Summary::WAITING, at.0),
+            IndexedAs::Leased(lease) => (Summary::IN_FLIGHT, lease.token.seq.0),
+            IndexedAs::Finished(finish) => (1 + finished_index(job.status()), finish.seq.0),
         };
         let (least, greatest) = self.0[part].unwrap_or((value, value));
         self.0[part] = Some((least.min(value), greatest.max(value)));
@@ -400,7 +407,7 @@ fn unpack(data: &[u8], raw_len: usize, raw: &mut Vec<u8>) -> Result<(), String> 
 /// What a layer says beside its jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LayerMeta {
-    pub overview: Overview,
+    pub sections: Sections,
     /// Jobs in the state that it completes.
     pub jobs: u64,
     /// The waiting job up to which all have been promoted, by moment and number.
@@ -409,29 +416,28 @@ pub(super) struct LayerMeta {
     pub forgotten: [Seq; 3],
 }
 
-/// It as it is written: attempts that ended, and that failed; the queues by name, each with whether it is paused;
-/// then the rest.
-#[derive(Serialize, Deserialize)]
-struct MetaFields(u64, u64, Vec<(String, bool)>, u64, (Timestamp, Seq), [Seq; 3]);
-
 impl LayerMeta {
+    /// As it is written: jobs, promoted, forgotten, then the sections.
     pub fn encode(&self) -> Vec<u8> {
-        let Overview { queues, totals } = &self.overview;
-        let queues = queues.iter().map(|queue| (queue.name.as_str().to_owned(), queue.paused)).collect();
-        let fields =
-            MetaFields(totals.processed, totals.failed, queues, self.jobs, self.promoted, self.forgotten);
-        rmp_serde::to_vec(&fields).expect("writing plain data to memory cannot fail")
+        let LayerMeta { sections, jobs, promoted: (due, number), forgotten } = self;
+        let mut out = Vec::new();
+        let numbers = [*jobs, due.0, number.0].into_iter().chain(forgotten.iter().map(|seq| seq.0));
+        numbers.for_each(|number| put_uint(&mut out, number));
+        sections.encode(&mut out);
+        out
     }
 
     pub fn decode(raw: &[u8]) -> Result<LayerMeta, String> {
-        let MetaFields(processed, failed, queues, jobs, promoted, forgotten) = msgpack::read(raw)?;
-        let queues = queues.into_iter().map(|(name, paused)| {
-            let name = QueueName::parse(&name).map_err(|error| error.to_string())?;
-            Ok(QueueRecord { name, paused })
-        });
-        let queues = queues.collect::<Result<_, String>>()?;
-        let overview = Overview { queues, totals: Totals { processed, failed } };
-        Ok(LayerMeta { overview, jobs, promoted, forgotten })
+        let mut take = Take(raw);
+        let mut numbers = || {
+            let (jobs, promoted) = (take.uint()?, (Timestamp(take.uint()?), Seq(take.uint()?)));
+            Some((jobs, promoted, [Seq(take.uint()?), Seq(take.uint()?), Seq(take.uint()?)]))
+        };
+        let (jobs, promoted, forgotten) =
+            numbers().ok_or("what a layer says beside its jobs ends too early")?;
+        let sections = Sections::decode(&mut take)?;
+        take.end().ok_or("more bytes follow the sections")?;
+        Ok(LayerMeta { sections, jobs, promoted, forgotten })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A layer that was opened: its directory is in memory, its pages are read one at a time.
 //!
-//! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and overview, and
+//! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and what is beside the jobs, and
 //! whoever reads a page checks that page.
 
 use std::path::{Path, PathBuf};
@@ -116,35 +116,36 @@ impl Layer {
         };
         let mut reader = BlockReader::default();
         let raw = reader.read(&*layer.file, path, &directory, end)?;
-        let mut overview = None;
+        let mut beside = None;
         let mut blocks_end = HEADER_BYTES as u64;
         let mut take = |block: Block| {
             blocks_end = block.end();
-            layer.take_block(block, &mut overview)
+            layer.take_block(block, &mut beside)
         };
         decode_directory(raw, count, &mut take).map_err(|problem| corrupted(begins, problem))?;
         if blocks_end != begins || layer.jobs_total != jobs_said {
             return Err(corrupted(begins, "the directory does not fit the file".to_owned()));
         }
-        let overview = overview.ok_or_else(|| corrupted(begins, "there is no overview".to_owned()))?;
-        let raw = reader.read(&*layer.file, path, &overview, begins)?;
-        layer.meta = LayerMeta::decode(raw).map_err(|problem| corrupted(overview.offset, problem))?;
+        let beside =
+            beside.ok_or_else(|| corrupted(begins, "there is nothing beside the jobs".to_owned()))?;
+        let raw = reader.read(&*layer.file, path, &beside, begins)?;
+        layer.meta = LayerMeta::decode(raw).map_err(|problem| corrupted(beside.offset, problem))?;
         Ok(layer)
     }
 
-    fn take_block(&mut self, block: Block, overview: &mut Option<Block>) -> Result<(), String> {
+    fn take_block(&mut self, block: Block, beside: &mut Option<Block>) -> Result<(), String> {
         let Block { sort, offset, len, raw_len, count, first, last, .. } = block;
         let before = match sort {
             BlockSort::Jobs => self.jobs.last().map(|block| block.last),
             BlockSort::Gone => self.gone.last().map(|block| block.last),
             // Only its first number is kept.
             BlockSort::Payloads => self.payloads.last().map(|place| place.first),
-            BlockSort::Overview if overview.is_none() => {
-                *overview = Some(block);
+            BlockSort::Beside if beside.is_none() => {
+                *beside = Some(block);
                 return Ok(());
             }
-            BlockSort::Overview | BlockSort::Directory => {
-                return Err(format!("a second overview, or a directory, at byte {offset}"));
+            BlockSort::Beside | BlockSort::Directory => {
+                return Err(format!("a second block beside the jobs, or a directory, at byte {offset}"));
             }
         };
         let is_in_order = before.unwrap_or_default() < first && last <= self.header.last && count > 0;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use crate::ids::Seq;
+use crate::jobs::model::profile::Profile;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader};
-use crate::snapshot::page::{Page, PagedJob, ProfileRecord};
+use crate::snapshot::page::Page;
 
 /// What comes next.
 pub(super) enum Next {
@@ -24,8 +26,8 @@ pub(super) struct Merge {
 struct Stream {
     layer: Arc<Layer>,
     reader: PageReader,
-    profiles: Arc<[ProfileRecord]>,
-    jobs: IntoIter<PagedJob>,
+    profiles: Arc<[Profile]>,
+    jobs: IntoIter<PackedJob>,
     gone: IntoIter<Seq>,
     /// Which pages follow.
     next_jobs: usize,
@@ -46,7 +48,7 @@ impl Merge {
         for (nth, stream) in self.streams.iter_mut().enumerate() {
             stream.fill()?;
             let heads = [
-                (stream.jobs.as_slice().first().map(|job| job.number), false),
+                (stream.jobs.as_slice().first().map(|job| job.enqueued_seq), false),
                 (stream.gone.as_slice().first().copied(), true),
             ];
             for (number, is_gone) in heads {
@@ -76,10 +78,10 @@ impl Merge {
             return Ok(Some(Next::Gone(number)));
         }
         let jobs = stream.jobs.as_slice();
-        let jobs = match jobs.last().is_some_and(|last| last.number < limit) {
+        let jobs = match jobs.last().is_some_and(|last| last.enqueued_seq < limit) {
             true => std::mem::take(&mut stream.jobs).collect(),
             false => {
-                let count = jobs.partition_point(|job| job.number < limit);
+                let count = jobs.partition_point(|job| job.enqueued_seq < limit);
                 stream.jobs.by_ref().take(count).collect()
             }
         };
@@ -120,7 +122,7 @@ impl Stream {
 
     /// Leaves out what it says of this job.
     fn pass(&mut self, number: Seq) {
-        if self.jobs.as_slice().first().is_some_and(|job| job.number == number) {
+        if self.jobs.as_slice().first().is_some_and(|job| job.enqueued_seq == number) {
             self.jobs.next();
         }
         if self.gone.as_slice().first() == Some(&number) {

@@ -76,6 +76,16 @@ pub enum SnapshotError {
         /// What this version reads.
         expected: u32,
     },
+    /// It was written before the first release, in a format that nobody reads any more.
+    #[error(
+        "{}: a beaver from before the first release wrote it, in a format that is not read any more: move the data \
+         directory away to start empty",
+        path.display()
+    )]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+    },
     /// The storage reported an error.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {

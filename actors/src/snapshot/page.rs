@@ -2,33 +2,35 @@
 //!
 //! ```text
 //! number of profiles, their length in bytes, the profiles, then the jobs
-//! profile:  queue, kind, priority (1), exhausted (1), backoff (1 and up to three numbers), timeout, max_retry,
-//!         lines of a backtrace
-//! job:    flags (1), number - that of the one before (the page's first: - 0), profile, id, [order - number],
+//! job:    flags (1), number - that of the one before (the page's first: - 0), profile, id, [line seq - number],
 //!         created_at - that of the one before, state, [attempt], payload or its length, [rare part]
-//! flags:  bits 0-2 state, 3 payload on a payload page, 4 id is text, 5 order is not the number, 6 was started,
+//! flags:  bits 0-2 state, 3 payload on a payload page, 4 id is text, 5 line seq is not the number, 6 was started,
 //!         7 has a rare part
 //! id:     moment in it - created_at, 10 bytes; or a text
 //! state:  pending: since - created_at; scheduled, retrying: moment - created_at; completed, dead, cancelled:
-//!         moment - created_at, position - number; in flight: worker + 1, or 0 and a name; token - number,
-//!         since - created_at, deadline - since, pending since - created_at
+//!         moment - created_at, position - number; in flight: holder, token, since - created_at, deadline - since,
+//!         pending since - created_at
+//! rare:   flags (1), failed attempts that count, [result], [custom], [last token], number of failures, the failures
+//! flags:  1 result, 2 custom, 4 last token
+//! failure: attempt, moment - created_at, when the next attempt was due - moment (0: at once, or never), what it was
 //! ```
 //!
-//! Numbers and texts are those of `bytes.rs`; a rare part is a MessagePack array behind its length. So a job
-//! with a generated id takes about 20 bytes.
+//! Numbers and texts are those of [`crate::base::bytes`], profiles, holders, tokens and failures those of
+//! [`crate::jobs::stored`]. So a job with a generated id takes about 20 bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::bytes::{Take, put_difference, put_text, put_uint};
-use crate::base::msgpack;
-use crate::ids::{Attempt, Holder, JobId, KindName, Priority, QueueName, Seq, Timestamp, Token, WorkerId};
-use crate::jobs::model::failure::{FailedAttempt, Failure, FailureKind};
+use crate::ids::{Attempt, JobId, Seq, Timestamp};
+use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::job::{Finish, JobState, Lease};
-use crate::jobs::record::JobRecord;
-use crate::jobs::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
+use crate::jobs::model::profile::Profile;
+use crate::jobs::stored::{
+    put_failure, put_holder, put_profile, put_token, remote_of, take_failure, take_holder, take_profile,
+    take_token,
+};
+use crate::jobs::table::packed_job::{PackedJob, ProfileId, Rare};
 use crate::jobs::{Payload, PayloadRef};
 
 /// A page is closed when it has so many bytes; only its last job can make it longer.
@@ -44,86 +46,61 @@ const REORDERED: u8 = 1 << 5;
 const STARTED: u8 = 1 << 6;
 const RARE: u8 = 1 << 7;
 
-pub(super) use crate::jobs::convert::joined;
-pub use crate::jobs::page::{Page, PagedJob, ProfileRecord, RarePart};
+const RESULT: u8 = 1;
+const CUSTOM: u8 = 2;
+const LAST_TOKEN: u8 = 4;
 
-/// The reverse of [`joined`], for the profile 0 of a page of its own.
-pub(super) fn parted(record: JobRecord) -> (ProfileRecord, PagedJob) {
-    let profile = ProfileRecord {
-        queue: record.queue,
-        kind: record.kind,
-        priority: record.priority,
-        backoff: record.backoff,
-        exhausted: record.exhausted,
-        timeout_ms: record.timeout_ms,
-        max_retry: record.max_retry,
-        backtrace_lines: record.backtrace_lines,
-    };
-    let rare = RarePart {
-        failures: record.failures,
-        failed: record.failed,
-        result: record.result,
-        custom: record.custom,
-    };
-    let job = PagedJob {
-        id: record.id,
-        number: record.number,
-        order: record.order,
-        created_at: record.created_at,
-        state: record.state,
-        attempt: record.attempt,
-        profile: 0,
-        payload: record.payload,
-        rare: (rare != RarePart::default()).then(|| Box::new(rare)),
-    };
-    (profile, job)
+pub use crate::jobs::page::Page;
+
+fn put_rare(out: &mut Vec<u8>, rare: &Rare, created_at: Timestamp) {
+    let Rare { last_token, failures, failed, result, custom, .. } = rare;
+    let flags = if result.is_some() { RESULT } else { 0 }
+        | if custom.is_some() { CUSTOM } else { 0 }
+        | if last_token.is_some() { LAST_TOKEN } else { 0 };
+    out.push(flags);
+    put_uint(out, u64::from(*failed));
+    for text in [result, custom].into_iter().flatten() {
+        put_text(out, text.as_str());
+    }
+    if let Some(token) = last_token {
+        put_token(out, *token);
+    }
+    put_uint(out, failures.len() as u64);
+    for FailedAttempt { attempt, at, next_at, failure } in failures {
+        put_uint(out, u64::from(attempt.0));
+        put_difference(out, at.0, created_at.0);
+        put_uint(out, next_at.map_or(0, |next_at| next_at.0));
+        put_failure(out, failure);
+    }
 }
 
-/// A rare part as it is written.
-#[derive(Serialize, Deserialize)]
-struct RareFields<'a> {
-    failed: u32,
-    #[serde(borrow)]
-    result: Option<&'a str>,
-    #[serde(borrow)]
-    custom: Option<&'a str>,
-    /// Attempt, moment, sort, message, when the next attempt was due (0: at once, or never), error, where.
-    #[serde(borrow)]
-    failures: Vec<FailureFields<'a>>,
+fn take_rare(take: &mut Take<'_>, created_at: Timestamp, rare: &mut Rare) -> Option<()> {
+    let flags = take.byte().filter(|flags| *flags <= RESULT | CUSTOM | LAST_TOKEN)?;
+    rare.failed = take.uint32()?;
+    if flags & RESULT != 0 {
+        rare.result = Some(Payload::trusted(take.text()?));
+    }
+    if flags & CUSTOM != 0 {
+        rare.custom = Some(Payload::trusted(take.text()?));
+    }
+    if flags & LAST_TOKEN != 0 {
+        rare.last_token = Some(take_token(take)?);
+    }
+    for _ in 0..take.uint()? {
+        let (attempt, at) = (Attempt(take.uint32()?), Timestamp(take.difference(created_at.0)?));
+        let next_at = Some(Timestamp(take.uint()?)).filter(|next_at| *next_at != Timestamp(0));
+        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: take_failure(take)? });
+    }
+    Some(())
 }
 
-type FailureFields<'a> = (Attempt, Timestamp, u8, &'a str, Timestamp, &'a str, Vec<&'a str>);
-
-fn rare_bytes(rare: &RarePart) -> Vec<u8> {
-    let failures = rare.failures.iter().map(|failed| {
-        let Failure { kind, message, errtype, backtrace } = &failed.failure;
-        let backtrace = backtrace.iter().map(String::as_str).collect();
-        let next_at = failed.next_at.unwrap_or_default();
-        (failed.attempt, failed.at, kind.number(), message.as_str(), next_at, errtype.as_str(), backtrace)
-    });
-    let fields = RareFields {
-        failed: rare.failed,
-        result: rare.result.as_ref().map(Payload::as_str),
-        custom: rare.custom.as_ref().map(Payload::as_str),
-        failures: failures.collect(),
-    };
-    rmp_serde::to_vec(&fields).expect("writing plain data to memory cannot fail")
-}
-
-fn rare_of(bytes: &[u8]) -> Result<RarePart, String> {
-    let RareFields { failed, result, custom, failures } = msgpack::read(bytes)?;
-    let failures = failures.into_iter().map(|(attempt, at, sort, message, next_at, errtype, backtrace)| {
-        let sort = FailureKind::from_number(sort).ok_or_else(|| format!("unknown sort of failure {sort}"))?;
-        let backtrace = backtrace.into_iter().map(str::to_owned);
-        let failure = Failure::new(sort, message).of_type(errtype).with_backtrace(backtrace);
-        Ok(FailedAttempt { attempt, at, next_at: (next_at != Timestamp(0)).then_some(next_at), failure })
-    });
-    Ok(RarePart {
-        failed,
-        result: result.map(Payload::trusted),
-        custom: custom.map(Payload::trusted),
-        failures: failures.collect::<Result<_, String>>()?,
-    })
+/// Whether something of it is written; an attempt that is in the job's own number is not, nor is a lease.
+fn is_written(rare: &Rare) -> bool {
+    rare.last_token.is_some()
+        || !rare.failures.is_empty()
+        || rare.failed > 0
+        || rare.result.is_some()
+        || rare.custom.is_some()
 }
 
 /// Gathers the jobs of one page.
@@ -133,7 +110,7 @@ pub(super) struct PageBuilder {
     /// By their bytes.
     known: HashMap<Vec<u8>, u32>,
     /// The profile of the job before, which mostly is that of the next as well.
-    latest: Option<(ProfileRecord, u32)>,
+    latest: Option<(Profile, u32)>,
     scratch: Vec<u8>,
     jobs: Vec<u8>,
     count: u32,
@@ -153,13 +130,15 @@ impl PageBuilder {
     }
 
     /// Adds a job. Its payload is written here if it is in memory.
-    pub fn add(&mut self, profile: &ProfileRecord, job: &PagedJob) {
-        let profile = self.class_number(profile);
-        let PagedJob { id, number, order, created_at, state, attempt, payload, rare, profile: _ } = job;
-        let flags = state_number(state)
+    pub fn add(&mut self, profile: &Profile, job: &PackedJob) {
+        let profile = self.profile_number(profile);
+        let PackedJob { id, enqueued_seq: number, line_seq, created_at, payload, .. } = job;
+        let (state, attempt) = (job.state(), job.attempt());
+        let rare = job.rare().filter(|rare| is_written(rare));
+        let flags = state.status() as u8
             | if payload.here().is_none() { STORED } else { 0 }
             | if id.parts().is_err() { TEXT_ID } else { 0 }
-            | if order != number { REORDERED } else { 0 }
+            | if line_seq != number { REORDERED } else { 0 }
             | if attempt.0 > 0 { STARTED } else { 0 }
             | if rare.is_some() { RARE } else { 0 };
         let out = &mut self.jobs;
@@ -174,11 +153,11 @@ impl PageBuilder {
             }
             Err(text) => put_text(out, text),
         }
-        if order != number {
-            put_difference(out, order.0, number.0);
+        if line_seq != number {
+            put_difference(out, line_seq.0, number.0);
         }
         put_difference(out, created_at.0, self.created_at);
-        put_state(out, state, *number, *created_at);
+        put_state(out, &state, *number, *created_at);
         if attempt.0 > 0 {
             put_uint(out, u64::from(attempt.0));
         }
@@ -187,22 +166,20 @@ impl PageBuilder {
             PayloadRef::Stored { bytes } => put_uint(out, u64::from(*bytes)),
         }
         if let Some(rare) = rare {
-            let bytes = rare_bytes(rare);
-            put_uint(out, bytes.len() as u64);
-            out.extend_from_slice(&bytes);
+            put_rare(out, rare, *created_at);
         }
         (self.number, self.created_at) = (number.0, created_at.0);
         self.count += 1;
     }
 
-    fn class_number(&mut self, profile: &ProfileRecord) -> u32 {
+    fn profile_number(&mut self, profile: &Profile) -> u32 {
         if let Some((latest, number)) = &self.latest
             && latest == profile
         {
             return *number;
         }
         self.scratch.clear();
-        put_class(&mut self.scratch, profile);
+        put_profile(&mut self.scratch, profile);
         let number = match self.known.get(&self.scratch) {
             Some(number) => *number,
             None => {
@@ -230,40 +207,8 @@ impl PageBuilder {
     }
 }
 
-fn put_class(out: &mut Vec<u8>, profile: &ProfileRecord) {
-    put_text(out, profile.queue.as_str());
-    put_text(out, profile.kind.as_str());
-    out.push(profile.priority.level());
-    out.push(exhausted_number(profile.exhausted));
-    let (sort, first, second, third) = backoff_fields(profile.backoff);
-    out.push(sort);
-    put_uint(out, first);
-    put_uint(out, second);
-    out.push(third);
-    put_uint(out, profile.timeout_ms);
-    put_uint(out, u64::from(profile.max_retry));
-    put_uint(out, u64::from(profile.backtrace_lines));
-}
-
-fn profile_of(take: &mut Take<'_>) -> Result<ProfileRecord, String> {
-    let short = || "a profile ends too early".to_owned();
-    let queue = QueueName::parse(take.text().ok_or_else(short)?).map_err(|error| error.to_string())?;
-    let kind = KindName::parse(take.text().ok_or_else(short)?).map_err(|error| error.to_string())?;
-    let priority = Priority::new(take.byte().ok_or_else(short)?).map_err(|error| error.to_string())?;
-    let exhausted = exhausted_of(take.byte().ok_or_else(short)?)?;
-    let mut backoff = || Some((take.byte()?, take.uint()?, take.uint()?, take.byte()?));
-    let backoff = backoff_of(backoff().ok_or_else(short)?)?;
-    let mut rest = || Some((take.uint()?, take.uint32()?, take.uint32()?));
-    let (timeout_ms, max_retry, backtrace_lines) = rest().ok_or_else(short)?;
-    Ok(ProfileRecord { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines })
-}
-
 fn moment_of(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |moment, byte| moment << 8 | u64::from(*byte))
-}
-
-fn state_number(state: &JobState) -> u8 {
-    state.status() as u8
 }
 
 fn put_state(out: &mut Vec<u8>, state: &JobState, number: Seq, created_at: Timestamp) {
@@ -274,14 +219,8 @@ fn put_state(out: &mut Vec<u8>, state: &JobState, number: Seq, created_at: Times
             put_difference(out, at.0, created_at.0);
         }
         JobState::InFlight(lease) => {
-            match &lease.holder {
-                Holder::Local(worker) => put_uint(out, u64::from(worker.0) + 1),
-                Holder::Remote(name) => {
-                    put_uint(out, 0);
-                    put_text(out, name.as_str());
-                }
-            }
-            put_difference(out, lease.token.0, number.0);
+            put_holder(out, &lease.holder);
+            put_token(out, lease.token);
             put_difference(out, lease.since.0, created_at.0);
             put_difference(out, lease.deadline.0, lease.since.0);
             put_difference(out, lease.pending_since.0, created_at.0);
@@ -302,11 +241,7 @@ fn state_of(take: &mut Take<'_>, sort: u8, number: Seq, created_at: Timestamp) -
         0 => JobState::Pending { since: Timestamp(take.difference(created_at.0)?) },
         1 => JobState::Scheduled { run_at: Timestamp(take.difference(created_at.0)?) },
         2 => {
-            let holder = match take.uint()? {
-                0 => Holder::Remote(remote_of(take.text()?).ok()?),
-                worker => Holder::Local(WorkerId(u32::try_from(worker - 1).ok()?)),
-            };
-            let token = Token(take.difference(number.0)?);
+            let (holder, token) = (take_holder(take, remote_of)?, take_token(take)?);
             let since = Timestamp(take.difference(created_at.0)?);
             let deadline = Timestamp(take.difference(since.0)?);
             let pending_since = Timestamp(take.difference(created_at.0)?);
@@ -324,7 +259,7 @@ fn state_of(take: &mut Take<'_>, sort: u8, number: Seq, created_at: Timestamp) -
 #[derive(Default)]
 pub(super) struct PageDecoder {
     bytes: Vec<u8>,
-    profiles: Option<Arc<[ProfileRecord]>>,
+    profiles: Option<Arc<[Profile]>>,
 }
 
 impl PageDecoder {
@@ -340,22 +275,23 @@ impl PageDecoder {
             if so_far >= PAGE_BYTES_TARGET + FRONT_BYTES_MAX {
                 return Err("a job follows on a page that is full".to_owned());
             }
-            let job = job_of(&mut take, number, created_at, &profiles)?;
-            if nth > 0 && job.number.0 <= number {
-                return Err(format!("job {} comes after job {number}", job.number));
+            let job = job_of(&mut take, number, created_at, profiles.len())?;
+            if nth > 0 && job.enqueued_seq.0 <= number {
+                return Err(format!("job {} comes after job {number}", job.enqueued_seq));
             }
-            (number, created_at) = (job.number.0, job.created_at.0);
+            (number, created_at) = (job.enqueued_seq.0, job.created_at.0);
             jobs.push(job);
         }
         take.end().ok_or("more bytes follow the jobs of a page")?;
-        let found = jobs.first().zip(jobs.last()).map(|(first, last)| (first.number, last.number));
+        let found =
+            jobs.first().zip(jobs.last()).map(|(first, last)| (first.enqueued_seq, last.enqueued_seq));
         if found != Some((first, last)) || first == Seq::ZERO {
             return Err(format!("a page should hold the jobs from {first} to {last}, and has {found:?}"));
         }
         Ok(Page { profiles, jobs })
     }
 
-    fn profiles(&mut self, take: &mut Take<'_>) -> Result<Arc<[ProfileRecord]>, String> {
+    fn profiles(&mut self, take: &mut Take<'_>) -> Result<Arc<[Profile]>, String> {
         let short = || "a page ends too early".to_owned();
         let count = take.uint().ok_or_else(short)?;
         let len = take.uint().and_then(|len| usize::try_from(len).ok()).ok_or_else(short)?;
@@ -369,10 +305,11 @@ impl PageDecoder {
         let mut rest = Take(bytes);
         let mut profiles = Vec::new();
         for _ in 0..count {
-            profiles.push(profile_of(&mut rest)?);
+            let profile = take_profile(&mut rest);
+            profiles.push(profile.ok_or_else(|| "a profile cannot be read".to_owned())?);
         }
         rest.end().ok_or("more bytes follow the profiles of a page")?;
-        let profiles: Arc<[ProfileRecord]> = profiles.into();
+        let profiles: Arc<[Profile]> = profiles.into();
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes);
         Ok(self.profiles.insert(profiles).clone())
@@ -383,15 +320,15 @@ fn job_of(
     take: &mut Take<'_>,
     before: u64,
     created_before: u64,
-    profiles: &[ProfileRecord],
-) -> Result<PagedJob, String> {
+    profiles: usize,
+) -> Result<PackedJob, String> {
     let short = || format!("the job after {before} cannot be read");
     let flags = take.byte().ok_or_else(short)?;
     let number = take.uint().and_then(|step| before.checked_add(step)).map(Seq).ok_or_else(short)?;
     if number > Seq::MAX {
         return Err(format!("no log gets to event {number}"));
     }
-    let profile = take.uint32().filter(|profile| (*profile as usize) < profiles.len()).ok_or_else(short)?;
+    let profile = take.uint32().filter(|profile| (*profile as usize) < profiles).ok_or_else(short)?;
     // The moment in a generated id is told by when the job was created, which comes later.
     enum Id<'a> {
         Generated(u64, [u8; 10]),
@@ -401,7 +338,7 @@ fn job_of(
         0 => Id::Generated(take.uint().ok_or_else(short)?, take.array().ok_or_else(short)?),
         _ => Id::Text(take.text().ok_or_else(short)?),
     };
-    let order = match flags & REORDERED {
+    let line_seq = match flags & REORDERED {
         0 => number,
         _ => Seq(take.difference(number.0).ok_or_else(short)?),
     };
@@ -426,12 +363,11 @@ fn job_of(
         0 => PayloadRef::Here(Payload::trusted(take.text().ok_or_else(short)?)),
         _ => PayloadRef::Stored { bytes: take.uint32().ok_or_else(short)? },
     };
-    let rare = match flags & RARE {
-        0 => None,
-        _ => {
-            let len = take.uint().and_then(|len| usize::try_from(len).ok()).ok_or_else(short)?;
-            Some(Box::new(rare_of(take.bytes(len).ok_or_else(short)?)?))
-        }
-    };
-    Ok(PagedJob { id, number, order, created_at, state, attempt, profile, payload, rare })
+    let mut job = PackedJob::accepted(id, number, created_at, None, payload, ProfileId(profile));
+    if flags & RARE != 0 {
+        take_rare(take, created_at, job.rare_mut()).ok_or_else(short)?;
+    }
+    job = job.with_state(state, line_seq);
+    job.set_attempt(attempt);
+    Ok(job)
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::ids::Seq;
 use crate::jobs::PayloadRef;
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
+use crate::jobs::sections::Sections;
+use crate::jobs::table::packed_job::{PackedJob, ProfileId};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::Layer;
 use crate::snapshot::merge::{Merge, Next};
-use crate::snapshot::page::{joined, parted};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::writer::LayerWriter;
 use crate::storage::Storage;
@@ -30,8 +30,8 @@ pub struct Plain {
 impl Plain {
     /// What it says beside the jobs.
     #[must_use]
-    pub fn overview(&self) -> &Overview {
-        &self.meta.overview
+    pub fn sections(&self) -> &Sections {
+        &self.meta.sections
     }
 
     /// Reads a file.
@@ -55,16 +55,17 @@ impl Plain {
                 Next::Gone(number) => self.gone.push(number),
                 Next::Jobs(page) => {
                     for job in page.jobs {
-                        let mut record = joined(&page.profiles[job.profile as usize], job);
-                        if let PayloadRef::Stored { bytes } = &record.payload
-                            && record.number > self.header.parent
+                        let profile = page.profiles[job.profile.0 as usize].clone();
+                        let mut record = job.into_record(profile);
+                        if let PayloadRef::Stored { bytes } = &record.content.payload
+                            && record.enqueued_seq > self.header.parent
                         {
-                            let payload = payloads.get(record.number)?;
+                            let payload = payloads.get(record.enqueued_seq)?;
                             if payload.as_str().len() != *bytes as usize {
-                                let problem = format!("payload {} has another length", record.number);
+                                let problem = format!("payload {} has another length", record.enqueued_seq);
                                 return Err(SnapshotError::Log(problem));
                             }
-                            record.payload = PayloadRef::Here(payload);
+                            record.content.payload = PayloadRef::Here(payload);
                         }
                         self.jobs.push(record);
                     }
@@ -82,8 +83,8 @@ impl Plain {
         let file = storage.create(path).map_err(SnapshotError::io(path, "create"))?;
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
-            let (profile, job) = parted(record.clone());
-            layer.add(&profile, job, None)?;
+            let job = PackedJob::of_record(record.clone(), ProfileId(0));
+            layer.add(&record.profile, job, None)?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

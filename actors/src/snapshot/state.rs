@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::ids::Seq;
+use crate::jobs::model::profile::Profile;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::Sections;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Next};
-use crate::snapshot::page::{Page, joined};
+use crate::snapshot::page::Page;
 
 /// A state that can be read: layers of which the first holds everything.
 pub struct State {
@@ -32,6 +35,12 @@ impl State {
     #[must_use]
     pub fn header(&self) -> &ImageHeader {
         &self.header
+    }
+
+    /// What it holds beside its jobs.
+    #[must_use]
+    pub fn sections(&self) -> &Sections {
+        &self.layers.last().expect("a state has a layer").meta().sections
     }
 
     /// Its layers, the oldest first.
@@ -111,7 +120,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The job with this number, if it is not gone.
-    pub fn find(&mut self, number: Seq) -> Result<Option<JobRecord>, SnapshotError> {
+    pub fn find(&mut self, number: Seq) -> Result<Option<(Profile, PackedJob)>, SnapshotError> {
         for (layer, held) in self.layers.iter().zip(&mut self.held).rev() {
             if number > layer.header().last {
                 continue;
@@ -133,9 +142,9 @@ impl<'a> Finder<'a> {
                 held.page = Some((nth, layer.page(&mut held.reader, &layer.jobs[nth])?));
             }
             let Some((_, page)) = &held.page else { continue };
-            if let Ok(at) = page.jobs.binary_search_by_key(&number, |job| job.number) {
+            if let Ok(at) = page.jobs.binary_search_by_key(&number, |job| job.enqueued_seq) {
                 let job = page.jobs[at].clone();
-                return Ok(Some(joined(&page.profiles[job.profile as usize], job)));
+                return Ok(Some((page.profiles[job.profile.0 as usize].clone(), job)));
             }
         }
         Ok(None)

@@ -9,7 +9,7 @@ use crate::base::bugs::{self, Bug};
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::model::policy::millis;
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
+use crate::jobs::sections::Sections;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::fold::Delta;
@@ -54,8 +54,6 @@ pub struct Loaded<T> {
     pub info: SnapshotInfo,
     /// What was made of its jobs.
     pub value: T,
-    /// What it says beside them.
-    pub overview: Overview,
     /// Its layers, the oldest first.
     pub layers: Vec<Arc<Layer>>,
     /// Those newer ones that were passed over, and why.
@@ -179,9 +177,9 @@ impl SnapshotStore {
     /// answer to those.
     pub fn load<T>(
         &self,
-        mut make: impl FnMut(&ImageHeader, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
+        mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
     ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
-        self.load_pages(|header, pages| make(header, &mut pages.flat_map(Page::records)))
+        self.load_pages(|header, sections, pages| make(header, sections, &mut pages.flat_map(Page::records)))
     }
 
     /// As [`SnapshotStore::load`], page by page: of each what its jobs have in common has to be looked at only once.
@@ -190,7 +188,7 @@ impl SnapshotStore {
     /// As there.
     pub fn load_pages<T>(
         &self,
-        mut make: impl FnMut(&ImageHeader, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
+        mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
     ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
         let mut corrupted: PassedOver = Vec::new();
         let names = self.list().map_err(|error| (error, Vec::new()))?;
@@ -220,7 +218,7 @@ impl SnapshotStore {
     fn load_chain<T>(
         &self,
         chain: &[LayerName],
-        make: &mut impl FnMut(&ImageHeader, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
+        make: &mut impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
     ) -> Result<Loaded<T>, (LayerName, SnapshotError)> {
         let newest = *chain.last().expect("a chain has a layer");
         let blame = |error: SnapshotError| {
@@ -229,6 +227,7 @@ impl SnapshotStore {
         };
         let state = self.open_chain(chain).map_err(blame)?;
         let (header, layers, bytes) = (*state.header(), state.layers().to_vec(), state.bytes());
+        let sections = state.sections().clone();
         let mut pages = state.into_pages();
         let mut end = Ok(());
         let made = if bytes < APART_BYTES {
@@ -238,7 +237,7 @@ impl SnapshotStore {
                     None
                 })
             };
-            make(&header, &mut std::iter::from_fn(&mut next))
+            make(&header, &sections, &mut std::iter::from_fn(&mut next))
         } else {
             // One thread reads, checks and unpacks while this one fills the table. Nothing depends on how far it is.
             let (sender, receiver): (_, Receiver<Page>) = sync_channel(PAGES_AHEAD);
@@ -253,7 +252,7 @@ impl SnapshotStore {
                     drop(sender);
                     Ok(())
                 });
-                let made = make(&header, &mut receiver.iter());
+                let made = make(&header, &sections, &mut receiver.iter());
                 drop(receiver);
                 end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 made
@@ -272,9 +271,8 @@ impl SnapshotStore {
             let problem = format!("its layers give {found} jobs, and there should be {expected}");
             return Err((newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)));
         }
-        let overview = meta.overview.clone();
         let info = SnapshotInfo { header, bytes, jobs: pages.jobs() };
-        Ok(Loaded { info, value, overview, layers, corrupted: Vec::new() })
+        Ok(Loaded { info, value, layers, corrupted: Vec::new() })
     }
 
     /// Writes the snapshot that follows `before`: a layer that holds everything, or only what changed.

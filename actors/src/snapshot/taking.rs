@@ -45,7 +45,9 @@ pub fn take_next(
             if last >= sealed {
                 return Ok(None);
             }
-            let delta = read(log, Delta::after(last, last_at), sealed, store.layering().log_bytes)?;
+            let sections = before.as_ref().map(|before| before.sections().clone()).unwrap_or_default();
+            let delta = Delta::after(last, last_at, sections);
+            let delta = read(log, delta, sealed, store.layering().log_bytes)?;
             store.write(before, delta, store_id, now).map(Some)
         });
         match taken {

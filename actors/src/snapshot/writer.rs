@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::put_uint;
 use crate::ids::Seq;
+use crate::jobs::model::profile::Profile;
+use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::{Payload, PayloadRef};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TRAILER_BYTES, TRAILER_MAGIC,
     len_u32, put_block, put_entry, seal,
 };
-use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder, PagedJob, ProfileRecord};
+use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage so many bytes at a time.
@@ -92,15 +94,20 @@ impl LayerWriter {
     /// payload and the job does not have it in memory, it is `payload`.
     pub fn add(
         &mut self,
-        profile: &ProfileRecord,
-        mut job: PagedJob,
+        profile: &Profile,
+        mut job: PackedJob,
         payload: Option<&Payload>,
     ) -> Result<(), SnapshotError> {
-        assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
-        self.last_number = job.number;
+        assert!(
+            job.enqueued_seq > self.last_number,
+            "job {} comes after {}",
+            job.enqueued_seq,
+            self.last_number
+        );
+        self.last_number = job.enqueued_seq;
         let text = match &job.payload {
             PayloadRef::Here(payload)
-                if payload.as_str().len() > PayloadRef::KEPT_BYTES && self.owns(job.number) =>
+                if payload.as_str().len() > PayloadRef::KEPT_BYTES && self.owns(job.enqueued_seq) =>
             {
                 let text = payload.clone();
                 job.payload = PayloadRef::Stored { bytes: len_u32(text.as_str().len()) };
@@ -109,13 +116,14 @@ impl LayerWriter {
             PayloadRef::Here(_) => None,
             PayloadRef::Stored { .. } => payload.cloned(),
         };
-        if job.payload.here().is_none() && self.owns(job.number) {
+        if job.payload.here().is_none() && self.owns(job.enqueued_seq) {
             let text = text.expect("the payload of a job that a layer owns comes with it");
-            self.payloads.add(job.number, text.as_str());
+            self.payloads.add(job.enqueued_seq, text.as_str());
         }
         self.jobs.add(profile, &job);
         self.summary.take(&job);
-        self.jobs_range = Some((self.jobs_range.map_or(job.number, |(first, _)| first), job.number));
+        self.jobs_range =
+            Some((self.jobs_range.map_or(job.enqueued_seq, |(first, _)| first), job.enqueued_seq));
         self.jobs_total += 1;
         if self.payloads.len() >= PAGE_BYTES_TARGET {
             self.end_payloads()?;
@@ -140,7 +148,7 @@ impl LayerWriter {
         self.end_payloads()?;
         self.end_jobs()?;
         self.end_gone()?;
-        self.put(BlockSort::Overview, 1, (Seq::ZERO, Seq::ZERO), &meta.encode())?;
+        self.put(BlockSort::Beside, 1, (Seq::ZERO, Seq::ZERO), &meta.encode())?;
         let (count, entries, directory) = (self.blocks, std::mem::take(&mut self.directory), self.bytes());
         self.put(BlockSort::Directory, count, (Seq::ZERO, Seq::ZERO), &entries)?;
         let mut bytes = [0; TRAILER_BYTES];

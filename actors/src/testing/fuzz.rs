@@ -181,20 +181,20 @@ fn image_around(bytes: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn image_of_page(count: u32, raw_len: u32, numbers: (u64, u64), data: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 64];
-    image[..12].copy_from_slice(b"BVRSNAP\n\x03\0\0\0");
+    image[..12].copy_from_slice(b"BVRIMG\r\n\x01\0\0\0");
     image[28..36].copy_from_slice(&1_000_000_u64.to_le_bytes());
     let meta = (0, 0, [0; 0], count, (0, 0), [0; 3]);
     let overview = rmp_serde::to_vec(&meta).expect("writing plain data to memory cannot fail");
     let mut directory = Vec::new();
     let page = [u64::from(count), numbers.0, numbers.1];
-    put_block(&mut image, &mut directory, (b"BVJ3", 0), raw_len, page, data);
+    put_block(&mut image, &mut directory, (b"BVJ1", 0), raw_len, page, data);
     // No flag: nothing waits on the page, and nothing on it has ended.
     directory.push(0);
-    put_block(&mut image, &mut directory, (b"BVO3", 3), overview.len() as u32, [1, 0, 0], &overview);
+    put_block(&mut image, &mut directory, (b"BVS1", 3), overview.len() as u32, [1, 0, 0], &overview);
     let begins = image.len() as u64;
     let entries = directory.clone();
-    put_block(&mut image, &mut directory, (b"BVD3", 4), entries.len() as u32, [2, 0, 0], &entries);
-    image.extend_from_slice(b"BVT3\x02\0\0\0");
+    put_block(&mut image, &mut directory, (b"BVD1", 4), entries.len() as u32, [2, 0, 0], &entries);
+    image.extend_from_slice(b"BVT1\x02\0\0\0");
     image.extend_from_slice(&begins.to_le_bytes());
     image.extend_from_slice(&u64::from(count).to_le_bytes());
     image.extend_from_slice(&[0; 8]);

@@ -99,7 +99,7 @@ pub fn accepted(spec: JobSpec, now: Timestamp) -> JobView {
     let enqueue = Command::Enqueue(Box::new(spec));
     let decided = table.decide(enqueue, now, &mut fastrand::Rng::with_seed(1)).expect("the job is accepted");
     let event = decided.expect("it is the first of its id");
-    let id = event.change.job().cloned().expect("a job that is added has an id");
+    let id = event.kind.job().cloned().expect("a job that is added has an id");
     table.apply(table.last().next(), event).expect("what was decided fits");
     let shown = table.whole_view(&id, &Nothing).expect("a payload that has just come is in memory");
     shown.expect("it has just been added")

@@ -10,7 +10,7 @@ use crate::base::bugs::{self, Bug};
 use crate::base::clock::Clock;
 use crate::ids::{JobId, KindName, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
+use crate::jobs::sections::Overview;
 use crate::jobs::{
     Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, Payload, PayloadRef, PayloadStore,
     Rejection, Status,
@@ -128,9 +128,10 @@ impl StepEngine {
         let payload_store = &self.running.as_ref().expect("the engine has booted").payload_store;
         let mut records = self.table().records();
         for record in &mut records {
-            if record.payload.here().is_none() {
-                let payload = payload_store.read(record.number).expect("an acknowledged payload is on disk");
-                record.payload = PayloadRef::Here(payload);
+            if record.content.payload.here().is_none() {
+                let payload =
+                    payload_store.read(record.enqueued_seq).expect("an acknowledged payload is on disk");
+                record.content.payload = PayloadRef::Here(payload);
             }
         }
         records
@@ -213,7 +214,7 @@ impl StepEngine {
     pub fn enqueue(&mut self, kind: &str) -> JobId {
         let spec = StepEngine::spec(kind);
         self.execute(Command::Enqueue(Box::new(spec))).expect("accepted").expect("a new job");
-        match &self.history.last().expect("just recorded").1.change {
+        match &self.history.last().expect("just recorded").1.kind {
             EventKind::Enqueue(new) => new.id.clone(),
             other => panic!("expected ENQUEUE, found {}", other.name()),
         }
@@ -240,7 +241,7 @@ impl StepEngine {
     pub fn dispatch(&mut self, worker: u32) -> Option<(JobId, Token)> {
         let seq = self.execute(Command::Dispatch { worker: WorkerId(worker) }).expect("never rejected")?;
         let (_, event) = self.history.last().expect("just recorded");
-        Some((event.change.job().expect("DISPATCH names its job").clone(), Token(seq.0)))
+        Some((event.kind.job().expect("DISPATCH names its job").clone(), self.token(seq)))
     }
 
     /// Gives the next job of the first of these queues that has one to a remote worker.
@@ -254,8 +255,14 @@ impl StepEngine {
         let queues = queues.iter().map(|name| QueueName::parse(name).expect("a good name")).collect();
         let worker = RemoteName::parse(worker).expect("a good name");
         let seq = self.execute(Command::Reserve { queues, worker })?;
-        let job = self.history.last().and_then(|(_, event)| event.change.job().cloned());
-        Ok(seq.zip(job).map(|(seq, job)| (job, Token(seq.0))))
+        let job = self.history.last().and_then(|(_, event)| event.kind.job().cloned());
+        Ok(seq.zip(job).map(|(seq, job)| (job, self.token(seq))))
+    }
+
+    /// The token of a lease that the event with this number has given in the present term.
+    #[must_use]
+    pub fn token(&self, seq: Seq) -> Token {
+        Token { epoch: self.table().epoch(), seq }
     }
 
     /// Reports success.
@@ -346,9 +353,10 @@ impl StepEngine {
         match newest {
             Some(info) => Ok(info),
             // The one that is there holds everything already.
-            None => {
-                store.load(|_, jobs| Ok(jobs.count())).map(|loaded| loaded.info).map_err(|(error, _)| error)
-            }
+            None => store
+                .load(|_, _, jobs| Ok(jobs.count()))
+                .map(|loaded| loaded.info)
+                .map_err(|(error, _)| error),
         }
     }
 

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::ids::Seq;
+use crate::ids::{Epoch, Seq, Token};
 use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::JobState;
-use crate::jobs::model::payload::{Payload, PayloadRef};
-use crate::jobs::record::JobRecord;
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
+use crate::jobs::model::profile::Profile;
+use crate::jobs::record::{JobRecord, Life};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotStore;
@@ -87,10 +88,10 @@ pub enum InspectError {
 pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let storage = DiskStorage;
     let begins = match segments(&storage, dir) {
-        Ok(segments) => segments.first().map(|segment| segment.header.first),
+        Ok(segments) => segments.first().map(|segment| (segment.header.first, segment.header.epoch)),
         Err(error) => return summarize_damage(error, Seq::ZERO, 0, row),
     };
-    let Some(first) = begins else {
+    let Some((first, mut epoch)) = begins else {
         return Err(InspectError::NotFound { what: "a log", dir: dir.display().to_string() });
     };
     let known = ReplayFrom { covered: Seq(first.0.saturating_sub(1)), store: None };
@@ -98,7 +99,10 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let (mut last, mut events) = (known.covered, 0_u64);
     let mut visit = |seq: Seq, event: Event, batch: &BatchHeader| {
         (last, events) = (seq, events + 1);
-        written = row(event_row(seq, event, batch));
+        if let EventKind::Term { epoch: begins, .. } = event.kind {
+            epoch = begins;
+        }
+        written = row(event_row(seq, &event, batch, epoch));
         match &written {
             Ok(()) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -144,10 +148,10 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
         while let Some(records) = pages.next_records()? {
             for mut record in records {
                 jobs += 1;
-                if record.payload.here().is_none()
-                    && let Some(payload) = payloads.find(record.number)?
+                if record.content.payload.here().is_none()
+                    && let Some(payload) = payloads.find(record.enqueued_seq)?
                 {
-                    record.payload = PayloadRef::Here(payload);
+                    record.content.payload = PayloadRef::Here(payload);
                 }
                 row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
             }
@@ -207,60 +211,69 @@ fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<Summar
     Ok(Summary { verdict })
 }
 
-fn event_row(seq: Seq, event: Event, batch: &BatchHeader) -> Value {
+fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> Value {
     json!({
         "seq": seq,
-        "type": event.change.name(),
-        "job_id": event.change.job(),
+        "type": event.kind.name(),
+        "job_id": event.kind.job(),
         "timestamp": event.at,
         "checksum": format!("{:08x}", batch.payload_crc),
-        "data": data(&event.change),
+        "data": data(seq, &event.kind, epoch),
     })
 }
 
-fn data(change: &EventKind) -> Value {
-    match change {
+/// What an event says. `epoch` is what the state was in when it was applied.
+fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> Value {
+    match kind {
         EventKind::Enqueue(new) => added(new),
-        EventKind::Dispatch { job: _, worker, attempt, deadline } => {
-            json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
+        EventKind::Dispatch { job: _, holder, attempt, deadline } => {
+            let token = Token { epoch, seq };
+            json!({ "worker": holder, "token": token, "attempt": attempt, "deadline": deadline })
         }
-        EventKind::Reserve { job: _, worker, attempt, deadline } => {
-            json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
-        }
-        EventKind::Ack { job: _, token, result } => json!({ "token": token, "result": result }),
-        EventKind::Retry { job: _, token, failure, retry_at, result }
-        | EventKind::Timeout { job: _, token, failure, retry_at, result } => {
-            let mut data = failed(*token, failure, result);
+        EventKind::Ack { job: _, token, result } => json!({ "token": token.of(epoch), "result": result }),
+        EventKind::Retry { job: _, token, failure, retry_at, result } => {
+            let mut data = failed(token.of(epoch), failure, result);
             data["retry_at"] = json!(retry_at);
             data
         }
-        EventKind::Requeue { job: _, token, failure, counted } => {
-            let mut data = failed(*token, failure, &None);
-            data["counted"] = json!(counted);
+        EventKind::Requeue { job: _, token, failure, counted, not_before } => {
+            let mut data = failed(token.of(epoch), failure, &None);
+            (data["counted"], data["not_before"]) = (json!(counted), json!(not_before));
             data
         }
-        EventKind::Dead { job: _, token, failure, result }
-        | EventKind::Drop { job: _, token, failure, result } => failed(*token, failure, result),
-        EventKind::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
+        EventKind::Exhaust { job: _, token, failure, result, end } => {
+            let mut data = failed(token.of(epoch), failure, result);
+            data["end"] = json!(end);
+            data
+        }
+        EventKind::Extend { job: _, token, deadline } => {
+            json!({ "token": token.of(epoch), "deadline": deadline })
+        }
+        EventKind::Output { job: _, token, result } => json!({ "token": token.of(epoch), "result": result }),
         EventKind::Cancel { job: _ }
         | EventKind::Kill { job: _ }
         | EventKind::RunNow { job: _ }
         | EventKind::Discard { job: _ } => json!({}),
-        EventKind::Move { job: _, queue }
-        | EventKind::Pause { queue }
-        | EventKind::Resume { queue }
-        | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
-        EventKind::Promote { due, number } => json!({ "due": due, "number": number }),
+        EventKind::Move { job: _, queue } | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
+        EventKind::SetPaused { queue, paused } => json!({ "queue": queue, "paused": paused }),
+        EventKind::Promote { due, through } => json!({ "due": due, "through": through }),
         EventKind::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
         EventKind::Forget { completed, dead, cancelled } => {
             json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }
+        EventKind::Term { epoch, parent, branched_at } => json!({
+            "timeline": epoch.timeline.to_string(), "term": epoch.term.0, "parent": parent.to_string(),
+            "branched_at": branched_at,
+        }),
+        EventKind::Lead { grace_ms } => json!({ "grace_ms": grace_ms }),
     }
 }
 
 fn added(new: &NewJob) -> Value {
-    let NewJob { id: _, queue, kind, payload, priority, run_at, timeout_ms, max_retry, .. } = new;
-    let NewJob { backoff, exhausted, custom, backtrace_lines, .. } = new;
+    let NewJob { id: _, profile, content, run_at } = new;
+    let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
+        profile;
+    let Content { payload, custom } = content;
     json!({
         "queue": queue, "kind": kind, "payload": payload, "priority": priority, "run_at": run_at,
         "timeout_ms": timeout_ms, "max_retry": max_retry, "backoff": backoff, "exhausted": exhausted,
@@ -268,7 +281,7 @@ fn added(new: &NewJob) -> Value {
     })
 }
 
-fn failed(token: crate::ids::Token, failure: &Failure, result: &Option<Payload>) -> Value {
+fn failed(token: Token, failure: &Failure, result: &Option<Payload>) -> Value {
     json!({
         "token": token, "reason": failure.kind, "message": failure.message, "errtype": failure.errtype,
         "backtrace": failure.backtrace, "result": result,
@@ -276,18 +289,23 @@ fn failed(token: crate::ids::Token, failure: &Failure, result: &Option<Payload>)
 }
 
 fn job_row(job: JobRecord) -> Value {
-    let lease = match &job.state {
+    let JobRecord { id, enqueued_seq, created_at, profile, content, life } = job;
+    let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
+        profile;
+    let Content { payload, custom } = content;
+    let Life { state, attempt, line_seq, failures, failed, result, last_token } = life;
+    let lease = match &state {
         JobState::InFlight(lease) => Some(json!({
             "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
         })),
         _ => None,
     };
     json!({
-        "job_id": job.id, "seq": job.number, "status": job.state.status(), "queue": job.queue, "kind": job.kind,
-        "priority": job.priority, "attempt": job.attempt, "failed": job.failed, "max_retry": job.max_retry,
-        "backoff": job.backoff, "exhausted": job.exhausted, "timeout_ms": job.timeout_ms,
-        "created_at": job.created_at, "order": job.order, "run_at": job.state.due(), "lease": lease,
-        "finished_at": job.state.finish().map(|finish| finish.at), "errors": job.failures,
-        "result": job.result, "custom": job.custom, "payload": job.payload,
+        "job_id": id, "seq": enqueued_seq, "status": state.status(), "queue": queue, "kind": kind,
+        "priority": priority, "attempt": attempt, "failed": failed, "max_retry": max_retry,
+        "backoff": backoff, "exhausted": exhausted, "timeout_ms": timeout_ms, "backtrace_lines": backtrace_lines,
+        "created_at": created_at, "line_seq": line_seq, "run_at": state.due(), "lease": lease,
+        "last_token": last_token, "finished_at": state.finish().map(|finish| finish.at), "errors": failures,
+        "result": result, "custom": custom, "payload": payload,
     })
 }

@@ -1,19 +1,19 @@
 //! The two headers of the log as bytes. The layout is drawn in [`crate::wal`].
 
-use crate::ids::{Seq, Timestamp};
+use crate::ids::{Epoch, Seq, Term, Timeline, Timestamp};
 
 /// First bytes of every segment.
-pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRWAL\r\n";
-/// Version of the layout.
-pub const FORMAT_VERSION: u32 = 2;
+pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRLOG\r\n";
+/// First bytes of segments from before the first release, which nobody reads any more.
+const OUTDATED_MAGIC: [u8; 8] = *b"BVRWAL\r\n";
+/// Version of the layout. A segment names the least version that can read it.
+pub const FORMAT_VERSION: u32 = 1;
 /// Length of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 /// First bytes of every batch.
-pub const BATCH_MAGIC: [u8; 4] = *b"BVB1";
+pub const BATCH_MAGIC: [u8; 4] = *b"BVL1";
 /// Length of a batch's header.
-pub const BATCH_HEADER_BYTES: usize = 52;
-/// The number of events in a seal: it says that a successor was published, so that a successor which is gone is missed.
-pub const SEAL_COUNT: u32 = u32::MAX;
+pub const BATCH_HEADER_BYTES: usize = 56;
 /// No batch has a longer payload: a length beyond it is damage, and is never allocated.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// What an operator may set at most as the size of a segment.
@@ -62,6 +62,8 @@ pub struct SegmentHeader {
     pub predecessor: SegmentEnd,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The term that the state was in then; a copy, for who reads the log from here on.
+    pub epoch: Epoch,
 }
 
 /// Why bytes are not a header.
@@ -69,8 +71,10 @@ pub struct SegmentHeader {
 pub enum BadHeader {
     /// Not the start of what it should be.
     Invalid(String),
-    /// Another version of the layout.
+    /// A later version of the layout.
     Newer(u32),
+    /// A layout from before the first release.
+    Outdated,
 }
 
 impl SegmentHeader {
@@ -89,6 +93,8 @@ impl SegmentHeader {
         bytes[64..72].copy_from_slice(&self.predecessor.last.0.to_le_bytes());
         bytes[72..76].copy_from_slice(&self.predecessor.chain.to_le_bytes());
         bytes[76..84].copy_from_slice(&self.created_at.0.to_le_bytes());
+        bytes[84..88].copy_from_slice(&self.epoch.timeline.0.to_le_bytes());
+        bytes[88..92].copy_from_slice(&self.epoch.term.0.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..124]);
         bytes[124..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -106,6 +112,9 @@ impl SegmentHeader {
                 bytes.len()
             )));
         };
+        if bytes[..8] == OUTDATED_MAGIC {
+            return Err(BadHeader::Outdated);
+        }
         if bytes[..8] != SEGMENT_MAGIC {
             return Err(BadHeader::Invalid("it does not begin like a segment of beaver's log".to_owned()));
         }
@@ -116,7 +125,7 @@ impl SegmentHeader {
             )));
         }
         let version = u32_at(bytes, 8);
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(BadHeader::Newer(version));
         }
         let header = SegmentHeader {
@@ -131,6 +140,7 @@ impl SegmentHeader {
                 chain: u32_at(bytes, 72),
             },
             created_at: Timestamp(u64_at(bytes, 76)),
+            epoch: Epoch { timeline: Timeline(u32_at(bytes, 84)), term: Term(u32_at(bytes, 88)) },
         };
         let SegmentEnd { number, len, last, .. } = header.predecessor;
         // Every writer counts on from the predecessor; what does not is no writer's, and would not be safe to add to.
@@ -155,18 +165,44 @@ impl SegmentHeader {
     }
 }
 
+/// What a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BatchKind {
+    /// Events.
+    Events = 1,
+    /// Only carries what is durable.
+    Mark = 2,
+    /// Says that a successor was published, so that a successor which is gone is missed.
+    Seal = 3,
+    /// Records without a position, for a log that several machines share. This version writes none.
+    Control = 4,
+}
+
+impl BatchKind {
+    fn of(number: u8) -> Option<BatchKind> {
+        [BatchKind::Events, BatchKind::Mark, BatchKind::Seal, BatchKind::Control]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
 /// What a batch says about its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
+    /// What it is.
+    pub kind: BatchKind,
+    /// The term in which it was written.
+    pub term: Term,
     /// Bytes of payload that follow.
     pub payload_len: u32,
-    /// Position of the first event; of the next one, for a mark.
+    /// Position of the first event; of the next one, if it has none.
     pub first: Seq,
     /// Everything up to here was durable when this was written.
     pub durable: Seq,
     /// When it was written.
     pub written_at: Timestamp,
-    /// Number of events; 0 for a mark.
+    /// Number of events.
     pub count: u32,
     /// The chain value before it.
     pub chain: u32,
@@ -175,7 +211,7 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Position of the last event; of the one before the batch, for a mark.
+    /// Position of the last event; of the one before the batch, if it has none.
     #[must_use]
     pub fn last(&self) -> Seq {
         Seq(self.first.0 + u64::from(self.count) - 1)
@@ -193,8 +229,10 @@ impl BatchHeader {
         bytes[32..36].copy_from_slice(&self.count.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.chain.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.payload_crc.to_le_bytes());
-        let crc = checksum(salt, &bytes[..48]);
-        bytes[48..].copy_from_slice(&crc.to_le_bytes());
+        bytes[44..48].copy_from_slice(&self.term.0.to_le_bytes());
+        bytes[48] = self.kind as u8;
+        let crc = checksum(salt, &bytes[..52]);
+        bytes[52..].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
     }
 
@@ -209,11 +247,16 @@ impl BatchHeader {
         if bytes[..4] != BATCH_MAGIC {
             return Err(format!("expected a batch, found {:02x?}", &bytes[..4]));
         }
-        let (expected, found) = (checksum(salt, &bytes[..48]), u32_at(bytes, 48));
+        let (expected, found) = (checksum(salt, &bytes[..52]), u32_at(bytes, 52));
         if expected != found {
             return Err(format!("batch header checksum is {found:08x}, its bytes give {expected:08x}"));
         }
+        let Some(kind) = BatchKind::of(bytes[48]) else {
+            return Err(format!("a batch of kind {} is unknown", bytes[48]));
+        };
         let header = BatchHeader {
+            kind,
+            term: Term(u32_at(bytes, 44)),
             payload_len: u32_at(bytes, 4),
             first: Seq(u64_at(bytes, 8)),
             durable: Seq(u64_at(bytes, 16)),
@@ -274,10 +317,13 @@ mod tests {
             first: Seq(100),
             predecessor: SegmentEnd { number: 8, len: 4_000, last: Seq(99), chain: 5 },
             created_at: Timestamp(1),
+            epoch: Epoch { timeline: Timeline(5), term: Term(6) },
         };
         let bytes = segment.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(segment));
         let batch = BatchHeader {
+            kind: BatchKind::Events,
+            term: Term(6),
             payload_len: 10,
             first: Seq(100),
             durable: Seq(99),
@@ -312,6 +358,7 @@ mod tests {
             first: Seq(100),
             predecessor,
             created_at: Timestamp(1),
+            epoch: Epoch { timeline: Timeline(5), term: Term(6) },
         };
         assert!(SegmentHeader::decode(&good.encode()).is_ok());
         let end = |number, last| SegmentEnd { number, last, ..predecessor };

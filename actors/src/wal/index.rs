@@ -139,8 +139,8 @@ impl LogIndex {
         })?;
         let event =
             codec::decode(&mut &record[..]).map_err(|error| unreadable(format!("{file}: {error}")))?;
-        match event.change {
-            EventKind::Enqueue(new) => match new.payload {
+        match event.kind {
+            EventKind::Enqueue(new) => match new.content.payload {
                 PayloadRef::Here(payload) => Ok(Some(payload)),
                 PayloadRef::Stored { .. } => {
                     Err(unreadable(format!("{file}: event {number} has no payload")))
@@ -168,8 +168,8 @@ impl LogIndex {
             let found = events(&segment.path, batch, &mut Decoder::default())
                 .filter_map(Result::ok)
                 .find(|(position, _)| *position == number);
-            return Ok(found.and_then(|(_, event)| match event.change {
-                EventKind::Enqueue(new) => new.payload.here().cloned(),
+            return Ok(found.and_then(|(_, event)| match event.kind {
+                EventKind::Enqueue(new) => new.content.payload.here().cloned(),
                 _ => None,
             }));
         }

@@ -13,7 +13,7 @@ use crate::ids::{Seq, Timestamp};
 use crate::storage::reclaim::{cut, free_retired, retire};
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
-use crate::wal::format::{BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
+use crate::wal::format::{BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
 use crate::wal::index::LogIndex;
 
 /// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
@@ -64,17 +64,19 @@ pub(super) fn seal(
         };
         let mut header = [0; SEGMENT_HEADER_BYTES];
         file.read_at(0, &mut header)?;
-        let salt = SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?.salt;
+        let header = SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?;
         let seal = BatchHeader {
+            kind: BatchKind::Seal,
+            term: header.epoch.term,
             payload_len: 0,
             first: end.last.next(),
             durable: end.last,
             written_at: now,
-            count: SEAL_COUNT,
+            count: 0,
             chain: end.chain,
             payload_crc: 0,
         };
-        let (bytes, _) = seal.encode(salt);
+        let (bytes, _) = seal.encode(header.salt);
         file.write_at(end.len, &bytes)?;
         file.sync()?;
         cut(&mut *file, end.len + bytes.len() as u64)

@@ -16,8 +16,8 @@
 //!
 //! ```text
 //! segment header, 128 bytes
-//!    0  8  magic "BVRWAL\r\n"
-//!    8  4  format version (2)
+//!    0  8  magic "BVRLOG\r\n"
+//!    8  4  least format version that can read it (1)
 //!   12  4  salt: random, seeds every checksum of the segment, so that stale bytes never pass for new ones
 //!   16 16  store id: random, the same in every file of a data directory
 //!   32  8  segment number, as in the file's name
@@ -27,23 +27,26 @@
 //!   64  8  predecessor's last position
 //!   72  4  predecessor's last chain value
 //!   76  8  created at, ms since 1970
-//!   84 40  zeros
+//!   84  4  timeline, 88  4  term: of the state when it was created; copies, the state says what counts
+//!   92 32  zeros
 //!  124  4  crc32 of the 124 bytes before
 //!
-//! batch: header of 52 bytes, then its payload; the next batch follows directly
-//!    0  4  magic "BVB1"
+//! batch: header of 56 bytes, then its payload; the next batch follows directly
+//!    0  4  magic "BVL1"
 //!    4  4  payload length
 //!    8  8  first position
 //!   16  8  durable position that was known when this was written
 //!   24  8  written at, ms since 1970
-//!   32  4  number of events; 0 for a mark, which only carries the durable position; 2^32-1 for a seal
+//!   32  4  number of events
 //!   36  4  chain: the previous batch's header crc (the segment header's for the first)
 //!   40  4  crc32 of the payload, seeded with the salt
-//!   44  4  zeros
-//!   48  4  header crc: crc32 of the 48 bytes before, seeded with the salt
-//!
-//! event, inside a payload: type (1), version (1), length (4), [its job's number], MessagePack array, [crc32 (4)]
+//!   44  4  term in which it was written
+//!   48  1  kind: 1 events, 2 a mark (only carries the durable position), 3 a seal, 4 control (records without a position)
+//!   49  3  zeros
+//!   52  4  header crc: crc32 of the 52 bytes before, seeded with the salt
 //! ```
+//!
+//! The payload is records, one behind the other, as [`codec`] writes them.
 //!
 //! # What recovery does with what it finds
 //!
@@ -67,12 +70,10 @@
 
 pub mod batch;
 pub mod codec;
-mod fields;
 pub mod format;
 pub mod index;
 mod maintenance;
 mod next_segment;
-mod pack;
 pub mod reader;
 pub mod recovery;
 pub mod tail_scan;
@@ -111,6 +112,16 @@ pub enum WalError {
         path: PathBuf,
         /// What is unknown.
         problem: String,
+    },
+    /// It was written before the first release, in a format that nobody reads any more. Nothing was changed.
+    #[error(
+        "{}: a beaver from before the first release wrote it, in a format that is not read any more: move the data \
+         directory away to start empty",
+        path.display()
+    )]
+    Outdated {
+        /// The file.
+        path: PathBuf,
     },
     /// The storage reported an error.
     #[error("{}: cannot {action}: {source}", path.display())]

@@ -11,7 +11,7 @@ use crate::wal::WalError;
 use crate::wal::batch::Batch;
 use crate::wal::codec::{Decoder, ENVELOPE_BYTES};
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BadHeader, BatchHeader, FORMAT_VERSION, SEAL_COUNT, SEGMENT_BYTES_MAX,
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, BatchKind, FORMAT_VERSION, SEGMENT_BYTES_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
 };
 use crate::wal::tail_scan::TailScan;
@@ -176,8 +176,14 @@ impl SegmentReader {
         if header.first != self.next {
             return invalid(format!("batch begins with event {}, expected {}", header.first, self.next));
         }
-        if header.count == SEAL_COUNT {
+        if header.kind == BatchKind::Seal {
             return Err(Stop::Sealed);
+        }
+        if header.kind != BatchKind::Events && header.count > 0 {
+            return invalid(format!(
+                "a batch of kind {:?} says that it has {} events",
+                header.kind, header.count
+            ));
         }
         if header.count as usize > header.payload_len as usize / ENVELOPE_BYTES {
             // Positions count on from here, even where the events themselves are not looked at.
@@ -292,8 +298,10 @@ pub fn read_header(storage: &dyn Storage, path: &Path) -> Result<SegmentHeader, 
 fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
     SegmentHeader::decode(bytes).map_err(|bad| match bad {
         BadHeader::Invalid(problem) => WalError::Damaged { path: path.to_owned(), offset: 0, problem },
+        BadHeader::Outdated => WalError::Outdated { path: path.to_owned() },
         BadHeader::Newer(version) => {
-            let problem = format!("format version {version}, but this beaver reads {FORMAT_VERSION}");
+            let problem =
+                format!("format version {version}, but this beaver reads those up to {FORMAT_VERSION}");
             WalError::Newer { path: path.to_owned(), problem }
         }
     })
@@ -345,12 +353,15 @@ mod tests {
             first: Seq(1),
             predecessor: SegmentEnd::default(),
             created_at: Timestamp(0),
+            epoch: Epoch::default(),
         };
         let (mut bytes, mut chain) = (header.encode().to_vec(), header.chain());
         for number in 0..BATCHES {
             // Now and then one that is larger than what is read at a time.
             let payload = vec![number as u8; ENVELOPE_BYTES + (number * number * 7 % 3_001) as usize];
             let batch = BatchHeader {
+                kind: BatchKind::Events,
+                term: Term(1),
                 payload_len: payload.len() as u32,
                 first: Seq(number + 1),
                 durable: Seq(number),

@@ -2,7 +2,7 @@
 
 use crate::ids::Seq;
 use crate::wal::batch::Batch;
-use crate::wal::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, SEAL_COUNT, checksum};
+use crate::wal::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, BatchKind, checksum};
 
 /// The bytes from there on, without pieces of zeros at the end.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl TailScan {
             let payload = self.bytes[start + BATCH_HEADER_BYTES..].get(..header.payload_len as usize)?;
             let is_whole = checksum(self.salt, payload) == header.payload_crc;
             let offset = self.offset + start as u64;
-            (is_whole && header.count != SEAL_COUNT).then_some(Batch { header, offset, payload })
+            (is_whole && header.kind != BatchKind::Seal).then_some(Batch { header, offset, payload })
         })
     }
 

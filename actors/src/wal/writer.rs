@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::base::bugs::{self, Bug};
 use crate::base::failpoint;
-use crate::ids::{Seq, Timestamp};
+use crate::ids::{Epoch, Seq, Timestamp};
 use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
 use crate::wal::index::LogIndex;
@@ -33,6 +33,8 @@ pub struct LogPlace {
     pub segment_bytes: u64,
     /// The data directory's identity.
     pub store: StoreId,
+    /// The term that the state is in, for headers.
+    pub epoch: Epoch,
     /// Where salts come from.
     pub dice: fastrand::Rng,
     /// Is told where events are.
@@ -60,6 +62,8 @@ pub struct LogWriter {
     /// What the last mark or batch said to be durable.
     marked: Seq,
     poisoned: bool,
+    /// The term that what is written now is of.
+    epoch: Epoch,
     next_segment: NextSegment,
     maintenance: Maintenance,
 }
@@ -86,7 +90,7 @@ impl LogWriter {
         unproven: &[Group],
         now: Timestamp,
     ) -> Result<LogWriter, WalError> {
-        let LogPlace { storage, dir, segment_bytes, store, mut dice, index } = place;
+        let LogPlace { storage, dir, segment_bytes, store, epoch, mut dice, index } = place;
         let dir = dir.as_path();
         let segment_bytes = segment_bytes.min(SEGMENT_BYTES_SET_MAX);
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
@@ -97,6 +101,7 @@ impl LogWriter {
             first: end.last.next(),
             predecessor: end,
             created_at: now,
+            epoch,
         };
         let path = dir.join(segment_name(header.number));
         let partial = partial_of(&path);
@@ -122,6 +127,7 @@ impl LogWriter {
             durable: end.last,
             marked: end.last,
             poisoned: false,
+            epoch,
             next_segment: NextSegment::Failed(String::new()),
             maintenance: Maintenance::new(storage.clone()),
             storage,
@@ -139,6 +145,11 @@ impl LogWriter {
         writer.seal(end, None, now);
         writer.prepare_spare(ZEROED_AT_FIRST);
         Ok(writer)
+    }
+
+    /// A new term has begun: headers say so from here on.
+    pub fn begin_term(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
     }
 
     /// Writes `groups`, which must follow the last one, as few batches. They are in the kernel, not yet on the
@@ -202,16 +213,24 @@ impl LogWriter {
             count += group.count;
         }
         let payload: Vec<&[u8]> = groups.iter().map(|group| group.bytes.as_slice()).collect();
-        self.write_frame(&payload, count, now)
+        self.write_frame(BatchKind::Events, &payload, count, now)
     }
 
     /// Writes a header and `payload` at the end of the log, in one call and without copying them together.
-    fn write_frame(&mut self, payload: &[&[u8]], count: u32, now: Timestamp) -> Result<(), WalError> {
+    fn write_frame(
+        &mut self,
+        kind: BatchKind,
+        payload: &[&[u8]],
+        count: u32,
+        now: Timestamp,
+    ) -> Result<(), WalError> {
         // Copying them together first would cost 2 µs for 160 KiB and 25 µs for 1 MiB, where a sync takes 160 µs and
         // 430 µs (`cargo bench --bench log`; two cores of an EPYC, ext4 on a virtual disk).
         let payload_len: usize = payload.iter().map(|part| part.len()).sum();
         assert!(payload_len <= PAYLOAD_BYTES_MAX, "requests are bounded far below {PAYLOAD_BYTES_MAX} bytes");
         let header = BatchHeader {
+            kind,
+            term: self.epoch.term,
             payload_len: payload_len as u32,
             first: self.next,
             durable: self.durable,
@@ -265,7 +284,7 @@ impl LogWriter {
         if self.poisoned || self.marked == self.durable || !has_room {
             return Ok(());
         }
-        self.write_frame(&[], 0, now)
+        self.write_frame(BatchKind::Mark, &[], 0, now)
     }
 
     /// Ends the current segment and begins the next. The old one is durable when it returns.
@@ -286,6 +305,7 @@ impl LogWriter {
             first: end.last.next(),
             predecessor: end,
             created_at: now,
+            epoch: self.epoch,
             ..self.header
         };
         let path = self.dir.join(segment_name(header.number));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName};
-use beaver_actors::jobs::sections::queues::Totals;
+use beaver_actors::jobs::sections::totals::Totals;
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, PayloadRef, Start, Status,
 };
@@ -91,12 +91,12 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
             // Out of the way of the next one.
             do_it(beaver, Command::Move { job: id(name, half), queue: queue("moved") });
             if half == 0 {
-                do_it(beaver, Command::Pause { queue: queue("moved") });
+                do_it(beaver, Command::SetPaused { queue: queue("moved"), paused: true });
             }
         }
     }
     if half == 1 {
-        do_it(beaver, Command::Resume { queue: queue("calls") });
+        do_it(beaver, Command::SetPaused { queue: queue("calls"), paused: false });
     }
     // What a remote worker does.
     let timed_out = JobSpec { timeout: Some(Duration::from_secs(1)), priority: first, ..call("timed-out") };
@@ -128,7 +128,7 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
         do_it(beaver, Command::Enqueue(Box::new(JobSpec { queue: queue("gone"), ..plain("elsewhere") })));
         do_it(beaver, Command::Discard { job: id("elsewhere", half) });
         do_it(beaver, Command::RemoveQueue { queue: queue("gone") });
-        do_it(beaver, Command::Pause { queue: queue("calls") });
+        do_it(beaver, Command::SetPaused { queue: queue("calls"), paused: true });
     }
 }
 

@@ -287,7 +287,7 @@ fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
     let readable = |number: Seq| beaver.payload_of(number);
     let mut lost = 0;
     for job in image {
-        match readable(job.number) {
+        match readable(job.enqueued_seq) {
             Ok(payload) => assert_eq!(Some(&payload), job.payload.here()),
             Err(error) => {
                 lost += 1;

@@ -110,12 +110,12 @@ fn jobs_of_one_moment_become_pending_in_slices_and_in_the_order_in_which_they_ca
     assert_eq!(slices, jobs.div_ceil(10_000));
     assert_eq!(table.check(), Vec::<String>::new());
     let numbers: std::collections::HashMap<_, _> =
-        table.records().into_iter().map(|job| (job.id, job.number)).collect();
+        table.records().into_iter().map(|job| (job.id, job.enqueued_seq)).collect();
     let mut last = Seq::ZERO;
     for _ in 0..1_000 {
         let dispatch = Command::Dispatch { worker: WorkerId(0) };
         let event = table.decide(dispatch, Timestamp(10_000), &mut dice).unwrap().unwrap();
-        let number = numbers[event.change.job().unwrap()];
+        let number = numbers[event.kind.job().unwrap()];
         table.apply(table.last().next(), event).unwrap();
         assert!(number > last, "first come, first served");
         last = number;

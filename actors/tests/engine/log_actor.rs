@@ -94,7 +94,7 @@ fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Seq>) {
 fn group(first: u64, count: u32) -> Append {
     let mut bytes = Vec::new();
     let change = EventKind::Promote { due: Timestamp(1), number: Seq(1) };
-    let event = Event { at: Timestamp(1), number: Seq::ZERO, change };
+    let event = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind };
     (0..count).for_each(|_| codec::encode(&event, &mut bytes));
     let (emptied, _) = std::sync::mpsc::sync_channel(1);
     Append { group: Group { first: Seq(first), count, bytes }, emptied }

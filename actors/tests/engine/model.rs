@@ -10,7 +10,7 @@ use std::time::Duration;
 use beaver_actors::api::options::Layering;
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::record::JobRecord;
-use beaver_actors::jobs::sections::queues::Overview;
+use beaver_actors::jobs::sections::Overview;
 use beaver_actors::jobs::{
     Backoff, Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
     Rejection, Retention, Start, Status,
@@ -175,7 +175,7 @@ impl Run {
             Op::Dispatch => {
                 let expected = self.model.next();
                 let event = self.execute(Command::Dispatch { worker: WorkerId(0) }).unwrap();
-                assert_eq!(event.and_then(|event| event.change.job().cloned()), expected);
+                assert_eq!(event.and_then(|event| event.kind.job().cloned()), expected);
             }
             Op::Reserve(who, from) => {
                 let queues: Vec<_> = from.into_iter().map(queue).collect();
@@ -183,7 +183,7 @@ impl Run {
                 let expected = self.model.next_of(&names);
                 let command = Command::Reserve { queues: queues.into(), worker: remote(who) };
                 let event = self.execute(command).unwrap();
-                assert_eq!(event.and_then(|event| event.change.job().cloned()), expected);
+                assert_eq!(event.and_then(|event| event.kind.job().cloned()), expected);
             }
             Op::Ack(nth, stale) => {
                 self.report(nth, stale, |job, token| Command::Ack { job, token, result: None })
@@ -231,12 +231,12 @@ impl Run {
             }
             Op::Pause(number) => {
                 let expected = self.is_paused(number) == Some(false);
-                let event = self.execute(Command::Pause { queue: queue(number) }).unwrap();
+                let event = self.execute(Command::SetPaused { queue: queue(number), paused: true }).unwrap();
                 assert_eq!(event.is_some(), expected);
             }
             Op::Resume(number) => {
                 let expected = self.is_paused(number) == Some(true);
-                let event = self.execute(Command::Resume { queue: queue(number) }).unwrap();
+                let event = self.execute(Command::SetPaused { queue: queue(number), paused: false }).unwrap();
                 assert_eq!(event.is_some(), expected);
             }
             Op::RemoveQueue(number) => {
@@ -386,7 +386,7 @@ fn line(table: &mut JobTable, now: Timestamp) -> Vec<Option<JobId>> {
     let mut dice = fastrand::Rng::with_seed(1);
     let dispatch = || Command::Dispatch { worker: WorkerId(0) };
     while let Some(event) = table.decide(dispatch(), now, &mut dice).unwrap() {
-        line.push(event.change.job().cloned());
+        line.push(event.kind.job().cloned());
         table.apply(table.last().next(), event).unwrap();
     }
     line
@@ -455,7 +455,7 @@ fn an_event_that_does_not_follow_or_does_not_fit_is_refused() {
     let mut table = JobTable::new(policy(), &handled());
     let cancel = Event {
         at: Timestamp(1),
-        number: Seq::ZERO,
+        job_seq: Seq::ZERO,
         change: EventKind::Cancel { job: JobId::parse("job-1").unwrap() },
     };
     let gap = table.apply(Seq(2), cancel.clone()).unwrap_err().to_string();

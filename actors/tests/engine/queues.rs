@@ -62,7 +62,7 @@ fn a_pause_is_still_there_after_a_crash_and_after_snapshots_and_so_is_its_end() 
     let job = beaver.enqueue("mail");
     let line = || queue("default");
     let is_paused = |beaver: &StepEngine| beaver.table().overview().queues[0].paused;
-    beaver.execute(Command::Pause { queue: line() }).unwrap();
+    beaver.execute(Command::SetPaused { queue: line(), paused: true }).unwrap();
     beaver.sync();
     beaver.crash_keeping_only_synced_bytes();
     assert!(is_paused(&beaver), "from the log");
@@ -74,7 +74,7 @@ fn a_pause_is_still_there_after_a_crash_and_after_snapshots_and_so_is_its_end() 
     beaver.snapshot().unwrap();
     beaver.crash_keeping_only_synced_bytes();
     assert!(is_paused(&beaver), "carried over into the next snapshot");
-    beaver.execute(Command::Resume { queue: line() }).unwrap();
+    beaver.execute(Command::SetPaused { queue: line(), paused: false }).unwrap();
     beaver.sync();
     beaver.crash_keeping_only_synced_bytes();
     assert!(!is_paused(&beaver), "the log goes on behind the snapshot");

@@ -87,7 +87,7 @@ fn every_256th_event_sums_up_the_state_and_replay_refuses_another_sum() {
 
     let mut beaver = StepEngine::on(SimStorage::new());
     beaver.enqueue("mail");
-    let wrong = Event { at: Timestamp(1), number: Seq::ZERO, change: EventKind::Digest { digest: 1 } };
+    let wrong = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind: EventKind::Digest { digest: 1 } };
     let mut group = Group { first: Seq(2), count: 1, bytes: Vec::new() };
     codec::encode(&wrong, &mut group.bytes);
     beaver.log().append(&[group], Timestamp(1)).1.unwrap();

@@ -23,7 +23,7 @@ pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, 
     }
     for job in &mut jobs {
         if job.payload.here().is_none() {
-            job.payload = PayloadRef::Here(payloads.find(job.number)?.expect("a layer has it"));
+            job.payload = PayloadRef::Here(payloads.find(job.enqueued_seq)?.expect("a layer has it"));
         }
     }
     Ok(jobs)

@@ -340,7 +340,7 @@ fn rotation_keeps_every_event_and_old_segments_shrink_to_what_they_hold() {
     }
     let history = beaver.history.clone();
     let mut events = events_on(&beaver.storage).unwrap();
-    events.retain(|(_, event)| !matches!(event.change, EventKind::Digest { .. }));
+    events.retain(|(_, event)| !matches!(event.kind, EventKind::Digest { .. }));
     assert_eq!(events, history);
     let image = beaver.image();
     beaver.crash_keeping_only_synced_bytes();

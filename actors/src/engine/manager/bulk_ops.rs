@@ -98,10 +98,7 @@ impl JobManagerActor {
 
     pub(super) fn pause(&mut self, queues: QueueSet, paused: bool, now: Timestamp) -> Result<(), Rejection> {
         for queue in self.existing(queues) {
-            let command = match paused {
-                true => Command::Pause { queue },
-                false => Command::Resume { queue },
-            };
+            let command = Command::SetPaused { queue, paused };
             self.execute(command, now)?;
         }
         Ok(())

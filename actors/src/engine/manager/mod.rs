@@ -37,9 +37,11 @@ use crate::engine::manager::remote::Stirred;
 use crate::engine::messages::{Append, Halt, Run, Subscribe};
 use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
+use crate::jobs::event::MetricsClass;
 use crate::jobs::model::policy::millis;
 use crate::jobs::{
-    Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, PayloadStore, Rejection, Status,
+    Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobTable, PayloadStore, Rejection,
+    Status,
 };
 use crate::recovery::journal;
 use crate::wal::Group;
@@ -172,45 +174,38 @@ impl JobManagerActor {
     fn record(&mut self, event: Event) -> Seq {
         failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
-        self.stir(&event.change);
+        self.stir(&event.kind);
         journal::record(&mut self.table, &mut self.gathered, event)
     }
 
     fn count(&self, event: &Event) {
         let metrics = &self.settings.metrics;
-        match &event.change {
-            EventKind::Dispatch { .. } | EventKind::Reserve { .. } => metrics.jobs_dispatched.add(1),
-            EventKind::Ack { job, .. } => {
+        match event.kind.event_type().metrics_class() {
+            MetricsClass::None => {}
+            MetricsClass::Dispatched => metrics.jobs_dispatched.add(1),
+            MetricsClass::Completed => {
                 metrics.jobs_completed.add(1);
-                if let Some(created_at) = self.table.created_at(job) {
+                if let Some(created_at) = event.kind.job().and_then(|job| self.table.created_at(job)) {
                     metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
                 }
             }
-            EventKind::Retry { .. } | EventKind::Timeout { .. } | EventKind::Requeue { .. } => {
-                metrics.jobs_failed.add(1)
-            }
-            EventKind::Dead { .. } => {
+            MetricsClass::Failed => metrics.jobs_failed.add(1),
+            MetricsClass::Exhausted => {
                 metrics.jobs_failed.add(1);
-                metrics.jobs_dead.add(1);
+                match event.kind {
+                    EventKind::Exhaust { end: Exhausted::Drop, .. } => metrics.jobs_cancelled.add(1),
+                    _ => metrics.jobs_dead.add(1),
+                }
             }
-            EventKind::Drop { .. } => {
-                metrics.jobs_failed.add(1);
-                metrics.jobs_cancelled.add(1);
-            }
-            EventKind::Kill { .. } => metrics.jobs_dead.add(1),
-            EventKind::Cancel { .. } => metrics.jobs_cancelled.add(1),
-            EventKind::Enqueue(_)
-            | EventKind::RunNow { .. }
-            | EventKind::Discard { .. }
-            | EventKind::Move { .. }
-            | EventKind::Pause { .. }
-            | EventKind::Resume { .. }
-            | EventKind::RemoveQueue { .. }
-            | EventKind::Extend { .. }
-            | EventKind::Promote { .. }
-            | EventKind::Forget { .. }
-            | EventKind::Digest { .. } => {}
+            MetricsClass::Killed => metrics.jobs_dead.add(1),
+            MetricsClass::Cancelled => metrics.jobs_cancelled.add(1),
         }
+    }
+
+    /// Records the event that gives a lease, and returns the token that names it.
+    fn token_of(&mut self, event: Event) -> Token {
+        let epoch = self.table.epoch();
+        Token { epoch, seq: self.record(event) }
     }
 
     fn enqueue(&mut self, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
@@ -235,7 +230,7 @@ impl JobManagerActor {
             let created = event.is_some();
             let id = match event {
                 Some(event) => {
-                    let id = event.change.job().cloned();
+                    let id = event.kind.job().cloned();
                     self.record(event);
                     id
                 }
@@ -294,8 +289,8 @@ impl JobManagerActor {
                 self.idle.push_front(worker);
                 return;
             };
-            let Some(job) = event.change.job().cloned() else { return };
-            let token = Token(self.record(event).0);
+            let Some(job) = event.kind.job().cloned() else { return };
+            let token = self.token_of(event);
             if let Some(Some(worker)) = self.workers.get_mut(worker.0 as usize) {
                 worker.busy = Some(token);
             }

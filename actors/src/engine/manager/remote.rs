@@ -7,7 +7,7 @@ use crate::engine::manager::JobManagerActor;
 use crate::engine::manager::effects::Effect;
 use crate::engine::manager::fetchers::Fetcher;
 use crate::engine::messages::{Fetch, GiveBack};
-use crate::ids::{JobId, QueueName, Timestamp, Token};
+use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::model::policy::millis;
 use crate::jobs::{Command, EventKind, Failure, FailureKind, Rejection};
 
@@ -40,23 +40,19 @@ impl Handler<Fetch> for JobManagerActor {
 
 impl JobManagerActor {
     /// Notes what may let a waiting worker have a job.
-    pub(super) fn stir(&mut self, change: &EventKind) {
+    pub(super) fn stir(&mut self, kind: &EventKind) {
         if self.fetchers.is_empty() {
             return;
         }
-        match change {
+        match kind {
             EventKind::Enqueue(new) => {
-                let is_first = self.stirred.some.last() != Some(&new.queue);
-                if new.run_at.is_none() && is_first && self.fetchers.wait_for(&new.queue) {
-                    self.stirred.some.push(new.queue.clone());
+                let queue = &new.profile.queue;
+                let is_first = self.stirred.some.last() != Some(queue);
+                if new.run_at.is_none() && is_first && self.fetchers.wait_for(queue) {
+                    self.stirred.some.push(queue.clone());
                 }
             }
-            EventKind::Promote { .. }
-            | EventKind::Requeue { .. }
-            | EventKind::RunNow { .. }
-            | EventKind::Move { .. }
-            | EventKind::Resume { .. } => self.stirred.all = true,
-            _ => {}
+            kind => self.stirred.all |= kind.event_type().may_make_ready(),
         }
     }
 
@@ -103,8 +99,8 @@ impl JobManagerActor {
         let Ok(Some(event)) = self.table.decide(command, now, &mut self.settings.dice) else {
             return Some(fetcher);
         };
-        let Some(job) = event.change.job().cloned() else { return Some(fetcher) };
-        let token = Token(self.record(event).0);
+        let Some(job) = event.kind.job().cloned() else { return Some(fetcher) };
+        let token = self.token_of(event);
         self.hold(Effect::Deliver(fetcher.reply, job, token));
         None
     }

@@ -1,4 +1,4 @@
-//! A job, its states and the one place where a state may change into another.
+//! A job and its states. How they change into each other is written in [`crate::jobs::apply`].
 
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +22,9 @@ pub enum JobState {
         /// Not before this moment.
         run_at: Timestamp,
     },
-    /// One worker holds the lease. Left by `Ack`, `Retry`, `Timeout`, `Requeue`, `Dead`, `Drop` or `Cancel`.
+    /// One worker holds the lease. Left by `Ack`, `Retry`, `Requeue`, `Exhaust` or `Cancel`.
     InFlight(Box<Lease>),
-    /// Waits after a failed attempt. Entered by `Retry` and `Timeout`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
+    /// Waits after a failed attempt, or after one that could not begin. Entered by `Retry` and `Requeue`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
     Retrying {
         /// Not before this moment.
         retry_at: Timestamp,
@@ -42,7 +42,7 @@ pub enum JobState {
 pub struct Lease {
     /// Who holds it.
     pub holder: Holder,
-    /// Names it; larger than that of any lease before.
+    /// Names it; never given twice.
     pub token: Token,
     /// When it began.
     pub since: Timestamp,
@@ -181,12 +181,12 @@ impl JobState {
 
 /// An event does not fit the job it names: the log and the state disagree, which only damage or a bug can cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event {seq} ({change}) does not fit: {problem}")]
+#[error("event {seq} ({event}) does not fit: {problem}")]
 pub struct Misfit {
     /// The event's position.
     pub seq: Seq,
     /// Its type's name.
-    pub change: &'static str,
+    pub event: &'static str,
     /// What is in the way.
     pub problem: String,
 }

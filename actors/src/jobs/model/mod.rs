@@ -1,6 +1,8 @@
-//! What a job is: [`job`] (its states), [`failure`], [`payload`], [`policy`] (the numbers).
+//! What a job is: [`profile`] (what many have in common), [`payload`] (what it brings along), [`job`] (its states),
+//! [`failure`], [`policy`] (the numbers).
 
 pub mod failure;
 pub mod job;
 pub mod payload;
 pub mod policy;
+pub mod profile;

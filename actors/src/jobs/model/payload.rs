@@ -27,6 +27,15 @@ pub enum PayloadRef {
     },
 }
 
+/// What a job brings along, and nobody here reads. Travels whole, as a [`Profile`](super::profile::Profile) does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// What the handler gets.
+    pub payload: PayloadRef,
+    /// Travels with the job unread.
+    pub custom: Option<Payload>,
+}
+
 impl PayloadRef {
     /// Payloads up to this length are always kept in memory: what one on disk costs to find again is not worth it.
     pub const KEPT_BYTES: usize = 64;

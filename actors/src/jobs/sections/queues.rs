@@ -1,60 +1,27 @@
-//! What is known of each queue, beside the jobs in it: that it exists, whether it is paused, how many jobs it has.
+//! What is known of each queue, beside the jobs in it: that it exists, and whether it is paused.
 //!
 //! A queue exists from its first job on until it is removed, even while it is empty.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::ids::{QueueName, Timestamp};
+use crate::base::bytes::{Take, put_text, put_uint};
+use crate::ids::{QueueName, Seq, Timestamp};
 use crate::jobs::counts::Counts;
 use crate::jobs::event::EventKind;
 use crate::jobs::intern::{Interner, QueueKey};
-use crate::jobs::model::job::Status;
+use crate::jobs::sections::Section;
 use crate::jobs::table::digest;
 
 /// Names of queues take memory until the next start, even of those that were removed.
 pub const QUEUES_MAX: usize = 100_000;
 
-/// A queue as it is written to an image.
+/// A queue by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRecord {
     /// Its name.
     pub name: QueueName,
     /// Whether nobody gets jobs of it.
     pub paused: bool,
-}
-
-/// How many attempts have ended since the queue was created; those that nobody reported on do not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// All of them.
-    pub processed: u64,
-    /// Those that failed.
-    pub failed: u64,
-}
-
-impl Totals {
-    /// Counts an attempt that `change` ends, if it ends one.
-    pub(crate) fn take(&mut self, change: &EventKind) {
-        let failed = match change {
-            EventKind::Ack { .. } => 0,
-            EventKind::Retry { .. }
-            | EventKind::Timeout { .. }
-            | EventKind::Dead { .. }
-            | EventKind::Drop { .. } => 1,
-            _ => return,
-        };
-        self.processed += 1;
-        self.failed += failed;
-    }
-}
-
-/// What an image holds beside the jobs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
-    /// Every queue that exists, by name.
-    pub queues: Vec<QueueRecord>,
-    /// Since ever.
-    pub totals: Totals,
 }
 
 /// A queue at a glance.
@@ -71,31 +38,103 @@ pub struct QueueView {
     pub jobs: Counts,
 }
 
-#[derive(Debug)]
+/// All queues that have a name here, by numbers that last until the next start.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
     names: Interner<QueueName>,
     states: Vec<QueueState>,
+    /// The sum over those that are paused.
+    digest: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueState {
+    /// Whether it is there even without a job.
     pub exists: bool,
     pub paused: bool,
-    pub counts: Counts,
     /// Stands for the name in the digest.
     pub digest: u64,
 }
 
-impl QueueState {
-    /// One that was removed is there again as soon as a job waits in it, be it one that was scheduled before.
-    pub fn is_there(&self) -> bool {
-        self.exists || self.counts.of(Status::Pending) > 0
+impl Section for Queues {
+    const ID: u64 = 1;
+    const VERSION: u64 = 1;
+
+    #[inline]
+    fn apply(&mut self, _: Seq, kind: &EventKind) {
+        match kind {
+            EventKind::Enqueue(new) => self.exists(&new.profile.queue),
+            EventKind::Move { queue, .. } => self.exists(queue),
+            EventKind::SetPaused { queue, paused } => self.set_paused(queue, *paused),
+            EventKind::RemoveQueue { queue } => {
+                self.set_paused(queue, false);
+                let key = self.intern(queue);
+                self.get_mut(key).exists = false;
+            }
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let records = self.records();
+        put_uint(out, records.len() as u64);
+        for QueueRecord { name, paused } in &records {
+            put_text(out, name.as_str());
+            out.push(u8::from(*paused));
+        }
+    }
+
+    fn decode(take: &mut Take<'_>) -> Result<Queues, String> {
+        let short = || "the section of queues ends too early".to_owned();
+        let mut queues = Queues::default();
+        for _ in 0..take.uint().ok_or_else(short)? {
+            let name = take.text().ok_or_else(short)?;
+            let name = QueueName::parse(name).map_err(|error| error.to_string())?;
+            let paused = match take.byte().ok_or_else(short)? {
+                0 => false,
+                1 => true,
+                other => return Err(format!("queue {name} is neither paused nor not: {other}")),
+            };
+            queues.exists(&name);
+            queues.set_paused(&name, paused);
+        }
+        Ok(queues)
     }
 }
 
+impl PartialEq for Queues {
+    /// Whether the same would be written.
+    fn eq(&self, other: &Queues) -> bool {
+        self.records() == other.records()
+    }
+}
+
+impl Eq for Queues {}
+
 impl Queues {
-    pub fn new() -> Queues {
-        Queues { names: Interner::new(), states: Vec::new() }
+    #[inline]
+    fn exists(&mut self, name: &QueueName) {
+        let key = self.intern(name);
+        self.get_mut(key).exists = true;
+    }
+
+    fn set_paused(&mut self, name: &QueueName, paused: bool) {
+        let key = self.intern(name);
+        let state = self.get_mut(key);
+        if std::mem::replace(&mut state.paused, paused) == paused {
+            return;
+        }
+        state.exists |= paused;
+        let part = digest::of_paused(state.digest);
+        self.digest = match paused {
+            true => self.digest.wrapping_add(part),
+            false => self.digest.wrapping_sub(part),
+        };
     }
 
     #[inline]
@@ -103,7 +142,7 @@ impl Queues {
         let number = self.names.intern(name);
         if self.states.len() <= number as usize {
             let digest = digest::of_text(name.as_str());
-            self.states.push(QueueState { exists: false, paused: false, counts: Counts::default(), digest });
+            self.states.push(QueueState { exists: false, paused: false, digest });
         }
         QueueKey(number)
     }
@@ -126,7 +165,7 @@ impl Queues {
     }
 
     #[inline]
-    pub fn get_mut(&mut self, key: QueueKey) -> &mut QueueState {
+    fn get_mut(&mut self, key: QueueKey) -> &mut QueueState {
         &mut self.states[key.0 as usize]
     }
 
@@ -135,7 +174,13 @@ impl Queues {
         all.map(|(number, (name, state))| (QueueKey(number as u32), name, state))
     }
 
-    /// What of the queues is written to an image.
+    /// The sum as it should be, for `check()`.
+    pub fn digest_by_definition(&self) -> u64 {
+        let paused = self.states.iter().filter(|state| state.paused);
+        paused.fold(0, |sum, state| sum.wrapping_add(digest::of_paused(state.digest)))
+    }
+
+    /// The queues that exist, by name.
     pub fn records(&self) -> Vec<QueueRecord> {
         let existing = self.iter().filter(|(_, _, state)| state.exists);
         let mut records: Vec<_> = existing

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::jobs::counts::Counts;
 use crate::jobs::model::job::Status;
+use crate::jobs::sections::Section;
 use crate::jobs::table::digest;
 use crate::jobs::table::list::Slot;
 use crate::jobs::table::packed_job::PackedJob;
@@ -38,26 +39,29 @@ impl JobTable {
     }
 
     fn check_counts(&self, broken: &mut Vec<String>) {
+        let queues = &self.sections.queues;
         let mut counts = Counts::default();
-        let mut by_queue = vec![Counts::default(); self.queues.len()];
+        let mut by_queue = vec![Counts::default(); queues.len()];
         let mut digest = 0_u64;
         for job in self.jobs.iter().flatten() {
+            let queue = self.profile_of(job).queue;
             *counts.of_mut(job.status()) += 1;
-            *by_queue[self.profile_of(job).queue.0 as usize].of_mut(job.status()) += 1;
-            digest = digest.wrapping_add(digest::of(job, self.queues.get(self.profile_of(job).queue).digest));
-        }
-        for (_, _, queue) in self.queues.iter().filter(|(_, _, queue)| queue.paused) {
-            digest = digest.wrapping_add(digest::of_paused(queue.digest));
+            *by_queue[queue.0 as usize].of_mut(job.status()) += 1;
+            digest = digest.wrapping_add(digest::of(job, queues.get(queue).digest));
         }
         if digest != self.digest {
-            broken.push(format!("the state sums up to {digest:016x}, not to {:016x}", self.digest));
+            broken.push(format!("the jobs sum up to {digest:016x}, not to {:016x}", self.digest));
+        }
+        if queues.digest() != queues.digest_by_definition() {
+            broken.push("the section of queues sums up to something else than its queues".to_owned());
         }
         if counts != self.counts {
             broken.push(format!("counters say {:?}, the jobs {counts:?}", self.counts));
         }
-        for ((_, name, queue), counted) in self.queues.iter().zip(by_queue) {
-            if counted != queue.counts {
-                broken.push(format!("counters of queue {name} say {:?}, the jobs {counted:?}", queue.counts));
+        for ((key, name, queue), counted) in queues.iter().zip(by_queue) {
+            let said = self.counts_of_queue(key);
+            if counted != said {
+                broken.push(format!("counters of queue {name} say {said:?}, the jobs {counted:?}"));
             }
             if queue.paused && !queue.exists {
                 broken.push(format!("queue {name} is paused, but does not exist"));
@@ -119,7 +123,7 @@ impl JobTable {
         let keys_agree = self.waiting.iter().all(|&(due, number, slot)| {
             self.jobs[slot as usize]
                 .as_ref()
-                .is_some_and(|job| job.due() == Some(due) && job.number == number)
+                .is_some_and(|job| job.due() == Some(due) && job.enqueued_seq == number)
         });
         if !keys_agree {
             broken.push("waiting: a key differs from its job".to_owned());
@@ -156,7 +160,7 @@ impl JobTable {
         }
         let mut tokens = HashSet::new();
         for (_, job) in self.each() {
-            if job.number > self.last || job.order > self.last {
+            if job.enqueued_seq > self.last || job.line_seq > self.last {
                 broken.push(format!("job {} is from after the last event, {}", job.id, self.last));
             }
             if job.lease().is_some() != (job.status() == Status::InFlight) {
@@ -170,7 +174,7 @@ impl JobTable {
                 if !tokens.insert(lease.token) {
                     broken.push(format!("token {} is held twice", lease.token));
                 }
-                if lease.token.0 > self.last.0 || lease.token.0 <= job.number.0 {
+                if lease.token.seq > self.last || lease.token.seq <= job.enqueued_seq {
                     broken.push(format!("job {} is held under the impossible token {}", job.id, lease.token));
                 }
                 if job.attempt().0 == 0 {
@@ -189,7 +193,7 @@ impl JobTable {
                 broken.push(format!("profile {} says that {jobs} jobs have it, but {found} do", profile.0));
             }
         }
-        let resident: u64 = self.each().map(|(_, job)| resident_bytes(&job.body)).sum();
+        let resident: u64 = self.each().map(|(_, job)| resident_bytes(&job.payload)).sum();
         if resident != self.resident {
             broken.push(format!("{resident} bytes of payload are in memory, not {}", self.resident));
         }

@@ -4,7 +4,7 @@
 //! It is logged every [`EVERY`] events. When replay comes by with another number, `apply` is not what it was when
 //! the log was written (another version, a bug, damage that passed every checksum), and boot refuses.
 
-use crate::ids::Holder;
+use crate::ids::{Epoch, Holder};
 use crate::jobs::table::packed_job::{IndexedAs, PackedJob};
 
 /// One event in so many says what the state sums up to.
@@ -18,14 +18,14 @@ const REMOTE: u64 = 1 << 63;
 #[inline]
 pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
     let status = job.status() as u64;
-    let (one, other, holder) = match job.place() {
-        IndexedAs::Line => (job.order.0, 0, 0),
+    let (one, other, holder) = match job.indexed_as() {
+        IndexedAs::Line => (job.line_seq.0, 0, 0),
         IndexedAs::Leased(lease) => {
             let holder = match &lease.holder {
                 Holder::Local(worker) => u64::from(worker.0),
                 Holder::Remote(worker) => of_text(worker.as_str()) | REMOTE,
             };
-            (lease.token.0, lease.deadline.0, holder)
+            (lease.token.seq.0 ^ of_epoch(lease.token.epoch), lease.deadline.0, holder)
         }
         IndexedAs::Waiting(due) => (due.0, 0, 0),
         IndexedAs::Finished(finish) => (finish.seq.0, finish.at.0, 0),
@@ -34,7 +34,7 @@ pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
     let failures = rare.map_or(0, |rare| (rare.failures.len() as u64) << 32 | u64::from(rare.failed));
     let attempt = u64::from(job.attempt().0) << 8 | status;
     // Independent of each other, so that the processor can do them at the same time.
-    let sum = fold(job.number.0, one, 0) ^ fold(attempt, failures, 1) ^ fold(queue, other, 2);
+    let sum = fold(job.enqueued_seq.0, one, 0) ^ fold(attempt, failures, 1) ^ fold(queue, other, 2);
     mix(if holder == 0 { sum } else { sum ^ fold(holder, status, 3) })
 }
 
@@ -57,6 +57,23 @@ fn fold(one: u64, other: u64, nth: usize) -> u64 {
     let other = u128::from(other.wrapping_add(SALTS[2 * nth + 1]));
     let product = one * other;
     (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// A start of the server as a number.
+#[inline]
+fn of_epoch(epoch: Epoch) -> u64 {
+    (u64::from(epoch.timeline.0) << 32 | u64::from(epoch.term.0)).rotate_left(17)
+}
+
+/// What the term adds that the state is in.
+pub(crate) fn of_term(epoch: Epoch) -> u64 {
+    mix(of_epoch(epoch))
+}
+
+/// What the totals of attempts add.
+#[inline]
+pub(crate) fn of_totals(processed: u64, failed: u64) -> u64 {
+    fold(processed, failed, 3)
 }
 
 /// What a paused queue adds; one that is not paused adds nothing.

@@ -23,7 +23,7 @@ pub(crate) struct Leases {
 #[inline]
 fn key(jobs: &Slots<Option<PackedJob>>, slot: Slot) -> Key {
     let lease = occupied(jobs, slot).lease().expect("only jobs in flight are among the leases");
-    (lease.deadline, Seq(lease.token.0), slot)
+    (lease.deadline, lease.token.seq, slot)
 }
 
 impl Leases {

@@ -22,20 +22,22 @@ mod view;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Attempt, JobId, KindName, QueueName, Seq, Timestamp, Token};
+use crate::ids::{Attempt, Epoch, JobId, KindName, QueueName, Seq, Timestamp, Token};
+use crate::jobs::apply::Stamp;
 use crate::jobs::counts::Counts;
 use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::intern::{Interner, KindKey, QueueKey};
 use crate::jobs::model::job::{Finish, Misfit, Status};
 use crate::jobs::model::payload::PayloadRef;
 use crate::jobs::model::policy::Policy;
+use crate::jobs::model::profile::Profile;
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::{Overview, Queues, Totals};
+use crate::jobs::sections::Sections;
 use crate::jobs::table::id_index::IdIndex;
 use crate::jobs::table::leases::Leases;
 use crate::jobs::table::list::{Links, List, Slot};
-use crate::jobs::table::packed_job::{EmptyBoxes, IndexedAs, PackedJob, occupied, occupied_mut};
-use crate::jobs::table::profiles::{JobProfile, ProfileId, Profiles};
+use crate::jobs::table::packed_job::{EmptyBoxes, IndexedAs, PackedJob, ProfileId, occupied, occupied_mut};
+use crate::jobs::table::profiles::{JobProfile, Profiles};
 use crate::jobs::table::ready::Ready;
 use crate::jobs::table::recent::Recent;
 use crate::jobs::table::slots::Slots;
@@ -69,7 +71,9 @@ pub struct JobTable {
     pub(super) links: Slots<Links>,
     pub(super) free: Vec<Slot>,
     pub(super) ids: IdIndex,
-    pub(super) queues: Queues,
+    pub(super) sections: Sections,
+    /// Jobs of each queue in each status.
+    pub(super) queue_counts: Vec<Counts>,
     pub(super) kinds: Interner<KindName>,
     pub(super) profiles: Profiles,
     /// Kinds that a worker of this process handles.
@@ -82,7 +86,7 @@ pub struct JobTable {
     /// Completed, dead and cancelled jobs, each in the order in which they ended.
     pub(super) finished: [List; 3],
     pub(super) counts: Counts,
-    pub(super) totals: Totals,
+    /// The sum over the jobs; the sections sum themselves up.
     pub(super) digest: u64,
     /// Bytes of payloads in memory that could be on disk only: all but small ones.
     pub(super) resident: u64,
@@ -100,7 +104,7 @@ pub struct JobTable {
 pub(super) const FINISHED: [Status; 3] = [Status::Completed, Status::Dead, Status::Cancelled];
 
 #[inline]
-pub(super) fn finished_index(status: Status) -> usize {
+pub(crate) fn finished_index(status: Status) -> usize {
     status as usize - Status::Completed as usize
 }
 
@@ -110,7 +114,7 @@ impl JobTable {
     /// `handled` are the kinds that local workers take; jobs of other kinds stay pending.
     #[must_use]
     pub fn new(policy: Policy, handled: &[KindName]) -> JobTable {
-        let mut kinds = Interner::new();
+        let mut kinds = Interner::default();
         let handled = handled.iter().map(|kind| KindKey(kinds.intern(kind))).collect();
         JobTable {
             policy,
@@ -118,7 +122,8 @@ impl JobTable {
             links: Slots::new(),
             free: Vec::new(),
             ids: IdIndex::default(),
-            queues: Queues::new(),
+            sections: Sections::default(),
+            queue_counts: Vec::new(),
             kinds,
             handled,
             ready: Ready::default(),
@@ -126,7 +131,6 @@ impl JobTable {
             leases: Leases::default(),
             finished: [List::EMPTY; 3],
             counts: Counts::default(),
-            totals: Totals::default(),
             profiles: Profiles::default(),
             digest: 0,
             resident: 0,
@@ -147,45 +151,42 @@ impl JobTable {
     pub fn apply(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
         if seq != self.last.next() {
             let problem = format!("it should follow event {}", self.last);
-            return Err(Misfit { seq, change: event.change.name(), problem });
+            return Err(Misfit { seq, event: event.kind.name(), problem });
         }
-        match event.change {
-            EventKind::Enqueue(new) => self.add(seq, event.at, event.number, new)?,
-            EventKind::Promote { due, number } => self.promote(seq, event.at, (due, number))?,
+        self.sections.apply(seq, &event.kind);
+        match event.kind {
+            EventKind::Enqueue(new) => self.add(seq, event.at, event.job_seq, new)?,
+            EventKind::Promote { due, through } => self.promote(seq, event.at, (due, through))?,
             EventKind::Forget { completed, dead, cancelled } => {
                 for (status, through) in FINISHED.into_iter().zip([completed, dead, cancelled]) {
                     self.forget(status, through);
                 }
             }
-            EventKind::Pause { queue } => self.set_paused(&queue, true),
-            EventKind::Resume { queue } => self.set_paused(&queue, false),
-            EventKind::RemoveQueue { queue } => {
-                self.set_paused(&queue, false);
-                let key = self.queues.intern(&queue);
-                self.queues.get_mut(key).exists = false;
-            }
-            EventKind::Digest { digest } if digest != self.digest => {
+            EventKind::SetPaused { queue, paused } => self.set_reachable(&queue, !paused),
+            EventKind::RemoveQueue { queue } => self.set_reachable(&queue, true),
+            EventKind::Digest { digest } if digest != self.digest() => {
                 let problem = format!(
                     "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
-                    self.digest
+                    self.digest()
                 );
-                return Err(Misfit { seq, change: "DIGEST", problem });
+                return Err(Misfit { seq, event: "DIGEST", problem });
             }
-            EventKind::Digest { .. } => {}
+            EventKind::Digest { .. } | EventKind::Term { .. } => {}
+            EventKind::Lead { grace_ms } => self.spare_leases(seq, event.at, grace_ms)?,
             // What is bound here would be copied first, and it is not small.
             _ => {
-                let job = event.change.job();
+                let job = event.kind.job();
                 let slot = job.and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
                     seq,
-                    change: event.change.name(),
+                    event: event.kind.name(),
                     problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
                 })?;
-                let number = self.job(slot).number;
-                if event.number != number {
-                    let problem = format!("its job has number {number}, but it means {}", event.number);
-                    return Err(Misfit { seq, change: event.change.name(), problem });
+                let found = self.job(slot).enqueued_seq;
+                if event.job_seq != found {
+                    let problem = format!("its job has number {found}, but it means {}", event.job_seq);
+                    return Err(Misfit { seq, event: event.kind.name(), problem });
                 }
-                self.change(seq, event.at, slot, event.change)?;
+                self.change(seq, event.at, slot, event.kind)?;
             }
         }
         self.last = seq;
@@ -204,8 +205,8 @@ impl JobTable {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
         is_due.then_some(Event {
             at: self.last_at,
-            number: Seq::ZERO,
-            change: EventKind::Digest { digest: self.digest },
+            job_seq: Seq::ZERO,
+            kind: EventKind::Digest { digest: self.digest() },
         })
     }
 
@@ -221,29 +222,29 @@ impl JobTable {
         self.last_at
     }
 
-    /// Takes over what an image says beside the jobs.
-    pub fn set_overview(&mut self, Overview { queues, totals }: Overview) {
-        self.totals = totals;
-        for queue in queues {
-            let key = self.queues.intern(&queue.name);
-            self.queues.get_mut(key).exists = true;
-            self.set_paused(&queue.name, queue.paused);
+    /// What the whole state sums up to.
+    #[inline]
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.wrapping_add(self.sections.digest())
+    }
+
+    /// The term that the state is in: leases that are given now are stamped with it.
+    #[must_use]
+    #[inline]
+    pub fn epoch(&self) -> Epoch {
+        self.sections.epoch()
+    }
+
+    /// Whether workers may get the jobs of a queue, after the section of queues has changed.
+    fn set_reachable(&mut self, queue: &QueueName, reachable: bool) {
+        if let Some(key) = self.sections.queues.find(queue) {
+            self.ready.set_paused(key, !reachable);
         }
     }
 
-    fn set_paused(&mut self, queue: &QueueName, paused: bool) {
-        let key = self.queues.intern(queue);
-        let state = self.queues.get_mut(key);
-        if std::mem::replace(&mut state.paused, paused) == paused {
-            return;
-        }
-        state.exists |= paused;
-        let part = digest::of_paused(state.digest);
-        self.digest = match paused {
-            true => self.digest.wrapping_add(part),
-            false => self.digest.wrapping_sub(part),
-        };
-        self.ready.set_paused(key, paused);
+    fn spare_leases(&mut self, seq: Seq, at: Timestamp, grace_ms: u64) -> Result<(), Misfit> {
+        let held: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).collect();
+        held.into_iter().try_for_each(|slot| self.change(seq, at, slot, EventKind::Lead { grace_ms }))
     }
 
     pub(super) fn job(&self, slot: Slot) -> &PackedJob {
@@ -280,7 +281,7 @@ impl JobTable {
     /// memory. Those that came first stay: they are wanted first.
     pub fn leave_payloads(&mut self, through: Seq, bytes_max: u64) {
         while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
-            let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.number == number);
+            let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.enqueued_seq == number);
             if is_there && self.resident > bytes_max {
                 self.leave_payload(slot);
             }
@@ -289,9 +290,9 @@ impl JobTable {
 
     fn leave_payload(&mut self, slot: Slot) {
         let job = occupied_mut(&mut self.jobs, slot);
-        let bytes = resident_bytes(&job.body);
+        let bytes = resident_bytes(&job.payload);
         if bytes > 0 {
-            job.body = PayloadRef::Stored {
+            job.payload = PayloadRef::Stored {
                 bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB"),
             };
             self.resident -= bytes;
@@ -299,10 +300,10 @@ impl JobTable {
     }
 
     fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {
-        let misfit = |problem| Misfit { seq, change: "ENQUEUE", problem };
+        let misfit = |problem| Misfit { seq, event: "ENQUEUE", problem };
         let place = self.ids.place(&new.id);
         let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
-        let number = older.map_or(Seq::ZERO, |slot| self.job(slot).number);
+        let number = older.map_or(Seq::ZERO, |slot| self.job(slot).enqueued_seq);
         if gives_way != number {
             let problem = format!("job {} has number {number}, but it means {gives_way}", new.id);
             return Err(misfit(problem));
@@ -315,24 +316,13 @@ impl JobTable {
             self.unlink(slot);
             self.drop_job(slot);
         }
-        let profile = JobProfile {
-            queue: self.queues.intern(&new.queue),
-            kind: KindKey(self.kinds.intern(&new.kind)),
-            priority: new.priority,
-            exhausted: new.exhausted,
-            backoff: new.backoff,
-            timeout_ms: new.timeout_ms,
-            max_retry: new.max_retry,
-            backtrace_lines: new.backtrace_lines,
-        };
-        self.queues.get_mut(profile.queue).exists = true;
-        let profile = self.join(profile);
+        let profile = self.join_named(&new.profile);
         let id = std::mem::replace(&mut new.id, JobId::NOBODY);
-        let body = std::mem::replace(&mut new.payload, PayloadRef::Stored { bytes: 0 });
-        let mut job = PackedJob::accepted(id, seq, at, new.run_at, body, profile);
-        job.set_custom(new.custom.take());
+        let payload = std::mem::replace(&mut new.content.payload, PayloadRef::Stored { bytes: 0 });
+        let mut job = PackedJob::accepted(id, seq, at, new.run_at, payload, profile);
+        job.set_custom(new.content.custom.take());
         self.emptied = Some(new);
-        let is_fresh = resident_bytes(&job.body) > 0;
+        let is_fresh = resident_bytes(&job.payload) > 0;
         let slot = self.next_slot();
         self.ids.insert_at(place, slot);
         self.fill(slot, job);
@@ -348,9 +338,9 @@ impl JobTable {
         let mut due: Vec<Slot> = due.map(|(_, _, slot)| *slot).collect();
         // They join the line in the order in which they were accepted, so that the place in line of each can be
         // told from the job alone.
-        due.sort_unstable_by_key(|slot| self.job(*slot).number);
+        due.sort_unstable_by_key(|slot| self.job(*slot).enqueued_seq);
         for &slot in &due {
-            self.change(seq, at, slot, EventKind::Promote { due: through.0, number: through.1 })?;
+            self.change(seq, at, slot, EventKind::Promote { due: through.0, through: through.1 })?;
         }
         if bugs::has(Bug::HashMapOrder) {
             self.shuffle(seq, due.into_iter().collect());
@@ -363,7 +353,7 @@ impl JobTable {
         for (nth, slot) in due.into_iter().enumerate() {
             self.unlink(slot);
             let job = occupied_mut(&mut self.jobs, slot);
-            job.order = Seq(seq.0.saturating_sub(nth as u64));
+            job.line_seq = Seq(seq.0.saturating_sub(nth as u64));
             self.link(slot);
         }
     }
@@ -378,29 +368,31 @@ impl JobTable {
         }
     }
 
-    fn change(&mut self, seq: Seq, at: Timestamp, slot: Slot, change: EventKind) -> Result<(), Misfit> {
+    fn change(&mut self, seq: Seq, at: Timestamp, slot: Slot, kind: EventKind) -> Result<(), Misfit> {
         // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
-        let keeps_its_place = matches!(change, EventKind::Move { .. }) && self.job(slot).finish().is_some();
+        let keeps_its_place = matches!(kind, EventKind::Move { .. } | EventKind::Output { .. })
+            && self.job(slot).finish().is_some();
         // What has run is on disk, and is seldom wanted again.
-        let has_run =
-            matches!(change, EventKind::Ack { .. } | EventKind::Dead { .. } | EventKind::Drop { .. });
+        let has_run = matches!(kind, EventKind::Ack { .. } | EventKind::Exhaust { .. });
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),
         }
-        match &change {
+        match &kind {
             EventKind::Discard { .. } => {
                 self.drop_job(slot);
                 return Ok(());
             }
             EventKind::Move { queue, .. } => {
-                let key = self.queues.intern(queue);
-                self.queues.get_mut(key).exists = true;
-                self.move_to(slot, key);
+                let queue = self.sections.queues.intern(queue);
+                self.move_to(slot, queue);
             }
-            change => self.totals.take(change),
+            _ => {}
         }
-        occupied_mut(&mut self.jobs, slot).change(seq, at, change, &mut self.boxes)?;
+        let stamp = Stamp { seq, at, epoch: self.sections.epoch() };
+        let job = occupied_mut(&mut self.jobs, slot);
+        let timeout_ms = self.profiles.get(job.profile).timeout_ms;
+        job.apply(stamp, timeout_ms, kind, &mut self.boxes)?;
         if has_run {
             self.leave_payload(slot);
         }
@@ -419,9 +411,22 @@ impl JobTable {
         occupied_mut(&mut self.jobs, slot).profile = profile;
     }
 
+    /// The number of a profile for one more job.
+    #[inline]
+    pub(super) fn join_named(&mut self, profile: &Profile) -> ProfileId {
+        let queue = self.sections.queues.intern(&profile.queue);
+        let kind = KindKey(self.kinds.intern(&profile.kind));
+        self.join(JobProfile::of(profile, queue, kind))
+    }
+
     pub(super) fn join(&mut self, profile: JobProfile) -> ProfileId {
         let JobProfile { queue, kind, priority, .. } = profile;
-        self.profiles.join(profile, || self.ready.lane_of(queue, kind, priority))
+        let lane = || {
+            let queues = self.queue_counts.len().max(queue.0 as usize + 1);
+            self.queue_counts.resize(queues, Counts::default());
+            self.ready.lane_of(queue, kind, priority)
+        };
+        self.profiles.join(profile, lane)
     }
 
     /// Puts a job into a free slot and into the id index, and into no other index; if its id is there, nothing is changed
@@ -446,7 +451,7 @@ impl JobTable {
 
     /// Puts a job into the next slot.
     fn fill(&mut self, slot: Slot, job: PackedJob) {
-        self.resident += resident_bytes(&job.body);
+        self.resident += resident_bytes(&job.payload);
         match self.free.pop() {
             Some(free) => {
                 debug_assert_eq!(free, slot, "it was the next");
@@ -461,7 +466,7 @@ impl JobTable {
 
     fn drop_job(&mut self, slot: Slot) {
         let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
-        self.resident -= resident_bytes(&job.body);
+        self.resident -= resident_bytes(&job.payload);
         self.profiles.leave(job.profile);
         self.ids.remove(&job.id, slot);
         self.free.push(slot);
@@ -470,14 +475,14 @@ impl JobTable {
     /// Enters a job into the index and the counters of its state.
     pub(super) fn link(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        match job.place() {
+        match job.indexed_as() {
             IndexedAs::Line => {
                 let lane = self.profiles.lane(job.profile);
                 self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
             IndexedAs::Leased(_) => self.leases.insert(&mut self.links, &self.jobs, slot),
             IndexedAs::Waiting(due) => {
-                self.waiting.insert((due, job.number, slot));
+                self.waiting.insert((due, job.enqueued_seq, slot));
             }
             IndexedAs::Finished(_) => {
                 self.finished[finished_index(job.status())].push_back(&mut self.links, slot);
@@ -489,23 +494,23 @@ impl JobTable {
     /// Enters a job into the sums: the counters and the digest.
     pub(super) fn count_in(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
-        self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
+        let (status, queue) = (job.status(), self.profiles.get(job.profile).queue);
+        self.digest = self.digest.wrapping_add(digest::of(job, self.sections.queues.get(queue).digest));
         *self.counts.of_mut(status) += 1;
-        *queue.counts.of_mut(status) += 1;
+        *self.queue_counts[queue.0 as usize].of_mut(status) += 1;
     }
 
     /// The reverse of [`JobTable::link`].
     fn unlink(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        match job.place() {
+        match job.indexed_as() {
             IndexedAs::Line => {
                 let lane = self.profiles.lane(job.profile);
                 self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
             }
             IndexedAs::Leased(_) => self.leases.remove(&mut self.links, &self.jobs, slot),
             IndexedAs::Waiting(due) => {
-                self.waiting.remove(&(due, job.number, slot));
+                self.waiting.remove(&(due, job.enqueued_seq, slot));
             }
             IndexedAs::Finished(_) => {
                 self.finished[finished_index(job.status())].remove(&mut self.links, slot)
@@ -517,10 +522,10 @@ impl JobTable {
     /// The reverse of [`JobTable::count_in`].
     fn count_out(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
-        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
-        self.digest = self.digest.wrapping_sub(digest::of(job, queue.digest));
+        let (status, queue) = (job.status(), self.profiles.get(job.profile).queue);
+        self.digest = self.digest.wrapping_sub(digest::of(job, self.sections.queues.get(queue).digest));
         *self.counts.of_mut(status) -= 1;
-        *queue.counts.of_mut(status) -= 1;
+        *self.queue_counts[queue.0 as usize].of_mut(status) -= 1;
     }
 
     pub(super) fn finish_of(&self, slot: Slot) -> Finish {
@@ -528,8 +533,22 @@ impl JobTable {
     }
 
     pub(super) fn record_of(&self, job: &PackedJob) -> JobRecord {
+        job.clone().into_record(self.named_profile_of(job))
+    }
+
+    fn named_profile_of(&self, job: &PackedJob) -> Profile {
         let profile = self.profile_of(job);
-        JobRecord::of(job, profile, self.queues.name(profile.queue), self.kinds.name(profile.kind.0))
+        profile.named(self.sections.queues.name(profile.queue), self.kinds.name(profile.kind.0))
+    }
+
+    /// Whether there is such a queue: one that was removed is there again as soon as a job waits in it, also one that was
+    /// scheduled before.
+    pub(super) fn queue_is_there(&self, key: QueueKey) -> bool {
+        self.sections.queues.get(key).exists || self.counts_of_queue(key).of(Status::Pending) > 0
+    }
+
+    pub(super) fn counts_of_queue(&self, key: QueueKey) -> Counts {
+        self.queue_counts.get(key.0 as usize).copied().unwrap_or_default()
     }
 }
 

@@ -1,33 +1,40 @@
-//! A job as the table holds it, in 88 bytes: what many jobs have in common is in their profile, what most jobs do not
-//! have is behind one pointer, and a payload that is not small may be on disk.
+//! A job as the table and the pages of a snapshot hold it, in 88 bytes: what many jobs have in common is in their profile,
+//! what most jobs do not have is behind one pointer, and a payload that is not small may be on disk.
+//!
+//! What events do to it is written in [`crate::jobs::apply`].
 
 use crate::base::bugs::{self, Bug};
-use crate::ids::{Attempt, Holder, JobId, Seq, Timestamp, Token};
-use crate::jobs::event::EventKind;
-use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
-use crate::jobs::model::job::{Finish, JobState, Lease, Misfit, Status};
-use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
+use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::job::{Finish, JobState, Lease, Status};
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
+use crate::jobs::model::profile::Profile;
+use crate::jobs::record::{JobRecord, Life};
 use crate::jobs::table::list::Slot;
-use crate::jobs::table::profiles::ProfileId;
 use crate::jobs::table::slots::Slots;
 
 const _: () = assert!(size_of::<Option<PackedJob>>() == 88, "memory per job is a promise");
+
+/// Number of a profile in one table, or on one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProfileId(pub u32);
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PackedJob {
     pub id: JobId,
-    /// Position of the event that created it: its number, never used twice.
-    pub number: Seq,
-    /// Its place in line: the position at which it last joined the pending jobs. When it has ended: where that was.
-    pub order: Seq,
+    /// Number of the event that created it: never used twice, and so the job's own number.
+    pub enqueued_seq: Seq,
+    /// Its place in line: the number of the event by which it last joined the pending jobs. When it has ended: of the one
+    /// by which it did.
+    pub line_seq: Seq,
     pub created_at: Timestamp,
     /// Pending: since when. Scheduled, retrying: until when. Ended: when. In flight, the lease says all.
-    moment: Timestamp,
-    pub body: PayloadRef,
-    rare: Option<Box<Rare>>,
+    pub(in crate::jobs) moment: Timestamp,
+    pub payload: PayloadRef,
+    pub(in crate::jobs) rare: Option<Box<Rare>>,
     pub profile: ProfileId,
-    status: Status,
+    pub(in crate::jobs) status: Status,
     /// [`ATTEMPT_IN_RARE`]: there.
     attempt: u8,
 }
@@ -39,8 +46,11 @@ const ATTEMPT_IN_RARE: u8 = u8::MAX;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rare {
     /// While it is in flight.
-    lease: Option<Lease>,
-    /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`].
+    pub(in crate::jobs) lease: Option<Lease>,
+    /// The last lease that has ended, while there may still be a word about it: until the job has succeeded, or is given to
+    /// a worker again.
+    pub last_token: Option<Token>,
+    /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`](crate::jobs::model::failure::FAILURES_KEPT).
     pub failures: Vec<FailedAttempt>,
     /// How many attempts failed that count against `max_retry`.
     pub failed: u32,
@@ -53,9 +63,10 @@ pub(crate) struct Rare {
 
 impl Rare {
     #[inline]
-    fn is_empty(&self) -> bool {
-        let Rare { lease, failures, failed, result, custom, attempt } = self;
+    pub(in crate::jobs) fn is_empty(&self) -> bool {
+        let Rare { lease, last_token, failures, failed, result, custom, attempt } = self;
         lease.is_none()
+            && last_token.is_none()
             && failures.is_empty()
             && *failed == 0
             && result.is_none()
@@ -71,14 +82,14 @@ impl Rare {
 pub(crate) struct EmptyBoxes(Vec<Box<Rare>>);
 
 impl EmptyBoxes {
-    /// So many jobs are rarely in flight at the same time.
+    /// Few servers have more jobs than this in flight at the same time.
     const MAX: usize = 1024;
 
-    fn take(&mut self) -> Box<Rare> {
+    pub(in crate::jobs) fn take(&mut self) -> Box<Rare> {
         self.0.pop().unwrap_or_default()
     }
 
-    fn put(&mut self, rare: Box<Rare>) {
+    pub(in crate::jobs) fn put(&mut self, rare: Box<Rare>) {
         if self.0.len() < EmptyBoxes::MAX {
             self.0.push(rare);
         }
@@ -97,46 +108,7 @@ pub(crate) enum IndexedAs<'a> {
     Finished(Finish),
 }
 
-/// What a job begins with, or goes on with.
-pub(crate) struct Parts {
-    pub id: JobId,
-    pub number: Seq,
-    pub order: Seq,
-    pub created_at: Timestamp,
-    pub state: JobState,
-    pub attempt: Attempt,
-    pub body: PayloadRef,
-    pub profile: ProfileId,
-    pub failures: Vec<FailedAttempt>,
-    pub failed: u32,
-    pub result: Option<Payload>,
-    pub custom: Option<Payload>,
-}
-
 impl PackedJob {
-    /// Puts a job together.
-    pub fn new(parts: Parts) -> PackedJob {
-        let Parts { id, number, order, created_at, state, attempt, body, profile, .. } = parts;
-        let Parts { failures, failed, result, custom, .. } = parts;
-        let status = state.status();
-        let (moment, order, lease) = match state {
-            JobState::Pending { since } => (since, order, None),
-            JobState::Scheduled { run_at: moment } | JobState::Retrying { retry_at: moment } => {
-                (moment, order, None)
-            }
-            JobState::InFlight(lease) => (Timestamp(0), order, Some(*lease)),
-            JobState::Completed(finish) | JobState::Dead(finish) | JobState::Cancelled(finish) => {
-                (finish.at, finish.seq, None)
-            }
-        };
-        let rare = Rare { lease, failures, failed, result, custom, attempt: 0 };
-        let rare = (!rare.is_empty()).then(|| Box::new(rare));
-        let mut job =
-            PackedJob { id, number, order, created_at, moment, body, rare, profile, status, attempt: 0 };
-        job.set_attempt(attempt);
-        job
-    }
-
     /// A new one, which most jobs are once: without anything rare.
     #[inline]
     pub fn accepted(
@@ -144,16 +116,16 @@ impl PackedJob {
         seq: Seq,
         at: Timestamp,
         run_at: Option<Timestamp>,
-        body: PayloadRef,
+        payload: PayloadRef,
         profile: ProfileId,
     ) -> PackedJob {
         PackedJob {
             id,
-            number: seq,
-            order: seq,
+            enqueued_seq: seq,
+            line_seq: seq,
             created_at: at,
             moment: run_at.unwrap_or(at),
-            body,
+            payload,
             rare: None,
             profile,
             status: if run_at.is_some() { Status::Scheduled } else { Status::Pending },
@@ -161,11 +133,29 @@ impl PackedJob {
         }
     }
 
-    /// As it comes from an image while it is pending and has nothing rare: at this place in line, since then.
+    /// The same job in another state, as a snapshot says.
     #[inline]
-    pub fn pending_since_then(mut self, order: Seq, since: Timestamp) -> PackedJob {
-        (self.order, self.moment) = (order, since);
+    pub fn with_state(mut self, state: JobState, line_seq: Seq) -> PackedJob {
+        self.status = state.status();
+        self.line_seq = line_seq;
+        match state {
+            JobState::Pending { since: moment }
+            | JobState::Scheduled { run_at: moment }
+            | JobState::Retrying { retry_at: moment } => self.moment = moment,
+            JobState::InFlight(lease) => {
+                self.moment = Timestamp(0);
+                self.rare.get_or_insert_default().lease = Some(*lease);
+            }
+            JobState::Completed(finish) | JobState::Dead(finish) | JobState::Cancelled(finish) => {
+                (self.moment, self.line_seq) = (finish.at, finish.seq);
+            }
+        }
         self
+    }
+
+    /// What most jobs do not have, to be filled.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Lets something unread travel with it.
@@ -175,23 +165,31 @@ impl PackedJob {
         }
     }
 
-    /// The reverse of [`PackedJob::new`].
-    pub fn into_parts(self) -> Parts {
+    /// A job that stood by itself, with the number that its profile has here.
+    pub fn of_record(record: JobRecord, profile: ProfileId) -> PackedJob {
+        let JobRecord { id, enqueued_seq, created_at, content, life, .. } = record;
+        let Content { payload, custom } = content;
+        let Life { state, attempt, line_seq, failures, failed, result, last_token } = life;
+        let rare = Rare { lease: None, last_token, failures, failed, result, custom, attempt: 0 };
+        let mut job = PackedJob::accepted(id, enqueued_seq, created_at, None, payload, profile);
+        job.rare = (!rare.is_empty()).then(|| Box::new(rare));
+        let mut job = job.with_state(state, line_seq);
+        job.set_attempt(attempt);
+        job
+    }
+
+    /// The reverse of [`PackedJob::of_record`].
+    pub fn into_record(self, profile: Profile) -> JobRecord {
         let (state, attempt) = (self.state(), self.attempt());
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
-        Parts {
+        let Rare { failures, failed, result, custom, last_token, .. } = rare;
+        JobRecord {
             id: self.id,
-            number: self.number,
-            order: self.order,
+            enqueued_seq: self.enqueued_seq,
             created_at: self.created_at,
-            state,
-            attempt,
-            body: self.body,
-            profile: self.profile,
-            failures: rare.failures,
-            failed: rare.failed,
-            result: rare.result,
-            custom: rare.custom,
+            profile,
+            content: Content { payload: self.payload, custom },
+            life: Life { state, attempt, line_seq: self.line_seq, failures, failed, result, last_token },
         }
     }
 
@@ -203,7 +201,7 @@ impl PackedJob {
 
     /// Where it is in its life, with what that means.
     pub fn state(&self) -> JobState {
-        let (moment, finish) = (self.moment, Finish { at: self.moment, seq: self.order });
+        let (moment, finish) = (self.moment, Finish { at: self.moment, seq: self.line_seq });
         match self.status {
             Status::Pending => JobState::Pending { since: moment },
             Status::Scheduled => JobState::Scheduled { run_at: moment },
@@ -227,7 +225,7 @@ impl PackedJob {
     }
 
     #[inline]
-    fn set_attempt(&mut self, attempt: Attempt) {
+    pub fn set_attempt(&mut self, attempt: Attempt) {
         self.attempt = match u8::try_from(attempt.0) {
             Ok(few) if few < ATTEMPT_IN_RARE => few,
             _ => {
@@ -245,18 +243,18 @@ impl PackedJob {
     /// How it ended.
     #[inline]
     pub fn finish(&self) -> Option<Finish> {
-        self.status.is_finished().then_some(Finish { at: self.moment, seq: self.order })
+        self.status.is_finished().then_some(Finish { at: self.moment, seq: self.line_seq })
     }
 
     /// In which of the table's indexes it belongs.
     #[inline]
-    pub fn place(&self) -> IndexedAs<'_> {
+    pub fn indexed_as(&self) -> IndexedAs<'_> {
         match self.status {
             Status::Pending => IndexedAs::Line,
             Status::InFlight => IndexedAs::Leased(self.lease().expect("a job in flight has a lease")),
             Status::Scheduled | Status::Retrying => IndexedAs::Waiting(self.moment),
             Status::Completed | Status::Dead | Status::Cancelled => {
-                IndexedAs::Finished(Finish { at: self.moment, seq: self.order })
+                IndexedAs::Finished(Finish { at: self.moment, seq: self.line_seq })
             }
         }
     }
@@ -267,183 +265,16 @@ impl PackedJob {
         self.rare.as_ref()?.lease.as_ref()
     }
 
-    /// What it has that most have not.
-    #[inline]
-    pub fn rare(&self) -> Option<&Rare> {
-        self.rare.as_deref()
-    }
-
-    /// Moves the job to the state that `change`, logged at `seq` and `at`, puts it in.
-    ///
-    /// Only changes that name this job, and `Promote` when it covers it. The caller keeps the indexes.
-    pub fn change(
-        &mut self,
-        seq: Seq,
-        at: Timestamp,
-        change: EventKind,
-        boxes: &mut EmptyBoxes,
-    ) -> Result<(), Misfit> {
-        let name = change.name();
-        let misfit = |job: &PackedJob| Misfit {
-            seq,
-            change: name,
-            problem: format!(
-                "job {} is {} under another lease or in another state",
-                job.id,
-                job.status.as_str()
-            ),
-        };
-        match change {
-            EventKind::Dispatch { worker, attempt, deadline, .. } => {
-                let lease = self.next_lease(seq, at, Holder::Local(worker), deadline);
-                self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
-            }
-            EventKind::Reserve { worker, attempt, deadline, .. } => {
-                let lease = self.next_lease(seq, at, Holder::Remote(worker), deadline);
-                self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
-            }
-            EventKind::Ack { token, result, .. } => {
-                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
-                self.keep_result(result);
-                self.end(Status::Completed, seq, at, boxes);
-            }
-            EventKind::Retry { token, failure, retry_at, result, .. }
-            | EventKind::Timeout { token, failure, retry_at, result, .. } => {
-                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, Some(retry_at), true);
-                self.keep_result(result);
-                (self.status, self.moment) = (Status::Retrying, retry_at);
-            }
-            EventKind::Requeue { token, failure, counted, .. } => {
-                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, None, counted);
-                // Its place in line stays: it was there before those that came while it ran.
-                (self.status, self.moment) = (Status::Pending, at);
-            }
-            EventKind::Dead { token, failure, result, .. } => {
-                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, None, true);
-                self.keep_result(result);
-                self.end(Status::Dead, seq, at, boxes);
-            }
-            EventKind::Drop { token, failure, result, .. } => {
-                self.leave_lease(token, boxes).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, None, true);
-                self.keep_result(result);
-                self.end(Status::Cancelled, seq, at, boxes);
-            }
-            EventKind::Extend { token, deadline, .. } => {
-                self.lease_under(token).ok_or_else(|| misfit(self))?;
-                if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut()) {
-                    lease.deadline = deadline;
-                }
-            }
-            EventKind::Cancel { .. } => {
-                if self.status.is_finished() {
-                    return Err(misfit(self));
-                }
-                self.end(Status::Cancelled, seq, at, boxes);
-            }
-            EventKind::Kill { .. } => {
-                if !self.status.can_be_killed() {
-                    return Err(misfit(self));
-                }
-                self.end(Status::Dead, seq, at, boxes);
-            }
-            EventKind::RunNow { .. } => {
-                if !self.status.can_run_now() {
-                    return Err(misfit(self));
-                }
-                self.order = seq;
-                (self.status, self.moment) = (Status::Pending, at);
-            }
-            EventKind::Move { .. } => {
-                // The caller has changed the queue: here it is a name, there it is a number.
-                if !self.status.can_be_moved() {
-                    return Err(misfit(self));
-                }
-                if self.status == Status::Pending {
-                    (self.order, self.moment) = (seq, at);
-                }
-            }
-            EventKind::Promote { .. } => {
-                self.due().ok_or_else(|| misfit(self))?;
-                self.order = seq;
-                (self.status, self.moment) = (Status::Pending, at);
-            }
-            EventKind::Enqueue(_)
-            | EventKind::Discard { .. }
-            | EventKind::Forget { .. }
-            | EventKind::Pause { .. }
-            | EventKind::Resume { .. }
-            | EventKind::RemoveQueue { .. }
-            | EventKind::Digest { .. } => return Err(misfit(self)),
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn next_lease(&self, seq: Seq, at: Timestamp, holder: Holder, deadline: Timestamp) -> Lease {
-        Lease { holder, token: Token(seq.0), since: at, deadline, pending_since: self.moment }
-    }
-
-    #[inline]
-    fn take_lease(&mut self, lease: Lease, attempt: Attempt, boxes: &mut EmptyBoxes) -> Option<()> {
-        if self.status != Status::Pending || attempt <= self.attempt() {
-            return None;
-        }
-        self.set_attempt(attempt);
-        self.rare.get_or_insert_with(|| boxes.take()).lease = Some(lease);
-        self.status = Status::InFlight;
-        self.moment = Timestamp(0);
-        Some(())
-    }
-
     /// The lease, if `token` names the one that the job is held under.
     #[inline]
     pub fn lease_under(&self, token: Token) -> Option<&Lease> {
         self.lease().filter(|lease| lease.token == token || bugs::has(Bug::NoTokenCheck))
     }
 
+    /// What it has that most have not.
     #[inline]
-    fn leave_lease(&mut self, token: Token, boxes: &mut EmptyBoxes) -> Option<()> {
-        self.lease_under(token)?;
-        self.drop_lease(boxes);
-        Some(())
-    }
-
-    #[inline]
-    fn drop_lease(&mut self, boxes: &mut EmptyBoxes) {
-        if let Some(rare) = &mut self.rare {
-            rare.lease = None;
-            if rare.is_empty()
-                && let Some(rare) = self.rare.take()
-            {
-                boxes.put(rare);
-            }
-        }
-    }
-
-    #[inline]
-    fn end(&mut self, status: Status, seq: Seq, at: Timestamp, boxes: &mut EmptyBoxes) {
-        self.drop_lease(boxes);
-        (self.status, self.order, self.moment) = (status, seq, at);
-    }
-
-    fn keep_result(&mut self, result: Option<Payload>) {
-        if result.is_some() {
-            self.rare.get_or_insert_default().result = result;
-        }
-    }
-
-    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
-        let attempt = self.attempt();
-        let rare = self.rare.get_or_insert_default();
-        rare.failed = rare.failed.saturating_add(u32::from(counted));
-        if rare.failures.len() == FAILURES_KEPT {
-            rare.failures.remove(0);
-        }
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
+    pub fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
     }
 
     /// When it last joined the pending jobs, while it is one of them or runs.

@@ -4,17 +4,15 @@
 
 use std::collections::HashMap;
 
-use crate::ids::Priority;
+use crate::ids::{KindName, Priority, QueueName};
 use crate::jobs::intern::{KindKey, QueueKey};
 use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::policy::Backoff;
+use crate::jobs::model::profile::Profile;
 use crate::jobs::table::lane::LaneNumber;
+use crate::jobs::table::packed_job::ProfileId;
 
-/// Number of a profile in one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProfileId(pub u32);
-
-/// What jobs have in common.
+/// A [`Profile`] by the numbers of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JobProfile {
     pub queue: QueueKey,
@@ -25,6 +23,40 @@ pub(crate) struct JobProfile {
     pub timeout_ms: u64,
     pub max_retry: u32,
     pub backtrace_lines: u32,
+}
+
+impl JobProfile {
+    /// A profile whose names have these numbers.
+    #[inline]
+    pub fn of(profile: &Profile, queue: QueueKey, kind: KindKey) -> JobProfile {
+        let &Profile {
+            queue: _,
+            kind: _,
+            priority,
+            backoff,
+            exhausted,
+            timeout_ms,
+            max_retry,
+            backtrace_lines,
+        } = profile;
+        JobProfile { queue, kind, priority, exhausted, backoff, timeout_ms, max_retry, backtrace_lines }
+    }
+
+    /// The reverse of [`JobProfile::of`].
+    pub fn named(&self, queue: &QueueName, kind: &KindName) -> Profile {
+        let JobProfile {
+            queue: _,
+            kind: _,
+            priority,
+            exhausted,
+            backoff,
+            timeout_ms,
+            max_retry,
+            backtrace_lines,
+        } = *self;
+        let (queue, kind) = (queue.clone(), kind.clone());
+        Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines }
+    }
 }
 
 /// Profiles without jobs are kept up to this many.

@@ -18,7 +18,7 @@ use crate::jobs::table::slots::Slots;
 
 /// The place in line of a pending job.
 pub(crate) fn place(job: &PackedJob) -> LinePlace {
-    (job.order, job.number)
+    (job.line_seq, job.enqueued_seq)
 }
 
 #[derive(Debug, Default)]

@@ -4,11 +4,13 @@ use crate::ids::{KindName, Seq, Timestamp};
 use crate::jobs::intern::KindKey;
 use crate::jobs::model::job::{Misfit, Status};
 use crate::jobs::model::policy::Policy;
-use crate::jobs::page::{self, Page};
+use crate::jobs::model::profile::Profile;
+use crate::jobs::page::Page;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::Sections;
 use crate::jobs::table::list::Slot;
-use crate::jobs::table::packed_job::{PackedJob, occupied};
-use crate::jobs::table::profiles::{JobProfile, ProfileId};
+use crate::jobs::table::packed_job::{PackedJob, ProfileId, occupied};
+use crate::jobs::table::profiles::JobProfile;
 use crate::jobs::table::ready::place;
 use crate::jobs::table::{JobTable, finished_index};
 
@@ -22,23 +24,21 @@ struct Restoring {
 }
 
 impl JobTable {
-    /// Rebuilds a table and its indexes from the jobs of an image, to which [`JobTable::set_overview`] adds the rest.
+    /// Rebuilds a table and its indexes from the jobs of an image, and what that says beside them.
     ///
     /// # Errors
     /// A record cannot be: two with the same id, or a position after `last`.
     pub fn restore(
         policy: Policy,
         handled: &[KindName],
-        last: Seq,
-        last_at: Timestamp,
+        (last, last_at): (Seq, Timestamp),
+        sections: Sections,
         records: impl IntoIterator<Item = JobRecord>,
     ) -> Result<JobTable, Misfit> {
-        let mut restoring = Restoring::new(policy, handled, last);
+        let mut restoring = Restoring::new(policy, handled, last, sections);
         for record in records {
-            let queue = restoring.table.queues.intern(&record.queue);
-            let kind = KindKey(restoring.table.kinds.intern(&record.kind));
-            let profile = restoring.table.join(record.profile(queue, kind));
-            restoring.add(record.into_job(profile))?;
+            let profile = restoring.table.join_named(&record.profile);
+            restoring.add(PackedJob::of_record(record, profile))?;
         }
         Ok(restoring.finish(last_at))
     }
@@ -50,18 +50,18 @@ impl JobTable {
     pub fn restore_pages(
         policy: Policy,
         handled: &[KindName],
-        last: Seq,
-        last_at: Timestamp,
+        (last, last_at): (Seq, Timestamp),
+        sections: Sections,
         pages: impl IntoIterator<Item = Page>,
     ) -> Result<JobTable, Misfit> {
-        let mut restoring = Restoring::new(policy, handled, last);
+        let mut restoring = Restoring::new(policy, handled, last, sections);
         let mut profiles: Vec<JobProfile> = Vec::new();
         for Page { profiles: said, jobs } in pages {
             profiles.clear();
             profiles.extend(said.iter().map(|profile| restoring.profile(profile)));
-            for job in jobs {
-                let profile = restoring.table.join(profiles[job.profile as usize]);
-                restoring.add(PackedJob::of_page(job, profile))?;
+            for mut job in jobs {
+                job.profile = restoring.table.join(profiles[job.profile.0 as usize]);
+                restoring.add(job)?;
             }
         }
         Ok(restoring.finish(last_at))
@@ -69,27 +69,24 @@ impl JobTable {
 }
 
 impl Restoring {
-    fn new(policy: Policy, handled: &[KindName], last: Seq) -> Restoring {
-        let table = JobTable::new(policy, handled);
+    fn new(policy: Policy, handled: &[KindName], last: Seq, sections: Sections) -> Restoring {
+        let mut table = JobTable::new(policy, handled);
+        for (key, ..) in sections.queues.iter().filter(|(_, _, queue)| queue.paused) {
+            table.ready.set_paused(key, true);
+        }
+        table.sections = sections;
         Restoring { table, last, late: Vec::new(), finished: Default::default() }
     }
 
-    fn profile(&mut self, profile: &page::ProfileRecord) -> JobProfile {
-        JobProfile {
-            queue: self.table.queues.intern(&profile.queue),
-            kind: KindKey(self.table.kinds.intern(&profile.kind)),
-            priority: profile.priority,
-            exhausted: profile.exhausted,
-            backoff: profile.backoff,
-            timeout_ms: profile.timeout_ms,
-            max_retry: profile.max_retry,
-            backtrace_lines: profile.backtrace_lines,
-        }
+    fn profile(&mut self, profile: &Profile) -> JobProfile {
+        let queue = self.table.sections.queues.intern(&profile.queue);
+        let kind = KindKey(self.table.kinds.intern(&profile.kind));
+        JobProfile::of(profile, queue, kind)
     }
 
     fn add(&mut self, job: PackedJob) -> Result<(), Misfit> {
-        let (number, order) = (job.number, job.order);
-        let misfit = |problem| Misfit { seq: number, change: "image", problem };
+        let (number, order) = (job.enqueued_seq, job.line_seq);
+        let misfit = |problem| Misfit { seq: number, event: "image", problem };
         if number > self.last || order > self.last {
             return Err(misfit(format!("job {} is from after the image's end, {}", job.id, self.last)));
         }

@@ -6,7 +6,9 @@ use crate::jobs::intern::KindKey;
 use crate::jobs::model::job::{JobView, Lease, Status};
 use crate::jobs::model::payload::{PayloadRef, PayloadStore, UnreadablePayload};
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::{Overview, QueueView, Totals};
+use crate::jobs::sections::queues::QueueView;
+use crate::jobs::sections::totals::Totals;
+use crate::jobs::sections::{Overview, Sections};
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::{Assignment, JobTable};
 
@@ -19,37 +21,43 @@ impl JobTable {
 
     /// Every queue that there is, in no particular order.
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
-        let seen = self.queues.iter().filter(|(_, _, state)| state.is_there());
+        let seen = self.sections.queues.iter().filter(|(key, ..)| self.queue_is_there(*key));
         seen.map(|(key, name, state)| QueueView {
             queue: name.clone(),
             paused: state.paused,
             oldest_at: self.ready.heads_in(key).filter_map(|slot| self.job(slot).pending_since()).min(),
-            jobs: state.counts,
+            jobs: self.counts_of_queue(key),
         })
     }
 
     /// Whether there is a queue of this name.
     #[must_use]
     pub fn has_queue(&self, name: &QueueName) -> bool {
-        self.queues.find(name).is_some_and(|key| self.queues.get(key).is_there())
+        self.sections.queues.find(name).is_some_and(|key| self.queue_is_there(key))
     }
 
     /// Whether a remote worker could take a job of this queue now.
     #[must_use]
     pub fn has_ready_in(&self, name: &QueueName) -> bool {
-        self.queues.find(name).is_some_and(|key| self.ready.first_in(key).is_some())
+        self.sections.queues.find(name).is_some_and(|key| self.ready.first_in(key).is_some())
     }
 
     /// What an image holds beside the jobs.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        Overview { queues: self.queues.records(), totals: self.totals }
+        self.sections.overview()
+    }
+
+    /// What the state holds that is not a job.
+    #[must_use]
+    pub fn sections(&self) -> &Sections {
+        &self.sections
     }
 
     /// How many attempts have ended since ever.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.totals
+        self.sections.totals
     }
 
     /// Kinds with pending jobs that no local worker takes, and how many.
@@ -70,7 +78,7 @@ impl JobTable {
     #[must_use]
     pub fn view(&self, id: &JobId) -> Option<JobView<PayloadRef>> {
         let job = self.job(self.slot_of(id)?);
-        Some(self.view_of(job, job.body.clone()))
+        Some(self.view_of(job, job.payload.clone()))
     }
 
     /// The job with this id, as people see it, with its payload read back if it has to be.
@@ -90,9 +98,9 @@ impl JobTable {
         job: &PackedJob,
         payload_store: &dyn PayloadStore,
     ) -> Result<JobView, UnreadablePayload> {
-        let payload = match &job.body {
+        let payload = match &job.payload {
             PayloadRef::Here(payload) => payload.clone(),
-            PayloadRef::Stored { .. } => payload_store.read(job.number)?,
+            PayloadRef::Stored { .. } => payload_store.read(job.enqueued_seq)?,
         };
         Ok(self.view_of(job, payload))
     }
@@ -106,7 +114,7 @@ impl JobTable {
     /// The number of the job with this id: the position of the event that created it.
     #[must_use]
     pub fn number(&self, id: &JobId) -> Option<Seq> {
-        self.slot_of(id).map(|slot| self.job(slot).number)
+        self.slot_of(id).map(|slot| self.job(slot).enqueued_seq)
     }
 
     /// When the job with this id was accepted.
@@ -123,10 +131,10 @@ impl JobTable {
         let Holder::Local(worker) = lease.holder else { return None };
         let assignment = Assignment {
             job: job.id.clone(),
-            number: job.number,
-            queue: self.queues.name(profile.queue).clone(),
+            number: job.enqueued_seq,
+            queue: self.sections.queues.name(profile.queue).clone(),
             kind: self.kinds.name(profile.kind.0).clone(),
-            payload: job.body.clone(),
+            payload: job.payload.clone(),
             attempt: job.attempt(),
             token: lease.token,
             timeout_ms: profile.timeout_ms,
@@ -177,7 +185,7 @@ impl JobTable {
     #[must_use]
     pub fn records(&self) -> Vec<JobRecord> {
         let mut all: Vec<_> = self.jobs.iter().flatten().map(|job| self.record_of(job)).collect();
-        all.sort_unstable_by_key(|record| record.number);
+        all.sort_unstable_by_key(|record| record.enqueued_seq);
         all
     }
 
@@ -186,7 +194,7 @@ impl JobTable {
         JobView {
             id: job.id.clone(),
             status: job.status(),
-            queue: self.queues.name(profile.queue).clone(),
+            queue: self.sections.queues.name(profile.queue).clone(),
             kind: self.kinds.name(profile.kind.0).clone(),
             priority: profile.priority,
             attempt: job.attempt(),

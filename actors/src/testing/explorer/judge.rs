@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::clock::Clock;
 use crate::ids::{Holder, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
+use crate::jobs::sections::Sections;
 use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotStore};
@@ -145,7 +145,7 @@ impl Judge {
         let mut at = AFTER_THE_CRASH;
         // Whoever was given a job before the crash may report on it after it; from the others nothing is heard.
         for (job, token) in engine.table().in_flight(|_| true) {
-            if token.0 <= acked && self.visits.is_multiple_of(2) {
+            if token.seq.0 <= acked && self.visits.is_multiple_of(2) {
                 engine.ack(&job, token).map_err(failed)?;
                 at += 1;
                 oracle.completed(&job.to_string(), at);
@@ -157,7 +157,7 @@ impl Judge {
             engine.execute(Command::Fail { job, token, failure, result: None }).map_err(failed)?;
         }
         for queue in engine.overview().queues.into_iter().filter(|queue| queue.paused) {
-            engine.execute(Command::Resume { queue: queue.name }).map_err(failed)?;
+            engine.execute(Command::SetPaused { queue: queue.name, paused: false }).map_err(failed)?;
         }
         engine.clock.advance(Duration::from_secs(3_600));
         while engine.execute(Command::Promote).map_err(failed)?.is_some() {}
@@ -165,25 +165,21 @@ impl Judge {
             let seq = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
                 Some(seq) => seq,
                 None => match engine.reserve(&REMOTE_QUEUES, "ada").map_err(failed)? {
-                    Some((_, token)) => Seq(token.0),
+                    Some((_, token)) => token.seq,
                     None => break,
                 },
             };
             let Some((_, event)) = engine.history.last() else { break };
-            let (EventKind::Dispatch { job, attempt, .. } | EventKind::Reserve { job, attempt, .. }) =
-                event.change.clone()
-            else {
-                break;
-            };
+            let EventKind::Dispatch { job, attempt, .. } = event.kind.clone() else { break };
             at += 1;
             oracle.began(&job.to_string(), attempt.0, seq.0, at);
-            engine.ack(&job, Token(seq.0)).map_err(failed)?;
+            engine.ack(&job, Token { epoch: engine.table().epoch(), seq }).map_err(failed)?;
             at += 1;
             oracle.completed(&job.to_string(), at);
         }
         engine.log().sync().map_err(|error| format!("while it is drained: {error}"))?;
         for job in engine.image() {
-            oracle.ended(&job.id.to_string(), job.state.status());
+            oracle.ended(&job.id.to_string(), job.life.state.status());
         }
         let verdict = oracle.verdict();
         self.report.acknowledged += verdict.acknowledged;
@@ -200,14 +196,14 @@ impl Judge {
 fn told(story: &Story, acked: u64) -> Oracle {
     let mut oracle = Oracle::new();
     for (seq, event) in (1..).zip(&story.events) {
-        let Some(job) = event.change.job().map(ToString::to_string) else { continue };
-        match &event.change {
+        let Some(job) = event.kind.job().map(ToString::to_string) else { continue };
+        match &event.kind {
             EventKind::Enqueue(_) => {
                 oracle.asked(&job);
                 let outcome = if seq <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
                 oracle.answered(&job, outcome);
             }
-            EventKind::Dispatch { attempt, .. } | EventKind::Reserve { attempt, .. } if seq <= acked => {
+            EventKind::Dispatch { attempt, .. } if seq <= acked => {
                 oracle.began(&job, attempt.0, seq, seq);
             }
             EventKind::Discard { .. } => {
@@ -227,10 +223,10 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     let copy = Arc::new(disk.fork());
     let quarantine = options.data_dir.join("quarantine");
     let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
-    let (covered, held) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
-        Ok(Loaded { value: (last, jobs), overview, corrupted, .. }) if corrupted.is_empty() => {
-            (last, (jobs, overview))
-        }
+    let (covered, held) = match store
+        .load(|header, sections, jobs| Ok((header.last, (jobs.collect::<Vec<_>>(), sections.clone()))))
+    {
+        Ok(Loaded { value, corrupted, .. }) if corrupted.is_empty() => value,
         Ok(Loaded { corrupted, .. }) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
         Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => {
             (Seq::ZERO, Image::default())
@@ -256,8 +252,10 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
         }
     }
     let more = found.events.get(story.events.len()..).unwrap_or_default();
-    let is_boots = |change: &EventKind| matches!(change, EventKind::Requeue { .. } | EventKind::Dead { .. });
-    let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.change)));
+    let is_boots = |kind: &EventKind| {
+        matches!(kind, EventKind::Term { .. } | EventKind::Requeue { .. } | EventKind::Exhaust { .. })
+    };
+    let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.kind)));
     if !is_permitted {
         return Err(format!("nobody proposed {more:?}"));
     }
@@ -269,7 +267,7 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
 }
 
 /// Every job, and what belongs beside them.
-type Image = (Vec<JobRecord>, Overview);
+type Image = (Vec<JobRecord>, Sections);
 
 /// The state after replaying all events of a story from the first one.
 fn image_of(story: &Story) -> Result<Image, String> {
@@ -277,29 +275,34 @@ fn image_of(story: &Story) -> Result<Image, String> {
     for (seq, event) in (1..).zip(&story.events) {
         table.apply(Seq(seq), event.clone()).map_err(|misfit| misfit.to_string())?;
     }
-    Ok((table.records(), table.overview()))
+    Ok((table.records(), table.sections().clone()))
 }
 
 /// The story after boot: what was there, and the leases of the dead process settled, each once, and nothing else.
 fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
     // Those of remote workers run on.
     let is_of_the_dead = |state: &JobState| matches!(state, JobState::InFlight(lease) if matches!(lease.holder, Holder::Local(_)));
-    let held = image_of(before)?.0.into_iter().filter(|job| is_of_the_dead(&job.state));
+    let held = image_of(before)?.0.into_iter().filter(|job| is_of_the_dead(&job.life.state));
     let in_flight: BTreeSet<String> = held.map(|job| job.id.to_string()).collect();
     let mut after = before.clone();
     after.read_on(&engine.storage, &engine.options).map_err(|error| format!("after boot: {error}"))?;
     let mut ended = BTreeSet::new();
-    for event in &after.events[before.events.len()..] {
-        match &event.change {
-            EventKind::Requeue { job, .. } | EventKind::Dead { job, .. } if ended.insert(job.to_string()) => {
-            }
-            change => return Err(format!("boot has decided {change:?}")),
+    for (nth, event) in after.events[before.events.len()..].iter().enumerate() {
+        match &event.kind {
+            EventKind::Term { .. } if nth == 0 => {}
+            EventKind::Requeue { job, .. } | EventKind::Exhaust { job, .. }
+                if nth > 0 && ended.insert(job.to_string()) => {}
+            EventKind::Digest { .. } => {}
+            kind => return Err(format!("boot has decided {kind:?}")),
         }
+    }
+    if after.events.len() == before.events.len() {
+        return Err("boot has begun no term".to_owned());
     }
     if ended != in_flight {
         return Err(format!("{in_flight:?} were in flight, and boot has settled {ended:?}"));
     }
-    if image_of(&after)? != (engine.image(), engine.overview()) {
+    if image_of(&after)? != (engine.image(), engine.table().sections().clone()) {
         return Err("the table is not what the events give when they are replayed from the first".to_owned());
     }
     after.ends.insert(after.events.len() as u64);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::outcome::FailCause;
 use crate::jobs::record::JobRecord;
-use crate::jobs::sections::queues::Overview;
+use crate::jobs::sections::Overview;
 use crate::testing::explorer::workload::{options, play};
 use crate::testing::{SimStorage, StepEngine};
 

@@ -103,6 +103,11 @@ pub fn play(storage: &SimStorage, seed: u64) -> (Story, Option<StepEngine>) {
         return (Story { is_open: true, ..Story::default() }, None);
     };
     let mut player = Player { engine, storage, story: Story::default(), told: 0, jobs: 0, held_afar: None };
+    // Boot has begun a term.
+    if player.story.read_on(storage, &options()).is_err() {
+        player.story.is_open = true;
+        return (player.story, Some(player.engine));
+    }
     player.note();
     let _ = player.work();
     (player.story, Some(player.engine))
@@ -170,7 +175,9 @@ impl Player<'_> {
     /// and some that wait, which the next one begins with.
     fn afar(&mut self) -> Result<(), Ended> {
         if let Some(held) = self.held_afar.take() {
-            self.op(|engine| engine.execute(Command::Resume { queue: queue(CALLS) }).map(|_| ()))?;
+            self.op(|engine| {
+                engine.execute(Command::SetPaused { queue: queue(CALLS), paused: false }).map(|_| ())
+            })?;
             self.report(&held, true)?;
             let mut left = Vec::new();
             while let Some(given) = self.reserve()? {
@@ -199,7 +206,9 @@ impl Player<'_> {
             self.story.findings.push("fewer than four calls are ready".to_owned());
             return Err(Ended);
         };
-        self.op(|engine| engine.execute(Command::Pause { queue: queue(CALLS) }).map(|_| ()))?;
+        self.op(|engine| {
+            engine.execute(Command::SetPaused { queue: queue(CALLS), paused: true }).map(|_| ())
+        })?;
         self.sync()?;
         if let Some((job, _)) = self.reserve()? {
             self.story.findings.push(format!("{job} was given away, though its queue is paused"));
@@ -278,8 +287,8 @@ impl Player<'_> {
         let mut taken = None;
         self.op(|engine| {
             let Some(seq) = engine.execute(Command::Dispatch { worker: WorkerId(0) })? else { return Ok(()) };
-            let job = engine.history.last().and_then(|(_, event)| event.change.job().cloned());
-            taken = job.map(|job| (job, Token(seq.0)));
+            let job = engine.history.last().and_then(|(_, event)| event.kind.job().cloned());
+            taken = job.map(|job| (job, Token { epoch: engine.table().epoch(), seq }));
             Ok(())
         })?;
         Ok(taken)

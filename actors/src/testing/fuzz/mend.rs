@@ -16,8 +16,8 @@ pub(super) fn mend_segment(bytes: &mut [u8]) {
             header[40..44].copy_from_slice(&checksum(salt, payload).to_le_bytes());
         }
         header[36..40].copy_from_slice(&chain.to_le_bytes());
-        chain = checksum(salt, &header[..48]);
-        header[48..].copy_from_slice(&chain.to_le_bytes());
+        chain = checksum(salt, &header[..52]);
+        header[52..].copy_from_slice(&chain.to_le_bytes());
         at += BATCH_HEADER_BYTES + len;
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn mend_image(bytes: &mut [u8]) {
     const HEADER: usize = 64;
     const BLOCK: usize = 24;
     const TRAILER: usize = 32;
-    const MAGICS: [&[u8; 4]; 5] = [b"BVJ3", b"BVP3", b"BVG3", b"BVO3", b"BVD3"];
+    const MAGICS: [&[u8; 4]; 5] = [b"BVJ1", b"BVP1", b"BVG1", b"BVS1", b"BVD1"];
     let Some(header) = bytes.get_mut(..HEADER) else { return };
     seal(header);
     let (mut at, mut directory) = (HEADER, HEADER);

@@ -88,13 +88,13 @@ fn load(
     let chain = chain_to(&whole, last);
     let not_found = || SnapshotError::NotFound { dir: options.snapshot_dir.clone() };
     let state = snapshots.open_chain(&chain.ok_or_else(not_found)?)?;
-    let header = *state.header();
+    let (header, sections) = (*state.header(), state.sections().clone());
     let mut pages = state.into_pages();
     let mut records = Vec::new();
     while let Some(page) = pages.next_records()? {
         records.extend(page);
     }
-    JobTable::restore(policy, &[], header.last, header.last_at, records)
+    JobTable::restore(policy, &[], (header.last, header.last_at), sections, records)
         .map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
 }
 
@@ -184,8 +184,8 @@ pub(super) fn loss(storage: &dyn Storage, survey: &Survey, best: &Best) -> Resul
             return;
         }
         readable.insert(seq);
-        let Some(job) = event.change.job() else { return };
-        let is_new = matches!(event.change, EventKind::Enqueue(_)) || best.table.view(job).is_none();
+        let Some(job) = event.kind.job() else { return };
+        let is_new = matches!(event.kind, EventKind::Enqueue(_)) || best.table.view(job).is_none();
         match is_new {
             true => lost.insert(job.clone()),
             false => set_back.insert(job.clone()),

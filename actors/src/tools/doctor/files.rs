@@ -6,6 +6,7 @@ use crate::ids::Seq;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
+use crate::snapshot::format::SCHEMA_VERSION;
 use crate::snapshot::state::State;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::Storage;
@@ -96,6 +97,10 @@ pub(super) fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, Do
             Header::Bad(SegmentState::Damaged { at: offset, problem, from: None, to: None })
         }
         Err(WalError::Newer { problem, .. }) => Header::Bad(SegmentState::Newer { problem }),
+        Err(WalError::Outdated { .. }) => {
+            let problem = "it is in a format from before the first release".to_owned();
+            Header::Bad(SegmentState::Newer { problem })
+        }
         Err(error) => return Err(error.into()),
     })
 }
@@ -135,13 +140,16 @@ pub(super) fn snapshot_of(
         if !name.is_full() {
             return Ok(None);
         }
-        let mut pages = State::of(vec![layer]).into_pages();
+        let state = State::of(vec![layer]);
+        let sections = state.sections().clone();
+        let mut pages = state.into_pages();
         let mut records = Vec::new();
         while let Some(page) = pages.next_records()? {
             records.extend(page);
             report.jobs = pages.jobs();
         }
-        let restored = JobTable::restore(policy.clone(), &[], header.last, header.last_at, records);
+        let restored =
+            JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records);
         Ok(restored.err().map(|misfit| misfit.to_string()))
     })();
     report.state = match loaded {
@@ -149,6 +157,9 @@ pub(super) fn snapshot_of(
         Ok(Some(problem)) => SnapshotState::Corrupted { problem },
         Err(SnapshotError::IncompatibleVersion { found, expected, .. }) => {
             SnapshotState::OtherVersion { found, expected }
+        }
+        Err(SnapshotError::Outdated { .. }) => {
+            SnapshotState::OtherVersion { found: 0, expected: SCHEMA_VERSION }
         }
         Err(SnapshotError::Corrupted { offset, problem, .. }) => {
             SnapshotState::Corrupted { problem: format!("{problem} at byte {offset}") }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::ids::{Seq, Timestamp};
+use crate::ids::{Epoch, Seq, Timestamp};
 use crate::recovery::boot::QUARANTINE;
 use crate::storage::{Storage, partial_of, publish, write_whole};
 use crate::tools::doctor::Doctor;
@@ -86,7 +86,9 @@ impl Doctor {
         self.storage.create_dir(dir).map_err(DoctorError::io(dir, "create"))?;
         let predecessor = SegmentEnd { last: Seq(first.0 - 1), ..SegmentEnd::default() };
         let salt = self.dice.borrow_mut().u32(..);
-        let header = SegmentHeader { salt, store, number: 1, first, predecessor, created_at: now };
+        // Nothing is known of the term here; the next start goes on from what the snapshot says.
+        let epoch = Epoch::default();
+        let header = SegmentHeader { salt, store, number: 1, first, predecessor, created_at: now, epoch };
         write_whole(&*self.storage, path, &header.encode()).map_err(DoctorError::io(path, "write"))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use beaver_actors::ids::{JobId, RemoteName, Seq, Timestamp};
 use beaver_actors::jobs::event::NewJob;
-use beaver_actors::jobs::sections::queues::Totals;
+use beaver_actors::jobs::sections::totals::Totals;
 use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Status};
 
 #[derive(Clone, Debug)]
@@ -51,21 +51,23 @@ impl Model {
     /// What a local worker gets next.
     pub fn next(&self) -> Option<JobId> {
         let handled = self.in_line().filter(|job| !job.foreign);
-        handled.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number)).map(|job| job.id.clone())
+        handled
+            .min_by_key(|job| (u8::MAX - job.priority, job.order, job.enqueued_seq))
+            .map(|job| job.id.clone())
     }
 
     /// What a remote worker gets next.
     pub fn next_of(&self, queues: &[String]) -> Option<JobId> {
         let first = |queue: &String| {
             let inside = self.in_line().filter(|job| job.queue == *queue);
-            inside.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
+            inside.min_by_key(|job| (u8::MAX - job.priority, job.order, job.enqueued_seq))
         };
         queues.iter().find_map(first).map(|job| job.id.clone())
     }
 
     /// Follows an event; everything it says was decided by the table.
     pub fn follow(&mut self, seq: Seq, event: &Event) {
-        match &event.change {
+        match &event.kind {
             EventKind::Enqueue(new) => self.add(seq, new),
             EventKind::Discard { job } => self.jobs.retain(|other| other.id != *job),
             EventKind::Pause { queue } => drop(self.queues.insert(queue.to_string(), true)),
@@ -73,7 +75,7 @@ impl Model {
             EventKind::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
             EventKind::Promote { due, number } => {
                 let mut waiting: Vec<_> = self.jobs.iter_mut().filter(|job| is_waiting(job.status)).collect();
-                waiting.retain(|job| (job.due, job.number) <= (due.0, number.0));
+                waiting.retain(|job| (job.due, job.enqueued_seq) <= (due.0, number.0));
                 for job in waiting {
                     (job.status, job.order) = (Status::Pending, seq.0);
                 }

@@ -1,0 +1,214 @@
+//! What events do to a job: the one place where a job's state may change into another.
+//!
+//! The table and the fold of a snapshot both call it, each with jobs of their own, and keep what follows from the change
+//! (indexes, counters, pages) themselves.
+
+use crate::ids::{Attempt, Epoch, Seq, Timestamp, Token, TokenRef};
+use crate::jobs::event::EventKind;
+use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
+use crate::jobs::model::job::{Exhausted, Lease, Misfit, Status};
+use crate::jobs::model::payload::Payload;
+use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob};
+
+/// When and where an event stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub seq: Seq,
+    pub at: Timestamp,
+    /// What the state was in when it was applied.
+    pub epoch: Epoch,
+}
+
+impl PackedJob {
+    /// Moves the job to the state that the event puts it in.
+    ///
+    /// Only events that name this job, and `Promote` and `Lead` when they cover it. A job that is moved has its new
+    /// profile already.
+    pub fn apply(
+        &mut self,
+        stamp: Stamp,
+        timeout_ms: u64,
+        kind: EventKind,
+        boxes: &mut EmptyBoxes,
+    ) -> Result<(), Misfit> {
+        let Stamp { seq, at, epoch } = stamp;
+        let event = kind.name();
+        let misfit = |job: &PackedJob| Misfit {
+            seq,
+            event,
+            problem: format!(
+                "job {} is {} under another lease or in another state",
+                job.id,
+                job.status.as_str()
+            ),
+        };
+        match kind {
+            EventKind::Dispatch { holder, attempt, deadline, .. } => {
+                let token = Token { epoch, seq };
+                let lease = Lease { holder, token, since: at, deadline, pending_since: self.moment };
+                self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
+            }
+            EventKind::Ack { token, result, .. } => {
+                self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                self.keep_result(result);
+                // Whatever is still said about the lease, the job has succeeded.
+                self.forget_lease(boxes);
+                self.end(Status::Completed, seq, at);
+            }
+            EventKind::Retry { token, failure, retry_at, result, .. } => {
+                self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                self.remember(at, *failure, Some(retry_at), true);
+                self.keep_result(result);
+                (self.status, self.moment) = (Status::Retrying, retry_at);
+            }
+            EventKind::Requeue { token, failure, counted, not_before, .. } => {
+                self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                self.remember(at, *failure, not_before, counted);
+                (self.status, self.moment) = match not_before {
+                    Some(moment) => (Status::Retrying, moment),
+                    // Its place in line stays: it was there before those that came while it ran.
+                    None => (Status::Pending, at),
+                };
+            }
+            EventKind::Exhaust { token, failure, result, end, .. } => {
+                self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                self.remember(at, *failure, None, true);
+                self.keep_result(result);
+                let status = match end {
+                    Exhausted::Dead => Status::Dead,
+                    Exhausted::Drop => Status::Cancelled,
+                };
+                self.end(status, seq, at);
+            }
+            EventKind::Extend { token, deadline, .. } => {
+                self.lease_under(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut()) {
+                    lease.deadline = deadline;
+                }
+            }
+            EventKind::Cancel { .. } => {
+                if self.status.is_finished() {
+                    return Err(misfit(self));
+                }
+                if let Some(token) = self.lease().map(|lease| lease.token) {
+                    self.end_lease(token);
+                }
+                self.end(Status::Cancelled, seq, at);
+            }
+            EventKind::Kill { .. } => {
+                if !self.status.can_be_killed() {
+                    return Err(misfit(self));
+                }
+                self.end(Status::Dead, seq, at);
+            }
+            EventKind::RunNow { .. } => {
+                if !self.status.can_run_now() {
+                    return Err(misfit(self));
+                }
+                self.join_line(seq, at);
+            }
+            EventKind::Move { .. } => {
+                if !self.status.can_be_moved() {
+                    return Err(misfit(self));
+                }
+                if self.status == Status::Pending {
+                    self.join_line(seq, at);
+                }
+            }
+            EventKind::Promote { .. } => {
+                self.due().ok_or_else(|| misfit(self))?;
+                self.join_line(seq, at);
+            }
+            EventKind::Output { token, result, .. } => {
+                let is_meant = self.status.is_finished() && self.is_last_lease(token, epoch);
+                if !is_meant {
+                    return Err(misfit(self));
+                }
+                self.keep_result(Some(result));
+            }
+            EventKind::Lead { grace_ms } => self.spare_lease(seq, at, timeout_ms.min(grace_ms)),
+            EventKind::Enqueue(_)
+            | EventKind::Discard { .. }
+            | EventKind::Forget { .. }
+            | EventKind::SetPaused { .. }
+            | EventKind::RemoveQueue { .. }
+            | EventKind::Digest { .. }
+            | EventKind::Term { .. } => return Err(misfit(self)),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn take_lease(&mut self, lease: Lease, attempt: Attempt, boxes: &mut EmptyBoxes) -> Option<()> {
+        if self.status != Status::Pending || attempt <= self.attempt() {
+            return None;
+        }
+        self.set_attempt(attempt);
+        let rare = self.rare.get_or_insert_with(|| boxes.take());
+        (rare.lease, rare.last_token) = (Some(lease), None);
+        self.status = Status::InFlight;
+        self.moment = Timestamp(0);
+        Some(())
+    }
+
+    /// The lease has ended; its token is kept, as there may still be a word about it.
+    #[inline]
+    fn end_lease(&mut self, token: Token) -> Option<()> {
+        let token = self.lease_under(token)?.token;
+        let rare = self.rare.as_mut()?;
+        (rare.lease, rare.last_token) = (None, Some(token));
+        Some(())
+    }
+
+    /// Nothing more is to be said about the last lease.
+    #[inline]
+    fn forget_lease(&mut self, boxes: &mut EmptyBoxes) {
+        if let Some(rare) = &mut self.rare {
+            rare.last_token = None;
+            if rare.is_empty()
+                && let Some(rare) = self.rare.take()
+            {
+                boxes.put(rare);
+            }
+        }
+    }
+
+    fn is_last_lease(&self, token: TokenRef, epoch: Epoch) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.last_token == Some(token.of(epoch)))
+    }
+
+    /// Lets the lease last until `spare_ms` from now at least, if it was given before this event.
+    fn spare_lease(&mut self, seq: Seq, at: Timestamp, spare_ms: u64) {
+        if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut())
+            && lease.token.seq < seq
+        {
+            lease.deadline = lease.deadline.max(at.plus_ms(spare_ms));
+        }
+    }
+
+    #[inline]
+    fn join_line(&mut self, seq: Seq, at: Timestamp) {
+        (self.status, self.line_seq, self.moment) = (Status::Pending, seq, at);
+    }
+
+    #[inline]
+    fn end(&mut self, status: Status, seq: Seq, at: Timestamp) {
+        (self.status, self.line_seq, self.moment) = (status, seq, at);
+    }
+
+    fn keep_result(&mut self, result: Option<Payload>) {
+        if result.is_some() {
+            self.rare.get_or_insert_default().result = result;
+        }
+    }
+
+    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
+        let attempt = self.attempt();
+        let rare = self.rare.get_or_insert_default();
+        rare.failed = rare.failed.saturating_add(u32::from(counted));
+        if rare.failures.len() == FAILURES_KEPT {
+            rare.failures.remove(0);
+        }
+        rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
+    }
+}

@@ -1,0 +1,104 @@
+//! How the job table says no.
+
+use crate::ids::{JobId, RemoteName, Token};
+
+/// The table says no. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No job has this id.
+    #[error("no job {job}")]
+    NotFound {
+        /// The id that was asked for.
+        job: JobId,
+    },
+    /// The lease is not (or no longer) the one that the job is held under.
+    #[error("stale token {token} for job {job}: its lease ended or was given to another worker")]
+    StaleToken {
+        /// The job.
+        job: JobId,
+        /// The token that was presented.
+        token: Token,
+    },
+    /// It is not in flight at the remote worker that reports on it.
+    #[error("job {job} is not held by {worker}: its lease ended or was given to another worker")]
+    NotHeld {
+        /// The job.
+        job: JobId,
+        /// Who reports.
+        worker: RemoteName,
+    },
+    /// It has already ended.
+    #[error("job {job} is already {status}")]
+    Finished {
+        /// The job.
+        job: JobId,
+        /// How it ended.
+        status: &'static str,
+    },
+    /// It is in a state in which that cannot be done.
+    #[error("job {job} is {status}: it cannot {action}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        status: &'static str,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// There are as many queues as can be told apart.
+    #[error("there are {queues_max} queues already: use one of them, or remove some")]
+    TooManyQueues {
+        /// What is allowed.
+        queues_max: usize,
+    },
+    /// The payload is larger than the policy allows.
+    #[error("payload has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)")]
+    PayloadTooLarge {
+        /// What was given.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// All jobs of a request together are larger than the server takes at once.
+    #[error(
+        "the request holds {bytes} bytes of jobs, and at most {bytes_max} are allowed (request_bytes_max): send fewer at once"
+    )]
+    RequestTooLarge {
+        /// What was given: see [`JobSpec::weight`].
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// There are as many unfinished jobs as the policy allows.
+    #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
+    TooManyJobs {
+        /// What is allowed.
+        jobs_max: u64,
+    },
+    /// The log cannot grow. What was accepted still runs; new jobs must wait.
+    #[error("the disk of the log is full: free some space and try again")]
+    DiskFull,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl Rejection {
+    /// Stable name for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Rejection::NotFound { .. } => "not_found",
+            Rejection::StaleToken { .. } => "stale_token",
+            Rejection::NotHeld { .. } => "not_held",
+            Rejection::Finished { .. } => "finished",
+            Rejection::WrongState { .. } => "wrong_state",
+            Rejection::TooManyQueues { .. } => "too_many_queues",
+            Rejection::PayloadTooLarge { .. } => "payload_too_large",
+            Rejection::RequestTooLarge { .. } => "request_too_large",
+            Rejection::TooManyJobs { .. } => "too_many_jobs",
+            Rejection::DiskFull => "disk_full",
+            Rejection::Stopping => "stopping",
+        }
+    }
+}
