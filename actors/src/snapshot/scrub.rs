@@ -54,6 +54,9 @@ mod tests {
     use super::*;
     use crate::ids::{JobId, KindName, Priority, QueueName, Seq, Timestamp};
     use crate::jobs::event::NewJob;
+    use crate::jobs::model::payload::Content;
+    use crate::jobs::model::profile::Profile;
+    use crate::jobs::sections::Sections;
     use crate::jobs::{Backoff, Event, EventKind, Exhausted, Payload, PayloadRef};
     use crate::snapshot::fold::Delta;
     use crate::snapshot::store::SnapshotStore;
@@ -62,25 +65,29 @@ mod tests {
     fn enqueue(number: u64) -> Event {
         let new = NewJob {
             id: JobId::parse(&format!("job-{number}")).unwrap(),
-            queue: QueueName::parse("default").unwrap(),
-            kind: KindName::parse("mail").unwrap(),
-            payload: PayloadRef::Here(Payload::from_value(&"x".repeat(2_000)).unwrap()),
-            priority: Priority::default(),
+            profile: Profile {
+                queue: QueueName::parse("default").unwrap(),
+                kind: KindName::parse("mail").unwrap(),
+                priority: Priority::default(),
+                backoff: Backoff::Server,
+                exhausted: Exhausted::Dead,
+                timeout_ms: 1_000,
+                max_retry: 0,
+                backtrace_lines: 0,
+            },
+            content: Content {
+                payload: PayloadRef::Here(Payload::from_value(&"x".repeat(2_000)).unwrap()),
+                custom: None,
+            },
             run_at: None,
-            timeout_ms: 1_000,
-            max_retry: 0,
-            backoff: Backoff::Server,
-            exhausted: Exhausted::Dead,
-            custom: None,
-            backtrace_lines: 0,
         };
-        Event { at: Timestamp(number), number: Seq::ZERO, change: EventKind::Enqueue(Box::new(new)) }
+        Event { at: Timestamp(number), job_seq: Seq::ZERO, kind: EventKind::Enqueue(Box::new(new)) }
     }
 
     /// The layers of a snapshot of a hundred jobs.
     fn layers_in(dir: &Path) -> impl Fn() -> Vec<Arc<Layer>> {
         let store = SnapshotStore::new(Arc::new(DiskStorage), dir, Path::new("/nowhere"));
-        let mut delta = Delta::after(Seq::ZERO, Timestamp(0));
+        let mut delta = Delta::after(Seq::ZERO, Timestamp(0), Sections::default());
         (1..=100).for_each(|number| delta.take(Seq(number), enqueue(number)).unwrap());
         let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
         move || store.open_state(info.header.last).unwrap().layers().to_vec()

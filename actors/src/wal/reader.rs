@@ -337,7 +337,7 @@ pub fn events<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Timestamp;
+    use crate::ids::{Epoch, Term, Timestamp};
     use crate::storage::DiskStorage;
     use crate::wal::format::{StoreId, checksum_of_parts};
 

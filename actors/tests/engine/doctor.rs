@@ -396,7 +396,7 @@ fn an_event_that_does_not_fit_the_state_is_where_a_repair_ends() {
     let mut beaver = engine();
     let mut first = beaver.table().last().next();
     let job = JobId::parse("nobody").unwrap();
-    for change in [EventKind::Cancel { job }, beaver.history[0].1.change.clone()] {
+    for kind in [EventKind::Cancel { job }, beaver.history[0].1.kind.clone()] {
         let mut bytes = Vec::new();
         codec::encode(&Event { at: NOW, job_seq: Seq::ZERO, kind }, &mut bytes);
         beaver.log().append(&[Group { first, count: 1, bytes }], NOW).1.unwrap();

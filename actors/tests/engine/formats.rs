@@ -264,7 +264,7 @@ fn the_fixture_opens_with_every_job_in_its_state() {
     assert_every_job_is_in_its_state(&beaver);
     for number in 0..2 {
         let of_letter = beaver.image().into_iter().find(|job| job.id == id("letter", number)).unwrap();
-        let payload = of_letter.payload.here().unwrap();
+        let payload = of_letter.content.payload.here().unwrap();
         assert_eq!(payload.read::<String>().unwrap(), letter(number));
     }
     let layers = disk.paths("/data/snapshots");

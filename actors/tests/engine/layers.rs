@@ -79,7 +79,7 @@ fn churning_noise(is_dense: bool) -> (StepEngine, u64, fastrand::Rng) {
 /// How many times as much as what is alive the disk holds beside two segments, which is twice at most.
 #[track_caller]
 fn by_what_is_alive(beaver: &StepEngine, used: u64, segments: u64) -> f64 {
-    let live: u64 = beaver.table().records().iter().map(|job| job.payload.len() as u64 + 100).sum();
+    let live: u64 = beaver.table().records().iter().map(|job| job.content.payload.len() as u64 + 100).sum();
     assert!(used <= 2 * live + segments, "{used} bytes for {live} alive");
     used.saturating_sub(segments) as f64 / live as f64
 }
@@ -119,9 +119,9 @@ fn a_chain_of_layers_gives_exactly_what_the_table_holds() {
             assert_eq!(info.jobs, beaver.image().len() as u64, "seed {seed} round {round}");
             if dice.bool() {
                 held.clear();
-                let before: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.payload)).collect();
+                let before: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 beaver.crash_keeping_only_synced_bytes();
-                let after: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.payload)).collect();
+                let after: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 assert_eq!(after, before, "seed {seed} round {round}");
             }
         }
@@ -288,7 +288,7 @@ fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
     let mut lost = 0;
     for job in image {
         match readable(job.enqueued_seq) {
-            Ok(payload) => assert_eq!(Some(&payload), job.payload.here()),
+            Ok(payload) => assert_eq!(Some(&payload), job.content.payload.here()),
             Err(error) => {
                 lost += 1;
                 assert!(error.to_string().contains(&paths[0].display().to_string()), "{error}");

@@ -93,7 +93,7 @@ fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Seq>) {
 /// So many events from `first` on.
 fn group(first: u64, count: u32) -> Append {
     let mut bytes = Vec::new();
-    let change = EventKind::Promote { due: Timestamp(1), number: Seq(1) };
+    let kind = EventKind::Promote { due: Timestamp(1), through: Seq(1) };
     let event = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind };
     (0..count).for_each(|_| codec::encode(&event, &mut bytes));
     let (emptied, _) = std::sync::mpsc::sync_channel(1);

@@ -81,35 +81,26 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Attempt, Holder, JobId, Token, WorkerId};
+    use crate::ids::{Attempt, Epoch, Holder, JobId, Token, WorkerId};
     use crate::jobs::model::job::{JobState, Lease};
     use crate::jobs::model::payload::{Payload, PayloadRef};
-    use crate::jobs::table::packed_job::Parts;
-    use crate::jobs::table::profiles::ProfileId;
+    use crate::jobs::table::packed_job::ProfileId;
 
     /// A job in flight until `deadline`, started by event `token`.
     fn job(token: u64, deadline: u64) -> Option<PackedJob> {
         let lease = Lease {
             holder: Holder::Local(WorkerId(0)),
-            token: Token(token),
+            token: Token { epoch: Epoch::default(), seq: Seq(token) },
             since: Timestamp(0),
             deadline: Timestamp(deadline),
             pending_since: Timestamp(0),
         };
-        Some(PackedJob::new(Parts {
-            id: JobId::generate(Timestamp(0), u128::from(token)),
-            number: Seq(1),
-            order: Seq(1),
-            created_at: Timestamp(0),
-            state: JobState::InFlight(Box::new(lease)),
-            attempt: Attempt(1),
-            body: PayloadRef::Here(Payload::empty()),
-            profile: ProfileId(0),
-            failures: Vec::new(),
-            failed: 0,
-            result: None,
-            custom: None,
-        }))
+        let id = JobId::generate(Timestamp(0), u128::from(token));
+        let payload = PayloadRef::Here(Payload::empty());
+        let job = PackedJob::accepted(id, Seq(1), Timestamp(0), None, payload, ProfileId(0));
+        let mut job = job.with_state(JobState::InFlight(Box::new(lease)), Seq(1));
+        job.set_attempt(Attempt(1));
+        Some(job)
     }
 
     #[test]

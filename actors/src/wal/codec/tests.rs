@@ -1,122 +1,138 @@
 //! One event of every type goes through bytes and back.
 
-use crate::ids::{Attempt, KindName, Priority, QueueName, RemoteName, WorkerId};
-use crate::jobs::{Backoff, FailureKind, PayloadRef};
+use std::collections::BTreeSet;
+
+use crate::ids::{
+    Attempt, Epoch, Holder, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Timestamp,
+    TokenRef, WorkerId,
+};
+use crate::jobs::event::{Event, EventKind, EventType, NewJob};
+use crate::jobs::model::payload::Content;
+use crate::jobs::model::profile::Profile;
+use crate::jobs::{Backoff, Exhausted, Failure, FailureKind, Payload, PayloadRef};
 use crate::wal::codec::*;
 
-/// One event of every type.
+/// At least one event of every type, in every form that one has.
 pub(crate) fn samples() -> Vec<Event> {
     let job = JobId::parse("order-17").unwrap();
     let generated = JobId::generate(Timestamp(1_000), 7);
-    let failure = Box::new(Failure::new(FailureKind::Panic, "no"));
-    let result = Some(Payload::parse(r#"{"a":[1,2]}"#).unwrap());
-    let token = Token(3);
+    let brief = Box::new(Failure::new(FailureKind::Panic, "no"));
+    let full = Box::new(
+        Failure::new(FailureKind::Timeout, "late")
+            .of_type("IOError")
+            .with_backtrace(["a:1".to_owned(), "b:2".to_owned()]),
+    );
+    let text = Payload::parse(r#"{"a":[1,2]}"#).unwrap();
+    let result = Some(text.clone());
+    let epoch = Epoch { timeline: Timeline(u32::MAX), term: Term(2) };
+    let token = TokenRef { seq: Seq(3), other: None };
+    let old = TokenRef { seq: Seq(400), other: Some(epoch) };
+    let queue = QueueName::parse("mail").unwrap();
     let new = NewJob {
         id: generated.clone(),
-        queue: QueueName::parse("default").unwrap(),
-        kind: KindName::parse("mail").unwrap(),
-        payload: PayloadRef::Here(Payload::parse(r#"{"to":"é"}"#).unwrap()),
-        priority: Priority::new(9).unwrap(),
+        profile: Profile {
+            queue: QueueName::parse("default").unwrap(),
+            kind: KindName::parse("mail").unwrap(),
+            priority: Priority::new(9).unwrap(),
+            backoff: Backoff::Server,
+            exhausted: Exhausted::Dead,
+            timeout_ms: 30_000,
+            max_retry: 3,
+            backtrace_lines: 0,
+        },
+        content: Content {
+            payload: PayloadRef::Here(Payload::parse(r#"{"to":"é"}"#).unwrap()),
+            custom: None,
+        },
         run_at: Some(Timestamp(5_000)),
-        timeout_ms: 30_000,
-        max_retry: 3,
-        backoff: Backoff::Server,
-        exhausted: Exhausted::Dead,
-        custom: None,
-        backtrace_lines: 0,
     };
     let at_once = NewJob { id: job.clone(), run_at: None, ..new.clone() };
     let unlike = |backoff| NewJob {
-        backoff,
-        exhausted: Exhausted::Drop,
-        custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
-        backtrace_lines: 12,
+        profile: Profile { backoff, exhausted: Exhausted::Drop, backtrace_lines: 12, ..new.profile.clone() },
+        content: Content {
+            custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
+            ..new.content.clone()
+        },
         ..new.clone()
     };
-    let full =
-        Box::new(failure.clone().of_type("IOError").with_backtrace(["a:1".to_owned(), "b:2".to_owned()]));
-    let queue = QueueName::parse("mail").unwrap();
     let fixed = unlike(Backoff::Fixed { delay_ms: 5 });
     let doubling = unlike(Backoff::Exponential { first_ms: 1, max_ms: 9, jitter_percent: 30 });
-    let changes = vec![
+    let dispatch = |holder| EventKind::Dispatch {
+        job: generated.clone(),
+        holder,
+        attempt: Attempt(1),
+        deadline: Timestamp(9_999_999_999_999),
+    };
+    let requeue = |counted, not_before| EventKind::Requeue {
+        job: job.clone(),
+        token,
+        failure: full.clone(),
+        counted,
+        not_before,
+    };
+    let exhaust = |end| EventKind::Exhaust {
+        job: job.clone(),
+        token,
+        failure: full.clone(),
+        result: result.clone(),
+        end,
+    };
+    let kinds = vec![
+        EventKind::Enqueue(Box::new(new.clone())),
+        EventKind::Enqueue(Box::new(at_once)),
         EventKind::Enqueue(Box::new(unlike(Backoff::Quartic))),
         EventKind::Enqueue(Box::new(fixed)),
         EventKind::Enqueue(Box::new(doubling)),
-        EventKind::Reserve {
+        dispatch(Holder::Local(WorkerId(0))),
+        dispatch(Holder::Remote(RemoteName::parse("9a8b").unwrap())),
+        dispatch(Holder::Remote(RemoteName::anonymous())),
+        EventKind::Ack { job: job.clone(), token, result: result.clone() },
+        EventKind::Ack { job: generated.clone(), token: old, result: None },
+        EventKind::Retry {
             job: job.clone(),
-            worker: RemoteName::parse("9a8b").unwrap(),
-            attempt: Attempt(4),
-            deadline: Timestamp(9),
-        },
-        EventKind::Reserve {
-            job: job.clone(),
-            worker: RemoteName::anonymous(),
-            attempt: Attempt(5),
-            deadline: Timestamp(9),
+            token: old,
+            failure: brief,
+            result: None,
+            retry_at: Timestamp(1_300),
         },
         EventKind::Retry {
             job: job.clone(),
             token,
             failure: full.clone(),
-            retry_at: Timestamp(7),
             result: result.clone(),
+            retry_at: Timestamp(1_300),
         },
-        EventKind::Timeout {
-            job: job.clone(),
-            token,
-            failure: full.clone(),
-            retry_at: Timestamp(7),
-            result: None,
-        },
-        EventKind::Requeue { job: job.clone(), token, failure: full.clone(), counted: true },
-        EventKind::Requeue { job: job.clone(), token, failure: failure.clone(), counted: false },
-        EventKind::Dead { job: job.clone(), token, failure: full.clone(), result: result.clone() },
-        EventKind::Drop { job: job.clone(), token, failure: full, result: result.clone() },
-        EventKind::Drop { job: job.clone(), token, failure: failure.clone(), result: None },
+        requeue(true, None),
+        requeue(false, Some(Timestamp(2_000))),
+        exhaust(Exhausted::Dead),
+        exhaust(Exhausted::Drop),
+        EventKind::Extend { job: job.clone(), token, deadline: Timestamp(1) },
+        EventKind::Cancel { job: job.clone() },
         EventKind::Kill { job: job.clone() },
         EventKind::RunNow { job: job.clone() },
         EventKind::Discard { job: job.clone() },
         EventKind::Move { job: job.clone(), queue: queue.clone() },
-        EventKind::Pause { queue: queue.clone() },
-        EventKind::Resume { queue: queue.clone() },
+        EventKind::Output { job, token: old, result: text },
+        EventKind::SetPaused { queue: queue.clone(), paused: true },
+        EventKind::SetPaused { queue: queue.clone(), paused: false },
         EventKind::RemoveQueue { queue },
-        EventKind::Enqueue(Box::new(new)),
-        EventKind::Enqueue(Box::new(at_once)),
-        EventKind::Dispatch {
-            job: job.clone(),
-            worker: WorkerId(2),
-            attempt: Attempt(1),
-            deadline: Timestamp(9),
-        },
-        EventKind::Ack { job: job.clone(), token, result: result.clone() },
-        EventKind::Ack { job: generated, token, result: None },
-        EventKind::Retry {
-            job: job.clone(),
-            token,
-            failure: failure.clone(),
-            retry_at: Timestamp(7),
-            result: None,
-        },
-        EventKind::Timeout {
-            job: job.clone(),
-            token,
-            failure: failure.clone(),
-            retry_at: Timestamp(7),
-            result: result.clone(),
-        },
-        EventKind::Requeue { job: job.clone(), token, failure: failure.clone(), counted: true },
-        EventKind::Dead { job: job.clone(), token, failure, result },
-        EventKind::Extend { job: job.clone(), token, deadline: Timestamp(99) },
-        EventKind::Cancel { job },
-        EventKind::Promote { due: Timestamp(8), number: Seq(2) },
-        EventKind::Digest { digest: u64::MAX },
+        EventKind::Promote { due: Timestamp(8), through: Seq(2) },
         EventKind::Forget { completed: Seq(1), dead: Seq(2), cancelled: Seq(3) },
+        EventKind::Digest { digest: u64::MAX },
+        EventKind::Term { epoch, parent: Timeline(1), branched_at: Seq(9) },
+        EventKind::Lead { grace_ms: 60_000 },
     ];
-    let events = changes.into_iter().map(|change| {
-        let number = if change.job().is_some() { Seq(300) } else { Seq::ZERO };
-        Event { at: Timestamp(1_234), number, change }
+    let events = kinds.into_iter().map(|kind| {
+        let job_seq = if kind.job().is_some() { Seq(300) } else { Seq::ZERO };
+        Event { at: Timestamp(1_234), job_seq, kind }
     });
     events.collect()
+}
+
+#[test]
+fn there_is_a_sample_of_every_type() {
+    let types: BTreeSet<_> = samples().iter().map(|event| event.kind.event_type()).collect();
+    assert_eq!(types, EventType::ALL.iter().copied().collect());
 }
 
 #[test]
@@ -124,17 +140,57 @@ fn every_event_reads_back_as_written() {
     let mut bytes = Vec::new();
     samples().iter().for_each(|event| encode(event, &mut bytes));
     let mut rest = bytes.as_slice();
+    let mut decoder = Decoder::default();
     for event in samples() {
-        assert_eq!(decode(&mut rest), Ok(event));
+        assert_eq!(decoder.decode(&mut rest), Ok(event));
     }
     assert!(rest.is_empty());
 }
 
 #[test]
+fn a_job_that_is_read_into_the_box_of_another_has_nothing_of_that() {
+    let mut bytes = Vec::new();
+    let new: Vec<_> =
+        samples().into_iter().filter(|event| matches!(event.kind, EventKind::Enqueue(_))).collect();
+    // From the one that has most to the one that has least.
+    new.iter().rev().for_each(|event| encode(event, &mut bytes));
+    let mut rest = bytes.as_slice();
+    let mut decoder = Decoder::default();
+    for event in new.iter().rev() {
+        let read = decoder.decode(&mut rest).unwrap();
+        assert_eq!(read, *event);
+        let EventKind::Enqueue(emptied) = read.kind else { panic!("no job") };
+        decoder.give_back(emptied);
+    }
+}
+
+#[test]
+fn what_carries_a_text_has_a_checksum_of_its_own() {
+    for event in samples() {
+        let mut bytes = Vec::new();
+        encode(&event, &mut bytes);
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        let error = decode(&mut bytes.as_slice());
+        let is_noticed = error.is_err_and(|error| error.to_string().contains("checksum"));
+        let has_text = match &event.kind {
+            EventKind::Ack { result, .. } => result.is_some(),
+            EventKind::Enqueue(_)
+            | EventKind::Retry { .. }
+            | EventKind::Requeue { .. }
+            | EventKind::Exhaust { .. }
+            | EventKind::Output { .. } => true,
+            _ => false,
+        };
+        assert_eq!(is_noticed, has_text, "{event:?}");
+    }
+}
+
+#[test]
 fn an_unknown_type_or_version_is_named() {
     let mut bytes = Vec::new();
-    encode(&samples()[1], &mut bytes);
-    for (at, expected) in [(0, (100, V2)), (1, (1, 100))] {
+    encode(&samples()[5], &mut bytes);
+    for (at, expected) in [(0, (100, 1)), (1, (2, 100))] {
         let mut changed = bytes.clone();
         changed[at] = 100;
         let expected = CodecError::Unknown { kind: expected.0, version: expected.1 };
@@ -154,6 +210,6 @@ fn a_cut_or_prolonged_event_is_refused_at_every_length() {
         bytes[2..6].copy_from_slice(&len.to_le_bytes());
         bytes.push(0xc0);
         let error = decode(&mut bytes.as_slice()).unwrap_err().to_string();
-        assert!(error.contains("more bytes follow") || error.contains("checksum"), "{error}");
+        assert!(error.contains("cannot be read") || error.contains("checksum"), "{error}");
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use beaver_actors::ids::{JobId, RemoteName, Seq, Timestamp};
+use beaver_actors::ids::{Epoch, Holder, JobId, RemoteName, Seq, Timestamp, Token};
 use beaver_actors::jobs::event::NewJob;
 use beaver_actors::jobs::sections::totals::Totals;
-use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Status};
+use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Payload, Status};
+
+/// How long an attempt may take.
+pub(super) const TIMEOUT_MS: u64 = 10_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct ModelJob {
@@ -17,7 +20,9 @@ pub(super) struct ModelJob {
     pub number: u64,
     pub due: u64,
     pub deadline: u64,
-    pub token: u64,
+    pub token: Token,
+    /// What its last attempt left behind.
+    pub result: Option<Payload>,
     pub attempt: u32,
     pub failed: u32,
     pub max_retry: u32,
@@ -36,6 +41,7 @@ pub(super) struct Model {
     /// Those that exist, and whether they are paused.
     pub queues: BTreeMap<String, bool>,
     pub totals: Totals,
+    pub epoch: Epoch,
 }
 
 impl Model {
@@ -52,7 +58,7 @@ impl Model {
     pub fn next(&self) -> Option<JobId> {
         let handled = self.in_line().filter(|job| !job.foreign);
         handled
-            .min_by_key(|job| (u8::MAX - job.priority, job.order, job.enqueued_seq))
+            .min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
             .map(|job| job.id.clone())
     }
 
@@ -60,7 +66,7 @@ impl Model {
     pub fn next_of(&self, queues: &[String]) -> Option<JobId> {
         let first = |queue: &String| {
             let inside = self.in_line().filter(|job| job.queue == *queue);
-            inside.min_by_key(|job| (u8::MAX - job.priority, job.order, job.enqueued_seq))
+            inside.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
         };
         queues.iter().find_map(first).map(|job| job.id.clone())
     }
@@ -70,12 +76,22 @@ impl Model {
         match &event.kind {
             EventKind::Enqueue(new) => self.add(seq, new),
             EventKind::Discard { job } => self.jobs.retain(|other| other.id != *job),
-            EventKind::Pause { queue } => drop(self.queues.insert(queue.to_string(), true)),
-            EventKind::Resume { queue } => drop(self.queues.insert(queue.to_string(), false)),
+            EventKind::SetPaused { queue, paused } => {
+                drop(self.queues.insert(queue.to_string(), *paused));
+            }
+            EventKind::Term { epoch, .. } => {
+                assert!(self.epoch < *epoch, "terms grow");
+                self.epoch = *epoch;
+            }
+            EventKind::Lead { grace_ms } => {
+                for job in self.jobs.iter_mut().filter(|job| job.status == Status::InFlight) {
+                    job.deadline = job.deadline.max(event.at.0 + TIMEOUT_MS.min(*grace_ms));
+                }
+            }
             EventKind::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
-            EventKind::Promote { due, number } => {
+            EventKind::Promote { due, through } => {
                 let mut waiting: Vec<_> = self.jobs.iter_mut().filter(|job| is_waiting(job.status)).collect();
-                waiting.retain(|job| (job.due, job.enqueued_seq) <= (due.0, number.0));
+                waiting.retain(|job| (job.due, job.number) <= (due.0, through.0));
                 for job in waiting {
                     (job.status, job.order) = (Status::Pending, seq.0);
                 }
@@ -93,30 +109,32 @@ impl Model {
                 }
                 let position =
                     change.job().and_then(|id| self.position(id)).expect("the model knows the job");
-                self.jobs[position].follow(seq.0, event.at, change);
+                let token = Token { epoch: self.epoch, seq };
+                self.jobs[position].follow(token, event.at, change);
             }
         }
     }
 
     fn add(&mut self, seq: Seq, new: &NewJob) {
-        self.queues.entry(new.queue.to_string()).or_default();
+        self.queues.entry(new.profile.queue.to_string()).or_default();
         self.jobs.retain(|job| job.id != new.id);
         self.jobs.push(ModelJob {
             id: new.id.clone(),
             status: if new.run_at.is_some() { Status::Scheduled } else { Status::Pending },
-            queue: new.queue.to_string(),
-            priority: new.priority.level(),
+            queue: new.profile.queue.to_string(),
+            priority: new.profile.priority.level(),
             order: seq.0,
             number: seq.0,
             due: new.run_at.map_or(0, |run_at| run_at.0),
             deadline: 0,
-            token: 0,
+            token: Token { epoch: self.epoch, seq: Seq::ZERO },
+            result: None,
             attempt: 0,
             failed: 0,
-            max_retry: new.max_retry,
-            backoff: new.backoff,
-            exhausted: new.exhausted,
-            foreign: new.kind.as_str() == "foreign",
+            max_retry: new.profile.max_retry,
+            backoff: new.profile.backoff,
+            exhausted: new.profile.exhausted,
+            foreign: new.profile.kind.as_str() == "foreign",
             remote: None,
             finished: (0, 0),
         });
@@ -125,10 +143,7 @@ impl Model {
     fn count(&mut self, change: &EventKind) {
         let failed = match change {
             EventKind::Ack { .. } => 0,
-            EventKind::Retry { .. }
-            | EventKind::Timeout { .. }
-            | EventKind::Dead { .. }
-            | EventKind::Drop { .. } => 1,
+            EventKind::Retry { .. } | EventKind::Exhaust { .. } => 1,
             _ => return,
         };
         self.totals.processed += 1;
@@ -137,15 +152,19 @@ impl Model {
 }
 
 impl ModelJob {
-    fn follow(&mut self, seq: u64, at: Timestamp, change: &EventKind) {
+    fn follow(&mut self, token: Token, at: Timestamp, change: &EventKind) {
+        let seq = token.seq.0;
         let end = (seq, at.0);
         match change {
-            EventKind::Dispatch { attempt, deadline, .. } => self.begin(seq, attempt.0, deadline.0, None),
-            EventKind::Reserve { attempt, deadline, worker, .. } => {
-                self.begin(seq, attempt.0, deadline.0, Some(worker.clone()));
+            EventKind::Dispatch { attempt, deadline, holder, .. } => {
+                let remote = match holder {
+                    Holder::Local(_) => None,
+                    Holder::Remote(name) => Some(name.clone()),
+                };
+                self.begin(token, attempt.0, deadline.0, remote);
             }
             EventKind::Ack { .. } => (self.status, self.finished) = (Status::Completed, end),
-            EventKind::Retry { retry_at, .. } | EventKind::Timeout { retry_at, .. } => {
+            EventKind::Retry { retry_at, .. } => {
                 assert!(self.failed < self.max_retry, "it has a retry left");
                 self.failed += 1;
                 (self.status, self.due) = (Status::Retrying, retry_at.0);
@@ -158,17 +177,23 @@ impl ModelJob {
                 self.failed += u32::from(*counted);
                 self.status = Status::Pending;
             }
-            EventKind::Dead { .. } | EventKind::Drop { .. } => {
+            EventKind::Exhaust { end: becomes, .. } => {
                 assert!(self.failed >= self.max_retry, "it is out of attempts");
-                let is_drop = matches!(change, EventKind::Drop { .. });
-                assert_eq!(is_drop, self.exhausted == Exhausted::Drop);
+                assert_eq!(*becomes, self.exhausted);
                 self.failed += 1;
-                self.status = if is_drop { Status::Cancelled } else { Status::Dead };
+                self.status = match becomes {
+                    Exhausted::Drop => Status::Cancelled,
+                    Exhausted::Dead => Status::Dead,
+                };
                 self.finished = end;
             }
             EventKind::Extend { deadline, .. } => {
                 assert!(deadline.0 >= self.deadline, "a lease only gets longer");
                 self.deadline = deadline.0;
+            }
+            EventKind::Output { token, result, .. } => {
+                assert!(self.status.is_finished() && token.seq == self.token.seq);
+                self.result = Some(result.clone());
             }
             EventKind::Cancel { .. } => (self.status, self.finished) = (Status::Cancelled, end),
             EventKind::Kill { .. } => (self.status, self.finished) = (Status::Dead, end),
@@ -183,11 +208,11 @@ impl ModelJob {
         }
     }
 
-    fn begin(&mut self, seq: u64, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
+    fn begin(&mut self, token: Token, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
         assert_eq!(self.status, Status::Pending);
         assert_eq!(attempt, self.attempt + 1);
         self.status = Status::InFlight;
-        (self.token, self.attempt, self.deadline, self.remote) = (seq, attempt, deadline, remote);
+        (self.token, self.attempt, self.deadline, self.remote) = (token, attempt, deadline, remote);
     }
 }
 
