@@ -1,4 +1,4 @@
-//! PayloadStore of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
+//! The fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
 //!
 //! | target | the bytes are | must hold |
 //! |---|---|---|
@@ -15,6 +15,8 @@
 use std::path::Path;
 
 use crate::api::options::EngineOptions;
+use crate::base::bytes::put_uint;
+use crate::jobs::sections::Sections;
 use crate::snapshot::plain::Plain;
 use crate::testing::{SimStorage, StepEngine};
 use crate::wal::codec;
@@ -183,14 +185,17 @@ pub fn image_of_page(count: u32, raw_len: u32, numbers: (u64, u64), data: &[u8])
     let mut image = vec![0; 64];
     image[..12].copy_from_slice(b"BVRIMG\r\n\x01\0\0\0");
     image[28..36].copy_from_slice(&1_000_000_u64.to_le_bytes());
-    let meta = (0, 0, [0; 0], count, (0, 0), [0; 3]);
-    let overview = rmp_serde::to_vec(&meta).expect("writing plain data to memory cannot fail");
+    let mut beside = Vec::new();
+    put_uint(&mut beside, u64::from(count));
+    // Nothing promoted or forgotten.
+    beside.extend_from_slice(&[0; 5]);
+    Sections::default().encode(&mut beside);
     let mut directory = Vec::new();
     let page = [u64::from(count), numbers.0, numbers.1];
     put_block(&mut image, &mut directory, (b"BVJ1", 0), raw_len, page, data);
     // No flag: nothing waits on the page, and nothing on it has ended.
     directory.push(0);
-    put_block(&mut image, &mut directory, (b"BVS1", 3), overview.len() as u32, [1, 0, 0], &overview);
+    put_block(&mut image, &mut directory, (b"BVS1", 3), beside.len() as u32, [1, 0, 0], &beside);
     let begins = image.len() as u64;
     let entries = directory.clone();
     put_block(&mut image, &mut directory, (b"BVD1", 4), entries.len() as u32, [2, 0, 0], &entries);
@@ -217,11 +222,6 @@ fn put_block(
     }
     image.extend_from_slice(data);
     directory.push(sort);
-    for mut number in [data.len() as u64, u64::from(raw_len)].into_iter().chain(numbers) {
-        while number >= 0x80 {
-            directory.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        directory.push(number as u8);
-    }
+    let lengths = [data.len() as u64, u64::from(raw_len)];
+    lengths.into_iter().chain(numbers).for_each(|number| put_uint(directory, number));
 }

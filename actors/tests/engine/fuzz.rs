@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use beaver_actors::engine::handle::FailCause;
+use beaver_actors::jobs::Event;
 use beaver_actors::snapshot::SnapshotError;
 use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::snapshot::plain::Plain;
 use beaver_actors::testing::fuzz::{self, Target, image_of_page, mutate};
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::wal::codec;
+
+use crate::formats;
 
 /// Memory that a target may take, beside 64 times its input.
 const MEMORY_KIB_MAX: u64 = 64 << 10;
@@ -25,8 +29,74 @@ fn target(name: &str) -> Target {
     target
 }
 
+/// What a target begins with: whole files and events of the fixtures, each behind the byte of its mode, and some that
+/// claim more than they hold.
+fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let disks = [formats::disk_of("small"), formats::disk_of("all")];
+    let files = |dir: &str| {
+        let of =
+            |disk: &SimStorage| disk.paths(dir).into_iter().map(|path| disk.bytes(&path)).collect::<Vec<_>>();
+        disks.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let with_mode = |mode: u8, bytes: &[u8]| [&[mode], bytes].concat();
+    // Overwrites each 4 bytes from an offset on, in the mode that mends checksums.
+    let claims = |bytes: &[u8], from: usize, to: usize| {
+        let at = |at: usize| {
+            let mut bytes = with_mode(1, bytes);
+            bytes[1 + at..5 + at].fill(0xff);
+            bytes
+        };
+        (from..to).step_by(4).map(at).collect::<Vec<_>>()
+    };
+    match name {
+        "batch" => {
+            let files = files("/data/wal");
+            let whole = files.iter().flat_map(|bytes| [with_mode(0, bytes), with_mode(1, bytes)]);
+            // The fields of the second header, behind the segment's own.
+            whole.chain(claims(&files[0], 128 + 4, 128 + 56)).collect()
+        }
+        "snapshot" => {
+            let files = files("/data/snapshots");
+            let whole = files.iter().flat_map(|bytes| [with_mode(0, bytes), with_mode(1, bytes)]);
+            let page = |count: u8, longer: u8, last: u8, page: &[u8]| {
+                [&[2, count, 0, longer, 1, last - 1], page].concat()
+            };
+            let jobs = [front(), job(1, 1), job(2, 1)].concat();
+            let pages = [
+                page(2, 0, 2, &jobs),
+                page(2, 1, 2, &jobs),
+                page(2, 255, 2, &jobs),
+                page(3, 0, 3, &jobs),
+                page(2, 0, 2, &jobs[..jobs.len() - 1]),
+            ];
+            let headers = [claims(&files[0], 8, 64), claims(&files[0], 64, 88)].concat();
+            whole.chain(pages).chain(headers).collect()
+        }
+        "event" => {
+            let with_body = |event: &Event| {
+                let mut bytes = Vec::new();
+                codec::encode(event, &mut bytes);
+                with_mode(0, &bytes)
+            };
+            formats::every_event().iter().map(with_body).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Makes what a target begins with anew, if it is not there and somebody asks for it, as the fixtures are.
+fn make_corpus(name: &str, dir: &Path) {
+    fs::create_dir_all(dir).unwrap();
+    for (nth, seed) in seeds(name).into_iter().enumerate() {
+        fs::write(dir.join(format!("seed-{nth:02}")), seed).unwrap();
+    }
+}
+
 fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    if std::env::var_os("BEAVER_MAKE_FIXTURES").is_some() && !dir.exists() {
+        make_corpus(name, &dir);
+    }
     let mut paths: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} is empty", dir.display());
@@ -101,10 +171,10 @@ fn jobs_of(image: Vec<u8>) -> Result<usize, SnapshotError> {
     Ok(Plain::read(&storage, path)?.jobs.len())
 }
 
-/// The front of a page: one class of jobs.
+/// The front of a page: one profile.
 fn front() -> Vec<u8> {
-    let class = b"\x07default\x04mail\x05\0\0\0\0\0\x1e\x03\0";
-    [&[1, class.len() as u8], class.as_slice()].concat()
+    let profile = b"\x07default\x04mail\x05\0\0\x1e\x03\0";
+    [&[1, profile.len() as u8], profile.as_slice()].concat()
 }
 
 /// One job as a page holds it, `step` behind the one before: pending, with a text for its id.
@@ -187,12 +257,12 @@ fn bombs() -> Vec<Vec<u8>> {
     let of = |count, raw_len, page: &[u8]| {
         image_of_page(count, raw_len, (1, 0), &zstd::bulk::compress(page, 1).unwrap())
     };
-    // Whose lengths and numbers are huge: of the classes, of a text, of a rare part.
-    let classes = [&[1], huge.as_slice(), &page[2..]].concat();
-    let many_classes = [&huge, &page[1..]].concat();
+    // Whose lengths and numbers are huge: of the profiles, of a text, of a rare part.
+    let profiles = [&[1], huge.as_slice(), &page[2..]].concat();
+    let many_profiles = [&huge, &page[1..]].concat();
     let text = [front(), [&[0x10, 1, 0], huge.as_slice()].concat()].concat();
-    let rare = [front(), b"\x90\x01\0\x01a\0\0\x02{}".to_vec(), huge.to_vec()].concat();
-    let claims = [classes, many_classes, text, rare].map(|page| of(1, page.len() as u32, &page));
+    let rare = [front(), b"\x90\x01\0\x01a\0\0\x02{}\x01\0".to_vec(), huge.to_vec()].concat();
+    let claims = [profiles, many_profiles, text, rare].map(|page| of(1, page.len() as u32, &page));
     let len = page.len() as u32;
     let mut bombs = vec![of(u32::MAX, len, &page), of(1, 1 << 30, &page), of(1, u32::MAX, &page)];
     bombs.extend(claims);

@@ -119,9 +119,11 @@ fn a_chain_of_layers_gives_exactly_what_the_table_holds() {
             assert_eq!(info.jobs, beaver.image().len() as u64, "seed {seed} round {round}");
             if dice.bool() {
                 held.clear();
-                let before: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
+                let before: Vec<_> =
+                    beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 beaver.crash_keeping_only_synced_bytes();
-                let after: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
+                let after: Vec<_> =
+                    beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 assert_eq!(after, before, "seed {seed} round {round}");
             }
         }
@@ -216,13 +218,13 @@ fn engine_with_layers() -> (StepEngine, [PathBuf; 3]) {
 fn payload_bytes(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut at = 64;
-    while let Some(magic) = bytes.get(at..at + 4).filter(|magic| magic.starts_with(b"BV") && magic[3] == b'3')
+    while let Some(magic) = bytes.get(at..at + 4).filter(|magic| magic.starts_with(b"BV") && magic[3] == b'1')
     {
-        if magic == b"BVT3" {
+        if magic == b"BVT1" {
             break;
         }
         let len = 24 + u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap()) as usize;
-        if magic == b"BVP3" {
+        if magic == b"BVP1" {
             found.push(at..at + len);
         }
         at += len;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::engine::handle::{Ending, EngineError};
 use beaver_actors::ids::{Attempt, ChildId, KindName, QueueName, Seq, Timestamp, WorkerId};
-use beaver_actors::jobs::record::JobRecord;
+use beaver_actors::jobs::model::payload::Content;
+use beaver_actors::jobs::model::profile::Profile;
+use beaver_actors::jobs::record::{JobRecord, Life};
+use beaver_actors::jobs::sections::Sections;
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, PayloadRef,
     Policy, Start, Status,
@@ -129,26 +132,32 @@ fn positions_pass_two_to_the_32_and_attempts_stop_at_their_end() {
     let last = Seq(u64::from(u32::MAX) - 1);
     let tired = JobRecord {
         id: "tired".parse().unwrap(),
-        number: Seq(1),
-        order: Seq(1),
-        queue: QueueName::parse("default").unwrap(),
-        kind: kind.clone(),
-        priority: Default::default(),
-        payload: PayloadRef::Here(Payload::empty()),
-        timeout_ms: u64::MAX,
-        max_retry: u32::MAX,
-        backoff: Backoff::Server,
-        exhausted: Exhausted::Dead,
-        attempt: Attempt(u32::MAX - 1),
+        enqueued_seq: Seq(1),
         created_at: Timestamp(1),
-        state: JobState::Pending { since: Timestamp(1) },
-        failures: Vec::new(),
-        failed: 0,
-        result: None,
-        custom: None,
-        backtrace_lines: 0,
+        profile: Profile {
+            queue: QueueName::parse("default").unwrap(),
+            kind: kind.clone(),
+            priority: Default::default(),
+            backoff: Backoff::Server,
+            exhausted: Exhausted::Dead,
+            timeout_ms: u64::MAX,
+            max_retry: u32::MAX,
+            backtrace_lines: 0,
+        },
+        content: Content { payload: PayloadRef::Here(Payload::empty()), custom: None },
+        life: Life {
+            state: JobState::Pending { since: Timestamp(1) },
+            attempt: Attempt(u32::MAX - 1),
+            line_seq: Seq(1),
+            failures: Vec::new(),
+            failed: 0,
+            result: None,
+            last_token: None,
+        },
     };
-    let mut table = JobTable::restore(Policy::default(), &[kind], last, Timestamp(1), [tired]).unwrap();
+    let sections = Sections::default();
+    let mut table =
+        JobTable::restore(Policy::default(), &[kind], (last, Timestamp(1)), sections, [tired]).unwrap();
     let mut dice = fastrand::Rng::with_seed(1);
     let mut now = Timestamp(2);
     for _ in 0..4 {

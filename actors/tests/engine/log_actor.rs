@@ -15,7 +15,7 @@ use beaver_actors::engine::log::thread::LogThread;
 use beaver_actors::engine::messages::{
     Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe,
 };
-use beaver_actors::ids::{ChildId, Seq, Timestamp};
+use beaver_actors::ids::{ChildId, Epoch, Seq, Timestamp};
 use beaver_actors::jobs::{Event, EventKind};
 use beaver_actors::storage::Storage;
 use beaver_actors::testing::SimStorage;
@@ -70,6 +70,7 @@ fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Seq>) {
         dir: DIR.into(),
         segment_bytes: 64 << 10,
         store: StoreId([1; 16]),
+        epoch: Epoch::default(),
         dice: fastrand::Rng::with_seed(1),
         index: Arc::new(LogIndex::new(storage, DIR.into())),
     };

@@ -108,7 +108,7 @@ fn random_work_with_crashes_at_any_step_loses_nothing_that_was_synced_and_repeat
         // What a client may rely on, because a sync followed it.
         let mut relied: BTreeMap<String, Status> = BTreeMap::new();
         let mut written: BTreeMap<String, Status> = BTreeMap::new();
-        let mut last_token = Token(0);
+        let mut last_token = None;
         for step in 0..400 {
             match dice.u32(0..20) {
                 0..=6 => {
@@ -122,11 +122,11 @@ fn random_work_with_crashes_at_any_step_loses_nothing_that_was_synced_and_repeat
                             Some(&Status::Completed),
                             "seed {seed} step {step}"
                         );
-                        assert!(token > last_token, "seed {seed} step {step}");
+                        assert!(Some(token) > last_token, "seed {seed} step {step}");
                         // A worker only starts when the dispatch is durable.
                         relied.append(&mut written);
                         beaver.sync();
-                        last_token = token;
+                        last_token = Some(token);
                         held.push((job, token));
                     }
                 }

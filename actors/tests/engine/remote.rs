@@ -223,7 +223,7 @@ fn a_report_by_another_worker_or_under_another_token_is_refused_and_changes_noth
         let not_held = |job: &JobId, name: &str| -> EngineError {
             Rejection::NotHeld { job: job.clone(), worker: worker(name) }.into()
         };
-        let other_token = Some(Token(given.token.0 + 1));
+        let other_token = Some(Token { seq: given.token.seq.next(), ..given.token });
         for (job, name, token) in [
             (&id, "bob", None),
             (&id, "bob", Some(given.token)),

@@ -29,9 +29,10 @@ fn long_log(dice: &mut fastrand::Rng) -> StepEngine {
         let begun = beaver.history.len();
         let started = (0..jobs / 2).map(|_| Command::Dispatch { worker: WorkerId(1) }).collect();
         beaver.execute_together(started).unwrap();
+        let epoch = beaver.table().epoch();
         let ack = |(seq, event): &(Seq, Event)| match &event.kind {
             EventKind::Dispatch { job, .. } => {
-                Command::Ack { job: job.clone(), token: Token(seq.0), result: None }
+                Command::Ack { job: job.clone(), token: Token { epoch, seq: *seq }, result: None }
             }
             other => panic!("{} is no DISPATCH", other.name()),
         };
@@ -63,8 +64,8 @@ fn what_is_wrong_far_behind_in_a_long_log_is_told_with_its_event_and_its_segment
     };
     let again = |bytes: &mut Vec<u8>, event: &Event| codec::encode(event, bytes);
     let too_long = |bytes: &mut Vec<u8>, event: &Event| {
-        let change = EventKind::Pause { queue: queue("default") };
-        codec::encode(&Event { change, job_seq: Seq::ZERO, ..event.clone() }, bytes);
+        let kind = EventKind::SetPaused { queue: queue("default"), paused: true };
+        codec::encode(&Event { kind, job_seq: Seq::ZERO, ..event.clone() }, bytes);
         bytes.extend([0; 20]);
     };
     type Writes = dyn Fn(&mut Vec<u8>, &Event);

@@ -22,8 +22,8 @@ pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, 
         jobs.extend(records);
     }
     for job in &mut jobs {
-        if job.payload.here().is_none() {
-            job.payload = PayloadRef::Here(payloads.find(job.enqueued_seq)?.expect("a layer has it"));
+        if job.content.payload.here().is_none() {
+            job.content.payload = PayloadRef::Here(payloads.find(job.enqueued_seq)?.expect("a layer has it"));
         }
     }
     Ok(jobs)
@@ -248,7 +248,7 @@ fn a_snapshot_of_another_store_is_refused() {
 fn the_first_boot_finds_no_snapshot_and_says_so_by_type() {
     let beaver = StepEngine::on(SimStorage::new());
     assert!(!beaver.snapshots().exists().unwrap());
-    let loaded = beaver.snapshots().load(|_, _| Ok(()));
+    let loaded = beaver.snapshots().load(|_, _, _| Ok(()));
     assert!(matches!(loaded, Err((SnapshotError::NotFound { .. }, _))));
 }
 

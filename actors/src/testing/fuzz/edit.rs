@@ -10,8 +10,8 @@ const FIXTURE: [(&str, &[u8]); 4] = [
     ("wal/0000000001.wal", include_bytes!("../../../tests/fixtures/small/wal/0000000001.wal")),
     ("wal/0000000002.wal", include_bytes!("../../../tests/fixtures/small/wal/0000000002.wal")),
     (
-        "snapshots/00000000000000000015.snap",
-        include_bytes!("../../../tests/fixtures/small/snapshots/00000000000000000015.snap"),
+        "snapshots/00000000000000000016.snap",
+        include_bytes!("../../../tests/fixtures/small/snapshots/00000000000000000016.snap"),
     ),
     ("store-id", include_bytes!("../../../tests/fixtures/small/store-id")),
 ];
@@ -20,7 +20,7 @@ const FIXTURE: [(&str, &[u8]); 4] = [
 const NAMES: [&str; 18] = [
     "wal/0000000001.wal",
     "wal/0000000002.wal",
-    "snapshots/00000000000000000015.snap",
+    "snapshots/00000000000000000016.snap",
     "store-id",
     "wal/0000000000.wal",
     "wal/0000000003.wal",
@@ -30,16 +30,16 @@ const NAMES: [&str; 18] = [
     "wal/+000000003.wal",
     "wal/notes.txt",
     "snapshots/00000000000000000000.snap",
-    "snapshots/00000000000000000016.snap",
+    "snapshots/00000000000000000017.snap",
     "snapshots/18446744073709551615.snap",
-    "snapshots/+0000000000000000015.snap",
-    "snapshots/00000000000000000016.snap.partial",
-    "quarantine/00000000000000000015.snap",
+    "snapshots/+0000000000000000016.snap",
+    "snapshots/00000000000000000017.snap.partial",
+    "quarantine/00000000000000000016.snap",
     "lock",
 ];
 
 /// Numbers that break sums.
-const EDGES: [u64; 8] = [0, 1, 15, 16, 1 << 31, u32::MAX as u64, u64::MAX >> 1, u64::MAX];
+const EDGES: [u64; 8] = [0, 1, 16, 17, 1 << 31, u32::MAX as u64, u64::MAX >> 1, u64::MAX];
 const EDITS_MAX: usize = 48;
 const RUN_BYTES_MAX: usize = 256;
 const FILE_BYTES_MAX: usize = 16 << 10;

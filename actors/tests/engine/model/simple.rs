@@ -57,9 +57,7 @@ impl Model {
     /// What a local worker gets next.
     pub fn next(&self) -> Option<JobId> {
         let handled = self.in_line().filter(|job| !job.foreign);
-        handled
-            .min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
-            .map(|job| job.id.clone())
+        handled.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number)).map(|job| job.id.clone())
     }
 
     /// What a remote worker gets next.
@@ -77,7 +75,7 @@ impl Model {
             EventKind::Enqueue(new) => self.add(seq, new),
             EventKind::Discard { job } => self.jobs.retain(|other| other.id != *job),
             EventKind::SetPaused { queue, paused } => {
-                drop(self.queues.insert(queue.to_string(), *paused));
+                self.queues.insert(queue.to_string(), *paused);
             }
             EventKind::Term { epoch, .. } => {
                 assert!(self.epoch < *epoch, "terms grow");
