@@ -54,6 +54,8 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotInfo>,
     /// What was found.
     pub status: RecoveryStatus,
+    /// What this start has written to the log: its term, and leases that it ended.
+    pub begun: Group,
     /// Held as long as the engine lives.
     pub lock: Box<dyn Any + Send>,
 }
@@ -188,7 +190,7 @@ impl Boot {
         };
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
-        let interrupted = self.begin_term(&mut table, &mut writer, now)?;
+        let (begun, interrupted) = self.begin_term(&mut table, &mut writer, now)?;
         let duration = self.clock.ticks().saturating_sub(started);
         let status = RecoveryStatus {
             duration_ms: round_ms(duration),
@@ -197,7 +199,7 @@ impl Boot {
             interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
         };
-        Ok(Recovered { table, payload_store, writer, store, snapshot, status, lock: Box::new(locks) })
+        Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
     }
 
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
@@ -349,16 +351,16 @@ impl Boot {
         table: &mut JobTable,
         writer: &mut LogWriter,
         now: Timestamp,
-    ) -> Result<u64, BootError> {
+    ) -> Result<(Group, u64), BootError> {
         let mut group = Group { first: table.last().next(), ..Group::default() };
         if let Ok(Some(event)) = table.decide(Command::BeginTerm, now, &mut self.dice) {
             journal::record(table, &mut group, event);
         }
         let interrupted = self.settle_leases(table, &mut group, now);
         writer.begin_term(table.epoch());
-        writer.append(&[group], now).1?;
+        writer.append(std::slice::from_ref(&group), now).1?;
         writer.sync()?;
-        Ok(interrupted)
+        Ok((group, interrupted))
     }
 
     /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt

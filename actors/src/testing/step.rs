@@ -23,6 +23,7 @@ use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
 use crate::testing::{ManualClock, SimStorage};
+use crate::wal::codec;
 use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
@@ -39,7 +40,7 @@ pub struct StepEngine {
     pub dice: fastrand::Rng,
     /// What the last boot found.
     pub recovery: RecoveryStatus,
-    /// Every event that was decided since this value was created, with its position.
+    /// Every event that was written since this value was created, with its position.
     pub history: Vec<(Seq, Event)>,
     running: Option<Recovered>,
 }
@@ -96,6 +97,11 @@ impl StepEngine {
         };
         let recovered = boot.run(&mut |_| {})?;
         self.recovery = recovered.status;
+        let (mut seq, mut bytes) = (recovered.begun.first, recovered.begun.bytes.as_slice());
+        while let Ok(event) = codec::decode(&mut bytes) {
+            self.history.push((seq, event));
+            seq = seq.next();
+        }
         self.running = Some(recovered);
         Ok(())
     }

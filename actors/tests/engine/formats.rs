@@ -374,7 +374,10 @@ fn a_log_of_another_format_version_is_refused_in_words_and_the_directory_untouch
                 bytes[124..128].copy_from_slice(&crc.to_le_bytes());
             });
         }
-        assert_refused_untouched(&disk, &format!("format version {version}, but this beaver reads those up to 1"));
+        assert_refused_untouched(
+            &disk,
+            &format!("format version {version}, but this beaver reads those up to 1"),
+        );
     }
 }
 

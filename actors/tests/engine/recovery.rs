@@ -88,13 +88,13 @@ fn every_256th_event_sums_up_the_state_and_replay_refuses_another_sum() {
     let mut beaver = StepEngine::on(SimStorage::new());
     beaver.enqueue("mail");
     let wrong = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind: EventKind::Digest { digest: 1 } };
-    let mut group = Group { first: Seq(2), count: 1, bytes: Vec::new() };
+    let mut group = Group { first: Seq(3), count: 1, bytes: Vec::new() };
     codec::encode(&wrong, &mut group.bytes);
     beaver.log().append(&[group], Timestamp(1)).1.unwrap();
     beaver.sync();
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
-    assert!(error.message.contains("event 2 (DIGEST)") && error.message.contains("sums up to"), "{error}");
+    assert!(error.message.contains("event 3 (DIGEST)") && error.message.contains("sums up to"), "{error}");
 }
 
 /// Rows 2 and 3 in small: a power cut or a kill after any step, any number of times.

@@ -223,7 +223,7 @@ fn another_schema_version_is_refused_by_name_and_left_alone() {
     });
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
-    assert!(error.message.contains("schema version 4, but this beaver reads 3"), "{error}");
+    assert!(error.message.contains("schema version 4, but this beaver reads 1"), "{error}");
     assert_eq!(beaver.storage.paths(SNAPSHOTS).len(), 2);
 }
 
