@@ -412,7 +412,7 @@ fn a_second_engine_on_the_same_directory_is_refused() {
 }
 
 #[test]
-fn starting_again_and_again_without_work_leaves_a_small_segment_each_until_the_next_snapshot() {
+fn starts_without_work_leave_a_small_segment_for_each_good_end_and_none_behind_a_snapshot() {
     let mut beaver = busy_engine();
     beaver.close();
     beaver.boot().unwrap();
@@ -429,7 +429,13 @@ fn starting_again_and_again_without_work_leaves_a_small_segment_each_until_the_n
                 beaver.boot().unwrap();
             }
         }
-        assert_eq!(count(&beaver), 2 + round, "round {round}: {:?}", beaver.storage.paths(WAL));
+        // What a start has written is taken over by the next, if the log did not end well.
+        assert_eq!(
+            count(&beaver),
+            2 + usize::div_ceil(round, 2),
+            "round {round}: {:?}",
+            beaver.storage.paths(WAL)
+        );
         assert_eq!(beaver.image(), image, "round {round}");
     }
     beaver.enqueue("mail");
@@ -437,9 +443,13 @@ fn starting_again_and_again_without_work_leaves_a_small_segment_each_until_the_n
     beaver.boot().unwrap();
     assert_eq!(beaver.image().len(), image.len() + 1);
     let lens = beaver.storage.paths(WAL).into_iter().map(|path| beaver.storage.bytes(path).len());
-    assert!(lens.filter(|len| *len < 1024).count() >= 5, "what a start writes is small");
-    beaver.snapshot().unwrap();
-    assert!(count(&beaver) <= 2, "{:?}", beaver.storage.paths(WAL));
+    assert!(lens.filter(|len| *len < 1024).count() >= 3, "what a start writes is small");
+    // The log stays as far as the older of two snapshots needs it.
+    for _ in 0..3 {
+        beaver.enqueue("mail");
+        beaver.snapshot().unwrap();
+    }
+    assert!(count(&beaver) <= 4, "{:?}", beaver.storage.paths(WAL));
 }
 
 #[test]
