@@ -1,0 +1,5 @@
+//! Admission: which requests are let in.
+
+mod limiter;
+
+pub(crate) use limiter::{Line, Ticket};
