@@ -31,13 +31,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::Message;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::api::handler::StopReason;
 use crate::api::outcome::{EngineError, FailCause};
 use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 use crate::api::status::EngineStatus;
-use crate::engine::admission::Ticket;
+use crate::engine::admission::RequestPermits;
 use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
@@ -46,23 +46,18 @@ use crate::snapshot::store::SnapshotInfo;
 use crate::wal::Group;
 use crate::wal::writer::Room;
 
-/// What a request takes up until it is answered.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Among the requests.
-    pub _request: OwnedSemaphorePermit,
-    /// What it holds, in KiB.
-    pub _room: OwnedSemaphorePermit,
-    /// In line, if its answer waits for nothing but the manager and the log.
-    pub _ticket: Option<Ticket>,
-}
-
-/// Where an answer goes, and the place in the queue of requests that it frees.
+/// Where an answer goes, with the permits of the request that it gives back. Two are equal if they answer the same
+/// request.
 #[derive(Debug)]
 pub struct Reply<T> {
     pub(crate) to: oneshot::Sender<Result<T, EngineError>>,
-    /// Only held: dropping it frees the place.
-    pub(crate) _place: Place,
+    pub(crate) permits: RequestPermits,
+}
+
+impl<T> PartialEq for Reply<T> {
+    fn eq(&self, other: &Reply<T>) -> bool {
+        self.permits.id() == other.permits.id()
+    }
 }
 
 impl<T> Reply<T> {
