@@ -146,9 +146,9 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`], [`Rejection::Finished`] or [`Rejection::NotHeld`] unless the job is in flight under
     /// that claim; nothing has changed then.
-    pub fn report(&self, job: JobId, claim: Claim, verdict: AttemptEnd) -> Answer<()> {
-        let bytes = verdict.weight();
-        let message = |reply| Submit::Report { job, claim, verdict, reply };
+    pub fn report(&self, job: JobId, claim: Claim, end: AttemptEnd) -> Answer<()> {
+        let bytes = end.weight();
+        let message = |reply| Submit::Report { job, claim, end, reply };
         self.ask_with(|admission| admission.report(bytes), message)
     }
 
@@ -164,8 +164,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn list(&self, set: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
-        self.ask(|reply| Ask::List { set, filter, limit, reply })
+    pub fn list(&self, status: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
+        self.ask(|reply| Ask::List { status, filter, limit, reply })
     }
 
     /// Withdraws a job; if it runs here, its handler is told to stop.
@@ -184,8 +184,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn act(&self, action: SetAction, set: Status, filter: Filter) -> Answer<u64> {
-        self.ask(|reply| Submit::Act { action, set, filter, reply })
+    pub fn act(&self, action: SetAction, status: Status, filter: Filter) -> Answer<u64> {
+        self.ask(|reply| Submit::Act { action, status, filter, reply })
     }
 
     /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.

@@ -41,7 +41,7 @@ use crate::engine::admission::RequestPermits;
 use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
-use crate::jobs::{Failure, Filter, JobSpec, JobView, Payload, Status};
+use crate::jobs::{Filter, JobSpec, JobView, Status};
 use crate::snapshot::store::SnapshotInfo;
 use crate::wal::Group;
 use crate::wal::writer::Room;
@@ -97,7 +97,7 @@ pub enum Submit {
         /// By what right.
         claim: Claim,
         /// How.
-        verdict: AttemptEnd,
+        end: AttemptEnd,
         /// When it is durable.
         reply: Reply<()>,
     },
@@ -106,7 +106,7 @@ pub enum Submit {
         /// What.
         action: SetAction,
         /// The status that they are in.
-        set: Status,
+        status: Status,
         /// Which of them.
         filter: Filter,
         /// How many, when it is durable.
@@ -178,7 +178,7 @@ pub enum Ask {
     /// About some.
     List {
         /// The status that they are in.
-        set: Status,
+        status: Status,
         /// Which of them.
         filter: Filter,
         /// At most so many.
@@ -236,7 +236,7 @@ pub struct LogFailed {
 pub struct Run(pub Assignment);
 
 /// End the attempt under this lease.
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Halt {
     /// The lease.
@@ -256,23 +256,7 @@ pub struct Finished {
     /// The lease it was run under.
     pub token: Token,
     /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// Where an attempt reports that it has ended.
-pub type Reported = actix::Recipient<Finished>;
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It succeeded, and left this behind.
-    Succeeded(Option<Payload>),
-    /// It failed, and left this behind.
-    Failed(Failure, Option<Payload>),
-    /// It was ended because the job was cancelled or the lease lost.
-    Cancelled,
-    /// It was ended because the server stops.
-    Interrupted,
+    pub end: AttemptEnd,
 }
 
 /// There is a worker, new or restarted.

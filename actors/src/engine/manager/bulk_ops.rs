@@ -47,7 +47,7 @@ impl JobManagerActor {
     pub(super) fn act(
         &mut self,
         action: SetAction,
-        set: Status,
+        status: Status,
         filter: Filter,
         reply: Reply<u64>,
         ctx: &mut Context<JobManagerActor>,
@@ -57,13 +57,13 @@ impl JobManagerActor {
         {
             return reply.answer(Err(rejection.into()));
         }
-        let parts = vec![self.part(vec![set], filter, usize::MAX, Vec::new())];
+        let parts = vec![self.part(vec![status], filter, usize::MAX, Vec::new())];
         self.begin_sweep(parts, Purpose::Act { action, changed: 0, reply }, ctx);
     }
 
     pub(super) fn list(
         &mut self,
-        set: Status,
+        status: Status,
         filter: Filter,
         limit: usize,
         reply: Reply<Vec<JobView>>,
@@ -72,7 +72,7 @@ impl JobManagerActor {
         // Without a condition, the first ones are those that are wanted.
         let is_plain = filter.kind.is_none() && filter.queue.is_none() && filter.test.is_none();
         let members_max = if is_plain { limit } else { usize::MAX };
-        let parts = vec![self.part(vec![set], filter, members_max, Vec::new())];
+        let parts = vec![self.part(vec![status], filter, members_max, Vec::new())];
         self.begin_sweep(parts, Purpose::List { found: Vec::new(), limit, reply }, ctx);
     }
 

@@ -8,8 +8,8 @@ use crate::engine::liveness::gives_signs_of_life;
 use crate::engine::manager::effects::Effect;
 use crate::engine::manager::{JobManagerActor, Worker};
 use crate::engine::messages::{
-    Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Host, Outcome, Reply, SnapshotTaken, Submit,
-    Subscribe, WorkerDown, WorkerUp,
+    Ask, Confirmed, Drain, End, Finished, Halt, HaltAll, Host, Reply, SnapshotTaken, Submit, Subscribe,
+    WorkerDown, WorkerUp,
 };
 use crate::ids::Holder;
 use crate::jobs::{Command, Failure, FailureKind, Rejection};
@@ -37,15 +37,15 @@ impl Handler<Submit> for JobManagerActor {
                 let done = self.take_away(Command::Cancel { job: job.clone() }, &job, now);
                 self.hold_outcome(reply, done.map(|_| ()));
             }
-            Submit::Report { job, claim, verdict, reply } => {
-                let done = self.report(job, &claim, verdict, now);
+            Submit::Report { job, claim, end, reply } => {
+                let done = self.report(job, &claim, end, now);
                 self.hold_outcome(reply, done);
             }
             Submit::Pause { queues, paused, reply } => {
                 let done = self.pause(queues, paused, now);
                 self.hold_outcome(reply, done);
             }
-            Submit::Act { action, set, filter, reply } => self.act(action, set, filter, reply, ctx),
+            Submit::Act { action, status, filter, reply } => self.act(action, status, filter, reply, ctx),
             Submit::RemoveQueues { queues, reply } => self.remove_queues(queues, reply, ctx),
             Submit::Flush { reply } => self.flush(reply, ctx),
         }
@@ -80,7 +80,7 @@ impl Handler<Ask> for JobManagerActor {
                     Err(error) => Effect::Rejected(Box::new(move || reply.answer(Err(error)))),
                 });
             }
-            Ask::List { set, filter, limit, reply } => self.list(set, filter, limit, reply, ctx),
+            Ask::List { status, filter, limit, reply } => self.list(status, filter, limit, reply, ctx),
             Ask::Status { reply } => {
                 let now = self.now();
                 let status = Box::new(self.status(now));
@@ -113,19 +113,9 @@ impl Handler<Finished> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, finished: Finished, ctx: &mut Context<JobManagerActor>) {
-        let Finished { worker, job, token, outcome } = finished;
-        let command = match outcome {
-            Outcome::Succeeded(result) => Some(Command::Ack { job, token, result }),
-            Outcome::Failed(failure, result) => Some(Command::Fail { job, token, failure, result }),
-            Outcome::Interrupted => {
-                let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
-                Some(Command::Requeue { job, token, failure, counts: false })
-            }
-            // The event that cancelled it has been logged already.
-            Outcome::Cancelled => None,
-        };
+        let Finished { worker, job, token, end } = finished;
         let now = self.now();
-        if let Some(Err(rejection)) = command.map(|command| self.execute(command, now)) {
+        if let Some(Err(rejection)) = end.into_command(job, token).map(|command| self.execute(command, now)) {
             tracing::debug!(%rejection, "a worker's report came too late and changed nothing");
         }
         if let Some(Some(slot)) = self.workers.get_mut(worker.0 as usize)

@@ -113,15 +113,14 @@ impl JobManagerActor {
         &mut self,
         job: JobId,
         claim: &Claim,
-        verdict: AttemptEnd,
+        end: AttemptEnd,
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let token = self.table.held_by(&job, &claim.worker, claim.token)?;
-        let command = match verdict {
-            AttemptEnd::Success(result) => Command::Ack { job, token, result },
-            AttemptEnd::Failure(failure) => Command::Fail { job, token, failure, result: None },
-        };
-        self.execute(command, now).map(|_| ())
+        match end.into_command(job, token) {
+            Some(command) => self.execute(command, now).map(|_| ()),
+            None => Ok(()),
+        }
     }
 }
 
