@@ -9,11 +9,11 @@
 
 mod bulk_ops;
 mod effects;
-mod fetchers;
 mod group_commit;
 mod handlers;
 mod remote;
 mod status;
+mod waiting_fetches;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ use crate::base::metrics::Metrics;
 use crate::engine::liveness::ExitGuard;
 use crate::engine::manager::bulk_ops::Sweep;
 use crate::engine::manager::effects::Effect;
-use crate::engine::manager::fetchers::Fetchers;
 use crate::engine::manager::group_commit::Shipping;
 use crate::engine::manager::remote::Stirred;
+use crate::engine::manager::waiting_fetches::WaitingFetches;
 use crate::engine::messages::{Append, Halt, Run, Subscribe};
 use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
@@ -98,7 +98,7 @@ pub struct JobManagerActor {
     workers: Vec<Option<Worker>>,
     idle: VecDeque<WorkerId>,
     /// Remote workers that wait for a job.
-    fetchers: Fetchers,
+    fetchers: WaitingFetches,
     stirred: Stirred,
     /// Requests about many jobs, the first of which is being gone through.
     sweeps: VecDeque<Sweep>,
@@ -139,7 +139,7 @@ impl JobManagerActor {
             room: Room { bytes: 0, accepts_jobs: true },
             workers: (0..settings.worker_count).map(|_| None).collect(),
             idle: VecDeque::new(),
-            fetchers: Fetchers::default(),
+            fetchers: WaitingFetches::default(),
             stirred: Stirred::default(),
             sweeps: VecDeque::new(),
             timer: None,

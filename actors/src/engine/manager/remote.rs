@@ -5,7 +5,7 @@ use actix::{Context, Handler};
 use crate::api::requests::{AttemptEnd, Claim};
 use crate::engine::manager::JobManagerActor;
 use crate::engine::manager::effects::Effect;
-use crate::engine::manager::fetchers::Fetcher;
+use crate::engine::manager::waiting_fetches::WaitingFetch;
 use crate::engine::messages::{Fetch, GiveBack};
 use crate::ids::{JobId, QueueName, Timestamp, Token};
 use crate::jobs::model::policy::millis;
@@ -25,7 +25,7 @@ impl Handler<Fetch> for JobManagerActor {
         let now = self.now();
         let Fetch { queues, worker, wait, reply } = fetch;
         let deadline = now.plus_ms(millis(wait));
-        let fetcher = Fetcher { queues, worker, deadline, reply };
+        let fetcher = WaitingFetch { queues, worker, deadline, reply };
         if self.draining.is_some() {
             fetcher.reply.answer(Err(Rejection::Stopping.into()));
         } else if let Some(fetcher) = self.reserve(fetcher, now) {
@@ -93,7 +93,7 @@ impl JobManagerActor {
     }
 
     /// Reserves a job for it; returns it if there is none.
-    fn reserve(&mut self, fetcher: Fetcher, now: Timestamp) -> Option<Fetcher> {
+    fn reserve(&mut self, fetcher: WaitingFetch, now: Timestamp) -> Option<WaitingFetch> {
         if !self.has_room_to_start() {
             self.stirred.all = true;
             return Some(fetcher);

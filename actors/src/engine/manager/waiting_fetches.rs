@@ -8,7 +8,7 @@ use crate::engine::messages::Reply;
 use crate::ids::{QueueName, RemoteName, Timestamp};
 
 /// One that waits.
-pub(super) struct Fetcher {
+pub(super) struct WaitingFetch {
     /// What it asked for, in the order in which it wants them.
     pub queues: Arc<[QueueName]>,
     /// Who it is.
@@ -24,49 +24,49 @@ type Ticket = u64;
 
 /// All that wait, found by the queues that they wait for.
 #[derive(Default)]
-pub(super) struct Fetchers {
+pub(super) struct WaitingFetches {
     last: Ticket,
-    waiting: BTreeMap<Ticket, Fetcher>,
+    waiting: BTreeMap<Ticket, WaitingFetch>,
     by_queue: HashMap<QueueName, BTreeSet<Ticket>>,
     by_deadline: BTreeSet<(Timestamp, Ticket)>,
 }
 
-impl Fetchers {
-    pub fn add(&mut self, fetcher: Fetcher) {
+impl WaitingFetches {
+    pub fn add(&mut self, fetch: WaitingFetch) {
         self.last += 1;
-        self.put_back(self.last, fetcher);
+        self.put_back(self.last, fetch);
     }
 
     /// Enters one under the ticket that it has.
-    pub fn put_back(&mut self, ticket: Ticket, fetcher: Fetcher) {
-        for queue in &*fetcher.queues {
+    pub fn put_back(&mut self, ticket: Ticket, fetch: WaitingFetch) {
+        for queue in &*fetch.queues {
             match self.by_queue.get_mut(queue) {
                 Some(tickets) => tickets.insert(ticket),
                 None => self.by_queue.entry(queue.clone()).or_default().insert(ticket),
             };
         }
-        self.by_deadline.insert((fetcher.deadline, ticket));
-        self.waiting.insert(ticket, fetcher);
+        self.by_deadline.insert((fetch.deadline, ticket));
+        self.waiting.insert(ticket, fetch);
     }
 
     /// The first in line for a queue. Those that have stopped waiting in the meantime are dropped.
-    pub fn take_first(&mut self, queue: &QueueName) -> Option<(Ticket, Fetcher)> {
+    pub fn take_first(&mut self, queue: &QueueName) -> Option<(Ticket, WaitingFetch)> {
         loop {
             let ticket = *self.by_queue.get(queue)?.first()?;
-            let fetcher = self.take(ticket)?;
-            if !fetcher.reply.is_closed() {
-                return Some((ticket, fetcher));
+            let fetch = self.take(ticket)?;
+            if !fetch.reply.is_closed() {
+                return Some((ticket, fetch));
             }
         }
     }
 
     /// The next one whose time is over.
-    pub fn take_expired(&mut self, now: Timestamp) -> Option<Fetcher> {
+    pub fn take_expired(&mut self, now: Timestamp) -> Option<WaitingFetch> {
         let (deadline, ticket) = *self.by_deadline.first()?;
         (deadline <= now).then(|| self.take(ticket)).flatten()
     }
 
-    pub fn take_all(&mut self) -> impl Iterator<Item = Fetcher> {
+    pub fn take_all(&mut self) -> impl Iterator<Item = WaitingFetch> {
         std::mem::take(self).waiting.into_values()
     }
 
@@ -89,16 +89,16 @@ impl Fetchers {
         queues
     }
 
-    fn take(&mut self, ticket: Ticket) -> Option<Fetcher> {
-        let fetcher = self.waiting.remove(&ticket)?;
-        self.by_deadline.remove(&(fetcher.deadline, ticket));
-        for queue in &*fetcher.queues {
+    fn take(&mut self, ticket: Ticket) -> Option<WaitingFetch> {
+        let fetch = self.waiting.remove(&ticket)?;
+        self.by_deadline.remove(&(fetch.deadline, ticket));
+        for queue in &*fetch.queues {
             let Some(tickets) = self.by_queue.get_mut(queue) else { continue };
             tickets.remove(&ticket);
             if tickets.is_empty() {
                 self.by_queue.remove(queue);
             }
         }
-        Some(fetcher)
+        Some(fetch)
     }
 }
