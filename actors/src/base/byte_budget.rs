@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes that all who share them may hold together. Clones are the same budget.
 #[derive(Clone, Debug)]
-pub struct ByteBudget(Arc<Account>);
+pub struct ByteBudget(Arc<Holdings>);
 
 #[derive(Debug)]
-struct Account {
+struct Holdings {
     held: AtomicUsize,
     bytes_max: usize,
 }
@@ -26,7 +26,7 @@ impl ByteBudget {
     /// One of `bytes_max` bytes, all of them free.
     #[must_use]
     pub fn new(bytes_max: usize) -> ByteBudget {
-        ByteBudget(Arc::new(Account { held: AtomicUsize::new(0), bytes_max }))
+        ByteBudget(Arc::new(Holdings { held: AtomicUsize::new(0), bytes_max }))
     }
 
     /// A share of no bytes, which may grow.
@@ -59,7 +59,7 @@ impl ByteShare {
     /// Makes the share as large as this, larger or smaller. False, and nothing changes, if it would need more than is
     /// free.
     pub fn resize(&mut self, bytes: usize) -> bool {
-        let Account { held, bytes_max } = &*self.budget.0;
+        let Holdings { held, bytes_max } = &*self.budget.0;
         match bytes.checked_sub(self.bytes) {
             Some(0) => {}
             Some(more) => {

@@ -220,7 +220,7 @@ impl Engine {
         self.ask(|reply| Submit::Flush { reply })
     }
 
-    /// The queue at a glance, as of everything that is durable.
+    /// The server at a glance, as of everything that is durable.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -240,15 +240,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether so much waits already that whoever has asked for much should wait for answers before asking for more: so
-    /// others wait less, and do not find the engine busy.
+    /// Whether a client that has asked for much should wait for answers before it asks for more, since much waits already:
+    /// others then wait less, and do not find the engine busy.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.admission.is_crowded()
     }
 
-    /// Turns new jobs of so many bytes away as [`Engine::enqueue`] would, before they are read: refusing must cost less
-    /// than accepting.
+    /// Turns new jobs of this size away as [`Engine::enqueue`] would, before they are read: refusing must cost less than
+    /// accepting.
     ///
     /// # Errors
     /// [`EngineError::Busy`]; none is no promise.

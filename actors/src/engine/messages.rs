@@ -70,6 +70,19 @@ impl<T> Reply<T> {
     pub(crate) fn is_closed(&self) -> bool {
         self.to.is_closed()
     }
+
+    /// An answer to a request of this number, and where it arrives.
+    #[cfg(test)]
+    pub(crate) fn with_receiver(request: u64) -> (Reply<T>, oneshot::Receiver<Result<T, EngineError>>) {
+        let (to, answer) = oneshot::channel();
+        (Reply { to, permits: RequestPermits::numbered(request) }, answer)
+    }
+
+    /// An answer to a request of this number, that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn numbered(request: u64) -> Reply<T> {
+        Reply::with_receiver(request).0
+    }
 }
 
 /// Something that changes jobs.
@@ -181,7 +194,7 @@ pub enum Ask {
         status: Status,
         /// Which of them.
         filter: Filter,
-        /// At most so many.
+        /// At most this many.
         limit: usize,
         /// As they stand.
         reply: Reply<Vec<JobView>>,

@@ -3,10 +3,10 @@
 //!
 //! A count of requests alone says little, for one of them may carry a thousand jobs, or megabytes. So every request has
 //! a *cost* (itself, each job that it adds, each KiB of them), the cost of all that wait is summed, and how much may
-//! wait is learned from how long requests really wait for their answer: requests are worked off at some rate, whatever
-//! holds them up (the processor, the disk, connections that are served on the same thread), and a queue of that rate
-//! times the time fits into the time (Little's law). One request at a time is timed, so a long queue of requests costs no
-//! more looks at the clock than a short one.
+//! wait is learned from how long requests really wait for their answer. Requests are worked off at some rate, and all
+//! that holds them up shows in it (the processor, the disk, connections that are served on the same thread); that rate,
+//! times how long a request may wait, is what may wait (Little's law). One request at a time is timed, so a long queue of
+//! requests costs no more looks at the clock than a short one.
 //!
 //! What counts is the cost *ahead* of a request: one that finds nothing waiting is let in however heavy it is. Half of the
 //! limit is for light requests alone, so that a few that add thousands of jobs at a time do not shut out the many that

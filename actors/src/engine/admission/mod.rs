@@ -106,6 +106,18 @@ impl RequestPermits {
     pub fn id(&self) -> RequestId {
         self.id
     }
+
+    /// Those of a request of this number, in an engine of its own.
+    #[cfg(test)]
+    pub fn numbered(number: u64) -> RequestPermits {
+        let request = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
+        RequestPermits {
+            id: RequestId(number),
+            _request: request,
+            _bytes: ByteBudget::new(0).share(),
+            _limiter: None,
+        }
+    }
 }
 
 impl Admission {
