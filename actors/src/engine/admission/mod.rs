@@ -2,11 +2,11 @@
 //!
 //! A mailbox has no bound of its own, so every request takes its permits before it is sent to the manager and gives them
 //! back when it is answered: a place among the requests, a share of their bytes, and a part of what the
-//! [limiter] lets wait. Nobody waits for a permit: what cannot have one is told "busy" at once, with nothing done.
+//! `limiter` lets wait. Nobody waits for a permit: what cannot have one is told "busy" at once, with nothing done.
 //!
 //! # All limits
 //! "Busy" is 429 with the code `busy` over HTTP and an `ERR busy: ..` in the work protocol; each adds one to the metric
-//! `queue_requests_busy_total`. A limit without a key is fixed. Where a client is told nothing, it is kept waiting by its
+//! `queue_requests_busy_total`, and so does a connection too many. A limit without a key is fixed. Where a client is told nothing, it is kept waiting by its
 //! own connection: what it sends stays unread, in the buffers of the system.
 //!
 //! | limit | unit | default | key | what a client is told beyond it | where |
@@ -32,10 +32,10 @@
 //! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | | busy | `src/http/body.rs` (`BodyReader`) |
 //! | a list in an HTTP answer | bytes | 8 MiB, and the job that exceeds it | | `"more": true` | `src/http/routes/sets.rs` |
 //! | connections of the work protocol | connections | 2,000 | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, closed; beyond 64 that are being told so, closed without a word | `src/fwp/server.rs` |
-//! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, closed | `src/fwp/server.rs` |
+//! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/fwp/server.rs` |
 //! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/server.rs` |
 //! | one command | bytes of its line | 16 MiB | `faktory_line_bytes_max` | `ERR the line is longer than ..`, closed | `src/fwp/connection.rs` |
-//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, closed | `src/fwp/line.rs` (`Budget`) |
+//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Budget`) |
 //! | lines over 16 KiB that are read at the same time | lines | 4 | | nothing for `request_wait_max`; then a PUSH is told busy | `src/fwp/long_line_gate.rs` (`LongLineGate`) |
 //! | commands of a connection that wait for their reply | commands | 1,000; 8 while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_MAX`, `PENDING_CROWDED_MAX`) |
 //! | lines of these commands | bytes | 16 MiB; 16 KiB while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_BYTES_MAX`, `PENDING_BYTES_CROWDED_MAX`) |
@@ -47,7 +47,7 @@
 //! | leases of a remote worker that its connections remember | leases | 10,000 | | nothing: of others, the worker's name is checked alone | `src/remote/registry.rs` |
 //! | remote workers without a connection | workers | 4,000 | | nothing: the one that leaves is forgotten | `src/remote/registry.rs` |
 //!
-//! *Crowded* ([`Admission::is_crowded`]): a quarter of `requests_max` waits, or half of `request_bytes_max` is held, or an
+//! *Crowded* (`Engine::is_crowded`): a quarter of `requests_max` waits, or half of `request_bytes_max` is held, or an
 //! eighth of what the limiter lets wait.
 
 pub(crate) mod limiter;
