@@ -119,9 +119,11 @@ fn a_chain_of_layers_gives_exactly_what_the_table_holds() {
             assert_eq!(info.jobs, beaver.image().len() as u64, "seed {seed} round {round}");
             if dice.bool() {
                 held.clear();
-                let before: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
+                let before: Vec<_> =
+                    beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 beaver.crash_keeping_only_synced_bytes();
-                let after: Vec<_> = beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
+                let after: Vec<_> =
+                    beaver.image().into_iter().map(|job| (job.id, job.content.payload)).collect();
                 assert_eq!(after, before, "seed {seed} round {round}");
             }
         }

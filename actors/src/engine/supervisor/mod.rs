@@ -143,7 +143,6 @@ impl SupervisorActor {
         let wal = homes.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
-            dice: boot.dice.clone(),
             wal: wal.clone().recipient(),
             subscribe: wal.clone().recipient(),
             payload_store: payload_store.clone(),
@@ -152,10 +151,11 @@ impl SupervisorActor {
             worker_count: boot.options.worker_count,
             kinds: boot.kinds.clone(),
             recovery: status,
-            snapshot: snapshot.map(Into::into),
         };
+        let (snapshot, dice) = (snapshot.map(Into::into), boot.dice.clone());
         let guard = self.guard(ChildId::Manager, ctx);
-        let manager = homes.manager.start(|| JobManagerActor::new(table, manager_settings, guard));
+        let manager =
+            homes.manager.start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
 
         let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
         let snapshot_settings = SnapshotSettings {

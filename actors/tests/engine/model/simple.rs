@@ -57,9 +57,7 @@ impl Model {
     /// What a local worker gets next.
     pub fn next(&self) -> Option<JobId> {
         let handled = self.in_line().filter(|job| !job.foreign);
-        handled
-            .min_by_key(|job| (u8::MAX - job.priority, job.order, job.number))
-            .map(|job| job.id.clone())
+        handled.min_by_key(|job| (u8::MAX - job.priority, job.order, job.number)).map(|job| job.id.clone())
     }
 
     /// What a remote worker gets next.
