@@ -11,7 +11,8 @@ use beaver_actors::api::options::Durability;
 use beaver_actors::base::clock::{Clock, SystemClock};
 use beaver_actors::base::metrics::Metrics;
 use beaver_actors::engine::liveness::ExitGuard;
-use beaver_actors::engine::log::actor::{WalActor, WalSettings};
+use beaver_actors::engine::log::actor::WalActor;
+use beaver_actors::engine::log::task::WalSettings;
 use beaver_actors::engine::log::thread::LogThread;
 use beaver_actors::engine::messages::{
     Append, ChildExited, CloseLog, Confirmed, Crash, End, LogFailed, Ping, Prune, Seal, Subscribe,
