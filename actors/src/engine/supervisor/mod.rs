@@ -29,7 +29,8 @@ use crate::api::outcome::{Ending, FailCause, Phase, Progress};
 use crate::base::failpoint;
 use crate::base::metrics::Metrics;
 use crate::engine::liveness::ExitGuard;
-use crate::engine::log::actor::{WalActor, WalSettings};
+use crate::engine::log::actor::WalActor;
+use crate::engine::log::task::WalSettings;
 use crate::engine::manager::{JobManagerActor, ManagerSettings};
 use crate::engine::messages::{
     AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
