@@ -174,7 +174,7 @@ impl Session {
 
     fn fail(&mut self, text: &str) -> Result<Pending, String> {
         let (job, failure) = command::failed_job(text)?;
-        let answer = self.report(&job, AttemptEnd::Failure(failure));
+        let answer = self.report(&job, AttemptEnd::Failure(failure, None));
         Ok(Pending::Failed(answer, job))
     }
 

@@ -1,7 +1,7 @@
 //! What can be asked of a running engine, beyond a single job's name.
 
-use crate::ids::{QueueName, RemoteName, Token};
-use crate::jobs::{Failure, JobView, Payload};
+use crate::ids::{JobId, QueueName, RemoteName, Token};
+use crate::jobs::{Command, Failure, FailureKind, JobView, Payload};
 
 /// A job that a remote worker is given. Unless it is accepted, it is given back when this is dropped: an answer may
 /// come when nobody waits for it any more.
@@ -11,12 +11,12 @@ pub struct Delivery {
     pub job: Box<JobView>,
     /// The lease that it was given under.
     pub token: Token,
-    give_back: GiveBack,
+    give_back: OnDrop,
 }
 
 impl Delivery {
     pub(crate) fn new(job: JobView, token: Token, give_back: impl FnOnce() + Send + 'static) -> Delivery {
-        Delivery { job: Box::new(job), token, give_back: GiveBack(Some(Box::new(give_back))) }
+        Delivery { job: Box::new(job), token, give_back: OnDrop(Some(Box::new(give_back))) }
     }
 
     /// Takes the job, and with it the duty to report on it: from now on only its lease gives it back.
@@ -28,18 +28,18 @@ impl Delivery {
 }
 
 /// Runs when it is dropped.
-struct GiveBack(Option<Box<dyn FnOnce() + Send>>);
+struct OnDrop(Option<Box<dyn FnOnce() + Send>>);
 
-impl std::fmt::Debug for GiveBack {
+impl std::fmt::Debug for OnDrop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GiveBack")
+        f.write_str("OnDrop")
     }
 }
 
-impl Drop for GiveBack {
+impl Drop for OnDrop {
     fn drop(&mut self) {
-        if let Some(give_back) = self.0.take() {
-            give_back();
+        if let Some(run) = self.0.take() {
+            run();
         }
     }
 }
@@ -53,24 +53,43 @@ pub struct Claim {
     pub token: Option<Token>,
 }
 
-/// How a remote worker's attempt ended.
+/// How an attempt ended, of a local worker or of a remote one.
 #[derive(Debug)]
 pub enum AttemptEnd {
-    /// It succeeded, and left this behind.
+    /// It succeeded, and left this result.
     Success(Option<Payload>),
-    /// It failed.
-    Failure(Failure),
+    /// It failed, and may have left a result all the same.
+    Failure(Failure, Option<Payload>),
+    /// It was ended because its job was cancelled or its lease lost: that has been logged, and nothing follows.
+    Cancelled,
+    /// It was ended because the server stops: the job is pending again, and the attempt does not count.
+    Interrupted,
 }
 
 impl AttemptEnd {
+    /// What it asks the job table to do, if anything.
+    pub(crate) fn into_command(self, job: JobId, token: Token) -> Option<Command> {
+        Some(match self {
+            AttemptEnd::Success(result) => Command::Ack { job, token, result },
+            AttemptEnd::Failure(failure, result) => Command::Fail { job, token, failure, result },
+            AttemptEnd::Interrupted => {
+                let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
+                Command::Requeue { job, token, failure, counts: false }
+            }
+            AttemptEnd::Cancelled => return None,
+        })
+    }
+
     /// Bytes that it counts for in the limits on requests: its texts.
     pub(crate) fn weight(&self) -> usize {
+        let text = |result: &Option<Payload>| result.as_ref().map_or(0, |result| result.as_str().len());
         match self {
-            AttemptEnd::Success(result) => result.as_ref().map_or(0, |result| result.as_str().len()),
-            AttemptEnd::Failure(failure) => {
+            AttemptEnd::Success(result) => text(result),
+            AttemptEnd::Failure(failure, result) => {
                 let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
-                failure.message.len() + failure.errtype.len() + backtrace
+                failure.message.len() + failure.errtype.len() + backtrace + text(result)
             }
+            AttemptEnd::Cancelled | AttemptEnd::Interrupted => 0,
         }
     }
 }

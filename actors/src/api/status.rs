@@ -7,7 +7,7 @@ use crate::jobs::Counts;
 use crate::jobs::sections::totals::Totals;
 
 /// The whole queue at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EngineStatus {
     /// Jobs in each status.
     pub jobs: Counts,
@@ -28,7 +28,7 @@ pub struct EngineStatus {
 }
 
 /// One queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
     /// Its name.
     pub queue: QueueName,
@@ -41,7 +41,7 @@ pub struct QueueStatus {
 }
 
 /// A kind that no worker here handles.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WaitingKind {
     /// Its name.
     pub kind: KindName,
@@ -50,7 +50,7 @@ pub struct WaitingKind {
 }
 
 /// The pool of workers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WorkersStatus {
     /// How many there should be.
     pub count: usize,
@@ -65,7 +65,7 @@ pub struct WorkersStatus {
 }
 
 /// The log.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LogStatus {
     /// Position of the last event.
     pub seq: Seq,
@@ -76,7 +76,7 @@ pub struct LogStatus {
 }
 
 /// A snapshot.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SnapshotStatus {
     /// Position up to which it holds everything.
     pub seq: Seq,
@@ -89,7 +89,7 @@ pub struct SnapshotStatus {
 }
 
 /// What boot found.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RecoveryStatus {
     /// How long it took, in milliseconds.
     pub duration_ms: f64,

@@ -1,10 +1,11 @@
 //! What every room may use and that knows nothing of jobs.
 //!
 //! [`clock`]: the seam to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
-//! `bugs`: deliberate ones, that the tests must notice, not in a release; `bytes` and `msgpack`: numbers, texts and
-//! values as bytes.
+//! `bugs`: deliberate ones, that the tests must notice, not in a release; [`byte_budget`]: memory that many share; `bytes`
+//! and `msgpack`: numbers, texts and values as bytes.
 
 pub(crate) mod bugs;
+pub mod byte_budget;
 pub(crate) mod bytes;
 pub mod clock;
 pub mod failpoint;

@@ -12,10 +12,10 @@ use crate::api::outcome::EngineError;
 /// are worked off in the order in which they were made.
 #[derive(Debug)]
 #[must_use = "nobody hears the answer"]
-pub struct Answer<T>(State<T>);
+pub struct Answer<T>(AnswerState<T>);
 
 #[derive(Debug)]
-enum State<T> {
+enum AnswerState<T> {
     /// None once it has been taken.
     Now(Option<Result<T, EngineError>>),
     Later(oneshot::Receiver<Result<T, EngineError>>),
@@ -23,11 +23,11 @@ enum State<T> {
 
 impl<T> Answer<T> {
     pub(crate) fn now(answer: Result<T, EngineError>) -> Answer<T> {
-        Answer(State::Now(Some(answer)))
+        Answer(AnswerState::Now(Some(answer)))
     }
 
     pub(crate) fn later(answer: oneshot::Receiver<Result<T, EngineError>>) -> Answer<T> {
-        Answer(State::Later(answer))
+        Answer(AnswerState::Later(answer))
     }
 }
 
@@ -36,8 +36,8 @@ impl<T: Unpin> Future for Answer<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Now(answer) => Poll::Ready(answer.take().expect("an answer is taken once")),
-            State::Later(answer) => {
+            AnswerState::Now(answer) => Poll::Ready(answer.take().expect("an answer is taken once")),
+            AnswerState::Later(answer) => {
                 Pin::new(answer).poll(context).map(|answer| answer.unwrap_or(Err(EngineError::Unknown)))
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::api::handler::Handlers;
 use crate::api::options::EngineOptions;
@@ -15,10 +15,10 @@ pub use crate::api::status::{
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::metrics::Metrics;
-use crate::engine::admission::{Line, Ticket};
+use crate::engine::admission::{Admission, RequestPermits};
 pub use crate::engine::answer::Answer;
 use crate::engine::manager::JobManagerActor;
-use crate::engine::messages::{Ask, Fetch, Host, Place, Reply, StopEngine, Submit};
+use crate::engine::messages::{Ask, Fetch, Host, Reply, StopEngine, Submit};
 use crate::engine::supervisor::{SupervisorActor, Threads};
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
@@ -57,22 +57,8 @@ pub struct Engine {
     manager: watch::Receiver<Option<Addr<JobManagerActor>>>,
     supervisor: Addr<SupervisorActor>,
     metrics: Arc<Metrics>,
-    /// Requests of producers and workers that wait for an answer, by how long they take.
-    line: Arc<Line>,
-    /// Places for requests that wait for an answer.
-    requests: Arc<Semaphore>,
-    requests_max: usize,
-    /// Room for what they hold, in KiB.
-    kibibytes: Arc<Semaphore>,
-    kibibytes_max: u32,
-    /// Places for workers that wait for a job: they may wait long, and must not be in the way of requests.
-    fetches: Arc<Semaphore>,
+    admission: Arc<Admission>,
 }
-
-/// No request may be larger: it becomes one batch of the log.
-const REQUEST_BYTES_MAX: usize = 512 << 20;
-/// How many remote workers may wait for a job at the same time.
-const FETCHES_MAX: usize = 100_000;
 
 impl Engine {
     /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
@@ -85,36 +71,22 @@ impl Engine {
         Engine::start_on(Environment::default(), options, handlers)
     }
 
-    /// Starts an engine on seams of the caller's choice: the same engine on another disk, clock, dice or threads.
+    /// Starts an engine in surroundings of the caller's choice: the same engine on another disk, clock, dice or threads.
     ///
     /// # Panics
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
-        let Environment { storage, clock, dice, threads } = seams;
+    pub fn start_on(environment: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        let Environment { storage, clock, dice, threads } = environment;
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
-        let kibibytes_max = u32::try_from(options.request_bytes_max >> 10).unwrap_or(u32::MAX).max(1);
-        let requests_max = options.requests_max.min(Semaphore::MAX_PERMITS);
-        let requests = Arc::new(Semaphore::new(requests_max));
-        let line = Line::new(clock.clone(), options.request_wait_max);
+        let admission = Admission::new(&options, clock.clone(), metrics.clone());
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
         let supervisor =
             SupervisorActor::new(boot, threads, handlers, metrics.clone(), phase_sender, manager_sender)
                 .start();
-        Engine {
-            phase,
-            manager,
-            supervisor,
-            metrics,
-            line,
-            requests,
-            requests_max,
-            kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
-            kibibytes_max,
-            fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
-        }
+        Engine { phase, manager, supervisor, metrics, admission }
     }
 
     /// Where the engine is in its life.
@@ -145,10 +117,12 @@ impl Engine {
     /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
     pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
         let bytes = jobs.iter().map(JobSpec::weight).sum();
-        let Some(ticket) = self.line.enter(jobs.len(), bytes) else {
-            return Answer::now(Err(self.turn_away()));
+        let admitted = match self.admission.admit_jobs(jobs.len(), bytes) {
+            Ok(admitted) => admitted,
+            Err(busy) => return Answer::now(Err(busy)),
         };
-        self.ask_at(&self.requests, bytes, Some(ticket), |reply| Submit::Enqueue { jobs, reply })
+        let permits = |admission: &Admission| admission.new_jobs(bytes, admitted);
+        self.ask_with(permits, |reply| Submit::Enqueue { jobs, reply })
     }
 
     /// Gives a remote worker the next job of the first of `queues` that has one, under a lease as long as the job's
@@ -164,7 +138,7 @@ impl Engine {
         worker: RemoteName,
         wait: Duration,
     ) -> Answer<Option<Delivery>> {
-        self.ask_at(&self.fetches, 0, None, |reply| Fetch { queues, worker, wait, reply })
+        self.ask_with(Admission::fetch, |reply| Fetch { queues, worker, wait, reply })
     }
 
     /// A remote worker's report on how an attempt ended.
@@ -172,11 +146,10 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`], [`Rejection::Finished`] or [`Rejection::NotHeld`] unless the job is in flight under
     /// that claim; nothing has changed then.
-    pub fn report(&self, job: JobId, claim: Claim, verdict: AttemptEnd) -> Answer<()> {
-        let bytes = verdict.weight();
-        let ticket = self.line.enter_report(bytes);
-        let message = |reply| Submit::Report { job, claim, verdict, reply };
-        self.ask_at(&self.requests, bytes, Some(ticket), message)
+    pub fn report(&self, job: JobId, claim: Claim, end: AttemptEnd) -> Answer<()> {
+        let bytes = end.weight();
+        let message = |reply| Submit::Report { job, claim, end, reply };
+        self.ask_with(|admission| admission.report(bytes), message)
     }
 
     /// One job, as of everything that is durable.
@@ -191,8 +164,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn list(&self, set: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
-        self.ask(|reply| Ask::List { set, filter, limit, reply })
+    pub fn list(&self, status: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
+        self.ask(|reply| Ask::List { status, filter, limit, reply })
     }
 
     /// Withdraws a job; if it runs here, its handler is told to stop.
@@ -211,8 +184,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn act(&self, action: SetAction, set: Status, filter: Filter) -> Answer<u64> {
-        self.ask(|reply| Submit::Act { action, set, filter, reply })
+    pub fn act(&self, action: SetAction, status: Status, filter: Filter) -> Answer<u64> {
+        self.ask(|reply| Submit::Act { action, status, filter, reply })
     }
 
     /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
@@ -247,7 +220,7 @@ impl Engine {
         self.ask(|reply| Submit::Flush { reply })
     }
 
-    /// The queue at a glance, as of everything that is durable.
+    /// The server at a glance, as of everything that is durable.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -267,39 +240,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether so much waits already that whoever has asked for much should wait for answers before asking for more: so
-    /// others wait less, and do not find the engine busy.
+    /// Whether a client that has asked for much should wait for answers before it asks for more, since much waits already:
+    /// others then wait less, and do not find the engine busy.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.requests.available_permits() <= self.requests_max - self.requests_max / 4
-            || self.kibibytes.available_permits() < (self.kibibytes_max / 2) as usize
-            || self.line.is_crowded()
+        self.admission.is_crowded()
     }
 
-    /// Turns new jobs of so many bytes away as [`Engine::enqueue`] would, before they are read: refusing must cost less
-    /// than accepting.
+    /// Turns new jobs of this size away as [`Engine::enqueue`] would, before they are read: refusing must cost less than
+    /// accepting.
     ///
     /// # Errors
     /// [`EngineError::Busy`]; none is no promise.
     pub fn refuse_if_busy(&self, bytes: usize) -> Result<(), EngineError> {
-        match self.line.is_full(bytes) || self.requests.available_permits() == 0 {
-            true => Err(self.turn_away()),
-            false => Ok(()),
-        }
+        if self.admission.is_full(bytes) { Err(self.turn_away()) } else { Ok(()) }
     }
 
     /// Counts a request that is turned away, and says so. For new jobs that have waited for
     /// [`Engine::request_wait_max`] before the engine is even asked.
     #[must_use]
     pub fn turn_away(&self) -> EngineError {
-        self.metrics.requests_busy.add(1);
-        EngineError::Busy
+        self.admission.turn_away()
     }
 
     /// How long new jobs may wait for their answer: [`EngineOptions::request_wait_max`].
     #[must_use]
     pub fn request_wait_max(&self) -> Duration {
-        self.line.wait_max()
+        self.admission.wait_max()
     }
 
     /// Changes whenever there may be something new to see: a job in another state, a worker that is free or was
@@ -367,15 +334,13 @@ impl Engine {
         M: actix::Message<Result = ()> + Send + 'static,
         JobManagerActor: actix::Handler<M>,
     {
-        self.ask_at(&self.requests, 0, Some(self.line.enter_other()), message)
+        self.ask_with(Admission::other, message)
     }
 
-    /// A place among the waiting requests is taken first: a mailbox has no bound of its own.
-    fn ask_at<T, M>(
+    /// The permits are taken before the message is sent: a mailbox has no bound of its own.
+    fn ask_with<T, M>(
         &self,
-        places: &Arc<Semaphore>,
-        bytes: usize,
-        ticket: Option<Ticket>,
+        permits: impl FnOnce(&Admission) -> Result<RequestPermits, EngineError>,
         message: impl FnOnce(Reply<T>) -> M,
     ) -> Answer<T>
     where
@@ -386,12 +351,12 @@ impl Engine {
             Ok(manager) => manager,
             Err(error) => return Answer::now(Err(error)),
         };
-        let place = match self.take_place(places, bytes, ticket) {
-            Ok(place) => place,
+        let permits = match permits(&self.admission) {
+            Ok(permits) => permits,
             Err(error) => return Answer::now(Err(error)),
         };
         let (to, answer) = oneshot::channel();
-        manager.do_send(message(Reply { to, _place: place }));
+        manager.do_send(message(Reply { to, permits }));
         Answer::later(answer)
     }
 
@@ -400,25 +365,6 @@ impl Engine {
             Phase::Recovering(_) => EngineError::Recovering,
             _ => Rejection::Stopping.into(),
         })
-    }
-
-    fn take_place(
-        &self,
-        places: &Arc<Semaphore>,
-        bytes: usize,
-        ticket: Option<Ticket>,
-    ) -> Result<Place, EngineError> {
-        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let bytes_max = (self.kibibytes_max as usize * 1024).min(REQUEST_BYTES_MAX);
-        if bytes > bytes_max {
-            return Err(Rejection::RequestTooLarge { bytes, bytes_max }.into());
-        }
-        let request = places.clone().try_acquire_owned();
-        let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
-        match (request, room) {
-            (Ok(request), Ok(room)) => Ok(Place { _request: request, _room: room, _ticket: ticket }),
-            _ => Err(self.turn_away()),
-        }
     }
 }
 

@@ -39,13 +39,6 @@ impl Drop for ExitGuard {
 /// Lets an actor answer its supervisor's pings; and, under test, be frozen and crashed by it.
 macro_rules! gives_signs_of_life {
     ($actor:ty) => {
-        gives_signs_of_life!($actor, |_: &mut $actor,
-                                      freeze: $crate::engine::messages::Freeze,
-                                      _: &mut _| {
-            freeze.stand_still();
-        });
-    };
-    ($actor:ty, $freeze:expr) => {
         impl actix::Handler<$crate::engine::messages::Ping> for $actor {
             type Result = ();
 
@@ -56,8 +49,8 @@ macro_rules! gives_signs_of_life {
         impl actix::Handler<$crate::engine::messages::Freeze> for $actor {
             type Result = ();
 
-            fn handle(&mut self, freeze: $crate::engine::messages::Freeze, ctx: &mut actix::Context<$actor>) {
-                $freeze(self, freeze, ctx)
+            fn handle(&mut self, freeze: $crate::engine::messages::Freeze, _: &mut actix::Context<$actor>) {
+                freeze.stand_still();
             }
         }
 

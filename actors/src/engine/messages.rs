@@ -31,38 +31,33 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::Message;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::api::handler::StopReason;
 use crate::api::outcome::{EngineError, FailCause};
 use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 use crate::api::status::EngineStatus;
-use crate::engine::admission::Ticket;
+use crate::engine::admission::RequestPermits;
 use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
-use crate::jobs::{Failure, Filter, JobSpec, JobView, Payload, Status};
+use crate::jobs::{Filter, JobSpec, JobView, Status};
 use crate::snapshot::store::SnapshotInfo;
 use crate::wal::Group;
 use crate::wal::writer::Room;
 
-/// What a request takes up until it is answered.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Among the requests.
-    pub _request: OwnedSemaphorePermit,
-    /// What it holds, in KiB.
-    pub _room: OwnedSemaphorePermit,
-    /// In line, if its answer waits for nothing but the manager and the log.
-    pub _ticket: Option<Ticket>,
-}
-
-/// Where an answer goes, and the place in the queue of requests that it frees.
+/// Where an answer goes, with the permits of the request that it gives back. Two are equal if they answer the same
+/// request.
 #[derive(Debug)]
 pub struct Reply<T> {
     pub(crate) to: oneshot::Sender<Result<T, EngineError>>,
-    /// Only held: dropping it frees the place.
-    pub(crate) _place: Place,
+    pub(crate) permits: RequestPermits,
+}
+
+impl<T> PartialEq for Reply<T> {
+    fn eq(&self, other: &Reply<T>) -> bool {
+        self.permits.id() == other.permits.id()
+    }
 }
 
 impl<T> Reply<T> {
@@ -74,6 +69,19 @@ impl<T> Reply<T> {
     /// Whether the caller has stopped waiting.
     pub(crate) fn is_closed(&self) -> bool {
         self.to.is_closed()
+    }
+
+    /// An answer to a request of this number, and where it arrives.
+    #[cfg(test)]
+    pub(crate) fn with_receiver(request: u64) -> (Reply<T>, oneshot::Receiver<Result<T, EngineError>>) {
+        let (to, answer) = oneshot::channel();
+        (Reply { to, permits: RequestPermits::numbered(request) }, answer)
+    }
+
+    /// An answer to a request of this number, that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn numbered(request: u64) -> Reply<T> {
+        Reply::with_receiver(request).0
     }
 }
 
@@ -102,7 +110,7 @@ pub enum Submit {
         /// By what right.
         claim: Claim,
         /// How.
-        verdict: AttemptEnd,
+        end: AttemptEnd,
         /// When it is durable.
         reply: Reply<()>,
     },
@@ -111,7 +119,7 @@ pub enum Submit {
         /// What.
         action: SetAction,
         /// The status that they are in.
-        set: Status,
+        status: Status,
         /// Which of them.
         filter: Filter,
         /// How many, when it is durable.
@@ -183,10 +191,10 @@ pub enum Ask {
     /// About some.
     List {
         /// The status that they are in.
-        set: Status,
+        status: Status,
         /// Which of them.
         filter: Filter,
-        /// At most so many.
+        /// At most this many.
         limit: usize,
         /// As they stand.
         reply: Reply<Vec<JobView>>,
@@ -241,7 +249,7 @@ pub struct LogFailed {
 pub struct Run(pub Assignment);
 
 /// End the attempt under this lease.
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Halt {
     /// The lease.
@@ -261,23 +269,7 @@ pub struct Finished {
     /// The lease it was run under.
     pub token: Token,
     /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// Where an attempt reports that it has ended.
-pub type Reported = actix::Recipient<Finished>;
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It succeeded, and left this behind.
-    Succeeded(Option<Payload>),
-    /// It failed, and left this behind.
-    Failed(Failure, Option<Payload>),
-    /// It was ended because the job was cancelled or the lease lost.
-    Cancelled,
-    /// It was ended because the server stops.
-    Interrupted,
+    pub end: AttemptEnd,
 }
 
 /// There is a worker, new or restarted.

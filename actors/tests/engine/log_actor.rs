@@ -1,38 +1,43 @@
-//! WalActor by itself, with a thread of its own: what comes in while that one has the writer is done afterwards, whatever
-//! the order.
+//! WalActor by itself: what comes in while the log is at the disk is done afterwards, in order; what it does by itself and
+//! when; and how it ends.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
 use beaver_actors::api::options::Durability;
-use beaver_actors::base::clock::SystemClock;
+use beaver_actors::base::clock::{Clock, SystemClock};
 use beaver_actors::base::metrics::Metrics;
 use beaver_actors::engine::liveness::ExitGuard;
-use beaver_actors::engine::log::actor::{WalActor, WalSettings};
+use beaver_actors::engine::log::actor::WalActor;
+use beaver_actors::engine::log::task::WalSettings;
 use beaver_actors::engine::log::thread::LogThread;
 use beaver_actors::engine::messages::{
-    Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe,
+    Append, ChildExited, CloseLog, Confirmed, Crash, End, LogFailed, Ping, Prune, Seal, Subscribe,
 };
 use beaver_actors::ids::{ChildId, Epoch, Seq, Timestamp};
 use beaver_actors::jobs::{Event, EventKind};
 use beaver_actors::storage::Storage;
-use beaver_actors::testing::SimStorage;
+use beaver_actors::testing::{Call, SimStorage};
 use beaver_actors::wal::format::{SegmentEnd, StoreId};
 use beaver_actors::wal::index::LogIndex;
 use beaver_actors::wal::recovery::{EachEvent, ReplayFrom, recover};
 use beaver_actors::wal::writer::{LogPlace, LogWriter};
 use beaver_actors::wal::{Group, codec};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::sleep;
 
-use crate::harness::on_system;
+use crate::harness::{in_simulated_time, on_system};
 
 const DIR: &str = "/log";
 
 /// Hears what a WalActor tells.
 struct Listener {
-    through: watch::Sender<Seq>,
+    confirmed: watch::Sender<Seq>,
+    failed: Option<oneshot::Sender<LogFailed>>,
+    exited: Option<oneshot::Sender<ChildExited>>,
 }
 
 impl Actor for Listener {
@@ -43,7 +48,7 @@ impl Handler<Confirmed> for Listener {
     type Result = ();
 
     fn handle(&mut self, confirmed: Confirmed, _: &mut Context<Listener>) {
-        self.through.send_replace(confirmed.through);
+        self.confirmed.send_replace(confirmed.through);
     }
 }
 
@@ -51,7 +56,8 @@ impl Handler<LogFailed> for Listener {
     type Result = ();
 
     fn handle(&mut self, failed: LogFailed, _: &mut Context<Listener>) {
-        panic!("{}", failed.message);
+        let once = self.failed.take().expect("the log fails once");
+        once.send(failed).expect("the test listens");
     }
 }
 
@@ -59,45 +65,149 @@ impl Handler<ChildExited> for Listener {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, _: &mut Context<Listener>) {
-        assert!(!exited.panicked);
+        // A test that has seen enough has gone.
+        let _ = self.exited.take().expect("the log ends once").send(exited);
     }
 }
 
-fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Seq>) {
-    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let place = LogPlace {
-        storage: storage.clone(),
-        dir: DIR.into(),
-        segment_bytes: 64 << 10,
-        store: StoreId([1; 16]),
-        epoch: Epoch::default(),
-        dice: fastrand::Rng::with_seed(1),
-        index: Arc::new(LogIndex::new(storage, DIR.into())),
-    };
-    let writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
-    let (through, heard) = watch::channel(Seq::ZERO);
-    let listener = Listener { through }.start();
-    let settings = WalSettings {
-        durability: Durability::Always,
-        clock: Arc::new(SystemClock::default()),
-        metrics: Arc::new(Metrics::default()),
-        failed: listener.clone().recipient(),
-        thread: Some(LogThread::start().unwrap()),
-        blocks: Arc::default(),
-    };
-    let guard = ExitGuard::new(ChildId::Wal, 1, listener.clone().recipient());
-    let log = WalActor::new(writer, settings, Box::new(()), guard).start();
-    log.do_send(Subscribe(listener.recipient()));
-    (log, heard)
+/// A clock that panics, or keeps the one waiting that looks at it next.
+#[derive(Default)]
+struct Gate {
+    clock: SystemClock,
+    panics: AtomicBool,
+    shut: Mutex<Option<mpsc::Receiver<()>>>,
+    /// Told when somebody waits.
+    reached: Notify,
 }
 
-/// So many events from `first` on.
+impl Gate {
+    /// Until what is returned is dropped.
+    fn shut(&self) -> mpsc::Sender<()> {
+        let (open, opens) = mpsc::channel();
+        *self.shut.lock().unwrap() = Some(opens);
+        open
+    }
+}
+
+impl Clock for Gate {
+    fn now(&self) -> Timestamp {
+        assert!(!self.panics.load(Ordering::Relaxed), "for the test");
+        let shut = self.shut.lock().unwrap().take();
+        if let Some(opens) = shut {
+            self.reached.notify_one();
+            let _ = opens.recv();
+        }
+        self.clock.now()
+    }
+
+    fn ticks(&self) -> Duration {
+        self.clock.ticks()
+    }
+}
+
+/// Notes when the data directory is free.
+struct Lock(Arc<AtomicBool>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A log on a disk, and what is heard from it.
+struct Log {
+    wal: Addr<WalActor>,
+    disk: SimStorage,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    is_free: Arc<AtomicBool>,
+    confirmed: watch::Receiver<Seq>,
+    failed: oneshot::Receiver<LogFailed>,
+    exited: oneshot::Receiver<ChildExited>,
+    next: u64,
+}
+
+impl Log {
+    fn start(durability: Durability, thread: Option<LogThread>) -> Log {
+        let disk = SimStorage::new();
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let place = LogPlace {
+            storage: storage.clone(),
+            dir: DIR.into(),
+            segment_bytes: 64 << 10,
+            store: StoreId([1; 16]),
+            epoch: Epoch::default(),
+            dice: fastrand::Rng::with_seed(1),
+            index: Arc::new(LogIndex::new(storage, DIR.into())),
+        };
+        let writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
+        let (confirmed, hears_confirmed) = watch::channel(Seq::ZERO);
+        let (failed, hears_failed) = oneshot::channel();
+        let (exited, hears_exited) = oneshot::channel();
+        let listener = Listener { confirmed, failed: Some(failed), exited: Some(exited) }.start();
+        let (gate, metrics, is_free) =
+            (Arc::new(Gate::default()), Arc::<Metrics>::default(), Arc::<AtomicBool>::default());
+        let settings = WalSettings {
+            durability,
+            clock: gate.clone(),
+            metrics: metrics.clone(),
+            failed: listener.clone().recipient(),
+            thread,
+            blocks: Arc::default(),
+        };
+        let guard = ExitGuard::new(ChildId::Wal, 1, listener.clone().recipient());
+        let wal = WalActor::new(writer, settings, Box::new(Lock(is_free.clone())), guard).start();
+        wal.do_send(Subscribe(listener.recipient()));
+        Log {
+            wal,
+            disk,
+            gate,
+            metrics,
+            is_free,
+            confirmed: hears_confirmed,
+            failed: hears_failed,
+            exited: hears_exited,
+            next: 1,
+        }
+    }
+
+    /// Sends a group of events; returns the last one's position.
+    fn append(&mut self, count: u32) -> Seq {
+        self.wal.do_send(group(self.next, count));
+        self.next += u64::from(count);
+        Seq(self.next - 1)
+    }
+
+    async fn confirms(&mut self, last: Seq) {
+        let heard = self.confirmed.wait_for(|through| *through == last);
+        tokio::time::timeout(Duration::from_secs(60), heard)
+            .await
+            .expect("what was sent is confirmed")
+            .unwrap();
+    }
+
+    /// Waits until the actor has come to all that it was sent.
+    async fn settles(&self) {
+        self.wal.send(Ping).await.unwrap();
+    }
+
+    /// How often the disk was written to and synced.
+    fn calls(&self) -> [u64; 2] {
+        [Call::Write, Call::Sync].map(|call| self.disk.calls_of(call))
+    }
+}
+
+/// More than is written in place.
+const LARGE: u32 = 10_000;
+const MS: Duration = Duration::from_millis(1);
+
+/// This many events from `first` on.
 fn group(first: u64, count: u32) -> Append {
     let mut bytes = Vec::new();
     let kind = EventKind::Promote { due: Timestamp(1), through: Seq(1) };
     let event = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind };
     (0..count).for_each(|_| codec::encode(&event, &mut bytes));
-    let (emptied, _) = std::sync::mpsc::sync_channel(1);
+    let (emptied, _) = mpsc::sync_channel(1);
     Append { group: Group { first: Seq(first), count, bytes }, emptied }
 }
 
@@ -113,36 +223,214 @@ fn last_on(disk: &SimStorage) -> Seq {
 
 /// Small groups are written in place, large ones and all others on the thread.
 #[test]
-fn whatever_comes_while_the_log_is_at_the_disk_is_done_afterwards_and_in_order() {
-    for count in [1, 10_000] {
+fn what_comes_while_the_log_is_at_the_disk_is_done_afterwards_and_in_order() {
+    for count in [1, LARGE] {
         on_system(move || async move {
-            let disk = SimStorage::new();
-            let (log, mut heard) = start(&disk);
-            let mut next = 1;
-            let mut append = |log: &Addr<WalActor>| {
-                log.do_send(group(next, count));
-                next += u64::from(count);
-                Seq(next - 1)
-            };
+            let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
             // All of them are in the mailbox before the actor looks.
             for _ in 0..20 {
                 let (done, sealed) = oneshot::channel();
-                append(&log);
-                log.do_send(Seal { done });
-                append(&log);
-                log.do_send(Prune { through: Seq::ZERO });
-                append(&log);
+                log.append(count);
+                log.wal.do_send(Seal { done });
+                log.append(count);
+                log.wal.do_send(Prune { through: Seq::ZERO });
+                log.append(count);
                 sealed.await.unwrap().expect("a segment was begun");
             }
-            let last = append(&log);
+            let last = log.append(count);
             let (done, closed) = oneshot::channel();
-            log.do_send(CloseLog { done });
-            let heard =
-                tokio::time::timeout(Duration::from_secs(60), heard.wait_for(|through| *through == last));
-            heard.await.expect("what was sent is confirmed").unwrap();
+            log.wal.do_send(CloseLog { done });
+            log.confirms(last).await;
             closed.await.unwrap();
-            disk.cut_power();
-            assert_eq!(last_on(&disk), last);
+            log.disk.cut_power();
+            assert_eq!(last_on(&log.disk), last);
         });
     }
+}
+
+#[test]
+fn a_log_that_waits_for_the_disk_gives_no_sign_of_life_and_then_does_all_that_it_was_asked_for() {
+    on_system(|| async {
+        let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
+        log.settles().await;
+        let shut = log.gate.shut();
+        log.append(LARGE);
+        log.gate.reached.notified().await;
+        let ping = log.wal.send(Ping);
+        tokio::pin!(ping);
+        assert!(tokio::time::timeout(50 * MS, &mut ping).await.is_err());
+        let (done, sealed) = oneshot::channel();
+        log.wal.do_send(Seal { done });
+        let last = log.append(LARGE);
+        assert_eq!(*log.confirmed.borrow(), Seq::ZERO);
+        drop(shut);
+        ping.await.unwrap();
+        assert!(sealed.await.unwrap().is_some());
+        log.confirms(last).await;
+    });
+}
+
+#[test]
+fn what_gathers_is_written_together_and_marked_once_when_nothing_follows() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Always, None);
+        log.settles().await;
+        let before = log.calls();
+        let last = (0..100).map(|_| log.append(1)).last().unwrap();
+        log.confirms(last).await;
+        assert_eq!(log.metrics.log_bytes.get(), 100 * group(1, 1).group.bytes.len() as u64);
+        assert_eq!(log.calls(), [before[0] + 1, before[1] + 1], "one write and one sync");
+        sleep(4 * MS).await;
+        assert_eq!(log.calls(), [before[0] + 1, before[1] + 1]);
+        sleep(2 * MS).await;
+        assert_eq!(log.calls(), [before[0] + 2, before[1] + 1], "the mark is evidence, not data: no sync");
+        sleep(1_000 * MS).await;
+        assert_eq!(log.calls(), [before[0] + 2, before[1] + 1]);
+    });
+}
+
+#[test]
+fn with_an_interval_everything_is_confirmed_at_once_and_synced_once_a_period() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Interval(100 * MS), None);
+        log.settles().await;
+        let [_, before] = log.calls();
+        for periods in 1..4 {
+            for _ in 0..3 {
+                let last = log.append(1);
+                log.confirms(last).await;
+                sleep(10 * MS).await;
+            }
+            assert_eq!(log.calls()[1], before + periods - 1);
+            sleep(80 * MS).await;
+            assert_eq!(log.calls()[1], before + periods);
+        }
+        sleep(1_000 * MS).await;
+        assert_eq!(log.calls()[1], before + 3, "nothing is left to sync");
+    });
+}
+
+#[test]
+fn without_syncs_everything_is_confirmed_at_once_and_durable_when_the_log_is_closed() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Never, None);
+        log.settles().await;
+        let [_, before] = log.calls();
+        let last = log.append(3);
+        log.confirms(last).await;
+        sleep(10_000 * MS).await;
+        assert_eq!(log.calls()[1], before);
+        let (done, closed) = oneshot::channel();
+        log.wal.do_send(CloseLog { done });
+        closed.await.unwrap();
+        log.disk.cut_power();
+        assert_eq!(last_on(&log.disk), last);
+    });
+}
+
+#[test]
+fn what_a_full_disk_does_not_take_is_tried_again_and_written_before_what_came_later() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Always, None);
+        log.append(1);
+        log.settles().await;
+        log.disk.set_capacity(Some(log.disk.used()));
+        // The next segment is there already, the one after it is not.
+        let first = log.append(LARGE);
+        log.confirms(first).await;
+        log.append(LARGE);
+        log.settles().await;
+        log.append(1);
+        sleep(1_000 * MS).await;
+        let last = log.append(LARGE);
+        sleep(1_000 * MS).await;
+        assert_eq!(*log.confirmed.borrow(), first);
+        log.disk.set_capacity(None);
+        sleep(251 * MS).await;
+        assert_eq!(*log.confirmed.borrow(), last);
+        log.disk.cut_power();
+        assert_eq!(last_on(&log.disk), last);
+    });
+}
+
+#[test]
+fn a_log_that_is_closed_or_has_failed_takes_nothing_more_and_keeps_the_directory_until_it_is_told_to_end() {
+    for fails in [false, true] {
+        on_system(move || async move {
+            let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
+            if fails {
+                log.disk.fail_syncs(1);
+                log.append(1);
+                assert!((&mut log.failed).await.unwrap().message.contains("cannot sync"));
+            } else {
+                let (done, closed) = oneshot::channel();
+                log.wal.do_send(CloseLog { done });
+                closed.await.unwrap();
+            }
+            let before = log.calls();
+            log.append(1);
+            let (done, sealed) = oneshot::channel();
+            log.wal.do_send(Seal { done });
+            let (done, closed) = oneshot::channel();
+            log.wal.do_send(CloseLog { done });
+            assert!(matches!(sealed.await, Ok(None) | Err(_)));
+            assert!(closed.await.is_err());
+            // Nobody waits for the disk any more.
+            log.settles().await;
+            assert_eq!((log.calls(), *log.confirmed.borrow()), (before, Seq::ZERO));
+            assert!(!log.is_free.load(Ordering::Relaxed) && log.exited.try_recv().is_err());
+            log.wal.do_send(End);
+            let exited = (&mut log.exited).await.unwrap();
+            assert!(!exited.panicked && log.is_free.load(Ordering::Relaxed));
+        });
+    }
+}
+
+/// What the end of a log is due to.
+type Cause = fn(&mut Option<Log>);
+
+/// So that a new engine can begin as soon as the supervisor hears of it.
+#[test]
+fn the_directory_is_free_when_the_end_of_the_log_is_told_and_a_panic_is_told_from_an_order() {
+    let told: Cause = |log| log.as_ref().unwrap().wal.do_send(End);
+    let abandoned: Cause = |log| drop(log.take());
+    let crashed: Cause = |log| log.as_ref().unwrap().wal.do_send(Crash(ChildId::Wal));
+    let crashes_in_its_thread: Cause = |log| {
+        let log = log.as_mut().unwrap();
+        log.gate.panics.store(true, Ordering::Relaxed);
+        log.append(LARGE);
+    };
+    let ends = [(told, false), (abandoned, false), (crashed, true), (crashes_in_its_thread, true)];
+    for (cause, panics) in ends {
+        on_system(move || async move {
+            let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
+            let last = log.append(1);
+            log.confirms(last).await;
+            let (is_free, exited) =
+                (log.is_free.clone(), std::mem::replace(&mut log.exited, oneshot::channel().1));
+            let mut log = Some(log);
+            cause(&mut log);
+            assert_eq!(exited.await.unwrap().panicked, panics);
+            assert!(is_free.load(Ordering::Relaxed));
+        });
+    }
+}
+
+#[test]
+fn a_log_that_is_told_to_end_while_its_thread_writes_ends_when_that_is_done() {
+    on_system(|| async {
+        let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
+        log.settles().await;
+        let shut = log.gate.shut();
+        let last = log.append(LARGE);
+        log.gate.reached.notified().await;
+        log.wal.do_send(End);
+        sleep(50 * MS).await;
+        assert!(!log.is_free.load(Ordering::Relaxed) && log.exited.try_recv().is_err());
+        drop(shut);
+        let exited = (&mut log.exited).await.unwrap();
+        assert!(!exited.panicked && log.is_free.load(Ordering::Relaxed));
+        log.disk.cut_power();
+        assert_eq!(last_on(&log.disk), last);
+    });
 }

@@ -48,7 +48,7 @@ fn what_runs_when_its_queue_is_paused_goes_on_and_a_retry_waits_for_the_resume()
         engine.pause(QueueSet::All).await.unwrap();
         let failure = beaver_actors::jobs::Failure::new(beaver_actors::jobs::FailureKind::Error, "no");
         let claim = Claim { worker: worker.clone(), token: None };
-        engine.report(id.clone(), claim, AttemptEnd::Failure(failure)).await.unwrap();
+        engine.report(id.clone(), claim, AttemptEnd::Failure(failure, None)).await.unwrap();
         when(&engine, &id, Status::Pending).await;
         assert!(fetch().await.unwrap().is_none());
         engine.resume(QueueSet::All).await.unwrap();

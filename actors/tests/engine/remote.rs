@@ -189,7 +189,7 @@ fn a_job_that_nobody_takes_delivery_of_comes_back_and_the_attempt_does_not_count
         assert_eq!(view.errors[0].failure.kind, FailureKind::Lost);
         let given = fetch_now(&engine, &["a"], "ada").await.expect("it is there again");
         assert_eq!(given.job.attempt.0, 2);
-        let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no").of_type("Sorry"));
+        let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no").of_type("Sorry"), None);
         engine.report(id.clone(), claim("ada", Some(given.token)), sorry).await.unwrap();
         let view = engine.job(id).await.unwrap();
         assert_eq!((view.status, view.failed), (Status::Dead, 1), "its only attempt was this one");
@@ -232,7 +232,7 @@ fn a_report_by_another_worker_or_under_another_token_is_refused_and_changes_noth
         ] {
             let refused = succeed(&engine, job, claim(name, token)).await;
             assert_eq!(refused, Err(not_held(job, name)));
-            let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no"));
+            let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no"), None);
             let refused = engine.report(job.clone(), claim(name, token), sorry).await;
             assert_eq!(refused, Err(not_held(job, name)));
         }
@@ -244,6 +244,24 @@ fn a_report_by_another_worker_or_under_another_token_is_refused_and_changes_noth
         succeed(&engine, &id, claim("ada", None)).await.unwrap();
         let again = succeed(&engine, &id, claim("ada", None)).await;
         assert_eq!(again, Err(Rejection::Finished { job: id, status: "completed" }.into()));
+    });
+}
+
+#[test]
+fn a_remote_attempt_that_was_cancelled_keeps_its_lease_and_one_that_was_interrupted_does_not_count() {
+    on_system(|| async {
+        let engine = ready(&SimStorage::new(), options(), Handlers::new()).await;
+        let id = enqueue(&engine, named("job", "a")).await;
+        let given = fetch_now(&engine, &["a"], "ada").await.expect("a job");
+        let before = engine.job(id.clone()).await.unwrap();
+        let report = |end| engine.report(id.clone(), claim("ada", Some(given.token)), end);
+        report(AttemptEnd::Cancelled).await.unwrap();
+        assert_eq!(engine.job(id.clone()).await.unwrap(), before);
+        report(AttemptEnd::Interrupted).await.unwrap();
+        let view = engine.job(id.clone()).await.unwrap();
+        assert_eq!((view.status, view.failed, view.errors.len()), (Status::Pending, 0, 1));
+        let again = report(AttemptEnd::Interrupted).await;
+        assert_eq!(again, Err(Rejection::NotHeld { job: id.clone(), worker: worker("ada") }.into()));
     });
 }
 

@@ -1,6 +1,8 @@
-//! The log's own thread, for what keeps the disk busy for long: whoever asks for it goes on meanwhile.
+//! The log's own thread, for what keeps the disk busy for long, and what is lent to it. The thread that asks for such
+//! work goes on meanwhile.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::mpsc;
 use std::thread;
 
@@ -36,6 +38,72 @@ impl LogThread {
         // Dropped, and so closed, when the thread has ended.
         let _ = self.0.send(Box::new(move || drop(sender.send(work()))));
         done
+    }
+}
+
+/// What was to be done on the log's thread panicked there.
+#[derive(Debug)]
+pub(super) struct Panicked;
+
+/// Has `work` done on the thread; here and now if there is none.
+pub(super) async fn at_length<T: Send + 'static>(
+    thread: Option<&LogThread>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    match thread {
+        Some(thread) => thread.run(work).await.map_err(|_| Panicked),
+        None => Ok(work()),
+    }
+}
+
+/// Something that is used here and lent to the log's thread for long work: only one of them has it at a time.
+///
+/// If nobody waits for its return any more, it ends where the work was done.
+pub(super) struct Lendable<T>(Option<T>);
+
+impl<T: Send + 'static> Lendable<T> {
+    pub fn new(value: T) -> Lendable<T> {
+        Lendable(Some(value))
+    }
+
+    /// Has `work` done with it on the thread; here and now if there is none.
+    ///
+    /// # Errors
+    /// The work panicked. What was lent is gone: nothing else may be done with this.
+    pub async fn lend<R: Send + 'static>(
+        &mut self,
+        thread: Option<&LogThread>,
+        work: impl FnOnce(&mut T) -> R + Send + 'static,
+    ) -> Result<R, Panicked> {
+        let mut value = self.0.take().expect(IS_HERE);
+        let (value, done) = at_length(thread, move || {
+            let done = work(&mut value);
+            (value, done)
+        })
+        .await?;
+        self.0 = Some(value);
+        Ok(done)
+    }
+
+    pub fn into_inner(self) -> T {
+        self.0.expect(IS_HERE)
+    }
+}
+
+/// While it is lent, [`Lendable::lend`] borrows its place.
+const IS_HERE: &str = "nobody asks for what a panic has taken";
+
+impl<T> Deref for Lendable<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect(IS_HERE)
+    }
+}
+
+impl<T> DerefMut for Lendable<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect(IS_HERE)
     }
 }
 
@@ -81,5 +149,28 @@ mod tests {
         let first = thread.run(|| panic!("for the test"));
         assert!(first.blocking_recv().is_err());
         assert!(thread.run(|| ()).blocking_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_lent_comes_back_changed() {
+        let mut value = Lendable::new(vec![current().id()]);
+        for thread in [None, Some(LogThread::start().unwrap())] {
+            let lent = value.lend(thread.as_ref(), |ids| {
+                ids.push(current().id());
+                ids.len()
+            });
+            assert_eq!(lent.await.unwrap(), value.len());
+        }
+        let ids = value.into_inner();
+        assert_eq!(ids[0], ids[1], "without a thread, the work is done here");
+        assert_ne!(ids[0], ids[2]);
+    }
+
+    #[tokio::test]
+    async fn what_was_lent_is_gone_after_a_panic() {
+        let (value, thread) = (std::sync::Arc::new(()), LogThread::start().unwrap());
+        let mut lent = Lendable::new(value.clone());
+        assert!(lent.lend(Some(&thread), |_| panic!("for the test")).await.is_err());
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
     }
 }

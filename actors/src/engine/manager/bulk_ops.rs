@@ -1,24 +1,40 @@
-//! What is done to many jobs at once, or asked about them: a piece a turn, so that the queue goes on beside it.
+//! What is done to many jobs at once, or asked about them: a step a turn, so that the server goes on beside it.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use std::collections::VecDeque;
 
 use crate::api::outcome::EngineError;
 use crate::api::requests::{QueueSet, SetAction};
-use crate::engine::manager::JobManagerActor;
-use crate::engine::manager::effects::Effect;
+use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::ledger::Ledger;
 use crate::engine::messages::Reply;
 use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::filter::Members;
-use crate::jobs::{Command, Filter, JobView, Rejection, Status};
+use crate::jobs::{Command, Filter, JobTable, JobView, PayloadStore, Rejection, Status};
 
-/// How many jobs are looked at in one turn.
+/// Jobs that are looked at in one step.
 const EXAMINED_AT_ONCE: usize = 1_000;
 
+/// Operations in the order in which they were asked for. The first is under way.
+#[derive(Default)]
+pub(super) struct BulkOps {
+    ops: VecDeque<BulkOp>,
+    /// Whether its next step has been seen to.
+    is_under_way: bool,
+}
+
 /// One request that is being gone through.
-pub(super) struct Sweep {
+struct BulkOp {
     /// The first ones last.
-    parts: Vec<Part>,
+    steps: Vec<BulkStep>,
     purpose: Purpose,
+}
+
+/// Jobs to look at, and the queues to forget after them. It may take many turns.
+struct BulkStep {
+    members: Members,
+    statuses: Vec<Status>,
+    filter: Filter,
+    then_remove: Vec<QueueName>,
 }
 
 enum Purpose {
@@ -33,190 +49,192 @@ impl Purpose {
             Purpose::List { reply, .. } => reply.answer(Err(error.into())),
         }
     }
+
+    fn effect(self) -> Effect {
+        match self {
+            Purpose::Act { changed, reply, .. } => Effect::Changed(reply, changed),
+            Purpose::List { found, reply, .. } => Effect::Listed(reply, found),
+        }
+    }
 }
 
-/// Jobs to look at, and the queue to forget after them.
-struct Part {
-    members: Members,
-    statuses: Vec<Status>,
-    filter: Filter,
-    then_remove: Vec<QueueName>,
-}
-
-impl JobManagerActor {
-    pub(super) fn act(
+impl BulkOps {
+    /// Does the same to every job that is in `status` now and passes the filter.
+    pub fn act(
         &mut self,
+        ledger: &Ledger,
         action: SetAction,
-        set: Status,
+        status: Status,
         filter: Filter,
         reply: Reply<u64>,
-        ctx: &mut Context<JobManagerActor>,
     ) {
         if let SetAction::Move(queue) = &action
-            && let Err(rejection) = self.table.admit_queue(queue)
+            && let Err(rejection) = ledger.table.admit_queue(queue)
         {
             return reply.answer(Err(rejection.into()));
         }
-        let parts = vec![self.part(vec![set], filter, usize::MAX, Vec::new())];
-        self.begin_sweep(parts, Purpose::Act { action, changed: 0, reply }, ctx);
+        let steps = vec![BulkStep::new(&ledger.table, vec![status], filter, usize::MAX, Vec::new())];
+        self.add(ledger, BulkOp { steps, purpose: Purpose::Act { action, changed: 0, reply } });
     }
 
-    pub(super) fn list(
+    /// Lists the first jobs that are in `status` now and pass the filter.
+    pub fn list(
         &mut self,
-        set: Status,
+        ledger: &Ledger,
+        status: Status,
         filter: Filter,
         limit: usize,
         reply: Reply<Vec<JobView>>,
-        ctx: &mut Context<JobManagerActor>,
     ) {
         // Without a condition, the first ones are those that are wanted.
         let is_plain = filter.kind.is_none() && filter.queue.is_none() && filter.test.is_none();
         let members_max = if is_plain { limit } else { usize::MAX };
-        let parts = vec![self.part(vec![set], filter, members_max, Vec::new())];
-        self.begin_sweep(parts, Purpose::List { found: Vec::new(), limit, reply }, ctx);
+        let steps = vec![BulkStep::new(&ledger.table, vec![status], filter, members_max, Vec::new())];
+        self.add(ledger, BulkOp { steps, purpose: Purpose::List { found: Vec::new(), limit, reply } });
     }
 
-    pub(super) fn remove_queues(
-        &mut self,
-        queues: QueueSet,
-        reply: Reply<u64>,
-        ctx: &mut Context<JobManagerActor>,
-    ) {
-        let parts = self.existing(queues).into_iter().map(|queue| {
+    /// Discards the pending jobs of queues, and forgets the queues.
+    pub fn remove_queues(&mut self, ledger: &Ledger, queues: QueueSet, reply: Reply<u64>) {
+        let steps = existing(&ledger.table, queues).into_iter().map(|queue| {
             let filter = Filter { queue: Some(queue.clone()), ..Filter::default() };
-            self.part(vec![Status::Pending], filter, usize::MAX, vec![queue])
+            BulkStep::new(&ledger.table, vec![Status::Pending], filter, usize::MAX, vec![queue])
         });
-        let parts = parts.rev().collect();
-        self.begin_sweep(parts, Purpose::Act { action: SetAction::Discard, changed: 0, reply }, ctx);
+        self.discard(ledger, steps.rev().collect(), reply);
     }
 
-    pub(super) fn flush(&mut self, reply: Reply<u64>, ctx: &mut Context<JobManagerActor>) {
-        let queues = self.existing(QueueSet::All);
-        let parts = vec![self.part(Status::ALL.to_vec(), Filter::default(), usize::MAX, queues)];
-        self.begin_sweep(parts, Purpose::Act { action: SetAction::Discard, changed: 0, reply }, ctx);
+    /// Discards every job, and forgets every queue.
+    pub fn flush(&mut self, ledger: &Ledger, reply: Reply<u64>) {
+        let queues = existing(&ledger.table, QueueSet::All);
+        let all = Status::ALL.to_vec();
+        let step = BulkStep::new(&ledger.table, all, Filter::default(), usize::MAX, queues);
+        self.discard(ledger, vec![step], reply);
     }
 
-    pub(super) fn pause(&mut self, queues: QueueSet, paused: bool, now: Timestamp) -> Result<(), Rejection> {
-        for queue in self.existing(queues) {
-            let command = Command::SetPaused { queue, paused };
-            self.execute(command, now)?;
+    fn discard(&mut self, ledger: &Ledger, steps: Vec<BulkStep>, reply: Reply<u64>) {
+        let purpose = Purpose::Act { action: SetAction::Discard, changed: 0, reply };
+        self.add(ledger, BulkOp { steps, purpose });
+    }
+
+    fn add(&mut self, ledger: &Ledger, op: BulkOp) {
+        if ledger.is_draining {
+            return op.purpose.refuse(Rejection::Stopping);
         }
-        Ok(())
+        self.ops.push_back(op);
     }
 
-    fn part(
-        &self,
+    /// Whether there is a [step](BulkOps::step) to see to. The caller does, so it is said once.
+    pub fn take_due(&mut self) -> bool {
+        !self.ops.is_empty() && !std::mem::replace(&mut self.is_under_way, true)
+    }
+
+    /// Does the next step. What follows from an operation that is over is held.
+    pub fn step(&mut self, ledger: &mut Ledger, payload_store: &dyn PayloadStore, now: Timestamp) {
+        self.is_under_way = false;
+        let Some(op) = self.ops.front_mut() else { return };
+        let stepped = op.step(ledger, payload_store, now);
+        if let Ok(false) = stepped {
+            return;
+        }
+        let Some(BulkOp { purpose, .. }) = self.ops.pop_front() else { return };
+        match stepped {
+            Ok(_) => ledger.hold(purpose.effect()),
+            Err(error) => purpose.refuse(error),
+        }
+    }
+
+    /// Whether no operation is under way.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Refuses what is not done yet: the server stops.
+    pub fn refuse_all(&mut self) {
+        self.ops.drain(..).for_each(|op| op.purpose.refuse(Rejection::Stopping));
+    }
+}
+
+impl BulkStep {
+    fn new(
+        table: &JobTable,
         statuses: Vec<Status>,
         filter: Filter,
         members_max: usize,
         then_remove: Vec<QueueName>,
-    ) -> Part {
-        let members = self.table.members(&statuses, &filter, members_max);
-        Part { members, statuses, filter, then_remove }
+    ) -> BulkStep {
+        let members = table.members(&statuses, &filter, members_max);
+        BulkStep { members, statuses, filter, then_remove }
     }
+}
 
-    fn begin_sweep(&mut self, parts: Vec<Part>, purpose: Purpose, ctx: &mut Context<JobManagerActor>) {
-        if self.draining.is_some() {
-            return purpose.refuse(Rejection::Stopping);
-        }
-        self.sweeps.push_back(Sweep { parts, purpose });
-        if self.sweeps.len() == 1 {
-            self.go_on_later(ctx);
-        }
-    }
-
-    /// A message to itself would be the next one in the mailbox; whatever else lives on this thread comes first.
-    fn go_on_later(&mut self, ctx: &mut Context<JobManagerActor>) {
-        let others_had_their_turn = tokio::task::yield_now().into_actor(self);
-        ctx.spawn(others_had_their_turn.map(|(), manager, ctx| manager.go_on(ctx)));
-    }
-
-    fn go_on(&mut self, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        if let Some(mut sweep) = self.sweeps.pop_front() {
-            match self.sweep_on(&mut sweep, now) {
-                Ok(true) => self.hold(match sweep.purpose {
-                    Purpose::Act { changed, reply, .. } => Effect::Changed(reply, changed),
-                    Purpose::List { found, reply, .. } => Effect::Listed(reply, found),
-                }),
-                Ok(false) => self.sweeps.push_front(sweep),
-                Err(error) => sweep.purpose.refuse(error),
-            }
-        }
-        self.end_turn(ctx);
-        if !self.sweeps.is_empty() {
-            self.go_on_later(ctx);
-        }
-    }
-
-    /// Does the next piece; true when all is done.
-    fn sweep_on(&mut self, sweep: &mut Sweep, now: Timestamp) -> Result<bool, EngineError> {
-        let Some(part) = sweep.parts.last_mut() else { return Ok(true) };
-        let Part { members, statuses, filter, .. } = part;
-        let payload_store = self.settings.payload_store.clone();
-        match &mut sweep.purpose {
+impl BulkOp {
+    /// Looks at the next jobs; true when all is done.
+    fn step(
+        &mut self,
+        ledger: &mut Ledger,
+        payload_store: &dyn PayloadStore,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let Some(step) = self.steps.last_mut() else { return Ok(true) };
+        let BulkStep { members, statuses, filter, .. } = step;
+        match &mut self.purpose {
             Purpose::List { found, limit, .. } => {
                 let missing = *limit - found.len();
-                let views = self.table.examine_whole(
+                let views = ledger.table.examine_whole(
                     members,
                     statuses,
                     filter,
                     EXAMINED_AT_ONCE,
                     missing,
-                    &*payload_store,
+                    payload_store,
                 );
                 found.extend(views.map_err(EngineError::Unreadable)?);
-                return Ok(found.len() == *limit || part.members.is_empty());
+                return Ok(found.len() == *limit || step.members.is_empty());
             }
             // What it would write has no room set aside for it.
-            Purpose::Act { .. } if !self.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
+            Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
-                let jobs = self.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, &*payload_store);
+                let jobs = ledger.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, payload_store);
                 for job in jobs.map_err(EngineError::Unreadable)? {
-                    *changed += u64::from(self.act_on(action, job, now)?);
+                    *changed += u64::from(act_on(ledger, action, job, now)?);
                 }
             }
         }
-        if part.members.is_empty() {
-            let removed = std::mem::take(&mut part.then_remove);
-            sweep.parts.pop();
+        if step.members.is_empty() {
+            let removed = std::mem::take(&mut step.then_remove);
+            self.steps.pop();
             for queue in removed {
-                self.execute(Command::RemoveQueue { queue }, now)?;
+                ledger.execute(Command::RemoveQueue { queue }, now)?;
             }
         }
-        Ok(sweep.parts.is_empty())
+        Ok(self.steps.is_empty())
     }
+}
 
-    /// Whether it changed anything; a job that cannot have it done to it is left alone.
-    fn act_on(&mut self, action: &SetAction, job: JobId, now: Timestamp) -> Result<bool, Rejection> {
-        let done = match action {
-            SetAction::RunNow => self.execute(Command::RunNow { job }, now),
-            SetAction::Kill => self.execute(Command::Kill { job }, now),
-            SetAction::Move(queue) => self.execute(Command::Move { job, queue: queue.clone() }, now),
-            SetAction::Cancel => self.take_away(Command::Cancel { job: job.clone() }, &job, now),
-            SetAction::Discard => self.take_away(Command::Discard { job: job.clone() }, &job, now),
-        };
-        match done {
-            Ok(event) => Ok(event.is_some()),
-            Err(Rejection::WrongState { .. } | Rejection::Finished { .. } | Rejection::NotFound { .. }) => {
-                Ok(false)
-            }
-            Err(rejection) => Err(rejection),
+/// Whether it changed anything; a job that cannot have it done to it is left alone.
+fn act_on(ledger: &mut Ledger, action: &SetAction, job: JobId, now: Timestamp) -> Result<bool, Rejection> {
+    let done = match action {
+        SetAction::RunNow => ledger.execute(Command::RunNow { job }, now),
+        SetAction::Kill => ledger.execute(Command::Kill { job }, now),
+        SetAction::Move(queue) => ledger.execute(Command::Move { job, queue: queue.clone() }, now),
+        SetAction::Cancel => ledger.take_away(Command::Cancel { job: job.clone() }, &job, now),
+        SetAction::Discard => ledger.take_away(Command::Discard { job: job.clone() }, &job, now),
+    };
+    match done {
+        Ok(event) => Ok(event.is_some()),
+        Err(Rejection::WrongState { .. } | Rejection::Finished { .. } | Rejection::NotFound { .. }) => {
+            Ok(false)
         }
+        Err(rejection) => Err(rejection),
     }
+}
 
-    fn existing(&self, queues: QueueSet) -> Vec<QueueName> {
-        match queues {
-            QueueSet::All => self.table.queues().map(|queue| queue.queue).collect(),
-            QueueSet::Named(mut names) => {
-                names.retain(|name| self.table.has_queue(name));
-                names
-            }
+/// Those of the queues that there are.
+pub(super) fn existing(table: &JobTable, queues: QueueSet) -> Vec<QueueName> {
+    match queues {
+        QueueSet::All => table.queues().map(|queue| queue.queue).collect(),
+        QueueSet::Named(mut names) => {
+            names.retain(|name| table.has_queue(name));
+            names
         }
-    }
-
-    /// What was asked of many jobs and is not done yet is refused: the server stops.
-    pub(super) fn end_sweeps(&mut self) {
-        self.sweeps.drain(..).for_each(|sweep| sweep.purpose.refuse(Rejection::Stopping));
     }
 }

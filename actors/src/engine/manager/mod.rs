@@ -1,322 +1,241 @@
 //! JobManagerActor: the only owner of the job table.
 //!
-//! Every turn is the same: decide, apply, encode the event for the log, and hold whatever follows from it (an
-//! answer, a job for a worker) until the log says that it is durable. Events that gather while the mailbox is
-//! worked through go to the log as one message.
+//! Every message is one turn: decide, apply, encode the event for the log, and hold what follows from it (an answer, a
+//! job for a worker) until the log says that it is durable. Turns of about the same time end together. This file tells
+//! the turn; the rules stand in plain types beside it, which know no actor:
 //!
-//! `mod.rs` is the turn itself, `turns` the messages that begin one, `effects` what is held; `remote` and `fetchers` are
-//! about remote workers, `ship` about groups of events, `sweeps` about sets of jobs, `status` about the queue at a glance.
+//! - `ledger`: the one way in which jobs are changed; `requests`: what users ask for; `remote` and `local`: what workers
+//!   get and report; `duties`: what is due without anybody asking.
+//! - `group_commit`: when turns end together; `durable_effects`: what waits for the log; `bulk_ops`: what is done to many
+//!   jobs, step by step; `pool`: local workers; `waiting_fetches` and `ready_queues`: remote workers that wait, and where
+//!   there may be jobs for them.
+//! - `settings`: what the manager is given; `status`: the server at a glance.
 
 mod bulk_ops;
-mod effects;
-mod fetchers;
+mod durable_effects;
+mod duties;
 mod group_commit;
-mod handlers;
+mod ledger;
+mod local;
+mod pool;
+mod ready_queues;
 mod remote;
+mod requests;
+mod settings;
 mod status;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod waiting_fetches;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-
-use actix::{AsyncContext, Context, Recipient, SpawnHandle};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
+};
 use tokio::sync::oneshot;
 
 use crate::api::handler::StopReason;
-use crate::api::outcome::EngineError;
-use crate::api::status::{RecoveryStatus, SnapshotStatus};
-use crate::base::clock::{Clock, Timeline};
-use crate::base::failpoint;
-use crate::base::metrics::Metrics;
-use crate::engine::liveness::ExitGuard;
-use crate::engine::manager::bulk_ops::Sweep;
-use crate::engine::manager::effects::Effect;
-use crate::engine::manager::fetchers::Fetchers;
-use crate::engine::manager::group_commit::Shipping;
-use crate::engine::manager::remote::Stirred;
-use crate::engine::messages::{Append, Halt, Run, Subscribe};
-use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token, WorkerId};
-use crate::jobs::command::Enqueued;
-use crate::jobs::event::MetricsClass;
-use crate::jobs::model::policy::millis;
-use crate::jobs::{
-    Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobTable, PayloadStore, Rejection,
-    Status,
+use crate::api::status::SnapshotStatus;
+use crate::base::clock::Timeline;
+use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
+use crate::engine::manager::bulk_ops::BulkOps;
+use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::group_commit::AfterLook;
+use crate::engine::manager::ledger::Ledger;
+use crate::engine::manager::pool::Pool;
+pub use crate::engine::manager::settings::ManagerSettings;
+use crate::engine::manager::status::Visible;
+use crate::engine::messages::{
+    Ask, Confirmed, Drain, End, Fetch, Finished, GiveBack, Halt, HaltAll, Host, Run, SnapshotTaken, Submit,
+    Subscribe, WorkerDown, WorkerUp,
 };
-use crate::recovery::journal;
-use crate::wal::Group;
-use crate::wal::writer::Room;
-
-/// A timer is set no further ahead than this, so that a clock that was set forward is noticed.
-const NAP_MAX: Duration = Duration::from_secs(60);
-/// Leases that expire together are ended so many at a time.
-const EXPIRED_AT_ONCE_MAX: usize = 1_000;
-/// While the disk is full, jobs are only started as long as the log has this much room for each that runs:
-/// enough for its result.
-const ROOM_PER_JOB: u64 = 512 << 10;
-
-/// What workers of the work protocol know an expired lease by.
-const RESERVATION_EXPIRED: &str = "ReservationExpired";
-
-/// What a JobManagerActor is made of.
-pub struct ManagerSettings {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The dice.
-    pub dice: fastrand::Rng,
-    /// Takes events.
-    pub wal: Recipient<Append>,
-    /// Tells it who hears what is durable.
-    pub subscribe: Recipient<Subscribe>,
-    /// Payloads that are not in memory.
-    pub payload_store: Arc<dyn PayloadStore>,
-    /// Payloads take at most about this much memory, beside the small ones.
-    pub payload_memory_bytes: u64,
-    /// What it counts.
-    pub metrics: Arc<Metrics>,
-    /// How many workers there will be.
-    pub worker_count: usize,
-    /// Kinds that they handle.
-    pub kinds: Vec<KindName>,
-    /// What boot found.
-    pub recovery: RecoveryStatus,
-    /// The newest snapshot.
-    pub snapshot: Option<SnapshotStatus>,
-}
+use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::model::policy::millis;
+use crate::jobs::{JobTable, Status};
 
 /// The actor.
 pub struct JobManagerActor {
-    table: JobTable,
-    time: Timeline,
     settings: ManagerSettings,
-    /// Events since the last [`Append`].
-    gathered: Group,
-    shipping: Shipping,
-    /// What waits for the log, in the order of the positions that it waits for.
-    held: VecDeque<(Seq, Effect)>,
-    confirmed: Seq,
+    time: Timeline,
+    ledger: Ledger,
+    pool: Pool<WorkerAddress>,
+    bulk: BulkOps,
+    /// Events up to here are on disk.
     durable: Seq,
-    room: Room,
-    workers: Vec<Option<Worker>>,
-    idle: VecDeque<WorkerId>,
-    /// Remote workers that wait for a job.
-    fetchers: Fetchers,
-    stirred: Stirred,
-    /// Requests about many jobs, the first of which is being gone through.
-    sweeps: VecDeque<Sweep>,
+    /// The newest snapshot.
+    snapshot: Option<SnapshotStatus>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// What could be seen when it was last told that there is something new to see.
-    told: Seen,
-    /// Set while draining: told when nothing runs and nothing is held any more.
-    draining: Option<Option<oneshot::Sender<()>>>,
+    told: Visible,
+    /// While draining: told when nothing runs and nothing is held any more.
+    drained: Option<oneshot::Sender<()>>,
     _guard: ExitGuard,
 }
 
-/// Differs from one turn to the next only if there is something new to see.
-#[derive(Default, PartialEq)]
-struct Seen {
-    last: Seq,
-    idle: usize,
-    accepts_jobs: bool,
-}
-
-struct Worker {
+/// How a local worker is reached.
+struct WorkerAddress {
     run: Recipient<Run>,
     halt: Recipient<Halt>,
-    busy: Option<Token>,
 }
 
 impl JobManagerActor {
     /// Around a recovered table whose every event is durable.
     #[must_use]
-    pub fn new(table: JobTable, settings: ManagerSettings, guard: ExitGuard) -> JobManagerActor {
-        let last = table.last();
+    pub fn new(
+        table: JobTable,
+        snapshot: Option<SnapshotStatus>,
+        dice: fastrand::Rng,
+        settings: ManagerSettings,
+        guard: ExitGuard,
+    ) -> JobManagerActor {
         JobManagerActor {
             time: Timeline::begin(settings.clock.clone(), table.last_at()),
-            gathered: Group { first: last.next(), ..Group::default() },
-            shipping: Shipping::default(),
-            held: VecDeque::new(),
-            confirmed: last,
-            durable: last,
-            room: Room { bytes: 0, accepts_jobs: true },
-            workers: (0..settings.worker_count).map(|_| None).collect(),
-            idle: VecDeque::new(),
-            fetchers: Fetchers::default(),
-            stirred: Stirred::default(),
-            sweeps: VecDeque::new(),
+            durable: table.last(),
+            ledger: Ledger::new(table, dice, settings.metrics.clone()),
+            pool: Pool::new(settings.worker_count),
+            bulk: BulkOps::default(),
+            snapshot,
             timer: None,
-            told: Seen::default(),
-            draining: None,
-            table,
+            told: Visible::default(),
+            drained: None,
             settings,
             _guard: guard,
         }
     }
 
-    /// The time. When it has jumped, whoever holds a lease gets as much more.
-    fn now(&mut self) -> Timestamp {
+    /// A turn begins: its time. If the clock has jumped since the last one, workers get their time back first.
+    fn begin_turn(&mut self) -> Timestamp {
         let (now, jumped_ms) = self.time.now();
         if jumped_ms > 0 {
-            for (job, token) in self.table.in_flight(|_| true) {
-                // The lease is held, so this is not rejected.
-                let _ = self.execute(Command::Extend { job, token, by_ms: jumped_ms }, now);
-            }
+            duties::on_clock_jump(&mut self.ledger, jumped_ms, now);
         }
         now
     }
 
-    /// Decides a command and records the event that follows, if one does.
-    fn execute(&mut self, command: Command, now: Timestamp) -> Result<Option<Seq>, Rejection> {
-        let event = self.table.decide(command, now, &mut self.settings.dice)?;
-        Ok(event.map(|event| self.record(event)))
+    /// A turn ends: what follows from it is done soon.
+    fn end_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let begins_to_wait = self.ledger.commit.end_turn();
+        if self.ledger.commit.is_large() {
+            self.send_group();
+        }
+        if begins_to_wait {
+            self.wait_for_more(ctx);
+        }
     }
 
-    fn record(&mut self, event: Event) -> Seq {
-        failpoint::pass("manager.record").expect("this point is for panics");
-        self.count(&event);
-        self.stir(&event.kind);
-        journal::record(&mut self.table, &mut self.gathered, event)
+    fn wait_for_more(&mut self, ctx: &mut Context<JobManagerActor>) {
+        self.ledger.commit.wait_for_more();
+        // Comes back after the runtime has asked its sockets and has worked through what they brought.
+        let looked = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(looked.map(|(), manager, ctx| match manager.ledger.commit.after_look() {
+            AfterLook::Wait => manager.wait_for_more(ctx),
+            AfterLook::Go => manager.finish_turn(ctx),
+        }));
     }
 
-    fn count(&self, event: &Event) {
-        let metrics = &self.settings.metrics;
-        match event.kind.event_type().metrics_class() {
-            MetricsClass::None => {}
-            MetricsClass::Dispatched => metrics.jobs_dispatched.add(1),
-            MetricsClass::Completed => {
-                metrics.jobs_completed.add(1);
-                if let Some(created_at) = event.kind.job().and_then(|job| self.table.created_at(job)) {
-                    metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
+    /// Starts what can be started, sends what has gathered, releases what is confirmed.
+    fn finish_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        duties::run_due(&mut self.ledger, now);
+        local::dispatch(&mut self.ledger, &mut self.pool, now);
+        remote::serve_fetches(&mut self.ledger, now);
+        self.send_group();
+        self.release(ctx);
+        self.set_timer(ctx, now);
+        let counts = self.ledger.table.counts();
+        self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
+        self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
+        self.tell_if_drained();
+    }
+
+    fn send_group(&mut self) {
+        if let Some(append) = self.ledger.commit.take_group() {
+            // A closed mailbox means that the log has died; the supervisor ends the engine for that.
+            self.settings.wal.do_send(append);
+        }
+    }
+
+    /// Lets out what is durable.
+    fn release(&mut self, ctx: &mut Context<JobManagerActor>) {
+        // A client that gets an answer finds the change that it speaks of told already.
+        self.tell_if_changed();
+        let mut may_go_on = false;
+        while let Some(effect) = self.ledger.effects.release_next() {
+            may_go_on |= self.perform(effect, ctx);
+        }
+        if may_go_on {
+            self.end_turn(ctx);
+        }
+    }
+
+    /// True if there may be something to do by it: a local worker is free again, as its job was cancelled before it began,
+    /// or a job that cannot be delivered has failed.
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<JobManagerActor>) -> bool {
+        match effect {
+            Effect::Enqueued(reply, answers) => {
+                let created = answers.iter().filter(|answer| answer.created).count();
+                self.settings.metrics.jobs_enqueued.add(created as u64);
+                self.ledger.commit.expect_reply();
+                reply.answer(Ok(answers));
+            }
+            Effect::Done(reply) => {
+                self.ledger.commit.expect_reply();
+                reply.answer(Ok(()));
+            }
+            Effect::Rejected(reply, rejection) => reply.answer(Err((*rejection).into())),
+            Effect::Changed(reply, count) => reply.answer(Ok(count)),
+            Effect::Listed(reply, views) => reply.answer(Ok(views)),
+            Effect::Viewed(reply, found) => reply.answer(*found),
+            Effect::Status(reply, status) => reply.answer(Ok(*status)),
+            Effect::Undelivered(reply) => reply.answer(Ok(None)),
+            Effect::Run(worker, job, token) => return self.run(worker, &job, token),
+            Effect::Halt(worker, halt) => {
+                if let Some(address) = self.pool.address(worker) {
+                    address.halt.do_send(halt);
                 }
             }
-            MetricsClass::Failed => metrics.jobs_failed.add(1),
-            MetricsClass::Exhausted => {
-                metrics.jobs_failed.add(1);
-                match event.kind {
-                    EventKind::Exhaust { end: Exhausted::Drop, .. } => metrics.jobs_cancelled.add(1),
-                    _ => metrics.jobs_dead.add(1),
+            Effect::Deliver(reply, job, token) => {
+                // A closed mailbox means that the engine has ended; then its lease gives the job back.
+                let manager: Recipient<GiveBack> = ctx.address().recipient();
+                let give_back = move |unwanted| manager.do_send(unwanted);
+                let payload_store = &*self.settings.payload_store;
+                match remote::delivery(&self.ledger.table, payload_store, &job, token, give_back) {
+                    Ok(delivery) => reply.answer(Ok(delivery)),
+                    Err(error) => {
+                        let now = self.begin_turn();
+                        remote::fail_unreadable(&mut self.ledger, job, token, &error, now);
+                        reply.answer(Ok(None));
+                        return true;
+                    }
                 }
             }
-            MetricsClass::Killed => metrics.jobs_dead.add(1),
-            MetricsClass::Cancelled => metrics.jobs_cancelled.add(1),
         }
+        false
     }
 
-    /// Records the event that gives a lease, and returns the token that names it.
-    fn token_of(&mut self, event: Event) -> Token {
-        let epoch = self.table.epoch();
-        Token { epoch, seq: self.record(event) }
-    }
-
-    fn enqueue(&mut self, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
-        if self.draining.is_some() {
-            return Err(Rejection::Stopping.into());
-        }
-        if !self.room.accepts_jobs {
-            return Err(Rejection::DiskFull.into());
-        }
-        // All that could be rejected is rejected before the first job is added: all or nothing.
-        self.table.admit(jobs.len())?;
-        for (index, job) in jobs.iter().enumerate() {
-            let rejection = self.table.admit_job(job).and_then(|()| self.table.admit_queue(&job.queue)).err();
-            if let Some(rejection) = rejection {
-                return Err(EngineError::RejectedAt { index, rejection });
+    /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.
+    fn run(&mut self, worker: WorkerId, job: &JobId, token: Token) -> bool {
+        let Some(address) = self.pool.runner(worker, token) else { return false };
+        match self.ledger.table.assignment(job) {
+            Some((_, assignment)) if assignment.token == token => {
+                address.run.do_send(Run(assignment));
+                false
             }
-        }
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let given = job.id.clone();
-            let event = self.table.decide_enqueue(job, now, &mut self.settings.dice)?;
-            let created = event.is_some();
-            let id = match event {
-                Some(event) => {
-                    let id = event.kind.job().cloned();
-                    self.record(event);
-                    id
-                }
-                None => given,
-            };
-            let id = id.expect("a generated id is new, so an event follows that names it");
-            answers.push(Enqueued { id, created, seq: self.table.last() });
-        }
-        Ok(answers)
-    }
-
-    /// Does something that takes a job away from whoever runs it.
-    fn take_away(&mut self, command: Command, job: &JobId, now: Timestamp) -> Result<Option<Seq>, Rejection> {
-        let lease = self.table.lease(job).cloned();
-        let event = self.execute(command, now)?;
-        // A remote worker hears of it when it reports: its report is refused.
-        if let Some(lease) = lease
-            && let Holder::Local(worker) = lease.holder
-        {
-            let halt = Halt { token: lease.token, reason: StopReason::Cancelled };
-            self.hold(Effect::Halt(worker, halt));
-        }
-        Ok(event)
-    }
-
-    /// What is due without anybody asking: promotions, expired leases, retention.
-    fn do_due(&mut self, now: Timestamp) {
-        if self.table.next_due().is_none_or(|due| due > now) {
-            return;
-        }
-        for (job, token) in self.table.expired(now, EXPIRED_AT_ONCE_MAX) {
-            let holder = self.table.lease(&job).map(|lease| lease.holder.clone());
-            let message = "the lease expired: its worker did not report in time";
-            let failure = Failure::new(FailureKind::Timeout, message);
-            let failure = match holder {
-                Some(Holder::Remote(_)) => failure.of_type(RESERVATION_EXPIRED),
-                _ => failure,
-            };
-            let _ = self.execute(Command::Fail { job, token, failure, result: None }, now);
-            if let Some(Holder::Local(worker)) = holder {
-                self.hold(Effect::Halt(worker, Halt { token, reason: StopReason::Cancelled }));
-            }
-        }
-        // These are never rejected; nothing follows when nothing is due.
-        let _ = self.execute(Command::Promote, now);
-        let _ = self.execute(Command::Forget, now);
-    }
-
-    /// Gives ready jobs to idle workers. They start once their dispatch is durable.
-    fn dispatch(&mut self, now: Timestamp) {
-        while self.draining.is_none() && self.table.has_ready() && self.has_room_to_start() {
-            let Some(worker) = self.idle.pop_front() else { return };
-            let Ok(Some(event)) =
-                self.table.decide(Command::Dispatch { worker }, now, &mut self.settings.dice)
-            else {
-                self.idle.push_front(worker);
-                return;
-            };
-            let Some(job) = event.kind.job().cloned() else { return };
-            let token = self.token_of(event);
-            if let Some(Some(worker)) = self.workers.get_mut(worker.0 as usize) {
-                worker.busy = Some(token);
-            }
-            self.hold(Effect::Run(worker, job, token));
+            _ => self.pool.finish(worker, token),
         }
     }
 
-    fn has_room_to_start(&self) -> bool {
-        let running = self.table.counts().of(Status::InFlight);
-        self.room.accepts_jobs || self.room.bytes > (running + 1) * ROOM_PER_JOB
-    }
-
-    /// Not in every turn: a request that only looks would wake whoever waits for a change, who looks again.
+    /// Not in every turn: a request that only looks would wake the client that waits for a change, which looks again.
     fn tell_if_changed(&mut self) {
-        let (last, idle) = (self.table.last(), self.idle.len());
-        let seen = Seen { last, idle, accepts_jobs: self.room.accepts_jobs };
-        if self.told != seen {
-            self.told = seen;
+        let visible = Visible::of(&self.ledger, &self.pool);
+        if self.told != visible {
+            self.told = visible;
             self.settings.metrics.changes.tell();
         }
     }
 
     fn set_timer(&mut self, ctx: &mut Context<JobManagerActor>, now: Timestamp) {
-        let dues = [self.table.next_due(), self.fetchers.next_deadline()];
-        let Some(due) = dues.into_iter().flatten().min() else { return };
-        let nap = Duration::from_millis(due.since_ms(now)).min(NAP_MAX);
+        let Some(nap) = duties::until_next(&self.ledger, now) else { return };
         let at = now.plus_ms(millis(nap));
         // One that fires too early does no harm: it sets the next. Most leases end long before they expire.
         if self.timer.is_some_and(|(earlier, _)| earlier <= at) {
@@ -333,16 +252,185 @@ impl JobManagerActor {
     }
 
     fn tell_if_drained(&mut self) {
-        if self.draining.is_none() {
-            return;
-        }
-        let is_quiet = self.workers.iter().flatten().all(|worker| worker.busy.is_none())
-            && self.gathered.count == 0
-            && self.held.is_empty()
-            && self.sweeps.is_empty()
-            && self.confirmed == self.table.last();
-        if is_quiet && let Some(Some(done)) = self.draining.as_mut().map(Option::take) {
+        let is_quiet = self.pool.busy().next().is_none() && self.bulk.is_empty() && self.ledger.all_is_told();
+        if is_quiet && let Some(done) = self.drained.take() {
             let _ = done.send(());
         }
     }
+
+    /// Not by a message to itself, which would be the next one in the mailbox: all else on this thread comes first.
+    fn step_bulk_later(&mut self, ctx: &mut Context<JobManagerActor>) {
+        if self.bulk.take_due() {
+            let others_had_their_turn = tokio::task::yield_now().into_actor(self);
+            ctx.spawn(others_had_their_turn.map(|(), manager, ctx| manager.step_bulk(ctx)));
+        }
+    }
+
+    fn step_bulk(&mut self, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        self.bulk.step(&mut self.ledger, &*self.settings.payload_store, now);
+        self.end_turn(ctx);
+        self.step_bulk_later(ctx);
+    }
 }
+
+impl Actor for JobManagerActor {
+    type Context = Context<JobManagerActor>;
+
+    fn started(&mut self, ctx: &mut Context<JobManagerActor>) {
+        self.settings.subscribe.do_send(Subscribe(ctx.address().recipient()));
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Submit> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        requests::submit(&mut self.ledger, &mut self.bulk, submit, now);
+        self.step_bulk_later(ctx);
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Ask> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask, ctx: &mut Context<JobManagerActor>) {
+        match ask {
+            Ask::Job { job, reply } => {
+                requests::view(&mut self.ledger, &*self.settings.payload_store, job, reply);
+            }
+            Ask::List { status, filter, limit, reply } => {
+                self.bulk.list(&self.ledger, status, filter, limit, reply);
+                self.step_bulk_later(ctx);
+            }
+            Ask::Status { reply } => {
+                let now = self.begin_turn();
+                let (durable, snapshot) = (self.durable, self.snapshot);
+                let status = status::status(&self.ledger, &self.pool, &self.settings, durable, snapshot, now);
+                // While the log waits for space, an operator must still be able to see that it does.
+                if self.ledger.room.accepts_jobs {
+                    self.ledger.hold(Effect::Status(reply, Box::new(status)));
+                } else {
+                    reply.answer(Ok(status));
+                }
+            }
+        }
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Fetch> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, fetch: Fetch, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        remote::fetch(&mut self.ledger, fetch, now);
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<GiveBack> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, unwanted: GiveBack, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        remote::give_back(&mut self.ledger, unwanted, now);
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<Confirmed> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, confirmed: Confirmed, ctx: &mut Context<JobManagerActor>) {
+        self.ledger.effects.confirm(confirmed.through);
+        self.durable = self.durable.max(confirmed.durable);
+        self.ledger.room = confirmed.room;
+        let confirmed = self.ledger.effects.confirmed();
+        self.ledger.table.leave_payloads(confirmed, self.settings.payload_memory_bytes);
+        self.end_turn(ctx);
+        // Those that wait for these must not wait for what else comes in.
+        self.release(ctx);
+    }
+}
+
+impl Handler<Finished> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, finished: Finished, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        local::finished(&mut self.ledger, &mut self.pool, finished, now);
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<WorkerUp> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, WorkerUp { worker, run, halt }: WorkerUp, ctx: &mut Context<JobManagerActor>) {
+        self.pool.join(worker, WorkerAddress { run, halt });
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<WorkerDown> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, down: WorkerDown, ctx: &mut Context<JobManagerActor>) {
+        let now = self.begin_turn();
+        local::down(&mut self.ledger, &mut self.pool, down, now);
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<SnapshotTaken> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, SnapshotTaken(info): SnapshotTaken, _: &mut Context<JobManagerActor>) {
+        self.snapshot = Some(info.into());
+        self.settings.metrics.changes.tell();
+    }
+}
+
+impl Handler<Drain> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, drain: Drain, ctx: &mut Context<JobManagerActor>) {
+        self.ledger.is_draining = true;
+        self.drained = Some(drain.done);
+        self.bulk.refuse_all();
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<HaltAll> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: HaltAll, _: &mut Context<JobManagerActor>) {
+        for (address, token) in self.pool.busy() {
+            address.halt.do_send(Halt { token, reason: StopReason::Shutdown });
+        }
+    }
+}
+
+impl Handler<Host> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, Host(future): Host, _: &mut Context<JobManagerActor>) {
+        // Not one of the actor's own futures: those are all looked at in each of its turns.
+        tokio::spawn(future);
+    }
+}
+
+impl Handler<End> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Context<JobManagerActor>) {
+        ctx.stop();
+    }
+}
+
+gives_signs_of_life!(JobManagerActor);

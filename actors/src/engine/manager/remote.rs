@@ -1,137 +1,120 @@
 //! What remote workers ask for: a job, and to report on one.
 
-use actix::{Context, Handler};
-
-use crate::api::requests::{AttemptEnd, Claim};
-use crate::engine::manager::JobManagerActor;
-use crate::engine::manager::effects::Effect;
-use crate::engine::manager::fetchers::Fetcher;
+use crate::api::requests::{AttemptEnd, Claim, Delivery};
+use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::ledger::Ledger;
+use crate::engine::manager::waiting_fetches::WaitingFetch;
 use crate::engine::messages::{Fetch, GiveBack};
-use crate::ids::{JobId, QueueName, Timestamp};
+use crate::ids::{JobId, Timestamp, Token};
 use crate::jobs::model::policy::millis;
-use crate::jobs::{Command, EventKind, Failure, FailureKind, Rejection};
+use crate::jobs::{Command, Failure, FailureKind, JobTable, PayloadStore, Rejection, UnreadablePayload};
 
-/// Which queues may have got jobs since the last look.
-#[derive(Default)]
-pub(super) struct Stirred {
-    all: bool,
-    some: Vec<QueueName>,
-}
-
-impl Handler<Fetch> for JobManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, fetch: Fetch, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        let Fetch { queues, worker, wait, reply } = fetch;
-        let deadline = now.plus_ms(millis(wait));
-        let fetcher = Fetcher { queues, worker, deadline, reply };
-        if self.draining.is_some() {
-            fetcher.reply.answer(Err(Rejection::Stopping.into()));
-        } else if let Some(fetcher) = self.reserve(fetcher, now) {
-            match wait.is_zero() {
-                true => self.hold(Effect::Undelivered(fetcher.reply)),
-                false => self.fetchers.add(fetcher),
-            }
+/// A worker wants a job: it gets one, or waits for one.
+pub(super) fn fetch(ledger: &mut Ledger, fetch: Fetch, now: Timestamp) {
+    let Fetch { queues, worker, wait, reply } = fetch;
+    let fetch = WaitingFetch { queues, worker, deadline: now.plus_ms(millis(wait)), reply };
+    if ledger.is_draining {
+        fetch.reply.answer(Err(Rejection::Stopping.into()));
+    } else if let Some(fetch) = reserve(ledger, fetch, now) {
+        if wait.is_zero() {
+            ledger.hold(Effect::Undelivered(fetch.reply));
+        } else {
+            ledger.fetches.add(fetch);
         }
-        self.end_turn(ctx);
     }
 }
 
-impl JobManagerActor {
-    /// Notes what may let a waiting worker have a job.
-    pub(super) fn stir(&mut self, kind: &EventKind) {
-        if self.fetchers.is_empty() {
-            return;
-        }
-        match kind {
-            EventKind::Enqueue(new) => {
-                let queue = &new.profile.queue;
-                let is_first = self.stirred.some.last() != Some(queue);
-                if new.run_at.is_none() && is_first && self.fetchers.wait_for(queue) {
-                    self.stirred.some.push(queue.clone());
-                }
-            }
-            kind => self.stirred.all |= kind.event_type().may_make_ready(),
-        }
+/// Gives ready jobs to workers that wait for them, and none to those that have waited long enough.
+pub(super) fn serve_fetches(ledger: &mut Ledger, now: Timestamp) {
+    if ledger.is_draining {
+        ledger.fetches.take_all().for_each(|fetch| fetch.reply.answer(Err(Rejection::Stopping.into())));
+        return;
     }
-
-    /// Gives ready jobs to remote workers that wait for them.
-    pub(super) fn serve_fetchers(&mut self, now: Timestamp) {
-        if self.draining.is_some() {
-            self.fetchers
-                .take_all()
-                .for_each(|fetcher| fetcher.reply.answer(Err(Rejection::Stopping.into())));
-            return;
-        }
-        let stirred = std::mem::take(&mut self.stirred);
-        let queues = match stirred.all {
-            true => self.fetchers.queues(),
-            false => stirred.some,
-        };
-        'queues: for queue in queues {
-            while self.table.has_ready_in(&queue) {
-                if !self.has_room_to_start() {
-                    // Later. Who has waited for long enough hears so all the same.
-                    self.stirred.all = true;
-                    break 'queues;
-                }
-                let Some((ticket, fetcher)) = self.fetchers.take_first(&queue) else { break };
-                if let Some(fetcher) = self.reserve(fetcher, now) {
-                    self.fetchers.put_back(ticket, fetcher);
-                    break;
-                }
+    'queues: for queue in ledger.ready.take(&ledger.fetches) {
+        while ledger.table.has_ready_in(&queue) {
+            if !ledger.has_room_to_start() {
+                // Later. Those that have waited long enough hear so all the same.
+                ledger.ready.mark_all();
+                break 'queues;
+            }
+            let Some((arrival, fetch)) = ledger.fetches.take_first(&queue) else { break };
+            if let Some(fetch) = reserve(ledger, fetch, now) {
+                ledger.fetches.put_back(arrival, fetch);
+                break;
             }
         }
-        while let Some(fetcher) = self.fetchers.take_expired(now) {
-            self.hold(Effect::Undelivered(fetcher.reply));
-        }
     }
-
-    /// Reserves a job for it; returns it if there is none.
-    fn reserve(&mut self, fetcher: Fetcher, now: Timestamp) -> Option<Fetcher> {
-        if !self.has_room_to_start() {
-            self.stirred.all = true;
-            return Some(fetcher);
-        }
-        let (queues, worker) = (fetcher.queues.clone(), fetcher.worker.clone());
-        let command = Command::Reserve { queues, worker };
-        let Ok(Some(event)) = self.table.decide(command, now, &mut self.settings.dice) else {
-            return Some(fetcher);
-        };
-        let Some(job) = event.kind.job().cloned() else { return Some(fetcher) };
-        let token = self.token_of(event);
-        self.hold(Effect::Deliver(fetcher.reply, job, token));
-        None
-    }
-
-    pub(super) fn report(
-        &mut self,
-        job: JobId,
-        claim: &Claim,
-        verdict: AttemptEnd,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let token = self.table.held_by(&job, &claim.worker, claim.token)?;
-        let command = match verdict {
-            AttemptEnd::Success(result) => Command::Ack { job, token, result },
-            AttemptEnd::Failure(failure) => Command::Fail { job, token, failure, result: None },
-        };
-        self.execute(command, now).map(|_| ())
+    while let Some(fetch) = ledger.fetches.take_expired(now) {
+        ledger.hold(Effect::Undelivered(fetch.reply));
     }
 }
 
-impl Handler<GiveBack> for JobManagerActor {
-    type Result = ();
+/// Reserves a job for a worker; gives its fetch back if there is none.
+fn reserve(ledger: &mut Ledger, fetch: WaitingFetch, now: Timestamp) -> Option<WaitingFetch> {
+    if !ledger.has_room_to_start() {
+        ledger.ready.mark_all();
+        return Some(fetch);
+    }
+    let (queues, worker) = (fetch.queues.clone(), fetch.worker.clone());
+    let Some((job, token)) = ledger.start(Command::Reserve { queues, worker }, now) else {
+        return Some(fetch);
+    };
+    ledger.hold(Effect::Deliver(fetch.reply, job, token));
+    None
+}
 
-    fn handle(&mut self, GiveBack { job, token }: GiveBack, ctx: &mut Context<JobManagerActor>) {
-        let now = self.now();
-        let message = "the worker had gone before it got the job";
-        let failure = Failure::new(FailureKind::Lost, message);
-        // It was not run, so the attempt does not count.
-        if let Err(rejection) = self.execute(Command::Requeue { job, token, failure, counts: false }, now) {
-            tracing::debug!(%rejection, "a job that could not be delivered has moved on");
-        }
-        self.end_turn(ctx);
+/// A reserved job as its worker gets it; none if it has been taken away in the meantime. What is not accepted is given
+/// back.
+pub(super) fn delivery(
+    table: &JobTable,
+    payload_store: &dyn PayloadStore,
+    job: &JobId,
+    token: Token,
+    give_back: impl FnOnce(GiveBack) + Send + 'static,
+) -> Result<Option<Delivery>, UnreadablePayload> {
+    let is_held = table.lease(job).is_some_and(|lease| lease.token == token);
+    if !is_held {
+        return Ok(None);
+    }
+    let Some(view) = table.whole_view(job, payload_store)? else { return Ok(None) };
+    let job = job.clone();
+    Ok(Some(Delivery::new(view, token, move || give_back(GiveBack { job, token }))))
+}
+
+/// A job whose payload is damaged fails as if its worker had said so: it is seen, and stops nobody else.
+pub(super) fn fail_unreadable(
+    ledger: &mut Ledger,
+    job: JobId,
+    token: Token,
+    error: &UnreadablePayload,
+    now: Timestamp,
+) {
+    tracing::error!(%job, %error, "a job cannot be delivered");
+    let failure = Failure::new(FailureKind::Error, error.to_string());
+    // It is held under this token, so this is not rejected.
+    let _ = ledger.execute(Command::Fail { job, token, failure, result: None }, now);
+}
+
+/// A job that reached no worker is pending again. It was not run, so the attempt does not count.
+pub(super) fn give_back(ledger: &mut Ledger, GiveBack { job, token }: GiveBack, now: Timestamp) {
+    let message = "the worker had gone before it got the job";
+    let failure = Failure::new(FailureKind::Lost, message);
+    if let Err(rejection) = ledger.execute(Command::Requeue { job, token, failure, counts: false }, now) {
+        tracing::debug!(%rejection, "a job that could not be delivered has moved on");
+    }
+}
+
+/// A worker reports how an attempt ended.
+pub(super) fn report(
+    ledger: &mut Ledger,
+    job: JobId,
+    claim: &Claim,
+    end: AttemptEnd,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    let token = ledger.table.held_by(&job, &claim.worker, claim.token)?;
+    match end.into_command(job, token) {
+        Some(command) => ledger.execute(command, now).map(|_| ()),
+        None => Ok(()),
     }
 }

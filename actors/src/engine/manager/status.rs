@@ -1,54 +1,70 @@
-//! The queue at a glance.
+//! The server at a glance, and whether there is something new to see.
 
 use crate::api::status::{EngineStatus, LogStatus, QueueStatus, SnapshotStatus, WaitingKind, WorkersStatus};
-use crate::engine::manager::JobManagerActor;
-use crate::ids::Timestamp;
+use crate::engine::manager::ledger::Ledger;
+use crate::engine::manager::pool::Pool;
+use crate::engine::manager::settings::ManagerSettings;
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::JobTable;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::store::SnapshotInfo;
 
-impl JobManagerActor {
-    pub(super) fn status(&self, now: Timestamp) -> EngineStatus {
-        let up = self.workers.iter().flatten().count();
-        let idle = self.workers.iter().flatten().filter(|worker| worker.busy.is_none()).count();
-        EngineStatus {
-            jobs: self.table.counts(),
-            queues: self.queues(now),
-            totals: self.table.totals(),
-            waiting_for_worker: self
-                .table
-                .pending_without_worker()
-                .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
-                .collect(),
-            workers: WorkersStatus {
-                count: self.settings.worker_count,
-                busy: up - idle,
-                idle,
-                restarts: self.settings.metrics.restarts_worker.get(),
-                kinds: self.settings.kinds.clone(),
-            },
-            log: LogStatus {
-                seq: self.table.last(),
-                durable_seq: self.durable,
-                accepts_jobs: self.room.accepts_jobs,
-            },
-            snapshot: self.settings.snapshot,
-            recovery: self.settings.recovery,
-        }
+pub(super) fn status<A>(
+    ledger: &Ledger,
+    pool: &Pool<A>,
+    settings: &ManagerSettings,
+    durable_seq: Seq,
+    snapshot: Option<SnapshotStatus>,
+    now: Timestamp,
+) -> EngineStatus {
+    let Ledger { table, room, .. } = ledger;
+    let waiting = table.pending_without_worker();
+    EngineStatus {
+        jobs: table.counts(),
+        queues: queues(table, now),
+        totals: table.totals(),
+        waiting_for_worker: waiting
+            .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
+            .collect(),
+        workers: WorkersStatus {
+            count: settings.worker_count,
+            busy: pool.up_count() - pool.idle_count(),
+            idle: pool.idle_count(),
+            restarts: settings.metrics.restarts_worker.get(),
+            kinds: settings.kinds.clone(),
+        },
+        log: LogStatus { seq: table.last(), durable_seq, accepts_jobs: room.accepts_jobs },
+        snapshot,
+        recovery: settings.recovery,
     }
+}
 
-    fn queues(&self, now: Timestamp) -> Vec<QueueStatus> {
-        let mut queues: Vec<_> = self
-            .table
-            .queues()
-            .map(|queue| QueueStatus {
-                latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
-                queue: queue.queue,
-                paused: queue.paused,
-                jobs: queue.jobs,
-            })
-            .collect();
-        queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
-        queues
+fn queues(table: &JobTable, now: Timestamp) -> Vec<QueueStatus> {
+    let mut queues: Vec<_> = table
+        .queues()
+        .map(|queue| QueueStatus {
+            latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
+            queue: queue.queue,
+            paused: queue.paused,
+            jobs: queue.jobs,
+        })
+        .collect();
+    queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
+    queues
+}
+
+/// Differs from one turn to the next only if there is something new to see.
+#[derive(Default, PartialEq)]
+pub(super) struct Visible {
+    last: Seq,
+    idle: usize,
+    accepts_jobs: bool,
+}
+
+impl Visible {
+    pub fn of<A>(ledger: &Ledger, pool: &Pool<A>) -> Visible {
+        let accepts_jobs = ledger.room.accepts_jobs;
+        Visible { last: ledger.table.last(), idle: pool.idle_count(), accepts_jobs }
     }
 }
 

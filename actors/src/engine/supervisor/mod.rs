@@ -29,7 +29,8 @@ use crate::api::outcome::{Ending, FailCause, Phase, Progress};
 use crate::base::failpoint;
 use crate::base::metrics::Metrics;
 use crate::engine::liveness::ExitGuard;
-use crate::engine::log::actor::{WalActor, WalSettings};
+use crate::engine::log::actor::WalActor;
+use crate::engine::log::task::WalSettings;
 use crate::engine::manager::{JobManagerActor, ManagerSettings};
 use crate::engine::messages::{
     AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
@@ -143,7 +144,6 @@ impl SupervisorActor {
         let wal = homes.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
-            dice: boot.dice.clone(),
             wal: wal.clone().recipient(),
             subscribe: wal.clone().recipient(),
             payload_store: payload_store.clone(),
@@ -152,10 +152,11 @@ impl SupervisorActor {
             worker_count: boot.options.worker_count,
             kinds: boot.kinds.clone(),
             recovery: status,
-            snapshot: snapshot.map(Into::into),
         };
+        let (snapshot, dice) = (snapshot.map(Into::into), boot.dice.clone());
         let guard = self.guard(ChildId::Manager, ctx);
-        let manager = homes.manager.start(|| JobManagerActor::new(table, manager_settings, guard));
+        let manager =
+            homes.manager.start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
 
         let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
         let snapshot_settings = SnapshotSettings {

@@ -13,9 +13,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::api::handler::{Handlers, JobHandler, StopReason, StopSignal};
+use crate::api::requests::AttemptEnd;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
-use crate::engine::messages::{End, Finished, Halt, Outcome, Run};
-use crate::engine::worker::attempt::{self, Report};
+use crate::engine::messages::{End, Finished, Halt, Run};
+use crate::engine::worker::attempt::{self, AttemptReport};
 use crate::ids::{Token, WorkerId};
 use crate::jobs::{Failure, FailureKind, PayloadStore};
 
@@ -49,7 +50,7 @@ pub struct WorkerActor {
 }
 
 struct Running {
-    report: Arc<Report>,
+    report: Arc<AttemptReport>,
     task: AbortHandle,
     handler: Arc<dyn JobHandler>,
     ends_at: Instant,
@@ -143,12 +144,12 @@ impl Handler<Run> for WorkerActor {
         let (job, token) = (assignment.job.clone(), assignment.token);
         let Some(handler) = handlers.get(&assignment.kind).cloned() else {
             let message = format!("no handler for kind {:?}", assignment.kind.as_str());
-            let outcome = Outcome::Failed(Failure::new(FailureKind::Error, message), None);
-            return finished.do_send(Finished { worker: *id, job, token, outcome });
+            let end = AttemptEnd::Failure(Failure::new(FailureKind::Error, message), None);
+            return finished.do_send(Finished { worker: *id, job, token, end });
         };
         let timeout = Duration::from_millis(assignment.timeout_ms);
         let (stop, signal) = StopSignal::new();
-        let report = Arc::new(Report {
+        let report = Arc::new(AttemptReport {
             worker: *id,
             job,
             token,

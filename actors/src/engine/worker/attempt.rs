@@ -12,50 +12,53 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix::Recipient;
+
 use crate::api::handler::{HandlerFuture, JobError, JobHandler, JobRun, StopReason, StopSender, StopSignal};
-use crate::engine::messages::{Finished, Outcome, Reported};
+use crate::api::requests::AttemptEnd;
+use crate::engine::messages::Finished;
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::table::Assignment;
 use crate::jobs::{Failure, FailureKind, Payload, PayloadRef, PayloadStore};
 
 /// What a handler made of its job.
-type Made = Result<Option<Payload>, JobError>;
+type HandlerResult = Result<Option<Payload>, JobError>;
 
-/// How an attempt is reported: once, by whoever is first.
-pub(super) struct Report {
+/// How an attempt is reported: once, by the first that can tell its end.
+pub(super) struct AttemptReport {
     pub worker: WorkerId,
     pub job: JobId,
     pub token: Token,
     pub timeout: Duration,
     pub stop: StopSender,
-    pub to: Reported,
+    pub to: Recipient<Finished>,
     pub is_made: AtomicBool,
 }
 
-impl Report {
+impl AttemptReport {
     /// Reports what the handler made, or that it is not there any more.
-    pub fn ended(&self, ended: Option<Result<Made, Failure>>) {
+    pub fn ended(&self, ended: Option<Result<HandlerResult, Failure>>) {
         // When the handler has heard that it must stop, it ended because of that.
-        let outcome = match (self.stop.reason(), ended) {
-            (Some(reason), ended) => outcome_when_stopped(reason, self.timeout, ended),
-            (None, Some(ended)) => outcome_of(ended),
+        let end = match (self.stop.reason(), ended) {
+            (Some(reason), ended) => end_when_stopped(reason, self.timeout, ended),
+            (None, Some(ended)) => end_of(ended),
             (None, None) => {
                 let message = "the handler's task was cancelled".to_owned();
-                Outcome::Failed(Failure::new(FailureKind::Panic, message), None)
+                AttemptEnd::Failure(Failure::new(FailureKind::Panic, message), None)
             }
         };
         if !self.is_made.swap(true, Ordering::AcqRel) {
             let (worker, job, token) = (self.worker, self.job.clone(), self.token);
             // A closed mailbox means that the manager has gone, and with it the engine.
-            self.to.do_send(Finished { worker, job, token, outcome });
+            self.to.do_send(Finished { worker, job, token, end });
         }
     }
 }
 
 /// Reports even if the task is dropped before its end.
-struct Reports(Arc<Report>);
+struct ReportsOnDrop(Arc<AttemptReport>);
 
-impl Drop for Reports {
+impl Drop for ReportsOnDrop {
     fn drop(&mut self) {
         if !self.0.is_made.load(Ordering::Acquire) {
             self.0.ended(None);
@@ -69,9 +72,9 @@ pub(super) async fn run(
     assignment: Assignment,
     payload_store: Arc<dyn PayloadStore>,
     signal: StopSignal,
-    report: Arc<Report>,
+    report: Arc<AttemptReport>,
 ) {
-    let reports = Reports(report);
+    let reports = ReportsOnDrop(report);
     let payload = match assignment.payload {
         PayloadRef::Here(payload) => payload,
         // Jobs mostly start in the order in which they came, so the disk has been asked for this one with its
@@ -106,7 +109,7 @@ pub(super) async fn run(
 struct Caught(HandlerFuture);
 
 impl Future for Caught {
-    type Output = Result<Made, Failure>;
+    type Output = Result<HandlerResult, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
@@ -123,32 +126,32 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::new(FailureKind::Panic, format!("panicked: {}", text.unwrap_or("without a message")))
 }
 
-fn outcome_of(ended: Result<Made, Failure>) -> Outcome {
+fn end_of(ended: Result<HandlerResult, Failure>) -> AttemptEnd {
     match ended {
-        Ok(Ok(result)) => Outcome::Succeeded(result),
-        Ok(Err(error)) => Outcome::Failed(Failure::new(FailureKind::Error, error.message), error.result),
-        Err(failure) => Outcome::Failed(failure, None),
+        Ok(Ok(result)) => AttemptEnd::Success(result),
+        Ok(Err(error)) => AttemptEnd::Failure(Failure::new(FailureKind::Error, error.message), error.result),
+        Err(failure) => AttemptEnd::Failure(failure, None),
     }
 }
 
-fn outcome_when_stopped(
+fn end_when_stopped(
     reason: StopReason,
     timeout: Duration,
-    ended: Option<Result<Made, Failure>>,
-) -> Outcome {
+    ended: Option<Result<HandlerResult, Failure>>,
+) -> AttemptEnd {
     let result = match ended {
         // It was done in the same moment: that counts, unless it was too late anyway.
-        Some(Ok(Ok(result))) if reason != StopReason::Timeout => return Outcome::Succeeded(result),
+        Some(Ok(Ok(result))) if reason != StopReason::Timeout => return AttemptEnd::Success(result),
         Some(Ok(Ok(result))) => result,
         Some(Ok(Err(error))) => error.result,
         Some(Err(_)) | None => None,
     };
     match reason {
-        StopReason::Cancelled => Outcome::Cancelled,
-        StopReason::Shutdown => Outcome::Interrupted,
+        StopReason::Cancelled => AttemptEnd::Cancelled,
+        StopReason::Shutdown => AttemptEnd::Interrupted,
         StopReason::Timeout => {
             let message = format!("ran longer than its timeout of {} ms", timeout.as_millis());
-            Outcome::Failed(Failure::new(FailureKind::Timeout, message), result)
+            AttemptEnd::Failure(Failure::new(FailureKind::Timeout, message), result)
         }
     }
 }

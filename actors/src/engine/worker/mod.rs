@@ -1,4 +1,4 @@
-//! Running jobs: the trait that handlers implement, the WorkerActor that runs them.
+//! Running jobs: [`actor`], the WorkerActor, and `attempt`, one run of one job.
 
 pub mod actor;
 mod attempt;

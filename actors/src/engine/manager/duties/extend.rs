@@ -1,0 +1,36 @@
+//! When the clock was set forward: every lease runs as much longer, for no worker has had that time.
+
+use crate::engine::manager::ledger::Ledger;
+use crate::ids::Timestamp;
+use crate::jobs::Command;
+
+pub(super) fn run(ledger: &mut Ledger, by_ms: u64, now: Timestamp) {
+    for (job, token) in ledger.table.in_flight(|_| true) {
+        // The lease is held, so this is not rejected.
+        let _ = ledger.execute(Command::Extend { job, token, by_ms }, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::manager::duties::run_due;
+    use crate::engine::manager::testing::{NOW, ledger_with, start_local, start_remote};
+    use crate::ids::WorkerId;
+    use crate::jobs::Status;
+
+    #[test]
+    fn a_clock_that_jumps_over_the_end_of_leases_ends_none_of_them() {
+        const JUMP_MS: u64 = 3_600_000;
+        let mut ledger = ledger_with(2);
+        let held = [start_remote(&mut ledger, "w1"), start_local(&mut ledger, WorkerId(0))];
+        let deadlines = held.clone().map(|(job, _)| ledger.table.lease(&job).unwrap().deadline);
+        let now = NOW.plus_ms(JUMP_MS);
+        run(&mut ledger, JUMP_MS, now);
+        for ((job, _), deadline) in held.iter().zip(deadlines) {
+            assert_eq!(ledger.table.lease(job).unwrap().deadline, deadline.plus_ms(JUMP_MS));
+        }
+        run_due(&mut ledger, now);
+        assert_eq!(ledger.table.counts().of(Status::InFlight), 2);
+    }
+}

@@ -1,0 +1,66 @@
+//! What is due without anybody asking, each duty with its interval and limit: `expire`, `promote`, `retain`; and `extend`,
+//! what is owed to workers when the clock was set forward.
+
+mod expire;
+mod extend;
+mod promote;
+mod retain;
+
+use std::time::Duration;
+
+use crate::engine::manager::ledger::Ledger;
+use crate::ids::Timestamp;
+
+/// The manager looks again after this time at the latest, so that a clock that was set forward is noticed.
+const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// Does what is due, if anything is.
+pub(super) fn run_due(ledger: &mut Ledger, now: Timestamp) {
+    if ledger.table.next_due().is_none_or(|due| due > now) {
+        return;
+    }
+    expire::run(ledger, now);
+    promote::run(ledger, now);
+    retain::run(ledger, now);
+}
+
+/// How long until something is due, or a remote worker has waited long enough; none if neither will be.
+pub(super) fn until_next(ledger: &Ledger, now: Timestamp) -> Option<Duration> {
+    let dues = [ledger.table.next_due(), ledger.fetches.next_deadline()];
+    let due = dues.into_iter().flatten().min()?;
+    Some(Duration::from_millis(due.since_ms(now)).min(NAP_MAX))
+}
+
+/// The clock has jumped ahead by this much, to `now`.
+pub(super) fn on_clock_jump(ledger: &mut Ledger, by_ms: u64, now: Timestamp) {
+    extend::run(ledger, by_ms, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::manager::testing::{NOW, enqueue, fetch, ledger_with, spec, start_remote};
+    use crate::ids::Seq;
+    use crate::jobs::{JobSpec, Start};
+
+    #[test]
+    fn while_nothing_is_due_nothing_is_done() {
+        let mut ledger = ledger_with(1);
+        start_remote(&mut ledger, "w1");
+        run_due(&mut ledger, NOW);
+        assert_eq!((ledger.table.last(), ledger.effects.is_empty()), (Seq(2), true));
+    }
+
+    #[test]
+    fn the_next_look_is_at_the_first_moment_that_matters_and_within_a_minute() {
+        let mut ledger = ledger_with(0);
+        assert_eq!(until_next(&ledger, NOW), None);
+        let ms = Duration::from_millis;
+        enqueue(&mut ledger, JobSpec { start: Start::At(NOW.plus_ms(100_000)), ..spec() });
+        assert_eq!(until_next(&ledger, NOW), Some(NAP_MAX));
+        assert_eq!(until_next(&ledger, NOW.plus_ms(70_000)), Some(ms(30_000)));
+        ledger.fetches.add(fetch(1, &["default"], NOW.0 + 50).0);
+        assert_eq!(until_next(&ledger, NOW.plus_ms(20)), Some(ms(30)));
+        assert_eq!(until_next(&ledger, NOW.plus_ms(90)), Some(ms(0)), "it is late");
+    }
+}

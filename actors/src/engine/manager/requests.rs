@@ -1,0 +1,94 @@
+//! What a user's request leads to.
+
+use crate::api::outcome::EngineError;
+use crate::api::requests::QueueSet;
+use crate::engine::manager::bulk_ops::{BulkOps, existing};
+use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::ledger::Ledger;
+use crate::engine::manager::remote;
+use crate::engine::messages::{Reply, Submit};
+use crate::ids::{JobId, Timestamp};
+use crate::jobs::command::Enqueued;
+use crate::jobs::{Command, JobSpec, JobView, PayloadStore, Rejection};
+
+/// Does what is asked, or begins to if it is asked of many jobs.
+pub(super) fn submit(ledger: &mut Ledger, bulk: &mut BulkOps, submit: Submit, now: Timestamp) {
+    match submit {
+        Submit::Enqueue { jobs, reply } => match enqueue(ledger, jobs, now) {
+            Ok(answers) => ledger.hold(Effect::Enqueued(reply, answers)),
+            Err(error) => reply.answer(Err(error)),
+        },
+        Submit::Cancel { job, reply } => {
+            let done = ledger.take_away(Command::Cancel { job: job.clone() }, &job, now);
+            hold_outcome(ledger, reply, done.map(|_| ()));
+        }
+        Submit::Report { job, claim, end, reply } => {
+            let done = remote::report(ledger, job, &claim, end, now);
+            hold_outcome(ledger, reply, done);
+        }
+        Submit::Pause { queues, paused, reply } => {
+            let done = pause(ledger, queues, paused, now);
+            hold_outcome(ledger, reply, done);
+        }
+        Submit::Act { action, status, filter, reply } => bulk.act(ledger, action, status, filter, reply),
+        Submit::RemoveQueues { queues, reply } => bulk.remove_queues(ledger, queues, reply),
+        Submit::Flush { reply } => bulk.flush(ledger, reply),
+    }
+}
+
+/// Shows a job as it stands.
+pub(super) fn view(ledger: &mut Ledger, payload_store: &dyn PayloadStore, job: JobId, reply: Reply<JobView>) {
+    let found = match ledger.table.whole_view(&job, payload_store) {
+        Ok(found) => found.ok_or_else(|| Rejection::NotFound { job }.into()),
+        Err(error) => Err(EngineError::Unreadable(error)),
+    };
+    ledger.hold(Effect::Viewed(reply, Box::new(found)));
+}
+
+fn hold_outcome(ledger: &mut Ledger, reply: Reply<()>, outcome: Result<(), Rejection>) {
+    ledger.hold(match outcome {
+        Ok(()) => Effect::Done(reply),
+        Err(rejection) => Effect::Rejected(reply, Box::new(rejection)),
+    });
+}
+
+fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
+    if ledger.is_draining {
+        return Err(Rejection::Stopping.into());
+    }
+    if !ledger.room.accepts_jobs {
+        return Err(Rejection::DiskFull.into());
+    }
+    // All that could be rejected is rejected before the first job is added: all or nothing.
+    ledger.table.admit(jobs.len())?;
+    for (index, job) in jobs.iter().enumerate() {
+        let admitted = ledger.table.admit_job(job).and_then(|()| ledger.table.admit_queue(&job.queue));
+        if let Err(rejection) = admitted {
+            return Err(EngineError::RejectedAt { index, rejection });
+        }
+    }
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let given = job.id.clone();
+        let event = ledger.decide_enqueue(job, now)?;
+        let created = event.is_some();
+        let id = match event {
+            Some(event) => {
+                let id = event.kind.job().cloned();
+                ledger.record(event);
+                id
+            }
+            None => given,
+        };
+        let id = id.expect("a generated id is new, so an event follows that names it");
+        answers.push(Enqueued { id, created, seq: ledger.table.last() });
+    }
+    Ok(answers)
+}
+
+fn pause(ledger: &mut Ledger, queues: QueueSet, paused: bool, now: Timestamp) -> Result<(), Rejection> {
+    for queue in existing(&ledger.table, queues) {
+        ledger.execute(Command::SetPaused { queue, paused }, now)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! What a JobManagerActor is given and never changes.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::api::status::RecoveryStatus;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::engine::messages::{Append, Subscribe};
+use crate::ids::KindName;
+use crate::jobs::PayloadStore;
+
+/// What a JobManagerActor is made of, beside the table.
+pub struct ManagerSettings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Takes events.
+    pub wal: Recipient<Append>,
+    /// Tells it who hears what is durable.
+    pub subscribe: Recipient<Subscribe>,
+    /// Payloads that are not in memory.
+    pub payload_store: Arc<dyn PayloadStore>,
+    /// Payloads take at most about this much memory, beside the small ones.
+    pub payload_memory_bytes: u64,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// How many workers there will be.
+    pub worker_count: usize,
+    /// Kinds that they handle.
+    pub kinds: Vec<KindName>,
+    /// What boot found.
+    pub recovery: RecoveryStatus,
+}
