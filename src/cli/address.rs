@@ -5,7 +5,7 @@
 //! answers.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "http.addr";
@@ -22,6 +22,17 @@ pub fn path(data_dir: &Path) -> PathBuf {
 #[must_use]
 pub fn read(data_dir: &Path) -> Option<SocketAddr> {
     std::fs::read_to_string(path(data_dir)).ok()?.trim().parse().ok()
+}
+
+/// The URL at which a server that listens on `address` is reached from this machine.
+pub fn url_of(address: SocketAddr) -> String {
+    // "Any address" is one to listen on, not one to connect to.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// The file while the server runs; dropping it removes the file.
@@ -83,5 +94,12 @@ mod tests {
         assert_eq!(read(dir.path()), Some(address));
         drop((file, remote));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_on_loopback() {
+        assert_eq!(url_of("0.0.0.0:9090".parse().unwrap()), "http://127.0.0.1:9090");
+        assert_eq!(url_of("[::]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(url_of("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
     }
 }

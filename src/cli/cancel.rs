@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::output::Output;
+use super::setup::parse_id;
 use super::target::TargetArgs;
 
 /// Examples below `beaver cancel --help`.
@@ -31,7 +32,7 @@ pub struct CancelArgs {
 /// # Errors
 /// The job is not there, has ended, or nobody answers.
 pub fn run(args: &CancelArgs) -> Result<(), Failure> {
-    let id = super::parse_id(&args.id)?;
+    let id = parse_id(&args.id)?;
     args.target.ask(async |target| target.cancel(&id).await)?;
     let mut output = Output::stdout();
     match args.json {

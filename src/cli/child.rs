@@ -9,12 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::address;
+use super::address::{self, url_of};
 use super::exit::{Exit, Failure};
-use super::target::url_of;
 use crate::client::{Client, ClientError};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
@@ -171,9 +169,4 @@ pub fn failed(message: impl Into<String>) -> Failure {
 /// The server that the command itself started does not do what it was asked.
 pub fn unanswered(error: ClientError) -> Failure {
     failed(format!("the command's own server: {error}"))
-}
-
-/// What the API answered does not have the shape that it should have.
-pub fn unreadable(what: &str, answer: &Value) -> Failure {
-    failed(format!("the server's {what} cannot be understood: {answer}"))
 }

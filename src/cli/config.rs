@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::output::Output;
+use super::setup;
 use crate::config::ConfigFlags;
 
 /// Examples below `beaver config --help`.
@@ -29,7 +30,7 @@ pub struct ConfigArgs {
 /// # Errors
 /// The configuration makes no sense.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let loaded = super::load(&args.flags)?;
+    let loaded = setup::load(&args.flags)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&loaded.to_json())?,

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use self::account::Account;
 use super::child::{self, Server, Starting, failed, unanswered};
 use super::exit::{Exit, Failure};
-use super::output::Output;
+use super::output::{Output, note};
 use super::sighting::{Glance, Sighting};
 use crate::client::{Client, ClientError};
 use crate::logging;
@@ -92,9 +92,9 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 
 fn clean_up(dir: TempDir, keep: bool) {
     if keep {
-        super::note(format_args!("kept {}", dir.keep().display()));
+        note(format_args!("kept {}", dir.keep().display()));
     } else if let Err(error) = dir.close() {
-        super::note(format_args!("the temporary directory was not removed: {error}"));
+        note(format_args!("the temporary directory was not removed: {error}"));
     }
 }
 

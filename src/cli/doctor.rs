@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver doctor --help`.
@@ -43,7 +44,7 @@ pub struct DoctorArgs {
 /// # Errors
 /// The directory is damaged and was not repaired, a server is running on it, or nothing is there.
 pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let engine = super::load(&args.data.clone().into())?.settings.engine;
+    let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let doctor = Doctor::on_disk(engine).map_err(failed)?;
     let report = doctor.examine().map_err(failed)?;
     let mut output = Output::stdout();

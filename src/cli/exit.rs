@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use beaver_actors::engine::{Ending, FailCause};
+use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
+use beaver_actors::jobs::Rejection;
 
+use crate::client::ClientError;
 use crate::logging::{self, LogFormat};
 
 /// Exit codes. They are part of the interface: scripts test them.
@@ -152,6 +154,57 @@ pub fn from_ending(ending: Ending) -> Result<(), Failure> {
     }
 }
 
+/// What an answer that is not the hoped-for one means for a command.
+pub fn refused(error: ClientError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ClientError::BadUrl(_) => Failure::new(Exit::Usage, message)
+            .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
+        ClientError::Unreachable { .. } => {
+            Failure::new(Exit::NoServer, message).hint("start a server with `beaver run`; nothing was sent")
+        }
+        ClientError::Lost { .. } => Failure::new(Exit::NoServer, message),
+        ClientError::Refused { status: 404, .. } => Failure::new(Exit::NotFound, message),
+        ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
+            Failure::new(Exit::Failure, message)
+        }
+        ClientError::Refused { .. } => Failure::new(Exit::Rejected, message),
+    }
+}
+
+/// What an engine of our own that does not do it means for a command.
+pub fn declined(engine: &Engine, error: &EngineError) -> Failure {
+    match error {
+        EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
+            Failure::new(Exit::NotFound, rejection.to_string())
+        }
+        // People count from 1.
+        EngineError::RejectedAt { index, rejection } => {
+            Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
+        }
+        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
+            Failure::new(Exit::Rejected, error.to_string())
+        }
+        EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),
+        EngineError::Unknown => unknown(engine, error),
+    }
+}
+
+/// The engine died under the request: its end says more than the request's.
+fn unknown(engine: &Engine, error: &EngineError) -> Failure {
+    match &*engine.phase().borrow() {
+        Phase::Stopped(Ending::Failed { cause, message }) => {
+            Failure::new((*cause).into(), format!("{error}: {message}"))
+        }
+        _ => Failure::new(Exit::Storage, error.to_string()),
+    }
+}
+
+/// Words that mean nothing, before anybody was asked.
+pub fn senseless(problem: String) -> Failure {
+    Failure::new(Exit::Usage, problem)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +240,18 @@ mod tests {
     fn a_reader_that_left_is_no_error_but_a_full_disk_is() {
         assert_eq!(Failure::of_stdout(&io::ErrorKind::BrokenPipe.into()).exit, Exit::Ok);
         assert_eq!(Failure::of_stdout(&io::ErrorKind::StorageFull.into()).exit, Exit::Failure);
+    }
+
+    #[test]
+    fn what_a_server_answers_has_its_exit_code() {
+        let answered = |status| {
+            refused(ClientError::Refused { status, code: "code".into(), message: "why".into() }).exit
+        };
+        assert_eq!(answered(404), Exit::NotFound);
+        for status in [400, 409, 413, 429, 503, 507] {
+            assert_eq!(answered(status), Exit::Rejected, "{status}");
+        }
+        assert_eq!(answered(500), Exit::Failure);
+        assert_eq!(refused(ClientError::BadUrl("ftp://x".into())).exit, Exit::Usage);
     }
 }

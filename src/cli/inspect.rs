@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver inspect --help`.
@@ -44,7 +45,7 @@ enum What {
 /// # Errors
 /// Nothing can be read there, or it is damaged.
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let engine = super::load(&args.data.clone().into())?.settings.engine;
+    let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let mut output = Output::stdout();
     let mut stdout_error = None;
     let mut print = |row: Value| {

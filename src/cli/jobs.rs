@@ -5,11 +5,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer_of;
-use super::exit::{Exit, Failure};
-use super::output::Output;
+use super::answer::answer_of;
+use super::exit::{Exit, Failure, senseless};
+use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
-use super::target::{TargetArgs, senseless};
+use super::target::TargetArgs;
 use crate::job_sets::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
@@ -134,7 +134,7 @@ fn list(args: &JobsArgs) -> Result<(), Failure> {
     }
     output.finish()?;
     if more {
-        super::note(format_args!("the first {shown}; there are more (--limit)"));
+        note(format_args!("the first {shown}; there are more (--limit)"));
     }
     Ok(())
 }

@@ -21,29 +21,25 @@ mod inspect;
 mod torture;
 
 mod address;
+mod answer;
 mod child;
 mod output;
 mod progress;
 mod remote;
 mod send;
+mod setup;
 mod sighting;
 mod system;
 mod table;
 mod target;
 
-use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use beaver_actors::ids::JobId;
 use clap::{Parser, Subcommand};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{ConfigFlags, Loaded};
 use crate::handlers::exec::watcher;
-use crate::logging::{self, LogFormat};
+use crate::logging::LogFormat;
 use exit::{Exit, Failure};
 
 /// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.
@@ -133,7 +129,7 @@ impl Command {
     fn carry_out(&self) -> Result<(), Failure> {
         // The server says what it does; the others only what is odd.
         if !matches!(self, Command::Run(_)) {
-            start_logging(LogFormat::Human, LevelFilter::WARN)?;
+            setup::start_logging(LogFormat::Human, LevelFilter::WARN)?;
         }
         match self {
             Command::Run(args) => run::run(args),
@@ -159,35 +155,6 @@ fn tell(told: &clap::Error) -> ExitCode {
         true => Exit::Usage.into(),
         false => Exit::Ok.into(),
     }
-}
-
-fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
-    logging::init(format, level).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
-    })
-}
-
-fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
-    crate::config::load(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
-    })
-}
-
-/// A server's answer as far as it is shown.
-fn answer_of<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
-    serde_json::from_value(answer).map_err(|error| {
-        Failure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))
-            .hint("--json prints it as it is")
-    })
-}
-
-fn parse_id(text: &str) -> Result<JobId, Failure> {
-    JobId::parse(text).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
-}
-
-/// Says something on stderr that is neither result nor trouble.
-fn note(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "note: {text}");
 }
 
 #[cfg(test)]

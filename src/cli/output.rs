@@ -1,11 +1,19 @@
-//! Stdout for results: buffered, and ending quietly when its reader leaves.
+//! Stdout for results: buffered, and ending quietly when its reader leaves. Stderr for what is said about them.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
 use super::exit::Failure;
+
+/// What is printed of a job that was enqueued.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    pub id: String,
+    /// False when a job with this id existed already; then nothing was added.
+    pub created: bool,
+}
 
 /// Stdout while a command prints its result. Nothing is sure to be out before [`Output::finish`].
 pub struct Output(BufWriter<StdoutLock<'static>>);
@@ -49,4 +57,9 @@ impl Output {
     pub fn finish(mut self) -> Result<(), Failure> {
         self.0.flush().map_err(|error| Failure::of_stdout(&error))
     }
+}
+
+/// Says something on stderr that is neither result nor trouble.
+pub fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "note: {text}");
 }

@@ -10,7 +10,7 @@ use indicatif::HumanCount;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer_of;
+use super::answer::answer_of;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};

@@ -15,12 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::address::AddressFile;
+use super::address::{AddressFile, url_of};
 use super::exit::{Exit, Failure, from_ending};
 use super::progress::RecoveryView;
 use super::remote::Remote;
-use super::target::url_of;
-use super::{start_logging, system};
+use super::setup::{self, start_logging};
+use super::system;
 use crate::config::{ConfigFlags, Settings};
 use crate::fwp::FwpHandle;
 use crate::handlers::{self, HandlerOptions, exec};
@@ -59,7 +59,7 @@ pub struct RunArgs {
 /// It could not start, or had to stop.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
-    let settings = super::load(&args.config)?.settings;
+    let settings = setup::load(&args.config)?.settings;
     system::block_on(serve(settings))
 }
 

@@ -10,10 +10,9 @@ use beaver_actors::clock::{Clock, SystemClock};
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::JobSpec;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
-use super::exit::{Exit, Failure};
-use super::target::refused;
+use super::exit::{Exit, Failure, refused};
+use super::output::Receipt;
 use crate::client::{Client, ClientError};
 use crate::job_json;
 use crate::logging;
@@ -24,14 +23,6 @@ const BAR_BYTES_MIN: usize = 1 << 20;
 const RESEND_FOR: Duration = Duration::from_secs(10);
 const RESEND_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESEND_PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// What is printed of a job that was enqueued.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    pub id: String,
-    /// False when a job with this id existed already; then nothing was added.
-    pub created: bool,
-}
 
 /// The jobs of one request.
 pub struct Request {

@@ -5,7 +5,7 @@ use beaver_actors::jobs::{FailureKind, Status};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::child::unreadable;
+use super::answer::unreadable;
 use super::exit::Failure;
 
 /// A server's status, as far as the sum needs it.

@@ -7,13 +7,14 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::answer_of;
 use super::exit::Failure;
 use super::output::Output;
 use super::queues::{Counts, QueueRow, counts_table};
+use super::setup;
 use super::table::{count, of_facts, plain};
 use super::target::TargetArgs;
 use super::workers::Remote;
-use super::{answer_of, parse_id};
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
 const REMOTE_SHOWN_MAX: usize = 10;
@@ -107,7 +108,7 @@ struct Recovery {
 /// # Errors
 /// The job is not there, or nobody answers.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let id = args.id.as_deref().map(parse_id).transpose()?;
+    let id = args.id.as_deref().map(setup::parse_id).transpose()?;
     let answer = args.target.ask(async |target| match &id {
         Some(id) => target.job(id).await,
         None => target.status().await,

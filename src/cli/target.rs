@@ -10,22 +10,22 @@
 //! But a data directory that the command line names (`--data-dir`) is meant: what answers at
 //! `bind:metrics_port` serves another one, or its address would be in that directory.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase, QueueSet};
+use beaver_actors::engine::{Ending, Engine, FailCause, QueueSet};
 use beaver_actors::ids::{JobId, QueueName};
-use beaver_actors::jobs::{JobSpec, Rejection};
+use beaver_actors::jobs::JobSpec;
 use beaver_actors::worker::handler::Handlers;
 use clap::Args;
 use serde_json::Value;
 
-use super::address;
-use super::child::unreadable;
-use super::exit::{Exit, Failure, from_ending};
-use super::send::Receipt;
-use super::system;
-use crate::client::{Client, ClientError};
+use super::address::{self, url_of};
+use super::answer::unreadable;
+use super::exit::{Exit, Failure, declined, from_ending, refused, senseless};
+use super::output::{Receipt, note};
+use super::{setup, system};
+use crate::client::Client;
 use crate::config::{DataFlags, Loaded, Origin, Settings};
 use crate::job_sets::{ActionWords, ListWords};
 
@@ -77,7 +77,7 @@ impl TargetArgs {
     /// # Errors
     /// It makes no sense.
     pub fn load(&self) -> Result<Loaded, Failure> {
-        super::load(&self.data.clone().into())
+        setup::load(&self.data.clone().into())
     }
 
     /// Finds the queue, asks it what a command wants to know or have done, and lets go of it.
@@ -305,17 +305,6 @@ fn default_urls(
     urls
 }
 
-/// The URL at which a server that listens on `address` is reached from this machine.
-pub fn url_of(address: SocketAddr) -> String {
-    // "Any address" is one to listen on, not one to connect to.
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
-}
-
 fn client(url: &str) -> Result<Client, Failure> {
     Client::new(url).map_err(refused)
 }
@@ -333,7 +322,7 @@ async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -
     let engine = Engine::start(options, Handlers::new());
     match engine.ready().await {
         Ok(()) => {
-            super::note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
+            note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
             Ok(Target::Directory(engine))
         }
         Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
@@ -362,56 +351,6 @@ fn nothing_there(tried: &[String], dir: &Path) -> Failure {
 fn locked(tried: &[String], dir: &Path) -> Failure {
     let message = format!("{}, but a process holds the lock of {}", nobody_answers(tried), dir.display());
     Failure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
-}
-
-/// What an answer that is not the hoped-for one means for a command.
-pub fn refused(error: ClientError) -> Failure {
-    let message = error.to_string();
-    match error {
-        ClientError::BadUrl(_) => Failure::new(Exit::Usage, message)
-            .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
-        ClientError::Unreachable { .. } => {
-            Failure::new(Exit::NoServer, message).hint("start a server with `beaver run`; nothing was sent")
-        }
-        ClientError::Lost { .. } => Failure::new(Exit::NoServer, message),
-        ClientError::Refused { status: 404, .. } => Failure::new(Exit::NotFound, message),
-        ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
-            Failure::new(Exit::Failure, message)
-        }
-        ClientError::Refused { .. } => Failure::new(Exit::Rejected, message),
-    }
-}
-
-fn declined(engine: &Engine, error: &EngineError) -> Failure {
-    match error {
-        EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
-            Failure::new(Exit::NotFound, rejection.to_string())
-        }
-        // People count from 1.
-        EngineError::RejectedAt { index, rejection } => {
-            Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
-        }
-        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
-            Failure::new(Exit::Rejected, error.to_string())
-        }
-        EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),
-        EngineError::Unknown => unknown(engine, error),
-    }
-}
-
-/// The engine died under the request: its end says more than the request's.
-fn unknown(engine: &Engine, error: &EngineError) -> Failure {
-    match &*engine.phase().borrow() {
-        Phase::Stopped(Ending::Failed { cause, message }) => {
-            Failure::new((*cause).into(), format!("{error}: {message}"))
-        }
-        _ => Failure::new(Exit::Storage, error.to_string()),
-    }
-}
-
-/// Words that mean nothing, before anybody was asked.
-pub fn senseless(problem: String) -> Failure {
-    Failure::new(Exit::Usage, problem)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
@@ -465,25 +404,5 @@ mod tests {
     #[test]
     fn any_free_port_is_not_a_port_to_connect_to() {
         assert!(default_urls("127.0.0.1:0".parse().unwrap(), None, false).is_empty());
-    }
-
-    #[test]
-    fn a_server_that_listens_everywhere_is_reached_on_loopback() {
-        assert_eq!(url_of("0.0.0.0:9090".parse().unwrap()), DEFAULT);
-        assert_eq!(url_of("[::]:80".parse().unwrap()), "http://[::1]:80");
-        assert_eq!(url_of("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
-    }
-
-    #[test]
-    fn what_a_server_answers_has_its_exit_code() {
-        let answered = |status| {
-            refused(ClientError::Refused { status, code: "code".into(), message: "why".into() }).exit
-        };
-        assert_eq!(answered(404), Exit::NotFound);
-        for status in [400, 409, 413, 429, 503, 507] {
-            assert_eq!(answered(status), Exit::Rejected, "{status}");
-        }
-        assert_eq!(answered(500), Exit::Failure);
-        assert_eq!(refused(ClientError::BadUrl("ftp://x".into())).exit, Exit::Usage);
     }
 }

@@ -94,7 +94,7 @@ fn configuration_is_given_by_flags() {
 
 #[test]
 fn an_id_of_ten_kilobytes_is_refused_in_few_words() {
-    let failure = parse_id(&"x".repeat(10_000)).unwrap_err();
+    let failure = setup::parse_id(&"x".repeat(10_000)).unwrap_err();
     assert_eq!(failure.exit, Exit::Usage);
     assert!(failure.to_string().len() < 200, "{failure}");
 }

@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use self::clients::{Shared, look, produce, watch};
 use super::child::{self, Server, Starting, failed, unanswered};
 use super::exit::{Exit, Failure};
-use super::output::Output;
+use super::output::{Output, note};
 use super::sighting::Glance;
 use super::table::of_facts;
 use crate::job_json::parse_duration;
@@ -127,11 +127,11 @@ pub fn run(args: &TortureArgs) -> Result<(), Failure> {
     match &outcome {
         Err(failure) if failure.exit != Exit::Ok => {
             child::show_log_tail(dir.path());
-            super::note(format_args!("kept {}, with the server's log", dir.keep().display()));
+            note(format_args!("kept {}, with the server's log", dir.keep().display()));
         }
         _ => {
             if let Err(error) = dir.close() {
-                super::note(format_args!("the directory was not removed: {error}"));
+                note(format_args!("the directory was not removed: {error}"));
             }
         }
     }

@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer_of;
-use super::exit::{Exit, Failure};
+use super::answer::answer_of;
+use super::exit::{Exit, Failure, refused};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::{Target, TargetArgs, refused};
+use super::target::{Target, TargetArgs};
 
 /// Examples below `beaver workers --help`.
 pub const EXAMPLES: &str = "\

@@ -1,0 +1,36 @@
+//! What commands do before they begin: start the log, read the configuration, read an id.
+
+use beaver_actors::ids::JobId;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::exit::{Exit, Failure};
+use crate::config::{ConfigFlags, Loaded};
+use crate::logging::{self, LogFormat};
+
+/// Starts the log of this process.
+///
+/// # Errors
+/// `BEAVER_LOG` is no filter.
+pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
+    logging::init(format, level).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
+    })
+}
+
+/// Reads the configuration that these flags name.
+///
+/// # Errors
+/// It makes no sense.
+pub fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
+    crate::config::load(flags).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+    })
+}
+
+/// Reads the id of a job.
+///
+/// # Errors
+/// It is none.
+pub fn parse_id(text: &str) -> Result<JobId, Failure> {
+    JobId::parse(text).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
