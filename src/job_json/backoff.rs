@@ -13,7 +13,7 @@ use beaver_actors::jobs::Backoff;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::read::{Name, read_duration, text_of};
+use super::values::{Name, read_duration, text_of};
 use super::write::millis;
 use crate::words::{instead_of, shortened};
 

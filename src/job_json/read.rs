@@ -4,7 +4,6 @@
 //! slice of the text, which is then looked at by one function a field. So every mistake has a field's name
 //! and a place, and a refused payload was never copied.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::backoff::read_backoff;
-use super::duration::{BadDuration, from_millis, parse_duration};
-use super::{BadJob, BadJobKind, JobDefaults};
+use super::bad_job::{BadJob, BadJobKind};
+use super::values::{Name, read_duration, text_of};
 use crate::words::{instead_of, nearest, shortened};
 
 const FIELDS: &[&str] = &[
@@ -35,6 +34,19 @@ const FIELDS: &[&str] = &[
 ];
 /// Longer words of `serde_json` about what it found are shortened.
 const FOUND_BYTES_MAX: usize = 100;
+
+/// What a job gets where it does not say, and how large its payload may be.
+#[derive(Clone, Debug)]
+pub struct JobDefaults {
+    /// For jobs without a `kind`.
+    pub kind: KindName,
+    /// For jobs without a `queue`.
+    pub queue: QueueName,
+    /// Largest payload, in bytes of compact JSON.
+    pub payload_bytes_max: usize,
+    /// What all jobs of a text may weigh together, by [`JobSpec::weight`].
+    pub jobs_bytes_max: usize,
+}
 
 /// Reads the jobs of one text.
 pub(super) struct Reader<'t> {
@@ -251,31 +263,6 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
     }
 }
 
-/// A field's name; borrowed unless it was written with escapes.
-pub(super) struct Name<'t>(pub Cow<'t, str>);
-
-impl<'t> serde::Deserialize<'t> for Name<'t> {
-    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Name<'t>, D::Error> {
-        struct NameVisitor;
-        impl<'t> Visitor<'t> for NameVisitor {
-            type Value = Name<'t>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a field")
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, name: &'t str) -> Result<Name<'t>, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name<'t>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
 /// The fields of one job that were seen so far.
 #[derive(Default)]
 struct Draft {
@@ -363,18 +350,6 @@ fn unknown_field(name: &str) -> Problem {
     Problem::NotAllowed(format!("unknown field {:?}: {hint}", shortened(name)))
 }
 
-pub(super) fn text_of(value: &RawValue) -> Result<Cow<'_, str>, String> {
-    let json = value.get();
-    let quoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-    match quoted {
-        Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
-        Some(_) => serde_json::from_str(json)
-            .map(Cow::Owned)
-            .map_err(|_| format!("{} has an escape that stands for no character", shortened(json))),
-        None => Err(format!("{} is not a string", shortened(json))),
-    }
-}
-
 fn read_priority(value: &RawValue) -> Result<Priority, String> {
     let level = value.get().parse().ok().and_then(|level| Priority::new(level).ok());
     level.ok_or_else(|| format!("{} is not 0 to {}", shortened(value.get()), Priority::MAX.level()))
@@ -382,14 +357,6 @@ fn read_priority(value: &RawValue) -> Result<Priority, String> {
 
 fn read_moment(value: &RawValue) -> Result<Timestamp, String> {
     text_of(value)?.parse().map_err(|error: beaver_actors::ids::InvalidName| error.to_string())
-}
-
-pub(super) fn read_duration(value: &RawValue) -> Result<Duration, String> {
-    let duration = match value.get().parse::<u64>() {
-        Ok(ms) => from_millis(ms),
-        Err(_) => text_of(value).map_err(|_| BadDuration::Unreadable).and_then(|text| parse_duration(&text)),
-    };
-    duration.map_err(|error| format!("{} {error}", shortened(value.get())))
 }
 
 fn read_timeout(value: &RawValue) -> Result<Duration, String> {
