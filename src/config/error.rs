@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::keys::{KEYS, nearest_key};
-use super::{ConfigValue, Origin};
+use super::origin::{ConfigValue, Origin};
 
 /// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
 /// allowed; nothing has been changed.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::options::Durability;
 
+use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
-use super::{Secret, Settings};
 use crate::words::nearest;
 
 /// One thing that an operator can set.

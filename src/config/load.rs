@@ -6,10 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::instead_of;
+use super::error::{ConfigError, instead_of};
 use super::file::{self, Entry};
+use super::flags::ConfigFlags;
 use super::keys::{KEYS, Key};
-use super::{ConfigError, ConfigFlags, ConfigValue, Loaded, Origin, Settings};
+use super::loaded::Loaded;
+use super::origin::{ConfigValue, Origin};
+use super::settings::Settings;
 
 /// Read when neither `--config` nor `BEAVER_CONFIG` names a file, if it exists in the working directory.
 const FILE_IN_WORKING_DIR: &str = "beaver.yaml";
@@ -76,6 +79,17 @@ pub(super) fn load_from(
     let loaded = Loaded { settings, values, file: file.map(|file| file.path) };
     loaded.check()?;
     Ok(loaded)
+}
+
+impl Default for Settings {
+    /// What is in force when nobody says anything: the default of every key.
+    fn default() -> Settings {
+        let mut settings = Settings::unset();
+        for key in KEYS {
+            key.apply(&mut settings, key.default).expect("the default of a key is within its limits");
+        }
+        settings
+    }
 }
 
 /// What somebody said about one key.

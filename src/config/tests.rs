@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use beaver_actors::options::Durability;
+use beaver_actors::options::{Durability, EngineOptions};
 use tempfile::TempDir;
 
 use super::keys::KEYS;
