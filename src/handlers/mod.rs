@@ -6,14 +6,14 @@ pub mod noop;
 
 pub mod exec;
 
+mod fields;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use beaver_actors::ids::KindName;
-use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::{Handlers, JobError};
-use serde::Deserialize;
+use beaver_actors::worker::handler::Handlers;
 
 use exec::ExecHandler;
 use noop::Noop;
@@ -48,19 +48,11 @@ fn kind(name: &str) -> KindName {
     KindName::parse(name).expect("the kinds in this file are short words")
 }
 
-/// Reads a payload's fields. serde alone would take an array for them too, by position.
-fn read_object<'a, T: Deserialize<'a>>(payload: &'a Payload) -> Result<T, JobError> {
-    if !payload.as_str().starts_with('{') {
-        return Err(JobError::new("payload: not an object"));
-    }
-    payload.read().map_err(|error| JobError::new(format!("payload: {error}")))
-}
-
 #[cfg(test)]
 mod testing {
     use std::time::Duration;
 
-    use beaver_actors::ids::{Attempt, JobId, QueueName, Token};
+    use beaver_actors::ids::{Attempt, JobId, KindName, QueueName, Token};
     use beaver_actors::jobs::Payload;
     use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
 
@@ -70,7 +62,7 @@ mod testing {
         let run = JobRun {
             id: JobId::parse("order-17").unwrap(),
             queue: QueueName::parse("default").unwrap(),
-            kind: super::kind("test"),
+            kind: KindName::parse("test").unwrap(),
             payload: Payload::parse(payload).unwrap(),
             attempt: Attempt(1),
             token: Token(42),

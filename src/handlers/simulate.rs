@@ -7,7 +7,7 @@ use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun
 use fastrand::Rng;
 use serde::Deserialize;
 
-use super::read_object;
+use super::fields::read_object;
 
 /// How long a run sleeps at most when the payload does not say, in milliseconds.
 const SLEEP_MS_MAX: u64 = 500;

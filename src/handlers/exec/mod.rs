@@ -19,6 +19,7 @@
 //! once, and by [`orphans`] at the next boot if the watcher died too.
 
 mod payload;
+mod variables;
 
 mod program;
 
@@ -50,12 +51,6 @@ use tokio::process::Command;
 use mark::Mark;
 use payload::ExecPayload;
 use watcher_link::{WatcherLink, WatcherProgram};
-
-const JOB_ID: &str = "BEAVER_JOB_ID";
-const ATTEMPT: &str = "BEAVER_ATTEMPT";
-const TOKEN: &str = "BEAVER_TOKEN";
-/// What a payload's `env` may not set.
-const RESERVED_VARIABLES: [&str; 4] = [JOB_ID, ATTEMPT, TOKEN, mark::VARIABLE];
 
 /// After SIGKILL: for the kernel to end a large program, and for our own work.
 const GRACE_EXTRA: Duration = Duration::from_secs(2);
@@ -112,9 +107,9 @@ fn prepare(job: &JobRun, mark: &str) -> Result<(Command, Option<String>), JobErr
 
     let mut command = Command::new(program);
     command.args(arguments).current_dir(directory).env_clear().envs(&wanted.env);
-    command.env(JOB_ID, job.id.to_string());
-    command.env(ATTEMPT, job.attempt.to_string());
-    command.env(TOKEN, job.token.to_string());
+    command.env(variables::JOB_ID, job.id.to_string());
+    command.env(variables::ATTEMPT, job.attempt.to_string());
+    command.env(variables::TOKEN, job.token.to_string());
     command.env(mark::VARIABLE, mark);
     Ok((command, wanted.stdin))
 }

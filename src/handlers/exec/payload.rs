@@ -7,8 +7,8 @@ use beaver_actors::jobs::Payload;
 use beaver_actors::worker::handler::JobError;
 use serde::Deserialize;
 
-use super::RESERVED_VARIABLES;
-use crate::handlers::read_object;
+use super::variables;
+use crate::handlers::fields::read_object;
 
 /// The payload of an `exec` job. A field that is not here is an error: a mistyped `evn` must not be lost
 /// silently.
@@ -47,7 +47,7 @@ impl ExecPayload {
             return Some("cwd has a NUL character".to_owned());
         }
         self.env.iter().find_map(|(name, value)| {
-            if RESERVED_VARIABLES.contains(&name.as_str()) {
+            if variables::ALL.contains(&name.as_str()) {
                 return Some(format!("env may not set {name}: beaver does"));
             }
             if name.is_empty() || name.contains(['=', '\0']) {
