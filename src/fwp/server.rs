@@ -15,9 +15,10 @@ use tracing::{debug, error};
 use super::connection::{Connection, part};
 use super::handshake::{BadHello, Challenge, Hello, greeting};
 use super::line::{Budget, Inbox};
+use super::reply;
 use super::session::Session;
+use super::state::{FwpState, Shared};
 use super::workers::{Close, Member};
-use super::{FwpState, Shared, reply};
 use crate::net::{Acceptor, Listener, report_panic};
 
 /// How often silent workers are looked for.

@@ -17,12 +17,12 @@ use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
 use tokio::time::{Sleep, sleep};
 
-use super::Shared;
 use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
 use super::job::{self, JobReader, Refused};
 use super::mutate::{self, Mutation};
 use super::reply;
+use super::state::Shared;
 use super::turn::Turn;
 use super::workers::Member;
 
