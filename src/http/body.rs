@@ -8,8 +8,9 @@ use axum::http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
+use super::deadline::Deadline;
 use super::error::ApiError;
 use crate::config::HttpLimits;
 
@@ -19,19 +20,6 @@ const BODIES_BYTES_MAX: usize = 256 << 20;
 const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// How long the rest of a refused body is taken, and thrown away, before the connection is closed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// By when a request must be answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub at: Instant,
-    pub timeout: Duration,
-}
-
-impl Deadline {
-    pub fn after(timeout: Duration) -> Deadline {
-        Deadline { at: Instant::now() + timeout, timeout }
-    }
-}
 
 /// Reads bodies within the limits.
 pub(super) struct Bodies {

@@ -20,35 +20,19 @@
 //! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. Whatever a client does (sends too
 //! much, too slowly, or never reads), it holds one of a limited number of connections for a limited time.
 
-mod api;
+mod router;
+mod routes;
+
 mod body;
+mod context;
+mod deadline;
 mod error;
 mod metrics;
-mod queues;
+
 mod server;
-mod sets;
 mod stall;
-mod workers;
 
-use beaver_actors::engine::Engine;
-
+pub use context::HttpState;
 pub use server::{HttpHandle, HttpServer};
 
 pub use crate::net::Listener;
-
-use crate::config::HttpLimits;
-use crate::fwp::workers::Registry;
-use crate::job_json::JobDefaults;
-
-/// What the routes need.
-#[derive(Clone)]
-pub struct HttpState {
-    /// Answers everything about jobs.
-    pub engine: Engine,
-    /// For jobs that leave something out.
-    pub defaults: JobDefaults,
-    /// For bodies and for patience.
-    pub limits: HttpLimits,
-    /// Remote workers; an empty registry where there is no server for them.
-    pub remote: Registry,
-}

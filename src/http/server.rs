@@ -20,8 +20,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
+use super::context::HttpState;
+use super::router::router;
 use super::stall::StallGuard;
-use super::{HttpState, api};
 use crate::config::HttpLimits;
 use crate::net::{Acceptor, Listener, report_panic};
 
@@ -77,7 +78,7 @@ impl<L: Listener> HttpServer<L> {
     pub fn spawn(self, state: HttpState) -> HttpHandle {
         let limits = state.limits.clone();
         let metrics = Arc::clone(state.engine.metrics());
-        self.serve(api::router(state), &limits, move || metrics.requests_busy.add(1))
+        self.serve(router(state), &limits, move || metrics.requests_busy.add(1))
     }
 
     fn serve(

@@ -9,7 +9,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::client::{Client, ClientError};
-use crate::http::body::{Bodies, Deadline};
+use crate::http::body::Bodies;
+use crate::http::deadline::Deadline;
 
 /// Far more than anything here takes; a test that runs into it has failed.
 const PATIENT: Duration = Duration::from_secs(60);

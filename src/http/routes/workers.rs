@@ -9,22 +9,22 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::api::{Answer, Api, refuse_web_pages};
-use super::error::ApiError;
 use crate::fwp::workers::{Registry, WorkerState};
+use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::error::ApiError;
 
 /// A worker by its name in the path.
 type Named = Result<Path<String>, PathRejection>;
 
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> Response {
     Json(api.remote.status()).into_response()
 }
 
-pub(super) async fn quiet(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
     ask(&api.remote, &headers, wid, WorkerState::Quiet)
 }
 
-pub(super) async fn terminate(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
+pub(crate) async fn terminate(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
     ask(&api.remote, &headers, wid, WorkerState::Terminate)
 }
 

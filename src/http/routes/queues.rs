@@ -11,24 +11,24 @@ use beaver_actors::engine::QueueSet;
 use beaver_actors::ids::QueueName;
 use serde::Serialize;
 
-use super::api::{Answer, Api, in_time, refuse_web_pages};
-use super::body::Deadline;
-use super::error::ApiError;
+use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::deadline::{Deadline, in_time};
+use crate::http::error::ApiError;
 use crate::job_sets::no_such_queue;
 
 /// A queue by its name in the path.
 type Named = Result<Path<String>, PathRejection>;
 
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Answer {
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> Answer {
     let status = in_time(api.deadline(), api.engine.status()).await?;
     Ok(Json(status.queues).into_response())
 }
 
-pub(super) async fn pause(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+pub(crate) async fn pause(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
     set_paused(&api, &headers, name, true).await
 }
 
-pub(super) async fn resume(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+pub(crate) async fn resume(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
     set_paused(&api, &headers, name, false).await
 }
 
@@ -48,7 +48,7 @@ async fn set_paused(api: &Api, headers: &HeaderMap, name: Named, paused: bool) -
     Ok(Json(Paused { queue, paused }).into_response())
 }
 
-pub(super) async fn remove(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
     #[derive(Serialize)]
     struct Removed {
         queue: QueueName,

@@ -9,8 +9,9 @@ use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, Payload};
 use serde::Serialize;
 
-use super::api::{Answer, Api, in_time, refuse_web_pages};
-use super::error::ApiError;
+use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::deadline::in_time;
+use crate::http::error::ApiError;
 use crate::job_sets::{ActionWords, ListWords};
 
 /// What takes requests about sets, among the names of jobs.
@@ -28,7 +29,7 @@ struct Listed {
     more: bool,
 }
 
-pub(super) async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer {
@@ -42,7 +43,7 @@ pub(super) async fn list(
     Ok(Json(Listed::of(jobs, limit)).into_response())
 }
 
-pub(super) async fn act(
+pub(crate) async fn act(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     request: Request,

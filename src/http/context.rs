@@ -1,0 +1,96 @@
+//! What the routes share: the engine, the limits, and how an answer is given.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::ORIGIN;
+use axum::response::Response;
+use beaver_actors::engine::{Engine, Phase};
+
+use super::body::Bodies;
+use super::deadline::Deadline;
+use super::error::ApiError;
+use super::metrics::MetricsPage;
+use crate::config::HttpLimits;
+use crate::fwp::workers::Registry;
+use crate::job_json::JobDefaults;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct HttpState {
+    /// Answers everything about jobs.
+    pub engine: Engine,
+    /// For jobs that leave something out.
+    pub defaults: JobDefaults,
+    /// For bodies and for patience.
+    pub limits: HttpLimits,
+    /// Remote workers; an empty registry where there is no server for them.
+    pub remote: Registry,
+}
+
+/// What every route may use.
+pub(super) struct Api {
+    pub(super) engine: Engine,
+    pub(super) defaults: JobDefaults,
+    limits: HttpLimits,
+    pub(super) bodies: Bodies,
+    pub(super) metrics: MetricsPage,
+    pub(super) remote: Registry,
+}
+
+/// What a route gives.
+pub(super) type Answer = Result<Response, ApiError>;
+
+impl Api {
+    pub(super) fn new(state: HttpState) -> Api {
+        let HttpState { engine, defaults, limits, remote } = state;
+        Api {
+            bodies: Bodies::new(&limits),
+            metrics: MetricsPage::new(Arc::clone(engine.metrics()), remote.clone()),
+            engine,
+            defaults,
+            limits,
+            remote,
+        }
+    }
+
+    /// By when a request that comes now is answered.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.limits.request_timeout)
+    }
+
+    pub(super) fn count(&self, refusal: &ApiError) {
+        if refusal.is_busy() {
+            self.engine.metrics().requests_busy.add(1);
+        }
+    }
+}
+
+/// Any web page can make its visitor's browser send requests to this machine, and a job may run a program.
+/// Browsers mark such requests with an `Origin`; programs do not send one.
+pub(super) fn refuse_web_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(ORIGIN) { Err(ApiError::from_a_web_page()) } else { Ok(()) }
+}
+
+/// How a phase of the engine is called.
+pub(super) fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Recovering(_) => "recovering",
+        Phase::Serving => "serving",
+        Phase::Draining => "draining",
+        Phase::Stopped(_) => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_web_page_sends_is_refused_and_what_a_program_sends_is_not() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(refuse_web_pages(&headers), Ok(()));
+        headers.insert(ORIGIN, "https://example.org".parse().unwrap());
+        assert_eq!(refuse_web_pages(&headers), Err(ApiError::from_a_web_page()));
+    }
+}

@@ -1,0 +1,75 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::{delete, get, post};
+
+use super::context::{Api, HttpState};
+use super::error::ApiError;
+use super::routes::{jobs, probes, queues, sets, status, workers};
+
+/// All routes, ready to serve.
+pub(super) fn router(state: HttpState) -> Router {
+    let routes = Router::new()
+        .route("/api/v1/jobs", post(jobs::enqueue).get(sets::list))
+        // A job may be named "actions" as well: it has other methods.
+        .route("/api/v1/jobs/{id}", get(jobs::job).delete(jobs::cancel).post(sets::act))
+        .route("/api/v1/queues", get(queues::list))
+        .route("/api/v1/queues/{queue}", delete(queues::remove))
+        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/api/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
+        .route("/api/v1/workers/{wid}/terminate", post(workers::terminate))
+        .route("/api/v1/status", get(status::status))
+        .route("/metrics", get(probes::metrics))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready));
+    with_fallbacks(routes).with_state(Arc::new(Api::new(state)))
+}
+
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes.fallback(no_such_path).method_not_allowed_fallback(wrong_method)
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::no_such_path(&uri)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::wrong_method(&method, &uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn answer(router: Router, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_and_a_wrong_method_are_json_errors() {
+        let router = with_fallbacks(Router::new().route("/livez", get(probes::live)));
+        assert_eq!(answer(router.clone(), "GET", "/livez").await, (200, "ok".into()));
+        assert_eq!(
+            answer(router.clone(), "GET", "/nowhere?x=1").await,
+            (404, r#"{"error":{"code":"not_found","message":"there is nothing at /nowhere"}}"#.into())
+        );
+        let (status, body) = answer(router, "PUT", "/livez").await;
+        assert_eq!(status, 405);
+        assert!(
+            body.contains(r#""code":"method_not_allowed","message":"/livez does not know the method PUT""#)
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! The queue at a glance.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use beaver_actors::engine::EngineStatus;
+use serde::Serialize;
+
+use crate::fwp::workers::RemoteStatus;
+use crate::http::context::{Answer, Api, phase_name};
+use crate::http::deadline::in_time;
+
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> Answer {
+    #[derive(Serialize)]
+    struct StatusAnswer {
+        version: &'static str,
+        phase: &'static str,
+        #[serde(flatten)]
+        status: EngineStatus,
+        remote: RemoteStatus,
+    }
+
+    let status = in_time(api.deadline(), api.engine.status()).await?;
+    let phase = phase_name(&api.engine.phase().borrow());
+    let remote = api.remote.status();
+    Ok(Json(StatusAnswer { version: env!("CARGO_PKG_VERSION"), phase, status, remote }).into_response())
+}
