@@ -10,6 +10,6 @@ pub mod handlers;
 pub mod http;
 pub mod job_json;
 pub mod job_sets;
-pub mod logging;
 pub mod net;
+pub mod telemetry;
 mod words;

@@ -22,7 +22,7 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, note};
 use super::sighting::{Glance, Sighting};
 use crate::client::{Client, ClientError};
-use crate::logging;
+use crate::telemetry::logging;
 
 /// All jobs together are made to take about this long, whatever their number.
 const WORK: Duration = Duration::from_secs(5);

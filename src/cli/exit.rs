@@ -9,7 +9,7 @@ use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
 use beaver_actors::jobs::Rejection;
 
 use crate::client::ClientError;
-use crate::logging::{self, LogFormat};
+use crate::telemetry::logging::{self, LogFormat};
 
 /// Exit codes. They are part of the interface: scripts test them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

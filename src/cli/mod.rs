@@ -39,7 +39,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::handlers::exec::watcher;
-use crate::logging::LogFormat;
+use crate::telemetry::logging::LogFormat;
 use exit::{Exit, Failure};
 
 /// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.

@@ -7,7 +7,7 @@ use beaver_actors::engine::Progress;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressStyle};
 use tracing::info;
 
-use crate::logging::{self, LogFormat};
+use crate::telemetry::logging::{self, LogFormat};
 
 /// Most recoveries are over by then; a bar would only flicker.
 const BAR_AFTER: Duration = Duration::from_millis(300);

@@ -26,7 +26,7 @@ use crate::fwp::FwpHandle;
 use crate::handlers::{self, HandlerOptions, exec};
 use crate::http::{HttpHandle, HttpServer, HttpState};
 use crate::job_json::JobDefaults;
-use crate::logging::LogFormat;
+use crate::telemetry::logging::LogFormat;
 
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use super::exit::{Exit, Failure, refused};
 use super::output::Receipt;
 use crate::client::{Client, ClientError};
 use crate::job_json;
-use crate::logging;
+use crate::telemetry::logging;
 
 /// Sending more than this shows a progress bar on a terminal.
 const BAR_BYTES_MIN: usize = 1 << 20;

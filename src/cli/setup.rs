@@ -5,7 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::exit::{Exit, Failure};
 use crate::config::{ConfigFlags, Loaded};
-use crate::logging::{self, LogFormat};
+use crate::telemetry::logging::{self, LogFormat};
 
 /// Starts the log of this process.
 ///

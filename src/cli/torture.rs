@@ -35,7 +35,7 @@ use super::output::{Output, note};
 use super::sighting::Glance;
 use super::table::of_facts;
 use crate::job_json::parse_duration;
-use crate::logging;
+use crate::telemetry::logging;
 
 /// How long it lasts when nobody says.
 const FOR_DEFAULT: Duration = Duration::from_secs(60);
