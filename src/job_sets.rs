@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::fwp::glob::{Glob, PATTERN_BYTES_MAX};
 use crate::fwp::mutate::fits;
-use crate::words::{instead_of, nearest, null_means_default, shortened};
+use crate::suggest::{instead_of, nearest, shortened};
+use crate::wire::null::null_means_default;
 
 /// What can be done to a set, as it is written.
 const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];

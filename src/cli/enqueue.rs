@@ -17,7 +17,7 @@ use super::output::Output;
 use super::send::{self, Request};
 use super::target::{Absent, Target, TargetArgs, enqueue_directly};
 use crate::config::Settings;
-use crate::job_json::{self, JobDefaults};
+use crate::wire::job::{self, JobDefaults};
 
 /// Examples below `beaver enqueue --help`.
 pub const EXAMPLES: &str = "\
@@ -135,14 +135,14 @@ impl EnqueueArgs {
         };
         if let Some(path) = &self.file {
             let text = read_text(path)?;
-            let jobs = job_json::parse_jobs(&text, &defaults).map_err(|bad| {
+            let jobs = job::parse_jobs(&text, &defaults).map_err(|bad| {
                 Failure::new(Exit::Rejected, format!("{}: {bad}", shown(path)))
                     .hint("nothing was enqueued; correct it and run the command again")
             })?;
             return Ok(jobs.specs);
         }
         let text = self.described()?;
-        let jobs = job_json::parse_jobs(&text, &defaults)
+        let jobs = job::parse_jobs(&text, &defaults)
             .map_err(|bad| Failure::new(Exit::Usage, bad.message).hint("see `beaver enqueue --help`"))?;
         Ok(jobs.specs)
     }
@@ -321,7 +321,7 @@ mod tests {
             "{\"trace\": 1}",
         ];
         let mut as_line = Vec::new();
-        job_json::write_line(&only(&line), &mut as_line);
+        job::write_line(&only(&line), &mut as_line);
         let job: serde_json::Value = serde_json::from_slice(&as_line).unwrap();
         assert_eq!(job["id"], "a");
         assert_eq!(job["kind"], "mail");

@@ -25,8 +25,8 @@ use crate::config::{ConfigFlags, Settings};
 use crate::fwp::FwpHandle;
 use crate::handlers::{self, HandlerOptions, exec};
 use crate::http::{HttpHandle, HttpServer, HttpState};
-use crate::job_json::JobDefaults;
 use crate::telemetry::logging::LogFormat;
+use crate::wire::job::JobDefaults;
 
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::{Exit, Failure, refused};
 use super::output::Receipt;
 use crate::client::{Client, ClientError};
-use crate::job_json;
 use crate::telemetry::logging;
+use crate::wire::job;
 
 /// Sending more than this shows a progress bar on a terminal.
 const BAR_BYTES_MIN: usize = 1 << 20;
@@ -45,7 +45,7 @@ impl Request {
     fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for job in &self.jobs {
-            job_json::write_line(job, &mut body);
+            job::write_line(job, &mut body);
         }
         body
     }

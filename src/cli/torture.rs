@@ -34,8 +34,8 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, note};
 use super::sighting::Glance;
 use super::table::of_facts;
-use crate::job_json::parse_duration;
 use crate::telemetry::logging;
+use crate::wire::job::parse_duration;
 
 /// How long it lasts when nobody says.
 const FOR_DEFAULT: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use beaver_actors::options::Durability;
 
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
-use crate::words::nearest;
+use crate::suggest::nearest;
 
 /// One thing that an operator can set.
 pub(super) struct Key {

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Secret;
-use crate::words::null_means_default;
+use crate::wire::null::null_means_default;
 
 /// The version of the protocol that is spoken.
 const VERSION: u32 = 2;

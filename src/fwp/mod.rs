@@ -2,7 +2,7 @@
 //!
 //! | file | story |
 //! |---|---|
-//! | `line`, `command`, `job`, `mutate`, `glob` | what a client says, read |
+//! | `line`, `command`, `mutate`, `glob` | what a client says, read |
 //! | `handshake`, `tls` | who may say it |
 //! | `session` | what is done about it: the engine is asked, and its answers become replies |
 //! | `reply`, `info` | what is said back |
@@ -20,7 +20,6 @@ mod connection;
 pub mod glob;
 pub mod handshake;
 mod info;
-pub mod job;
 pub mod line;
 pub mod mutate;
 mod reply;

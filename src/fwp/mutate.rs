@@ -8,7 +8,7 @@ use beaver_actors::jobs::{JobView, Status};
 use serde::Deserialize;
 
 use super::glob::{Glob, PATTERN_BYTES_MAX};
-use super::job;
+use crate::wire::faktory_job;
 
 /// What to do with which jobs, as it was read.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Mutation {
     /// # Errors
     /// It is not JSON, or says something that does not exist.
     pub fn parse(text: &str) -> Result<Mutation, String> {
-        let sent: Sent = serde_json::from_str(text).map_err(job::not_json)?;
+        let sent: Sent = serde_json::from_str(text).map_err(faktory_job::not_json)?;
         let target = match sent.target.as_str() {
             "scheduled" => Status::Scheduled,
             "retries" => Status::Retrying,
@@ -94,7 +94,7 @@ impl SentFilter {
 #[must_use]
 pub fn fits(glob: &Glob, view: &JobView) -> bool {
     let mut text = Vec::with_capacity(512);
-    job::write(view, &mut text);
+    faktory_job::write(view, &mut text);
     glob.matches(&String::from_utf8_lossy(&text))
 }
 

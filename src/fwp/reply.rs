@@ -33,12 +33,6 @@ pub fn bulk(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends text as a JSON string.
-pub(super) fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value)
-        .expect("text and numbers are always JSON, and memory takes every write");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,12 +19,12 @@ use tokio::time::{Sleep, sleep};
 
 use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
-use super::job::{self, JobReader, Refused};
 use super::mutate::{self, Mutation};
 use super::reply;
 use super::state::Shared;
 use super::turn::Turn;
 use super::workers::Member;
+use crate::wire::faktory_job::{self, JobReader, Refused};
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
@@ -288,7 +288,7 @@ impl Session {
         let (job, token) = delivery.accept();
         self.member.holds(job.id.clone(), token, Duration::from_millis(job.timeout_ms));
         self.scratch.clear();
-        job::write(&job, &mut self.scratch);
+        faktory_job::write(&job, &mut self.scratch);
         reply::bulk(out, &self.scratch);
     }
 

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::metrics::MetricsPage;
 use crate::config::HttpLimits;
 use crate::fwp::workers::Registry;
-use crate::job_json::JobDefaults;
+use crate::wire::job::JobDefaults;
 
 /// What the routes need.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use beaver_actors::ids::InvalidName;
 use beaver_actors::jobs::Rejection;
 use serde::Serialize;
 
-use crate::job_json::{BadJob, BadJobKind};
+use crate::wire::job::{BadJob, BadJobKind};
 
 /// An answer that is not what was hoped for: `{"error":{"code":..,"message":..}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

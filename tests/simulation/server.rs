@@ -10,7 +10,7 @@ use beaver::config::Settings;
 use beaver::fwp::workers::Registry;
 use beaver::fwp::{FwpServer, FwpState};
 use beaver::http::{HttpServer, HttpState, Listener};
-use beaver::job_json::JobDefaults;
+use beaver::wire::job::JobDefaults;
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Seams};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};

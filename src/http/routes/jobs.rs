@@ -15,7 +15,7 @@ use crate::http::body::HeldBody;
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
-use crate::job_json::{ParsedJobs, Shape, parse_jobs};
+use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 
 /// A body up to this size is parsed in well under a millisecond, where it was read; a larger one would keep
 /// other connections waiting and moves to a thread of its own.

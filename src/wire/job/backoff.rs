@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::values::{Name, read_duration, text_of};
 use super::write::millis;
-use crate::words::{instead_of, shortened};
+use crate::suggest::{instead_of, shortened};
 
 const KINDS: &[&str] = &["server", "quartic", "fixed", "exponential"];
 const FIELDS: &[&str] = &["kind", "delay", "first", "max", "jitter_percent"];

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::duration::{BadDuration, from_millis, parse_duration};
-use crate::words::shortened;
+use crate::suggest::shortened;
 
 /// A field's name; borrowed unless it was written with escapes.
 pub(super) struct Name<'t>(pub Cow<'t, str>);

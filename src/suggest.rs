@@ -1,8 +1,6 @@
-//! Words that people and programs write: what was probably meant, and how an error repeats them.
+//! What was probably meant by a word that nobody knows, and how an error repeats it.
 
 use std::borrow::Cow;
-
-use serde::{Deserialize, Deserializer};
 
 /// How much of a wrong word an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 40;
@@ -18,15 +16,6 @@ pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
 /// What to write instead of an unknown word: the known one that was probably meant, else what `otherwise` says.
 pub(crate) fn instead_of(given: &str, known: &[&str], otherwise: impl FnOnce() -> String) -> String {
     nearest(given, known.iter().copied()).map_or_else(otherwise, |word| format!("did you mean {word:?}?"))
-}
-
-/// Many programs write what they do not know as null.
-pub(crate) fn null_means_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The known name nearest to `given`, if it is near enough to be worth suggesting: at most every third letter

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::backoff::read_backoff;
 use super::bad_job::{BadJob, BadJobKind};
 use super::values::{Name, read_duration, text_of};
-use crate::words::{instead_of, nearest, shortened};
+use crate::suggest::{instead_of, nearest, shortened};
 
 const FIELDS: &[&str] = &[
     "id",

@@ -1,4 +1,4 @@
-//! The JSON of a job on the wire, read into what the engine takes and written from what it shows.
+//! The JSON of a job in the work protocol, read into what the engine takes and written from what it shows.
 //!
 //! | field | is | when absent or `null` |
 //! |---|---|---|
@@ -24,8 +24,6 @@ use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, JobView, Payload, Rejecti
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-
-use super::reply::json;
 
 const JID_BYTES_MIN: usize = 8;
 const DEFAULT_QUEUE: &str = "default";
@@ -208,7 +206,8 @@ impl<'de> Visitor<'de> for Many<'_> {
     }
 }
 
-pub(super) fn not_json(error: serde_json::Error) -> String {
+/// How text that is not JSON is refused.
+pub fn not_json(error: serde_json::Error) -> String {
     format!("invalid JSON: {error}")
 }
 
@@ -324,6 +323,12 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
         field(out, "backtrace", &last.failure.backtrace);
     }
     out.push(b'}');
+}
+
+/// Appends a value as JSON.
+fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value)
+        .expect("text and numbers are always JSON, and memory takes every write");
 }
 
 #[cfg(test)]
