@@ -81,7 +81,8 @@ pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt
         bar.finish_and_clear();
         let error = match answer {
             Ok(enqueued) => {
-                let pairs = enqueued.into_iter().map(|one| (one.id, one.created)).zip(&request.generated);
+                let pairs =
+                    enqueued.into_iter().map(|one| (one.id.to_string(), one.created)).zip(&request.generated);
                 return Ok(pairs
                     .map(|((id, created), &generated)| Receipt {
                         id,

@@ -17,11 +17,11 @@ use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::job_sets::{ActionWords, ListWords};
+use crate::wire::answers::{ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, RemovedQueue};
 
 const PORT_DEFAULT: u16 = 80;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,15 +44,6 @@ pub struct Client {
     authority: String,
     /// What a reverse proxy may have in front of every path; no slash at its end.
     prefix: String,
-}
-
-/// The server's answer about one job of an enqueue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnqueuedJob {
-    /// The job's id, as given or as generated.
-    pub id: String,
-    /// False when a job with this id existed already; then nothing was added.
-    pub created: bool,
 }
 
 /// Why a request did not succeed.
@@ -90,33 +81,6 @@ pub enum ClientError {
     /// The answer is not one that a beaver server gives.
     #[error("{0}")]
     Protocol(String),
-}
-
-#[derive(Deserialize)]
-struct RemovedAnswer {
-    discarded: u64,
-}
-
-#[derive(Deserialize)]
-struct JobsAnswer {
-    jobs: Vec<serde_json::Value>,
-    more: bool,
-}
-
-#[derive(Deserialize)]
-struct ChangedAnswer {
-    changed: u64,
-}
-
-#[derive(Deserialize)]
-struct ErrorAnswer {
-    error: ErrorBody,
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    code: String,
-    message: String,
 }
 
 impl Client {
@@ -229,7 +193,7 @@ impl Client {
     /// [`ClientError::Refused`] with the code `not_found`, among others.
     pub async fn remove_queue(&self, queue: &str) -> Result<u64, ClientError> {
         let path = format!("/api/v1/queues/{}", encoded(queue));
-        let RemovedAnswer { discarded } = self.ask(Method::DELETE, &path, Vec::new()).await?;
+        let RemovedQueue { discarded, .. } = self.ask(Method::DELETE, &path, Vec::new()).await?;
         Ok(discarded)
     }
 
@@ -241,7 +205,7 @@ impl Client {
         let query: Vec<_> =
             words.pairs().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
         let path = format!("/api/v1/jobs?{}", query.join("&"));
-        let JobsAnswer { jobs, more } = self.ask(Method::GET, &path, Vec::new()).await?;
+        let JobList { jobs, more } = self.ask(Method::GET, &path, Vec::new()).await?;
         Ok((jobs, more))
     }
 
@@ -252,7 +216,7 @@ impl Client {
     /// done.
     pub async fn act(&self, words: &ActionWords) -> Result<u64, ClientError> {
         let body = serde_json::to_vec(words).expect("words are JSON, and memory takes every write");
-        let ChangedAnswer { changed } = self.ask(Method::POST, "/api/v1/jobs/actions", body).await?;
+        let ChangedJobs { changed } = self.ask(Method::POST, "/api/v1/jobs/actions", body).await?;
         Ok(changed)
     }
 
@@ -377,9 +341,11 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
         match serde_json::from_slice(body) {
-            Ok(ErrorAnswer { error: ErrorBody { code, message } }) => {
-                ClientError::Refused { status: status.as_u16(), code, message }
-            }
+            Ok(ErrorAnswer { error }) => ClientError::Refused {
+                status: status.as_u16(),
+                code: error.code.into_owned(),
+                message: error.message,
+            },
             Err(_) => ClientError::Protocol(format!(
                 "{} does not answer like a beaver server: {status}: {}",
                 self.url,

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use beaver_actors::ids::JobId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -30,6 +31,10 @@ fn is_whole(request: &[u8]) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     body.len() == announced.map_or(0, |bytes| bytes.parse().unwrap())
+}
+
+fn id(text: &str) -> JobId {
+    JobId::parse(text).unwrap()
 }
 
 fn http(status: &str, body: &str) -> String {
@@ -136,7 +141,7 @@ async fn jobs_are_sent_whole_and_progress_is_told_on_the_way() {
     let enqueued = client.enqueue(ndjson.clone().into_bytes(), on_sent).await.unwrap();
     assert_eq!(
         enqueued,
-        [EnqueuedJob { id: "a".into(), created: true }, EnqueuedJob { id: "b".into(), created: false }]
+        [EnqueuedJob { id: id("a"), created: true }, EnqueuedJob { id: id("b"), created: false }]
     );
     let request = server.await.unwrap();
     assert!(request.starts_with("POST /api/v1/jobs HTTP/1.1\r\n"), "{request:.100}");
@@ -150,7 +155,7 @@ async fn jobs_are_sent_whole_and_progress_is_told_on_the_way() {
 async fn a_single_job_is_answered_by_a_single_object() {
     let (client, server) = scripted(http("201 Created", r#"{"id":"a","created":true}"#)).await;
     let enqueued = client.enqueue(b"{}\n".to_vec(), |_| {}).await.unwrap();
-    assert_eq!(enqueued, [EnqueuedJob { id: "a".into(), created: true }]);
+    assert_eq!(enqueued, [EnqueuedJob { id: id("a"), created: true }]);
     server.await.unwrap();
 }
 

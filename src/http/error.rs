@@ -9,33 +9,21 @@ use axum::response::{IntoResponse, Response};
 use beaver_actors::engine::EngineError;
 use beaver_actors::ids::InvalidName;
 use beaver_actors::jobs::Rejection;
-use serde::Serialize;
 
+use crate::wire::answers::{ErrorAnswer, ErrorBody};
 use crate::wire::job::{BadJob, BadJobKind};
 
 /// An answer that is not what was hoped for: `{"error":{"code":..,"message":..}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
-    #[serde(skip)]
     status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// Which line of the request's body is meant, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    /// Which job of the request is meant, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct ErrorAnswer {
-    error: ApiError,
+    body: ErrorBody,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), line: None, index: None }
+        let (code, message) = (code.into(), message.into());
+        ApiError { status, body: ErrorBody { code, message, line: None, index: None } }
     }
 
     pub fn not_utf8(valid_bytes: usize) -> ApiError {
@@ -110,7 +98,7 @@ impl ApiError {
 
     /// Whether the server would have taken the request at a quieter time.
     pub fn is_busy(&self) -> bool {
-        self.code == "busy"
+        self.body.code == "busy"
     }
 
     /// Whether the client may still be sending a body that nobody wants any more.
@@ -120,7 +108,7 @@ impl ApiError {
 
     /// The answer to a request with a single job, which needs no number.
     pub fn about_the_only_job(mut self) -> ApiError {
-        self.index = None;
+        self.body.index = None;
         self
     }
 }
@@ -137,8 +125,9 @@ impl From<BadJob> for ApiError {
             BadJobKind::NotJson | BadJobKind::NotAJob => StatusCode::BAD_REQUEST,
             BadJobKind::PayloadTooLarge | BadJobKind::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
-        let (line, index) = (bad_job.line, bad_job.index);
-        ApiError { line, index, ..ApiError::new(status, bad_job.kind.code(), bad_job.to_string()) }
+        let mut error = ApiError::new(status, bad_job.kind.code(), bad_job.to_string());
+        (error.body.line, error.body.index) = (bad_job.line, bad_job.index);
+        error
     }
 }
 
@@ -167,7 +156,9 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::Rejected(rejection) => rejection.into(),
             EngineError::RejectedAt { index, rejection } => {
-                ApiError { index: Some(index + 1), ..rejection.into() }
+                let mut error = ApiError::from(rejection);
+                error.body.index = Some(index + 1);
+                error
             }
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
@@ -183,7 +174,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
         let comes_back = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        let mut response = (status, Json(ErrorAnswer { error: self })).into_response();
+        let mut response = (status, Json(ErrorAnswer { error: self.body })).into_response();
         if comes_back {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

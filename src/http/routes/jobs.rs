@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
-use serde::Serialize;
 
 use crate::http::body::HeldBody;
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
+use crate::wire::answers::CancelledJob;
 use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 
 /// A body up to this size is parsed in well under a millisecond, where it was read; a larger one would keep
@@ -55,16 +55,10 @@ pub(crate) async fn cancel(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    #[derive(Serialize)]
-    struct Cancelled {
-        id: JobId,
-        status: Status,
-    }
-
     refuse_web_pages(&headers)?;
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
-    Ok(Json(Cancelled { id, status: Status::Cancelled }).into_response())
+    Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())
 }
 
 fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {

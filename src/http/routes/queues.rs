@@ -9,12 +9,12 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use beaver_actors::engine::QueueSet;
 use beaver_actors::ids::QueueName;
-use serde::Serialize;
 
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
 use crate::job_sets::no_such_queue;
+use crate::wire::answers::{PausedQueue, RemovedQueue};
 
 /// A queue by its name in the path.
 type Named = Result<Path<String>, PathRejection>;
@@ -33,34 +33,22 @@ pub(crate) async fn resume(State(api): State<Arc<Api>>, headers: HeaderMap, name
 }
 
 async fn set_paused(api: &Api, headers: &HeaderMap, name: Named, paused: bool) -> Answer {
-    #[derive(Serialize)]
-    struct Paused {
-        queue: QueueName,
-        paused: bool,
-    }
-
     refuse_web_pages(headers)?;
     let deadline = api.deadline();
     let queue = existing(api, deadline, name).await?;
     let set = QueueSet::Named(vec![queue.clone()]);
     let answer = if paused { api.engine.pause(set) } else { api.engine.resume(set) };
     in_time(deadline, answer).await?;
-    Ok(Json(Paused { queue, paused }).into_response())
+    Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
 pub(crate) async fn remove(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
-    #[derive(Serialize)]
-    struct Removed {
-        queue: QueueName,
-        discarded: u64,
-    }
-
     refuse_web_pages(&headers)?;
     let deadline = api.deadline();
     let queue = existing(&api, deadline, name).await?;
     let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
     let discarded = in_time(deadline, removed).await?;
-    Ok(Json(Removed { queue, discarded }).into_response())
+    Ok(Json(RemovedQueue { queue, discarded }).into_response())
 }
 
 /// The name, if a queue has it. The engine passes over unknown ones, which would hide a slip of the pen.

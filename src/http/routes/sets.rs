@@ -7,12 +7,12 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, Payload};
-use serde::Serialize;
 
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::job_sets::{ActionWords, ListWords};
+use crate::wire::answers::{ChangedJobs, JobList};
 
 /// What takes requests about sets, among the names of jobs.
 const ACTIONS: &str = "actions";
@@ -20,14 +20,6 @@ const ACTIONS: &str = "actions";
 const LISTED_BYTES_MAX: usize = 8 << 20;
 /// How much of what a JSON reader says is repeated, in characters.
 const SHOWN_CHARS_MAX: usize = 300;
-
-/// Some jobs of a set.
-#[derive(Serialize)]
-struct Listed {
-    jobs: Vec<JobView>,
-    /// Whether there are further ones.
-    more: bool,
-}
 
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
@@ -40,7 +32,7 @@ pub(crate) async fn list(
     }
     let (set, filter, limit) = words.read().map_err(ApiError::bad_request)?;
     let jobs = in_time(api.deadline(), api.engine.list(set, filter, limit + 1)).await?;
-    Ok(Json(Listed::of(jobs, limit)).into_response())
+    Ok(Json(listed(jobs, limit)).into_response())
 }
 
 pub(crate) async fn act(
@@ -48,11 +40,6 @@ pub(crate) async fn act(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Answer {
-    #[derive(Serialize)]
-    struct Changed {
-        changed: u64,
-    }
-
     refuse_web_pages(request.headers())?;
     if !path.is_ok_and(|Path(name)| name == ACTIONS) {
         return Err(ApiError::wrong_method(request.method(), request.uri()));
@@ -62,7 +49,7 @@ pub(crate) async fn act(
     let words = read(body.text()?).map_err(ApiError::bad_request)?;
     let (action, set, filter) = words.read().map_err(ApiError::bad_request)?;
     let changed = in_time(deadline, api.engine.act(action, set, filter)).await?;
-    Ok(Json(Changed { changed }).into_response())
+    Ok(Json(ChangedJobs { changed }).into_response())
 }
 
 fn read(text: &str) -> Result<ActionWords, String> {
@@ -73,21 +60,19 @@ fn read(text: &str) -> Result<ActionWords, String> {
     serde_json::from_str(text).map_err(|error| error.to_string().chars().take(SHOWN_CHARS_MAX).collect())
 }
 
-impl Listed {
-    /// The first `limit` of `jobs`, as far as there is room.
-    fn of(mut jobs: Vec<JobView>, limit: usize) -> Listed {
-        let found = jobs.len();
-        jobs.truncate(limit);
-        let mut bytes = 0;
-        let fit = jobs.iter().take_while(|job| {
-            let before = bytes;
-            bytes += weight(job);
-            before < LISTED_BYTES_MAX
-        });
-        let fit = fit.count();
-        jobs.truncate(fit);
-        Listed { more: jobs.len() < found, jobs }
-    }
+/// The first `limit` of `jobs`, and no more than there is room for.
+fn listed(mut jobs: Vec<JobView>, limit: usize) -> JobList<JobView> {
+    let found = jobs.len();
+    jobs.truncate(limit);
+    let mut bytes = 0;
+    let fit = jobs.iter().take_while(|job| {
+        let before = bytes;
+        bytes += weight(job);
+        before < LISTED_BYTES_MAX
+    });
+    let fit = fit.count();
+    jobs.truncate(fit);
+    JobList { more: jobs.len() < found, jobs }
 }
 
 /// The texts of a job that may be long.

@@ -1,0 +1,83 @@
+//! What the API answers, said once for the server that writes it and the command line that reads it.
+//!
+//! What a job, a queue or a worker looks like belongs to the engine and the registry; here is what stands around it.
+
+use std::borrow::Cow;
+
+use beaver_actors::ids::{JobId, QueueName};
+use beaver_actors::jobs::Status;
+use serde::{Deserialize, Serialize};
+
+/// One job of an enqueue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnqueuedJob {
+    /// The job's id, as given or as generated.
+    pub id: JobId,
+    /// False when a job with this id existed already; then nothing was added.
+    pub created: bool,
+}
+
+/// A job was withdrawn.
+#[derive(Debug, Serialize)]
+pub struct CancelledJob {
+    /// Which.
+    pub id: JobId,
+    /// [`Status::Cancelled`]
+    pub status: Status,
+}
+
+/// The first jobs of a set.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct JobList<J> {
+    /// The jobs.
+    pub jobs: Vec<J>,
+    /// Whether there are further ones.
+    pub more: bool,
+}
+
+/// The same was done to a set of jobs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ChangedJobs {
+    /// To how many.
+    pub changed: u64,
+}
+
+/// A queue was paused or resumed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PausedQueue {
+    /// Which.
+    pub queue: QueueName,
+    /// Or resumed.
+    pub paused: bool,
+}
+
+/// A queue was removed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RemovedQueue {
+    /// Which.
+    pub queue: QueueName,
+    /// How many pending jobs went with it.
+    pub discarded: u64,
+}
+
+/// A refusal.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// What is wrong.
+    pub error: ErrorBody,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// Stable name for programs.
+    pub code: Cow<'static, str>,
+    /// For people.
+    pub message: String,
+    /// Which line of the request's body is meant, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Which job of the request is meant, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+}
