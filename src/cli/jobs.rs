@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure, senseless};
 use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
 use super::target::TargetArgs;
-use crate::job_sets::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
+use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
 pub const EXAMPLES: &str = "\

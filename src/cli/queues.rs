@@ -15,7 +15,7 @@ use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
 use super::target::{Target, TargetArgs};
-use crate::job_sets::no_such_queue;
+use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.
 pub const EXAMPLES: &str = "\

@@ -27,7 +27,7 @@ use super::output::{Receipt, note};
 use super::{setup, system};
 use crate::client::Client;
 use crate::config::{DataFlags, Loaded, Origin, Settings};
-use crate::job_sets::{ActionWords, ListWords};
+use crate::query::words::{ActionWords, ListWords};
 
 /// The environment variable that names a server.
 const URL_VARIABLE: &str = "BEAVER_URL";

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::job_sets::{ActionWords, ListWords};
+use crate::query::words::{ActionWords, ListWords};
 use crate::wire::answers::{ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, RemovedQueue};
 
 const PORT_DEFAULT: u16 = 80;

@@ -2,7 +2,7 @@
 //!
 //! | file | story |
 //! |---|---|
-//! | `line`, `command`, `mutate`, `glob` | what a client says, read |
+//! | `line`, `command`, `mutate` | what a client says, read |
 //! | `handshake`, `tls` | who may say it |
 //! | `session` | what is done about it: the engine is asked, and its answers become replies |
 //! | `reply`, `info` | what is said back |
@@ -17,7 +17,6 @@
 
 pub mod command;
 mod connection;
-pub mod glob;
 pub mod handshake;
 mod info;
 pub mod line;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName};
-use beaver_actors::jobs::{JobView, Status};
+use beaver_actors::jobs::Status;
 use serde::Deserialize;
 
-use super::glob::{Glob, PATTERN_BYTES_MAX};
+use crate::query::glob::{Glob, PATTERN_BYTES_MAX};
 use crate::wire::faktory_job;
 
 /// What to do with which jobs, as it was read.
@@ -88,14 +88,6 @@ impl SentFilter {
         let glob = pattern.map(|pattern| Arc::new(Glob::new(&pattern)));
         Ok(JobFilter { jids: None, kind: kind.transpose()?, glob })
     }
-}
-
-/// Whether a pattern fits the JSON of a job.
-#[must_use]
-pub fn fits(glob: &Glob, view: &JobView) -> bool {
-    let mut text = Vec::with_capacity(512);
-    faktory_job::write(view, &mut text);
-    glob.matches(&String::from_utf8_lossy(&text))
 }
 
 #[cfg(test)]

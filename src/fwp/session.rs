@@ -19,11 +19,12 @@ use tokio::time::{Sleep, sleep};
 
 use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
-use super::mutate::{self, Mutation};
+use super::mutate::Mutation;
 use super::reply;
 use super::state::Shared;
 use super::turn::Turn;
 use super::workers::Member;
+use crate::query::fits::condition;
 use crate::wire::faktory_job::{self, JobReader, Refused};
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
@@ -205,10 +206,8 @@ impl Session {
 
     fn mutate(&self, text: &str) -> Result<Pending, String> {
         let Mutation { action, target, filter } = Mutation::parse(text)?;
-        let mut chosen = Filter { ids: filter.jids, kind: filter.kind, ..Filter::default() };
-        if let Some(glob) = filter.glob {
-            chosen.test = Some(Arc::new(move |view| mutate::fits(&glob, view)));
-        }
+        let test = filter.glob.map(condition);
+        let chosen = Filter { ids: filter.jids, kind: filter.kind, test, ..Filter::default() };
         Ok(Pending::Counted(self.shared.state.engine.act(action, target, chosen)))
     }
 

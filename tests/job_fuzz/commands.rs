@@ -1,10 +1,10 @@
 //! The body of the fuzz target `commands`: any bytes as what a client of the work protocol sends.
 
 use beaver::fwp::command::{Beat, Command, QueueCommand, acked_job, failed_job, fetched_queues};
-use beaver::fwp::glob::Glob;
 use beaver::fwp::handshake::Hello;
 use beaver::fwp::line::{Budget, Inbox};
 use beaver::fwp::mutate::Mutation;
+use beaver::query::glob::Glob;
 use beaver::wire::faktory_job::{self, JobReader};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::JobSpec;

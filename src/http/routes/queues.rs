@@ -13,7 +13,7 @@ use beaver_actors::ids::QueueName;
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
-use crate::job_sets::no_such_queue;
+use crate::query::words::no_such_queue;
 use crate::wire::answers::{PausedQueue, RemovedQueue};
 
 /// A queue by its name in the path.

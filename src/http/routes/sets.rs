@@ -11,7 +11,7 @@ use beaver_actors::jobs::{JobView, Payload};
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
-use crate::job_sets::{ActionWords, ListWords};
+use crate::query::words::{ActionWords, ListWords};
 use crate::wire::answers::{ChangedJobs, JobList};
 
 /// What takes requests about sets, among the names of jobs.

@@ -11,8 +11,8 @@ use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{Filter, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::fwp::glob::{Glob, PATTERN_BYTES_MAX};
-use crate::fwp::mutate::fits;
+use super::fits::condition;
+use super::glob::{Glob, PATTERN_BYTES_MAX};
 use crate::suggest::{instead_of, nearest, shortened};
 use crate::wire::null::null_means_default;
 
@@ -91,7 +91,7 @@ impl FilterWords {
         if pattern.is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX) {
             return Err(format!("match is longer than {PATTERN_BYTES_MAX} bytes"));
         }
-        let glob = pattern.map(Glob::new);
+        let glob = pattern.map(|pattern| Arc::new(Glob::new(pattern)));
         Ok(Filter {
             ids: ids.transpose().map_err(|error| error.to_string())?,
             kind: self.kind.as_deref().map(KindName::parse).transpose().map_err(|error| error.to_string())?,
@@ -101,7 +101,7 @@ impl FilterWords {
                 .map(QueueName::parse)
                 .transpose()
                 .map_err(|error| error.to_string())?,
-            test: glob.map(|glob| Arc::new(move |job: &_| fits(&glob, job)) as _),
+            test: glob.map(condition),
         })
     }
 }
