@@ -10,6 +10,7 @@ pub mod handlers;
 pub mod http;
 pub mod net;
 pub mod query;
+pub mod remote;
 mod suggest;
 pub mod telemetry;
 pub mod wire;

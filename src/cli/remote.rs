@@ -11,8 +11,8 @@ use tracing::{error, warn};
 
 use super::exit::{Exit, Failure};
 use crate::config::{FwpSettings, Secret, Settings};
-use crate::fwp::workers::Registry;
 use crate::fwp::{FwpHandle, FwpServer, FwpState, tls};
+use crate::remote::registry::Registry;
 
 /// A server that listens and answers nobody yet; none if it is off.
 pub(super) struct Remote {

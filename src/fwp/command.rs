@@ -8,6 +8,8 @@ use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{Failure, FailureKind};
 use serde::Deserialize;
 
+use crate::remote::status::WorkerState;
+
 /// More queues in one FETCH are refused: each costs time whenever a job arrives.
 const QUEUES_MAX: usize = 1_000;
 const ERRTYPE_CHARS_MAX: usize = 100;
@@ -170,6 +172,11 @@ impl Beat {
     /// It cannot be read.
     pub fn parse(text: &str) -> Result<Beat, String> {
         serde_json::from_str(text).map_err(|error| format!("invalid BEAT: {error}"))
+    }
+
+    /// The state that it says it is in.
+    pub(super) fn state(&self) -> WorkerState {
+        self.current_state.as_deref().map_or(WorkerState::Running, WorkerState::read)
     }
 }
 

@@ -25,7 +25,7 @@ use super::command::SHUTDOWN;
 use super::line::{Inbox, Overflow};
 use super::session::{After, Pending, Session};
 use super::turn::{LONG_BYTES, Turn};
-use super::workers::Close;
+use crate::remote::registry::Close;
 
 /// Commands of one connection that wait for their reply; more stay unread.
 const PENDING_MAX: usize = 1_000;

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Secret;
+use crate::remote::registry::Introduction;
 use crate::wire::null::null_means_default;
 
 /// The version of the protocol that is spoken.
@@ -79,6 +80,13 @@ pub struct Hello {
     /// What it says about itself.
     #[serde(deserialize_with = "null_means_default")]
     pub labels: Vec<String>,
+}
+
+impl From<Hello> for Introduction {
+    fn from(hello: Hello) -> Introduction {
+        let Hello { wid, hostname, pid, labels, .. } = hello;
+        Introduction { wid, hostname, pid, labels }
+    }
 }
 
 /// What is wrong with the first line of a client.

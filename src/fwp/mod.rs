@@ -8,7 +8,6 @@
 //! | `reply`, `info` | what is said back |
 //! | `connection`, `server` | bytes, limits, the accept loop |
 //! | `turn` | who may send a long line now |
-//! | `workers` | who is connected |
 //! | `state` | what all connections share |
 //!
 //! A FETCH is a dispatch under a lease; an ACK or a FAIL counts only under that lease. What was answered `+OK` is on
@@ -27,7 +26,6 @@ mod session;
 mod state;
 pub mod tls;
 mod turn;
-pub mod workers;
 
 pub use server::{FwpHandle, FwpServer};
 pub use state::FwpState;

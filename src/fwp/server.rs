@@ -18,8 +18,8 @@ use super::line::{Budget, Inbox};
 use super::reply;
 use super::session::Session;
 use super::state::{FwpState, Shared};
-use super::workers::{Close, Member};
 use crate::net::{Acceptor, Listener, report_panic};
+use crate::remote::registry::{Close, Member};
 
 /// How often silent workers are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
@@ -240,7 +240,7 @@ async fn welcome<S>(
             reply::ok(&mut said);
             return Err(BadHello::Refused(format!("too many connections: {}", limits.connections_max)));
         }
-        member.introduce(hello).map_err(BadHello::Refused)
+        member.introduce(hello.into()).map_err(BadHello::Refused)
     });
     match introduced {
         Ok(()) => reply::ok(&mut said),

@@ -23,8 +23,8 @@ use super::mutate::Mutation;
 use super::reply;
 use super::state::Shared;
 use super::turn::Turn;
-use super::workers::Member;
 use crate::query::fits::condition;
+use crate::remote::registry::Member;
 use crate::wire::faktory_job::{self, JobReader, Refused};
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
@@ -186,7 +186,7 @@ impl Session {
 
     fn beat(&self, text: &str) -> Result<Pending, String> {
         let beat = Beat::parse(text)?;
-        let told = self.shared.state.registry.beat(&beat);
+        let told = self.shared.state.registry.beat(&beat.wid, beat.state(), beat.rss_kb);
         let state = told.map_err(|_| format!("unknown worker {}", beat.wid))?;
         Ok(Pending::Said(match state {
             None => Said::Ok,

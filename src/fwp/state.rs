@@ -10,8 +10,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::line::Budget;
 use super::turn::Turns;
-use super::workers::Registry;
 use crate::config::{FwpLimits, Secret};
+use crate::remote::registry::Registry;
 
 /// What the server needs.
 #[derive(Clone)]

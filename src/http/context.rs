@@ -12,7 +12,7 @@ use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
 use crate::config::HttpLimits;
-use crate::fwp::workers::Registry;
+use crate::remote::registry::Registry;
 use crate::wire::job::JobDefaults;
 
 /// What the routes need.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::fwp::workers;
+use crate::remote::registry;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -23,11 +23,11 @@ const MICROS_PER_SECOND: f64 = 1e6;
 pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
-    pub fn new(metrics: Arc<Metrics>, remote: workers::Registry) -> MetricsPage {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(EngineMetrics(metrics)));
-        registry.register_collector(Box::new(RemoteMetrics(remote)));
-        MetricsPage(registry)
+    pub fn new(metrics: Arc<Metrics>, remote: registry::Registry) -> MetricsPage {
+        let mut page = Registry::default();
+        page.register_collector(Box::new(EngineMetrics(metrics)));
+        page.register_collector(Box::new(RemoteMetrics(remote)));
+        MetricsPage(page)
     }
 
     pub fn response(&self) -> Response {
@@ -101,7 +101,7 @@ impl Collector for EngineMetrics {
     }
 }
 
-struct RemoteMetrics(workers::Registry);
+struct RemoteMetrics(registry::Registry);
 
 impl fmt::Debug for RemoteMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_page_shows_what_the_engine_counted_under_the_promised_names() {
         let metrics = Arc::new(Metrics::default());
-        let remote = workers::Registry::new(Arc::new(SystemClock::default()));
+        let remote = registry::Registry::new(Arc::new(SystemClock::default()));
         let page = MetricsPage::new(Arc::clone(&metrics), remote);
         metrics.jobs_enqueued.add(100);
         metrics.jobs_dispatched.add(60);

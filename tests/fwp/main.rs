@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use beaver::config::{Secret, Settings};
 use beaver::fwp::handshake::hash;
-use beaver::fwp::workers::Registry;
 use beaver::fwp::{FwpHandle, FwpServer, FwpState, tls};
 use beaver::net::Listener;
+use beaver::remote::registry::Registry;
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Engine, Seams};
 use beaver_actors::ids::Timestamp;

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use beaver::config::Settings;
-use beaver::fwp::workers::Registry;
 use beaver::fwp::{FwpServer, FwpState};
 use beaver::http::{HttpServer, HttpState, Listener};
+use beaver::remote::registry::Registry;
 use beaver::wire::job::JobDefaults;
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Seams};

@@ -8,9 +8,9 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::EngineStatus;
 use serde::Serialize;
 
-use crate::fwp::workers::RemoteStatus;
 use crate::http::context::{Answer, Api, phase_name};
 use crate::http::deadline::in_time;
+use crate::remote::status::RemoteStatus;
 
 pub(crate) async fn status(State(api): State<Arc<Api>>) -> Answer {
     #[derive(Serialize)]

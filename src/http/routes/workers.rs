@@ -9,9 +9,10 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::fwp::workers::{Registry, WorkerState};
 use crate::http::context::{Answer, Api, refuse_web_pages};
 use crate::http::error::ApiError;
+use crate::remote::registry::Registry;
+use crate::remote::status::WorkerState;
 
 /// A worker by its name in the path.
 type Named = Result<Path<String>, PathRejection>;

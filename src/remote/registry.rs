@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use beaver_actors::clock::Clock;
 use beaver_actors::ids::{JobId, RemoteName, Timestamp, Token};
-use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::command::Beat;
-use super::handshake::Hello;
+use super::status::{RemoteStatus, RemoteWorker, WorkerState};
 
 /// A worker that did not BEAT for so long is gone.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -24,47 +22,6 @@ const LEASES_MAX: usize = 10_000;
 /// How many workers without a connection are waited for.
 const ABSENT_MAX: usize = 4_000;
 
-/// What a worker is to do. It only moves forward.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerState {
-    /// Take jobs.
-    #[default]
-    Running,
-    /// Take no more jobs, end those that run.
-    Quiet,
-    /// End.
-    Terminate,
-}
-
-impl WorkerState {
-    /// As it goes over the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkerState::Running => "running",
-            WorkerState::Quiet => "quiet",
-            WorkerState::Terminate => "terminate",
-        }
-    }
-
-    fn read(text: &str) -> WorkerState {
-        match text {
-            "quiet" => WorkerState::Quiet,
-            "terminate" => WorkerState::Terminate,
-            _ => WorkerState::Running,
-        }
-    }
-
-    fn from_number(number: u8) -> WorkerState {
-        match number {
-            0 => WorkerState::Running,
-            1 => WorkerState::Quiet,
-            _ => WorkerState::Terminate,
-        }
-    }
-}
-
 /// Why a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -72,6 +29,19 @@ pub enum Close {
     Reaped,
     /// The server stops.
     Shutdown,
+}
+
+/// How a client introduces itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Introduction {
+    /// Its name as a worker; empty for none.
+    pub wid: String,
+    /// Its machine.
+    pub hostname: String,
+    /// Its process.
+    pub pid: i64,
+    /// What it says about itself.
+    pub labels: Vec<String>,
 }
 
 /// All remote workers and connections. Clones are the same registry.
@@ -122,41 +92,6 @@ struct Lease {
     /// The connection that fetched the job.
     connection: u64,
     until: Instant,
-}
-
-/// All remote workers and connections, for people and programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RemoteStatus {
-    /// Open connections, of workers and producers.
-    pub connections: usize,
-    /// The workers, by name.
-    pub workers: Vec<RemoteWorker>,
-}
-
-/// One remote worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RemoteWorker {
-    /// Its name.
-    pub wid: String,
-    /// Its machine, as it says.
-    pub hostname: String,
-    /// Its process, as it says.
-    pub pid: i64,
-    /// What it says about itself.
-    pub labels: Vec<String>,
-    /// What it is to do.
-    pub state: WorkerState,
-    /// When it introduced itself.
-    pub started_at: Timestamp,
-    /// When it last gave a sign of life.
-    pub last_beat: Timestamp,
-    /// Its memory, if it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rss_kb: Option<i64>,
-    /// Its open connections.
-    pub connections: usize,
-    /// Jobs that it has fetched and not reported, under leases that run.
-    pub running: usize,
 }
 
 impl Registry {
@@ -226,25 +161,29 @@ impl Registry {
     ///
     /// # Errors
     /// There is no worker of this name.
-    pub(super) fn beat(&self, beat: &Beat) -> Result<Option<WorkerState>, UnknownWorker> {
+    pub(crate) fn beat(
+        &self,
+        wid: &str,
+        reported: WorkerState,
+        rss_kb: Option<i64>,
+    ) -> Result<Option<WorkerState>, UnknownWorker> {
         let now = self.clock.now();
         let mut inner = self.lock();
-        let worker = inner.workers.get_mut(&beat.wid).ok_or(UnknownWorker)?;
+        let worker = inner.workers.get_mut(wid).ok_or(UnknownWorker)?;
         worker.last_beat = now;
         worker.silent_since = Instant::now();
-        worker.rss_kb = beat.rss_kb.or(worker.rss_kb);
-        let reported = beat.current_state.as_deref().map_or(WorkerState::Running, WorkerState::read);
+        worker.rss_kb = rss_kb.or(worker.rss_kb);
         if reported > worker.reported {
             worker.reported = reported;
             worker.shared.advance(reported);
-            tracing::info!(actor = %actor(&beat.wid), state = reported.as_str(), "reported");
+            tracing::info!(actor = %actor(wid), state = reported.as_str(), "reported");
         }
         let state = worker.shared.state();
         Ok((state > worker.reported).then_some(state))
     }
 
     /// A connection was opened. The other half hears when it is to end.
-    pub(super) fn join(&self) -> (Member, oneshot::Receiver<Close>) {
+    pub(crate) fn join(&self) -> (Member, oneshot::Receiver<Close>) {
         let (close, closed) = oneshot::channel();
         let mut inner = self.lock();
         inner.connections_ever += 1;
@@ -257,7 +196,7 @@ impl Registry {
     }
 
     /// Gives up workers that have been silent for too long, and ends their connections.
-    pub(super) fn reap(&self) {
+    pub(crate) fn reap(&self) {
         let now = Instant::now();
         let mut inner = self.lock();
         let silent = |worker: &Worker| now.duration_since(worker.silent_since) >= SILENCE_MAX;
@@ -278,7 +217,7 @@ impl Registry {
     }
 
     /// Ends every connection.
-    pub(super) fn close_all(&self) {
+    pub(crate) fn close_all(&self) {
         for connection in self.lock().connections.values_mut() {
             connection.close(Close::Shutdown);
         }
@@ -287,7 +226,7 @@ impl Registry {
 
 /// There is no worker of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UnknownWorker;
+pub(crate) struct UnknownWorker;
 
 impl Connection {
     fn close(&mut self, why: Close) {
@@ -315,7 +254,7 @@ impl Shared {
 }
 
 /// One connection in the registry; dropping it takes it out.
-pub(super) struct Member {
+pub(crate) struct Member {
     registry: Registry,
     number: u64,
     name: RemoteName,
@@ -324,17 +263,17 @@ pub(super) struct Member {
 
 impl Member {
     /// The client has said who it is. Only one that gives a `wid` is a worker.
-    pub(super) fn introduce(&mut self, hello: Hello) -> Result<(), String> {
-        if hello.wid.is_empty() {
+    pub(crate) fn introduce(&mut self, introduction: Introduction) -> Result<(), String> {
+        if introduction.wid.is_empty() {
             return Ok(());
         }
-        self.name = RemoteName::parse(&hello.wid).map_err(|error| error.to_string())?;
+        self.name = RemoteName::parse(&introduction.wid).map_err(|error| error.to_string())?;
         let now = self.registry.clock.now();
         let mut inner = self.registry.lock();
         if let Some(connection) = inner.connections.get_mut(&self.number) {
-            connection.wid = Some(hello.wid.clone());
+            connection.wid = Some(introduction.wid.clone());
         }
-        let Hello { wid, hostname, pid, labels, .. } = hello;
+        let Introduction { wid, hostname, pid, labels } = introduction;
         let worker = inner.workers.entry(wid).or_insert_with_key(|wid| {
             tracing::info!(actor = %actor(wid), hostname, pid, "connected");
             Worker {
@@ -356,17 +295,17 @@ impl Member {
     }
 
     /// Under which name it holds leases.
-    pub(super) fn name(&self) -> &RemoteName {
+    pub(crate) fn name(&self) -> &RemoteName {
         &self.name
     }
 
     /// Whether it gets jobs.
-    pub(super) fn takes_jobs(&self) -> bool {
+    pub(crate) fn takes_jobs(&self) -> bool {
         self.shared.state() == WorkerState::Running
     }
 
     /// It has fetched a job.
-    pub(super) fn holds(&self, job: JobId, token: Token, lease: Duration) {
+    pub(crate) fn holds(&self, job: JobId, token: Token, lease: Duration) {
         let now = Instant::now();
         let mut leases = self.shared.leases();
         if leases.len() >= LEASES_MAX {
@@ -378,13 +317,13 @@ impl Member {
     }
 
     /// The token of a job that this very connection fetched.
-    pub(super) fn token(&self, job: &JobId) -> Option<Token> {
+    pub(crate) fn token(&self, job: &JobId) -> Option<Token> {
         let leases = self.shared.leases();
         leases.get(job).filter(|lease| lease.connection == self.number).map(|lease| lease.token)
     }
 
     /// The job has been reported.
-    pub(super) fn holds_no_more(&self, job: &JobId) {
+    pub(crate) fn holds_no_more(&self, job: &JobId) {
         self.shared.leases().remove(job);
     }
 }
@@ -427,42 +366,35 @@ mod tests {
 
     fn worker(registry: &Registry, wid: &str) -> (Member, oneshot::Receiver<Close>) {
         let (mut member, closed) = registry.join();
-        let hello = Hello { wid: wid.into(), hostname: "here".into(), pid: 7, v: 2, ..Hello::default() };
-        member.introduce(hello).unwrap();
+        let (wid, hostname) = (wid.into(), "here".into());
+        member.introduce(Introduction { wid, hostname, pid: 7, labels: Vec::new() }).unwrap();
         (member, closed)
-    }
-
-    fn beat(wid: &str) -> Beat {
-        Beat { wid: wid.into(), ..Beat::default() }
     }
 
     #[test]
     fn a_state_only_moves_forward_and_is_repeated_until_the_worker_reports_it() {
         let registry = registry();
         let (member, _closed) = worker(&registry, "w1");
-        assert_eq!(registry.beat(&beat("w1")), Ok(None));
+        assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(None));
         assert!(member.takes_jobs());
         assert!(registry.terminate("w1") && registry.quiet("w1"));
         for _ in 0..2 {
-            assert_eq!(registry.beat(&beat("w1")), Ok(Some(WorkerState::Terminate)));
+            assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(Some(WorkerState::Terminate)));
         }
         assert!(!member.takes_jobs());
-        let said = Beat { current_state: Some("quiet".into()), rss_kb: Some(9), ..beat("w1") };
-        assert_eq!(registry.beat(&said), Ok(Some(WorkerState::Terminate)));
-        let said = Beat { current_state: Some("terminate".into()), ..beat("w1") };
-        assert_eq!(registry.beat(&said), Ok(None));
-        assert_eq!(registry.beat(&beat("w1")), Ok(None));
+        assert_eq!(registry.beat("w1", WorkerState::Quiet, Some(9)), Ok(Some(WorkerState::Terminate)));
+        assert_eq!(registry.beat("w1", WorkerState::Terminate, None), Ok(None));
+        assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(None));
         assert_eq!(registry.status().workers[0].rss_kb, Some(9));
         assert!(!registry.quiet("nobody"));
-        assert_eq!(registry.beat(&beat("nobody")), Err(UnknownWorker));
+        assert_eq!(registry.beat("nobody", WorkerState::Running, None), Err(UnknownWorker));
     }
 
     #[test]
     fn a_worker_that_turns_quiet_by_itself_gets_no_jobs() {
         let registry = registry();
         let (member, _closed) = worker(&registry, "w1");
-        let said = Beat { current_state: Some("quiet".into()), ..beat("w1") };
-        assert_eq!(registry.beat(&said), Ok(None));
+        assert_eq!(registry.beat("w1", WorkerState::Quiet, None), Ok(None));
         assert!(!member.takes_jobs());
         assert_eq!(registry.status().workers[0].state, WorkerState::Quiet);
     }
@@ -477,7 +409,7 @@ mod tests {
         advance(Duration::from_secs(59)).await;
         registry.reap();
         assert_eq!(registry.workers(), (2, 0));
-        registry.beat(&beat("alive")).unwrap();
+        registry.beat("alive", WorkerState::Running, None).unwrap();
         advance(Duration::from_secs(1)).await;
         registry.reap();
         assert_eq!(registry.workers(), (1, 1));
