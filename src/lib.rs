@@ -2,6 +2,7 @@
 //!
 //! It knows no byte of the log; everything durable is asked of `beaver_actors`.
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -13,11 +13,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error};
 
 use super::connection::{Connection, part};
-use super::handshake::{BadHello, Challenge, Hello, greeting};
+use super::handshake::{BadHello, Hello, greeting};
 use super::line::{Budget, Inbox};
 use super::reply;
 use super::session::Session;
 use super::state::{FwpState, Shared};
+use crate::auth::password::Challenge;
 use crate::net::{Acceptor, Listener, report_panic};
 use crate::remote::registry::{Close, Member};
 
@@ -298,7 +299,7 @@ where
     };
     let hello = Hello::parse(inbox.text(line))?;
     match challenge {
-        Some((password, challenge)) if !challenge.is_met(password, &hello) => {
+        Some((password, challenge)) if !hello.knows(password, &challenge) => {
             Err(BadHello::Refused("Invalid password".to_owned()))
         }
         _ => Ok(hello),

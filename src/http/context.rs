@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use axum::http::header::ORIGIN;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
@@ -66,12 +64,6 @@ impl Api {
     }
 }
 
-/// Any web page can make its visitor's browser send requests to this machine, and a job may run a program.
-/// Browsers mark such requests with an `Origin`; programs do not send one.
-pub(super) fn refuse_web_pages(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key(ORIGIN) { Err(ApiError::from_a_web_page()) } else { Ok(()) }
-}
-
 /// How a phase of the engine is called.
 pub(super) fn phase_name(phase: &Phase) -> &'static str {
     match phase {
@@ -79,18 +71,5 @@ pub(super) fn phase_name(phase: &Phase) -> &'static str {
         Phase::Serving => "serving",
         Phase::Draining => "draining",
         Phase::Stopped(_) => "stopped",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_web_page_sends_is_refused_and_what_a_program_sends_is_not() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(refuse_web_pages(&headers), Ok(()));
-        headers.insert(ORIGIN, "https://example.org".parse().unwrap());
-        assert_eq!(refuse_web_pages(&headers), Err(ApiError::from_a_web_page()));
     }
 }

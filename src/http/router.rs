@@ -3,31 +3,52 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 
 use super::context::{Api, HttpState};
 use super::error::ApiError;
 use super::routes::{jobs, probes, queues, sets, status, workers};
+use crate::auth::web_pages;
 
 /// All routes, ready to serve.
 pub(super) fn router(state: HttpState) -> Router {
-    let routes = Router::new()
-        .route("/api/v1/jobs", post(jobs::enqueue).get(sets::list))
-        // A job may be named "actions" as well: it has other methods.
-        .route("/api/v1/jobs/{id}", get(jobs::job).delete(jobs::cancel).post(sets::act))
+    let reading = Router::new()
+        .route("/api/v1/jobs", get(sets::list))
+        .route("/api/v1/jobs/{id}", get(jobs::job))
         .route("/api/v1/queues", get(queues::list))
-        .route("/api/v1/queues/{queue}", delete(queues::remove))
-        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
-        .route("/api/v1/queues/{queue}/resume", post(queues::resume))
         .route("/api/v1/workers", get(workers::list))
-        .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
-        .route("/api/v1/workers/{wid}/terminate", post(workers::terminate))
         .route("/api/v1/status", get(status::status))
         .route("/metrics", get(probes::metrics))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready));
+    let mutating = Router::new()
+        .route("/api/v1/jobs", post(jobs::enqueue))
+        // A job may be named "actions" as well: it has other methods.
+        .route("/api/v1/jobs/{id}", delete(jobs::cancel).post(sets::act))
+        .route("/api/v1/queues/{queue}", delete(queues::remove))
+        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/api/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
+        .route("/api/v1/workers/{wid}/terminate", post(workers::terminate));
+    let routes = reading.merge(guarded(mutating));
     with_fallbacks(routes).with_state(Arc::new(Api::new(state)))
+}
+
+/// Routes that change something, behind all that decides who may: a further one belongs there, too.
+fn guarded<S: Clone + Send + Sync + 'static>(mutating: Router<S>) -> Router<S> {
+    mutating.route_layer(from_fn(refuse_web_pages))
+}
+
+async fn refuse_web_pages(request: Request, next: Next) -> Result<Response, ApiError> {
+    if web_pages::sent(request.headers()) {
+        Err(ApiError::from_a_web_page())
+    } else {
+        Ok(next.run(request).await)
+    }
 }
 
 fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
@@ -45,7 +66,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
-    use axum::extract::Request;
+    use axum::http::header::ORIGIN;
     use tower::ServiceExt;
 
     use super::*;
@@ -71,5 +92,24 @@ mod tests {
         assert!(
             body.contains(r#""code":"method_not_allowed","message":"/livez does not know the method PUT""#)
         );
+    }
+
+    #[tokio::test]
+    async fn a_web_page_may_look_and_change_nothing() {
+        let reading = Router::new().route("/jobs", get(|| async { "looked" }));
+        let mutating = Router::new().route("/jobs", post(|| async { "changed" }));
+        let router = with_fallbacks(reading.merge(guarded(mutating)));
+        let answer = async |method: &str, origin: Option<&str>| {
+            let mut request = Request::builder().method(method).uri("/jobs");
+            if let Some(origin) = origin {
+                request = request.header(ORIGIN, origin);
+            }
+            let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            response.status().as_u16()
+        };
+        let page = Some("https://example.org");
+        assert_eq!((answer("GET", None).await, answer("GET", page).await), (200, 200));
+        assert_eq!((answer("POST", None).await, answer("POST", page).await), (200, 403));
+        assert_eq!((answer("PUT", None).await, answer("PUT", page).await), (405, 405));
     }
 }

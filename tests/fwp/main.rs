@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use beaver::auth::password::hash;
 use beaver::config::{Secret, Settings};
-use beaver::fwp::handshake::hash;
 use beaver::fwp::{FwpHandle, FwpServer, FwpState, tls};
 use beaver::net::Listener;
 use beaver::remote::registry::Registry;

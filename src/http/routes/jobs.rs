@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
 use crate::http::body::HeldBody;
-use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::context::{Answer, Api};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::wire::answers::CancelledJob;
@@ -22,7 +22,6 @@ use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> Answer {
-    refuse_web_pages(request.headers())?;
     let deadline = api.deadline();
     let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
     let ParsedJobs { specs, shape } = parse(&api, body).await?;
@@ -50,12 +49,7 @@ pub(crate) async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, Pa
     Ok(Json(job).into_response())
 }
 
-pub(crate) async fn cancel(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    id: Result<Path<String>, PathRejection>,
-) -> Answer {
-    refuse_web_pages(&headers)?;
+pub(crate) async fn cancel(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Answer {
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
     Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())

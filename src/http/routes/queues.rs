@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use beaver_actors::engine::QueueSet;
 use beaver_actors::ids::QueueName;
 
-use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::context::{Answer, Api};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
 use crate::query::words::no_such_queue;
@@ -24,16 +23,15 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Answer {
     Ok(Json(status.queues).into_response())
 }
 
-pub(crate) async fn pause(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
-    set_paused(&api, &headers, name, true).await
+pub(crate) async fn pause(State(api): State<Arc<Api>>, name: Named) -> Answer {
+    set_paused(&api, name, true).await
 }
 
-pub(crate) async fn resume(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
-    set_paused(&api, &headers, name, false).await
+pub(crate) async fn resume(State(api): State<Arc<Api>>, name: Named) -> Answer {
+    set_paused(&api, name, false).await
 }
 
-async fn set_paused(api: &Api, headers: &HeaderMap, name: Named, paused: bool) -> Answer {
-    refuse_web_pages(headers)?;
+async fn set_paused(api: &Api, name: Named, paused: bool) -> Answer {
     let deadline = api.deadline();
     let queue = existing(api, deadline, name).await?;
     let set = QueueSet::Named(vec![queue.clone()]);
@@ -42,8 +40,7 @@ async fn set_paused(api: &Api, headers: &HeaderMap, name: Named, paused: bool) -
     Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
-pub(crate) async fn remove(State(api): State<Arc<Api>>, headers: HeaderMap, name: Named) -> Answer {
-    refuse_web_pages(&headers)?;
+pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> Answer {
     let deadline = api.deadline();
     let queue = existing(&api, deadline, name).await?;
     let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));

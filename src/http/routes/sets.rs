@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, Payload};
 
-use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::context::{Answer, Api};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::query::words::{ActionWords, ListWords};
@@ -40,7 +40,6 @@ pub(crate) async fn act(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Answer {
-    refuse_web_pages(request.headers())?;
     if !path.is_ok_and(|Path(name)| name == ACTIONS) {
         return Err(ApiError::wrong_method(request.method(), request.uri()));
     }

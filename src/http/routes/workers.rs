@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::http::context::{Answer, Api, refuse_web_pages};
+use crate::http::context::{Answer, Api};
 use crate::http::error::ApiError;
 use crate::remote::registry::Registry;
 use crate::remote::status::WorkerState;
@@ -21,23 +20,22 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Response {
     Json(api.remote.status()).into_response()
 }
 
-pub(crate) async fn quiet(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
-    ask(&api.remote, &headers, wid, WorkerState::Quiet)
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> Answer {
+    ask(&api.remote, wid, WorkerState::Quiet)
 }
 
-pub(crate) async fn terminate(State(api): State<Arc<Api>>, headers: HeaderMap, wid: Named) -> Answer {
-    ask(&api.remote, &headers, wid, WorkerState::Terminate)
+pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> Answer {
+    ask(&api.remote, wid, WorkerState::Terminate)
 }
 
 /// What the worker is to do; it hears of it with its next sign of life.
-fn ask(remote: &Registry, headers: &HeaderMap, wid: Named, state: WorkerState) -> Answer {
+fn ask(remote: &Registry, wid: Named, state: WorkerState) -> Answer {
     #[derive(Serialize)]
     struct Asked {
         wid: String,
         state: WorkerState,
     }
 
-    refuse_web_pages(headers)?;
     let Path(wid) = wid.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     let is_known = match state {
         WorkerState::Terminate => remote.terminate(&wid),
@@ -58,7 +56,7 @@ mod tests {
     #[test]
     fn a_worker_that_is_not_connected_cannot_be_asked_for_anything() {
         let remote = Registry::new(Arc::new(SystemClock::default()));
-        let refused = ask(&remote, &HeaderMap::new(), Ok(Path("w1".into())), WorkerState::Quiet).unwrap_err();
+        let refused = ask(&remote, Ok(Path("w1".into())), WorkerState::Quiet).unwrap_err();
         assert_eq!(refused.into_response().status().as_u16(), 404);
     }
 }
