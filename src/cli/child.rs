@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::address::{self, url_of};
 use super::exit::{Exit, Failure};
 use crate::client::{Client, ClientError};
+use crate::server::address_file::{self, url_of};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const DRAINED_WITHIN: Duration = Duration::from_secs(15);
@@ -44,7 +44,7 @@ impl Starting {
     pub fn spawn(dir: &Path, flags: &[String]) -> Result<Starting, Failure> {
         let data_dir = data_dir(dir);
         // What a killed server left there would name a port that is not ours any more.
-        let _ = fs::remove_file(address::path(&data_dir));
+        let _ = fs::remove_file(address_file::path(&data_dir));
         let child = command(dir, flags)
             .and_then(|mut command| command.spawn())
             .map_err(|error| failed(format!("cannot start the server: {error}")))?;
@@ -58,7 +58,7 @@ impl Starting {
     /// It ends, or is not ready in time.
     pub async fn ready(mut self) -> Result<Server, Failure> {
         loop {
-            if let Some(address) = address::read(&self.data_dir) {
+            if let Some(address) = address_file::read(&self.data_dir) {
                 let client = Client::new(&url_of(address)).map_err(unanswered)?;
                 if client.is_ready().await {
                     return Ok(Server { pid: self.pid, client, child: self.child });

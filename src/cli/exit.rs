@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
 use beaver_actors::jobs::Rejection;
 
 use crate::client::ClientError;
+use crate::server::ServerError;
 use crate::telemetry::logging::{self, LogFormat};
 
 /// Exit codes. They are part of the interface: scripts test them.
@@ -87,29 +87,6 @@ impl Failure {
         }
     }
 
-    /// Nobody can be served at an address whose port this key sets; `port_choice` is what else it may be set to.
-    #[must_use]
-    pub fn of_listening(
-        address: SocketAddr,
-        error: &io::Error,
-        port_key: &str,
-        port_choice: &str,
-    ) -> Failure {
-        let flag = port_key.replace('_', "-");
-        let port = format!("--{flag} (key {port_key})");
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => format!("choose another port with {port}; {port_choice}"),
-            io::ErrorKind::AddrNotAvailable => {
-                "--bind (key bind) must be an address of this machine".to_owned()
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("ports below 1024 are for root; choose another with {port}")
-            }
-            _ => format!("see --bind (key bind) and {port}"),
-        };
-        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
-    }
-
     /// Tells it on stderr: as `error: ...` and `hint: ...`, or as a log event while the log is JSON lines.
     pub fn report(&self) {
         if self.exit == Exit::Ok {
@@ -121,6 +98,16 @@ impl Failure {
         }
         // A stderr that is gone is no reason to panic: the exit code still tells.
         let _ = writeln!(io::stderr(), "{self}");
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Failure {
+        let failure = Failure::new(Exit::Failure, error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

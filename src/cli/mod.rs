@@ -20,12 +20,9 @@ mod doctor;
 mod inspect;
 mod torture;
 
-mod address;
 mod answer;
 mod child;
 mod output;
-mod progress;
-mod remote;
 mod send;
 mod setup;
 mod sighting;

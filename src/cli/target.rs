@@ -20,7 +20,6 @@ use beaver_actors::worker::handler::Handlers;
 use clap::Args;
 use serde_json::Value;
 
-use super::address::{self, url_of};
 use super::answer::unreadable;
 use super::exit::{Exit, Failure, declined, from_ending, refused, senseless};
 use super::output::{Receipt, note};
@@ -28,6 +27,7 @@ use super::{setup, system};
 use crate::client::Client;
 use crate::config::{DataFlags, Loaded, Origin, Settings};
 use crate::query::words::{ActionWords, ListWords};
+use crate::server::address_file::{self, url_of};
 
 /// The environment variable that names a server.
 const URL_VARIABLE: &str = "BEAVER_URL";
@@ -115,7 +115,7 @@ impl TargetArgs {
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
             SocketAddr::new(settings.bind, settings.metrics_port),
-            address::read(&settings.engine.data_dir),
+            address_file::read(&settings.engine.data_dir),
             names_directory(loaded),
         );
         let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {

@@ -3,10 +3,10 @@
 //! | file | story |
 //! |---|---|
 //! | `line`, `command`, `mutate` | what a client says, read |
-//! | `handshake`, `tls` | who may say it |
+//! | `handshake`, `welcome` | who may say it |
 //! | `session` | what is done about it: the engine is asked, and its answers become replies |
 //! | `reply`, `info` | what is said back |
-//! | `connection`, `server` | bytes, limits, the accept loop |
+//! | `connection` | bytes and limits |
 //! | `turn` | who may send a long line now |
 //! | `state` | what all connections share |
 //!
@@ -21,11 +21,10 @@ mod info;
 pub mod line;
 pub mod mutate;
 mod reply;
-mod server;
 mod session;
 mod state;
-pub mod tls;
 mod turn;
+pub(crate) mod welcome;
 
-pub use server::{FwpHandle, FwpServer};
+pub(crate) use state::FwpShared;
 pub use state::FwpState;

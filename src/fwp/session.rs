@@ -21,7 +21,7 @@ use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
 use super::mutate::Mutation;
 use super::reply;
-use super::state::Shared;
+use super::state::FwpShared;
 use super::turn::Turn;
 use crate::query::fits::condition;
 use crate::remote::registry::Member;
@@ -34,7 +34,7 @@ const NO_BATCHES: &str = "batch subsystem is only available in Faktory Enterpris
 
 /// A client whose HELLO was accepted.
 pub(super) struct Session {
-    shared: Arc<Shared>,
+    shared: Arc<FwpShared>,
     member: Member,
     reader: JobReader,
     /// The queues of its last FETCH, as text and read: most workers always ask for the same.
@@ -95,7 +95,7 @@ impl Said {
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, member: Member) -> Session {
+    pub(super) fn new(shared: Arc<FwpShared>, member: Member) -> Session {
         let reader = JobReader::new(shared.state.payload_bytes_max);
         Session { shared, member, reader, fetched: (String::new(), Arc::default()), scratch: Vec::new() }
     }

@@ -33,19 +33,19 @@ pub struct FwpState {
 }
 
 /// The same, with what the server counts.
-pub(super) struct Shared {
-    pub(super) state: FwpState,
+pub(crate) struct FwpShared {
+    pub(crate) state: FwpState,
     pub(super) since: Instant,
     pub(super) commands: AtomicU64,
     pub(super) long_lines: Budget,
     pub(super) turns: Turns,
 }
 
-impl Shared {
-    pub(super) fn new(state: FwpState) -> Shared {
+impl FwpShared {
+    pub(crate) fn new(state: FwpState) -> FwpShared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
         let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
         let turns = Turns::new();
-        Shared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, turns }
+        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, turns }
     }
 }

@@ -22,14 +22,14 @@ const RESERVED_BYTES_MAX: usize = 1 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies within the limits.
-pub(super) struct Bodies {
+pub(crate) struct Bodies {
     bytes_max: usize,
     budget: Arc<Semaphore>,
 }
 
 /// A complete body. Its share of the budget is free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct HeldBody {
+pub(crate) struct HeldBody {
     bytes: Vec<u8>,
     share: Option<OwnedSemaphorePermit>,
 }

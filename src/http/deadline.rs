@@ -10,7 +10,7 @@ use super::error::ApiError;
 
 /// By when a request must be answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     pub at: Instant,
     pub timeout: Duration,
 }
@@ -22,7 +22,7 @@ impl Deadline {
 }
 
 /// What the engine answers, if it does so in time. An answer that comes later finds nobody, but is not undone.
-pub(super) async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     deadline: Deadline,
     answer: impl Future<Output = Result<T, EngineError>>,
 ) -> Result<T, ApiError> {

@@ -23,16 +23,11 @@
 mod router;
 mod routes;
 
-mod body;
+pub(crate) mod body;
 mod context;
-mod deadline;
+pub(crate) mod deadline;
 mod error;
 mod metrics;
 
-mod server;
-mod stall;
-
 pub use context::HttpState;
-pub use server::{HttpHandle, HttpServer};
-
-pub use crate::net::Listener;
+pub(crate) use router::router;

@@ -15,7 +15,7 @@ use super::routes::{jobs, probes, queues, sets, status, workers};
 use crate::auth::web_pages;
 
 /// All routes, ready to serve.
-pub(super) fn router(state: HttpState) -> Router {
+pub(crate) fn router(state: HttpState) -> Router {
     let reading = Router::new()
         .route("/api/v1/jobs", get(sets::list))
         .route("/api/v1/jobs/{id}", get(jobs::job))

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use beaver::auth::password::hash;
 use beaver::config::{Secret, Settings};
-use beaver::fwp::{FwpHandle, FwpServer, FwpState, tls};
-use beaver::net::Listener;
+use beaver::fwp::FwpState;
 use beaver::remote::registry::Registry;
+use beaver::server::Listener;
+use beaver::server::{FwpHandle, FwpServer, tls};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Engine, Seams};
 use beaver_actors::ids::Timestamp;

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use beaver::config::Settings;
-use beaver::fwp::{FwpServer, FwpState};
-use beaver::http::{HttpServer, HttpState, Listener};
+use beaver::fwp::FwpState;
+use beaver::http::HttpState;
 use beaver::remote::registry::Registry;
+use beaver::server::{FwpServer, HttpServer, Listener};
 use beaver::wire::job::JobDefaults;
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Seams};

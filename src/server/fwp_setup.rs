@@ -9,32 +9,36 @@ use beaver_actors::engine::Engine;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
-use super::exit::{Exit, Failure};
+use super::error::ServerError;
+use super::fwp_server::{FwpHandle, FwpServer};
+use super::tls;
 use crate::config::{FwpSettings, Secret, Settings};
-use crate::fwp::{FwpHandle, FwpServer, FwpState, tls};
+use crate::fwp::FwpState;
 use crate::remote::registry::Registry;
 
 /// A server that listens and answers nobody yet; none if it is off.
-pub(super) struct Remote {
+pub(super) struct FwpSetup {
     listening: Option<(FwpServer, Option<Secret>, Option<TlsAcceptor>)>,
     /// Remote workers, also without a server: then there are none.
     pub(super) registry: Registry,
 }
 
-impl Remote {
+impl FwpSetup {
     /// Takes the address and reads what is needed.
     ///
     /// # Errors
     /// The address is taken, or a file cannot be read.
-    pub(super) fn listen(settings: &Settings) -> Result<Remote, Failure> {
+    pub(super) fn listen(settings: &Settings) -> Result<FwpSetup, ServerError> {
         let registry = Registry::new(Arc::new(SystemClock::default()));
-        let Some(port) = settings.fwp.port else { return Ok(Remote { listening: None, registry }) };
+        let Some(port) = settings.fwp.port else { return Ok(FwpSetup { listening: None, registry }) };
         let password = password(&settings.fwp)?;
         let tls = match (&settings.fwp.tls_cert, &settings.fwp.tls_key) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(|error| {
-                Failure::new(Exit::Failure, error.to_string())
-                    .hint("see the keys faktory_tls_cert and faktory_tls_key")
-            })?),
+            (Some(cert), Some(key)) => {
+                Some(tls::acceptor(cert, key).map_err(|error| ServerError::Setup {
+                    message: error.to_string(),
+                    hint: Some("see the keys faktory_tls_cert and faktory_tls_key"),
+                })?)
+            }
             _ => None,
         };
         let server = bind(SocketAddr::new(settings.bind, port))?;
@@ -42,7 +46,7 @@ impl Remote {
         if !address.ip().is_loopback() && password.is_none() {
             warn_about_access(settings, address);
         }
-        Ok(Remote { listening: Some((server, password, tls)), registry })
+        Ok(FwpSetup { listening: Some((server, password, tls)), registry })
     }
 
     /// Where workers connect to.
@@ -66,11 +70,11 @@ impl Remote {
     }
 }
 
-fn password(settings: &FwpSettings) -> Result<Option<Secret>, Failure> {
+fn password(settings: &FwpSettings) -> Result<Option<Secret>, ServerError> {
     let Some(file) = &settings.password_file else { return Ok(settings.password.clone()) };
-    read_password(file).map(Some).map_err(|problem| {
-        Failure::new(Exit::Failure, format!("{}: {problem}", file.display()))
-            .hint("key faktory_password_file names a file that holds the password and nothing else")
+    read_password(file).map(Some).map_err(|problem| ServerError::Setup {
+        message: format!("{}: {problem}", file.display()),
+        hint: Some("key faktory_password_file names a file that holds the password and nothing else"),
     })
 }
 
@@ -82,9 +86,11 @@ fn read_password(file: &Path) -> Result<Secret, String> {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<FwpServer, Failure> {
-    FwpServer::bind(address).map_err(|error| {
-        Failure::of_listening(address, &error, "faktory_port", "0 takes any free one, off none")
+fn bind(address: SocketAddr) -> Result<FwpServer, ServerError> {
+    FwpServer::bind(address).map_err(|source| ServerError::Listen {
+        address,
+        source,
+        port: ("faktory_port", "0 takes any free one, off none"),
     })
 }
 

@@ -1,33 +1,25 @@
-//! The accept loop: who gets a connection, for how long, and how all of them end.
+//! The accept loop for remote workers: who gets a connection, for how long, and how all of them end.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error};
 
-use super::connection::{Connection, part};
-use super::handshake::{BadHello, Hello, greeting};
-use super::line::{Budget, Inbox};
-use super::reply;
-use super::session::Session;
-use super::state::{FwpState, Shared};
-use crate::auth::password::Challenge;
-use crate::net::{Acceptor, Listener, report_panic};
-use crate::remote::registry::{Close, Member};
+use super::accept::{Acceptor, Listener, report_panic};
+use crate::fwp::welcome::{ConnectionPlace, welcome};
+use crate::fwp::{FwpShared, FwpState};
 
 /// How often silent workers are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
 /// How many surplus connections are told so at the same time; those beyond are closed without a word.
 const GOODBYES_MAX: usize = 64;
-/// Longest first line: a client that has not shown its password gets little memory.
-const HELLO_BYTES_MAX: usize = 64 << 10;
 
 /// A bound socket that nobody is answered on yet.
 #[derive(Debug)]
@@ -65,7 +57,7 @@ impl FwpServer {
             let engine = state.engine.clone();
             let serve = async move {
                 match TcpListener::from_std(self.listener) {
-                    Ok(listener) => accept_loop(listener, Shared::new(state), stopped).await,
+                    Ok(listener) => accept_loop(listener, FwpShared::new(state), stopped).await,
                     Err(error) => error!(%error, "cannot listen for workers"),
                 }
                 drop(end);
@@ -98,7 +90,7 @@ impl<L: Listener> FwpServer<L> {
     pub fn spawn(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
         tokio::spawn(async move {
-            accept_loop(self.listener, Shared::new(state), stopped).await;
+            accept_loop(self.listener, FwpShared::new(state), stopped).await;
             drop(end);
         });
         handle
@@ -122,7 +114,7 @@ impl FwpHandle {
     }
 }
 
-async fn accept_loop<L: Listener>(listener: L, shared: Shared, mut stopped: oneshot::Receiver<Duration>) {
+async fn accept_loop<L: Listener>(listener: L, shared: FwpShared, mut stopped: oneshot::Receiver<Duration>) {
     let connections_max = shared.state.limits.connections_max.min(Semaphore::MAX_PERMITS);
     let mut door = Door {
         shared: Arc::new(shared),
@@ -155,18 +147,10 @@ async fn accept_loop<L: Listener>(listener: L, shared: Shared, mut stopped: ones
 
 /// The open connections and what each new one gets.
 struct Door {
-    shared: Arc<Shared>,
+    shared: Arc<FwpShared>,
     tasks: JoinSet<()>,
     free: Arc<Semaphore>,
     goodbyes: Arc<Semaphore>,
-}
-
-/// Whether a connection is one of those that are served.
-enum Place {
-    /// It is, as long as this lives.
-    Free(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
-    /// It is only told that it is not.
-    Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
 }
 
 impl Door {
@@ -175,19 +159,19 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let place = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => Place::Free(permit),
+            Ok(permit) => ConnectionPlace::Free(permit),
             Err(_) => {
                 debug!(%peer, "turned away: too many connections");
                 self.shared.state.engine.metrics().requests_busy.add(1);
                 let Ok(permit) = Arc::clone(&self.goodbyes).try_acquire_owned() else { return };
-                Place::Surplus(permit)
+                ConnectionPlace::Surplus(permit)
             }
         };
         self.tasks.spawn(serve(Arc::clone(&self.shared), stream, peer, place));
     }
 }
 
-async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, place: Place)
+async fn serve<S>(shared: Arc<FwpShared>, stream: S, peer: SocketAddr, place: ConnectionPlace)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -209,99 +193,5 @@ where
         }
         Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
         Err(_) => debug!(%peer, "no TLS within {limit:?}"),
-    }
-}
-
-/// The handshake, and then the conversation.
-async fn welcome<S>(
-    shared: Arc<Shared>,
-    mut stream: S,
-    peer: SocketAddr,
-    place: Place,
-    mut member: Member,
-    mut closed: oneshot::Receiver<Close>,
-    limit: Duration,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let limits = &shared.state.limits;
-    // Its own budget: the memory for long lines is for those who were let in.
-    let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
-    let greeted = tokio::select! {
-        biased;
-        _ = &mut closed => return,
-        greeted = timeout(limit, greet(&shared, &mut stream, &mut inbox)) => greeted.unwrap_or_else(|_| {
-            let limit = limits.handshake_timeout;
-            Err(BadHello::Refused(format!("no HELLO within {limit:?} (faktory_handshake_timeout)")))
-        }),
-    };
-    let mut said = Vec::new();
-    let introduced = greeted.and_then(|hello| {
-        if matches!(place, Place::Surplus(_)) {
-            reply::ok(&mut said);
-            return Err(BadHello::Refused(format!("too many connections: {}", limits.connections_max)));
-        }
-        member.introduce(hello.into()).map_err(BadHello::Refused)
-    });
-    match introduced {
-        Ok(()) => reply::ok(&mut said),
-        Err(BadHello::Stranger) => return debug!(%peer, "no HELLO"),
-        Err(BadHello::Refused(why)) => {
-            debug!(%peer, why, "turned away");
-            drop(member);
-            reply::error(&mut said, &why);
-            if let Ok(Ok(())) = timeout(limits.handshake_timeout, say(&mut stream, &said)).await {
-                part(stream).await;
-            }
-            return;
-        }
-    }
-    if !matches!(timeout(limits.handshake_timeout, say(&mut stream, &said)).await, Ok(Ok(()))) {
-        return debug!(%peer, "gone after its HELLO");
-    }
-    let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
-    let inbox = inbox.with_limits(line_bytes_max, shared.long_lines.clone());
-    let session = Session::new(shared, member);
-    Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
-}
-
-async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &[u8]) -> io::Result<()> {
-    stream.write_all(text).await?;
-    stream.flush().await
-}
-
-/// Says hello and hears who it is.
-async fn greet<S>(shared: &Shared, stream: &mut S, inbox: &mut Inbox) -> Result<Hello, BadHello>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let challenge = shared.state.password.as_ref().map(|password| (password, Challenge::new()));
-    let challenge = match challenge {
-        None => None,
-        Some((password, Ok(challenge))) => Some((password, challenge)),
-        Some((_, Err(error))) => {
-            error!(%error, "cannot ask for the password");
-            return Err(BadHello::Refused(error.to_string()));
-        }
-    };
-    let greeting = greeting(challenge.as_ref().map(|(_, challenge)| challenge));
-    let gone = |_: io::Error| BadHello::Stranger;
-    say(stream, greeting.as_bytes()).await.map_err(gone)?;
-    let line = loop {
-        if let Some(line) = inbox.take_line() {
-            break line;
-        }
-        let spare = inbox.spare().map_err(|_| BadHello::Stranger)?;
-        match stream.read(spare).await.map_err(gone)? {
-            0 => return Err(BadHello::Stranger),
-            bytes => inbox.filled(bytes),
-        }
-    };
-    let hello = Hello::parse(inbox.text(line))?;
-    match challenge {
-        Some((password, challenge)) if !hello.knows(password, &challenge) => {
-            Err(BadHello::Refused("Invalid password".to_owned()))
-        }
-        _ => Ok(hello),
     }
 }

@@ -1,4 +1,4 @@
-//! The accept loop: who gets a connection, for how long, and how all of them end.
+//! The accept loop for HTTP: who gets a connection, for how long, and how all of them end.
 //!
 //! `axum::serve` would be shorter, but it has no time limit for a request's head and no cap on connections: a
 //! handful of clients that send one byte a minute would shut everybody else out.
@@ -20,11 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
-use super::context::HttpState;
-use super::router::router;
+use super::accept::{Acceptor, Listener, report_panic};
 use super::stall::StallGuard;
 use crate::config::HttpLimits;
-use crate::net::{Acceptor, Listener, report_panic};
+use crate::http::{HttpState, router};
 
 /// How many surplus connections are told so at the same time; those beyond are closed without a word.
 const GOODBYES_MAX: usize = 64;
