@@ -17,10 +17,10 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use self::account::Account;
-use super::child::{self, Server, Starting, failed, unanswered};
 use super::exit::{Exit, Failure};
+use super::job_view::{Glance, Sighting};
 use super::output::{Output, note};
-use super::sighting::{Glance, Sighting};
+use super::server_process::{self, Server, Starting, failed, unanswered};
 use crate::client::{Client, ClientError};
 use crate::telemetry::logging;
 
@@ -78,7 +78,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         tokio::select! {
             outcome = play(args, dir.path()) => outcome.inspect_err(|failure| {
                 if failure.exit != Exit::Ok {
-                    child::show_log_tail(dir.path());
+                    server_process::show_log_tail(dir.path());
                 }
             }),
             _ = tokio::signal::ctrl_c() => Err(failed("interrupted")),

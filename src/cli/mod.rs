@@ -21,12 +21,12 @@ mod inspect;
 mod torture;
 
 mod answer;
-mod child;
+mod job_view;
 mod output;
+mod runtime;
 mod send;
+mod server_process;
 mod setup;
-mod sighting;
-mod system;
 mod table;
 mod target;
 

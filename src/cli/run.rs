@@ -4,8 +4,8 @@ use clap::Args;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::exit::{Failure, from_ending};
+use super::runtime;
 use super::setup::{self, start_logging};
-use super::system;
 use crate::config::ConfigFlags;
 use crate::server::serve;
 use crate::telemetry::logging::LogFormat;
@@ -39,5 +39,5 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
     let settings = setup::load(&args.config)?.settings;
-    system::block_on(async { from_ending(serve(settings).await?) })
+    runtime::block_on(async { from_ending(serve(settings).await?) })
 }

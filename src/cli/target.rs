@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::answer::unreadable;
 use super::exit::{Exit, Failure, declined, from_ending, refused, senseless};
 use super::output::{Receipt, note};
-use super::{setup, system};
+use super::{runtime, setup};
 use crate::client::Client;
 use crate::config::{DataFlags, Loaded, Origin, Settings};
 use crate::query::words::{ActionWords, ListWords};
@@ -99,7 +99,7 @@ impl TargetArgs {
         absent: Absent,
         question: impl AsyncFnOnce(&Target) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        system::block_on(async {
+        runtime::block_on(async {
             let target = self.open(loaded, absent).await?;
             let answer = question(&target).await;
             let closed = target.close().await;

@@ -29,10 +29,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::clients::{Shared, look, produce, watch};
-use super::child::{self, Server, Starting, failed, unanswered};
 use super::exit::{Exit, Failure};
+use super::job_view::Glance;
 use super::output::{Output, note};
-use super::sighting::Glance;
+use super::server_process::{self, Server, Starting, failed, unanswered};
 use super::table::of_facts;
 use crate::telemetry::logging;
 use crate::wire::job::parse_duration;
@@ -126,7 +126,7 @@ pub fn run(args: &TortureArgs) -> Result<(), Failure> {
     let outcome = outcome.and_then(|report| report.show(args).and_then(|()| report.judge()));
     match &outcome {
         Err(failure) if failure.exit != Exit::Ok => {
-            child::show_log_tail(dir.path());
+            server_process::show_log_tail(dir.path());
             note(format_args!("kept {}, with the server's log", dir.keep().display()));
         }
         _ => {
@@ -291,14 +291,14 @@ impl Torture<'_> {
 
     /// What a kill during the very first start leaves may not even be a log.
     fn read_log(&self) -> Result<(), Failure> {
-        let wal = child::data_dir(self.dir).join("wal");
+        let wal = server_process::data_dir(self.dir).join("wal");
         let has_segment = fs::read_dir(&wal).is_ok_and(|entries| {
             entries
                 .flatten()
                 .any(|entry| entry.path().extension().is_some_and(|extension| extension == "wal"))
         });
         match has_segment {
-            true => self.shared.history().read_log(&child::data_dir(self.dir)),
+            true => self.shared.history().read_log(&server_process::data_dir(self.dir)),
             false => Ok(()),
         }
     }
@@ -348,7 +348,7 @@ impl Torture<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         server.drain().await?;
-        let data_dir = child::data_dir(self.dir);
+        let data_dir = server_process::data_dir(self.dir);
         let mut history = self.shared.history();
         history.read_log(&data_dir)?;
         history.ended(&data_dir)

@@ -30,7 +30,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Whoever asks whether a server is up wants to know now.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// Bodies are handed over in pieces of this size, so that progress can be shown.
+/// BodyReader are handed over in pieces of this size, so that progress can be shown.
 const PIECE_BYTES: usize = 64 << 10;
 /// How much of an answer that is not ours an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 200;

@@ -6,7 +6,7 @@
 //! time.
 //!
 //! Nor does it hold up others: after a little of what it sent, the next connection is looked at; a long line is read
-//! when it is its [turn](super::turn); and where much waits for the engine already, a client that pipelines is left
+//! when it is its [turn](super::long_line_gate); and where much waits for the engine already, a client that pipelines is left
 //! unread before anybody is told that the server is busy.
 
 use std::collections::VecDeque;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::command::SHUTDOWN;
 use super::line::{Inbox, Overflow};
+use super::long_line_gate::{LONG_BYTES, Turn};
 use super::session::{After, Pending, Session};
-use super::turn::{LONG_BYTES, Turn};
 use crate::remote::registry::Close;
 
 /// Commands of one connection that wait for their reply; more stay unread.

@@ -7,7 +7,7 @@
 //! | `session` | what is done about it: the engine is asked, and its answers become replies |
 //! | `reply`, `info` | what is said back |
 //! | `connection` | bytes and limits |
-//! | `turn` | who may send a long line now |
+//! | `long_line_gate` | who may send a long line now |
 //! | `state` | what all connections share |
 //!
 //! A FETCH is a dispatch under a lease; an ACK or a FAIL counts only under that lease. What was answered `+OK` is on
@@ -19,11 +19,11 @@ mod connection;
 pub mod handshake;
 mod info;
 pub mod line;
+mod long_line_gate;
 pub mod mutate;
 mod reply;
 mod session;
 mod state;
-mod turn;
 pub(crate) mod welcome;
 
 pub(crate) use state::FwpShared;

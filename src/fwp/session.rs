@@ -19,10 +19,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
+use super::long_line_gate::Turn;
 use super::mutate::Mutation;
 use super::reply;
 use super::state::FwpShared;
-use super::turn::Turn;
 use crate::query::fits::condition;
 use crate::remote::registry::Member;
 use crate::wire::faktory_job::{self, JobReader, Refused};

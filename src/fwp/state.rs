@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::line::Budget;
-use super::turn::Turns;
+use super::long_line_gate::Turns;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
 

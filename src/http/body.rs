@@ -22,7 +22,7 @@ const RESERVED_BYTES_MAX: usize = 1 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies within the limits.
-pub(crate) struct Bodies {
+pub(crate) struct BodyReader {
     bytes_max: usize,
     budget: Arc<Semaphore>,
 }
@@ -44,10 +44,10 @@ impl HeldBody {
     }
 }
 
-impl Bodies {
-    pub fn new(limits: &HttpLimits) -> Bodies {
+impl BodyReader {
+    pub fn new(limits: &HttpLimits) -> BodyReader {
         let budget = BODIES_BYTES_MAX.max(limits.body_bytes_max).min(Semaphore::MAX_PERMITS);
-        Bodies { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+        BodyReader { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
     }
 
     /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
@@ -118,11 +118,11 @@ mod tests {
 
     const PATIENT: Duration = Duration::from_secs(60);
 
-    fn bodies(bytes_max: usize, budget: usize) -> Bodies {
-        Bodies { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+    fn bodies(bytes_max: usize, budget: usize) -> BodyReader {
+        BodyReader { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
     }
 
-    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
+    async fn read(bodies: &BodyReader, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
         bodies.read(Request::new(body.into()), Deadline::after(PATIENT)).await
     }
 

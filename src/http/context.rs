@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
-use super::body::Bodies;
+use super::body::BodyReader;
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
@@ -31,7 +31,7 @@ pub(super) struct Api {
     pub(super) engine: Engine,
     pub(super) defaults: JobDefaults,
     limits: HttpLimits,
-    pub(super) bodies: Bodies,
+    pub(super) bodies: BodyReader,
     pub(super) metrics: MetricsPage,
     pub(super) remote: Registry,
 }
@@ -43,7 +43,7 @@ impl Api {
     pub(super) fn new(state: HttpState) -> Api {
         let HttpState { engine, defaults, limits, remote } = state;
         Api {
-            bodies: Bodies::new(&limits),
+            bodies: BodyReader::new(&limits),
             metrics: MetricsPage::new(Arc::clone(engine.metrics()), remote.clone()),
             engine,
             defaults,

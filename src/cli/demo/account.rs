@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use beaver_actors::jobs::Status;
 use comfy_table::Table;
 
-use crate::cli::sighting::{Glance, Sighting};
+use crate::cli::job_view::{Glance, Sighting};
 use crate::cli::table::{count, of_numbers};
 
 /// Everything that was observed.

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::history::History;
-use crate::cli::sighting::Sighting;
+use crate::cli::job_view::Sighting;
 use crate::client::{Client, ClientError};
 
 /// Jobs of one request, at most.

@@ -13,9 +13,9 @@ use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
-use crate::cli::child::failed;
 use crate::cli::exit::Failure;
-use crate::cli::sighting::{Glance, Sighting};
+use crate::cli::job_view::{Glance, Sighting};
+use crate::cli::server_process::failed;
 
 /// Everything that is known.
 #[derive(Default)]

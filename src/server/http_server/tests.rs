@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::client::{Client, ClientError};
-use crate::http::body::Bodies;
+use crate::http::body::BodyReader;
 use crate::http::deadline::Deadline;
 
 /// Far more than anything here takes; a test that runs into it has failed.
@@ -88,7 +88,7 @@ fn gate() -> (Router, mpsc::UnboundedReceiver<()>, Arc<Notify>) {
 }
 
 fn body_reader(limits: &HttpLimits) -> Router {
-    let bodies = Arc::new(Bodies::new(limits));
+    let bodies = Arc::new(BodyReader::new(limits));
     let read = move |request: Request| {
         let bodies = Arc::clone(&bodies);
         async move {
