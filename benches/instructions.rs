@@ -235,7 +235,8 @@ fn read_push(
 ) -> (Vec<JobSpec>, Vec<String>) {
     let mut specs = Vec::with_capacity(lines.len());
     for line in &lines {
-        let beaver::fwp::command::Command::Push(text) = beaver::fwp::command::Command::parse(black_box(line))
+        let beaver::fwp::command::FwpCommand::Push(text) =
+            beaver::fwp::command::FwpCommand::parse(black_box(line))
         else {
             panic!("{line} is a PUSH");
         };

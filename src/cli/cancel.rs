@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 use super::output::Output;
 use super::setup::parse_id;
 use super::target::TargetArgs;
@@ -31,7 +31,7 @@ pub struct CancelArgs {
 ///
 /// # Errors
 /// The job is not there, has ended, or nobody answers.
-pub fn run(args: &CancelArgs) -> Result<(), Failure> {
+pub fn run(args: &CancelArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
     args.target.ask(async |target| target.cancel(&id).await)?;
     let mut output = Output::stdout();

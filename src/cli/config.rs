@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 use super::output::Output;
 use super::setup;
 use crate::config::ConfigFlags;
@@ -29,7 +29,7 @@ pub struct ConfigArgs {
 ///
 /// # Errors
 /// The configuration makes no sense.
-pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
+pub fn run(args: &ConfigArgs) -> Result<(), CliFailure> {
     let loaded = setup::load(&args.flags)?;
     let mut output = Output::stdout();
     match args.json {

@@ -51,39 +51,39 @@ impl From<FailCause> for Exit {
 
 /// Why a command did not do what it was asked to: for people, with the code for programs.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CliFailure {
     /// The code that the process ends with.
     pub exit: Exit,
     message: String,
     hint: Option<String>,
 }
 
-impl Failure {
+impl CliFailure {
     /// A failure in words: a lowercase fragment without a dot.
     #[must_use]
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into(), hint: None }
+    pub fn new(exit: Exit, message: impl Into<String>) -> CliFailure {
+        CliFailure { exit, message: message.into(), hint: None }
     }
 
     /// Adds the way out.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub fn hint(mut self, hint: impl Into<String>) -> CliFailure {
         self.hint = Some(hint.into());
         self
     }
 
     /// Whoever read our output has seen enough, as in `beaver inspect wal | head`: the end, but not an error.
     #[must_use]
-    pub fn reader_left() -> Failure {
-        Failure::new(Exit::Ok, "")
+    pub fn reader_left() -> CliFailure {
+        CliFailure::new(Exit::Ok, "")
     }
 
     /// Stdout could not be written.
     #[must_use]
-    pub fn of_stdout(error: &io::Error) -> Failure {
+    pub fn of_stdout(error: &io::Error) -> CliFailure {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::reader_left(),
-            _ => Failure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
+            io::ErrorKind::BrokenPipe => CliFailure::reader_left(),
+            _ => CliFailure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
         }
     }
 
@@ -101,9 +101,9 @@ impl Failure {
     }
 }
 
-impl From<ServerError> for Failure {
-    fn from(error: ServerError) -> Failure {
-        let failure = Failure::new(Exit::Failure, error.to_string());
+impl From<ServerError> for CliFailure {
+    fn from(error: ServerError) -> CliFailure {
+        let failure = CliFailure::new(Exit::Failure, error.to_string());
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -111,7 +111,7 @@ impl From<ServerError> for Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
         match &self.hint {
@@ -125,11 +125,11 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The engine failed.
-pub fn from_ending(ending: Ending) -> Result<(), Failure> {
+pub fn from_ending(ending: Ending) -> Result<(), CliFailure> {
     match ending {
         Ending::Clean => Ok(()),
         Ending::Failed { cause, message } => {
-            let failure = Failure::new(cause.into(), message);
+            let failure = CliFailure::new(cause.into(), message);
             Err(match cause {
                 FailCause::Locked => failure.hint("stop the other server, or choose another --data-dir"),
                 FailCause::Damaged => {
@@ -142,54 +142,53 @@ pub fn from_ending(ending: Ending) -> Result<(), Failure> {
 }
 
 /// What an answer that is not the hoped-for one means for a command.
-pub fn refused(error: ClientError) -> Failure {
+pub fn refused(error: ClientError) -> CliFailure {
     let message = error.to_string();
     match error {
-        ClientError::BadUrl(_) => Failure::new(Exit::Usage, message)
+        ClientError::BadUrl(_) => CliFailure::new(Exit::Usage, message)
             .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
-        ClientError::Unreachable { .. } => {
-            Failure::new(Exit::NoServer, message).hint("start a server with `beaver run`; nothing was sent")
-        }
-        ClientError::Lost { .. } => Failure::new(Exit::NoServer, message),
-        ClientError::Refused { status: 404, .. } => Failure::new(Exit::NotFound, message),
+        ClientError::Unreachable { .. } => CliFailure::new(Exit::NoServer, message)
+            .hint("start a server with `beaver run`; nothing was sent"),
+        ClientError::Lost { .. } => CliFailure::new(Exit::NoServer, message),
+        ClientError::Refused { status: 404, .. } => CliFailure::new(Exit::NotFound, message),
         ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
-            Failure::new(Exit::Failure, message)
+            CliFailure::new(Exit::Failure, message)
         }
-        ClientError::Refused { .. } => Failure::new(Exit::Rejected, message),
+        ClientError::Refused { .. } => CliFailure::new(Exit::Rejected, message),
     }
 }
 
 /// What an engine of our own that does not do it means for a command.
-pub fn declined(engine: &Engine, error: &EngineError) -> Failure {
+pub fn declined(engine: &Engine, error: &EngineError) -> CliFailure {
     match error {
         EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
-            Failure::new(Exit::NotFound, rejection.to_string())
+            CliFailure::new(Exit::NotFound, rejection.to_string())
         }
         // People count from 1.
         EngineError::RejectedAt { index, rejection } => {
-            Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
+            CliFailure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
         }
         EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
-            Failure::new(Exit::Rejected, error.to_string())
+            CliFailure::new(Exit::Rejected, error.to_string())
         }
-        EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),
+        EngineError::Unreadable(_) => CliFailure::new(Exit::Damaged, error.to_string()),
         EngineError::Unknown => unknown(engine, error),
     }
 }
 
 /// The engine died under the request: its end says more than the request's.
-fn unknown(engine: &Engine, error: &EngineError) -> Failure {
+fn unknown(engine: &Engine, error: &EngineError) -> CliFailure {
     match &*engine.phase().borrow() {
         Phase::Stopped(Ending::Failed { cause, message }) => {
-            Failure::new((*cause).into(), format!("{error}: {message}"))
+            CliFailure::new((*cause).into(), format!("{error}: {message}"))
         }
-        _ => Failure::new(Exit::Storage, error.to_string()),
+        _ => CliFailure::new(Exit::Storage, error.to_string()),
     }
 }
 
 /// Words that mean nothing, before anybody was asked.
-pub fn senseless(problem: String) -> Failure {
-    Failure::new(Exit::Usage, problem)
+pub fn senseless(problem: String) -> CliFailure {
+    CliFailure::new(Exit::Usage, problem)
 }
 
 #[cfg(test)]
@@ -219,14 +218,14 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_way_out() {
-        let failure = Failure::new(Exit::NoServer, "no server answers").hint("start one");
+        let failure = CliFailure::new(Exit::NoServer, "no server answers").hint("start one");
         assert_eq!(failure.to_string(), "error: no server answers\nhint: start one");
     }
 
     #[test]
     fn a_reader_that_left_is_no_error_but_a_full_disk_is() {
-        assert_eq!(Failure::of_stdout(&io::ErrorKind::BrokenPipe.into()).exit, Exit::Ok);
-        assert_eq!(Failure::of_stdout(&io::ErrorKind::StorageFull.into()).exit, Exit::Failure);
+        assert_eq!(CliFailure::of_stdout(&io::ErrorKind::BrokenPipe.into()).exit, Exit::Ok);
+        assert_eq!(CliFailure::of_stdout(&io::ErrorKind::StorageFull.into()).exit, Exit::Failure);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use beaver_actors::inspect::{self, InspectError, Verdict};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::setup;
 use crate::config::DataFlags;
@@ -44,7 +44,7 @@ enum What {
 ///
 /// # Errors
 /// Nothing can be read there, or it is damaged.
-pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+pub fn run(args: &InspectArgs) -> Result<(), CliFailure> {
     let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let mut output = Output::stdout();
     let mut stdout_error = None;
@@ -60,22 +60,22 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
         What::Snapshot => inspect::snapshot(&engine.snapshot_dir, &mut print),
     };
     if let Some(error) = stdout_error {
-        return Err(Failure::of_stdout(&error));
+        return Err(CliFailure::of_stdout(&error));
     }
     let summary = inspected.map_err(unreadable)?;
     output.finish()?;
     match &summary.verdict {
-        Verdict::Damaged { .. } => Err(Failure::new(Exit::Damaged, summary.verdict.to_string())),
+        Verdict::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, summary.verdict.to_string())),
         Verdict::Whole | Verdict::TornTail { .. } => Ok(()),
     }
 }
 
-fn unreadable(error: InspectError) -> Failure {
+fn unreadable(error: InspectError) -> CliFailure {
     let message = error.to_string();
     match error {
-        InspectError::NotFound { .. } => Failure::new(Exit::NotFound, message)
+        InspectError::NotFound { .. } => CliFailure::new(Exit::NotFound, message)
             .hint("--data-dir names the data directory; a snapshot is there after some time or a clean stop"),
-        InspectError::Storage(_) => Failure::new(Exit::Storage, message),
-        InspectError::Write(error) => Failure::of_stdout(&error),
+        InspectError::Storage(_) => CliFailure::new(Exit::Storage, message),
+        InspectError::Write(error) => CliFailure::of_stdout(&error),
     }
 }

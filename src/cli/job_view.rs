@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::unreadable;
-use super::exit::Failure;
+use super::exit::CliFailure;
 
 /// A server's status, as far as the sum needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,7 +33,7 @@ impl Glance {
     ///
     /// # Errors
     /// It has another shape.
-    pub fn read(status: &Value) -> Result<Glance, Failure> {
+    pub fn read(status: &Value) -> Result<Glance, CliFailure> {
         let of = |wanted: Status| status["jobs"][wanted.as_str()].as_u64();
         let sum = |finished: bool| {
             Status::ALL
@@ -60,7 +60,7 @@ impl Sighting {
     ///
     /// # Errors
     /// It has another shape.
-    pub fn read(job: Value) -> Result<Sighting, Failure> {
+    pub fn read(job: Value) -> Result<Sighting, CliFailure> {
         Sighting::deserialize(&job).map_err(|_| unreadable("job", &job))
     }
 

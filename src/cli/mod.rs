@@ -37,7 +37,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::handlers::exec::watcher;
 use crate::telemetry::logging::LogFormat;
-use exit::{Exit, Failure};
+use exit::{CliFailure, Exit};
 
 /// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.
 const WATCHER: &str = "exec-watcher";
@@ -59,11 +59,11 @@ BEAVER_LOG filters the log, such as BEAVER_LOG=debug.";
 #[command(arg_required_else_help = true, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the server until SIGINT or SIGTERM
     #[command(after_help = run::EXAMPLES)]
     Run(Box<run::RunArgs>),
@@ -122,25 +122,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-impl Command {
-    fn carry_out(&self) -> Result<(), Failure> {
+impl CliCommand {
+    fn carry_out(&self) -> Result<(), CliFailure> {
         // The server says what it does; the others only what is odd.
-        if !matches!(self, Command::Run(_)) {
+        if !matches!(self, CliCommand::Run(_)) {
             setup::start_logging(LogFormat::Human, LevelFilter::WARN)?;
         }
         match self {
-            Command::Run(args) => run::run(args),
-            Command::Enqueue(args) => enqueue::run(args),
-            Command::Status(args) => status::run(args),
-            Command::Cancel(args) => cancel::run(args),
-            Command::Queues(args) => queues::run(args),
-            Command::Jobs(args) => jobs::run(args),
-            Command::Workers(args) => workers::run(args),
-            Command::Inspect(args) => inspect::run(args),
-            Command::Doctor(args) => doctor::run(args),
-            Command::Config(args) => config::run(args),
-            Command::Demo(args) => demo::run(args),
-            Command::Torture(args) => torture::run(args),
+            CliCommand::Run(args) => run::run(args),
+            CliCommand::Enqueue(args) => enqueue::run(args),
+            CliCommand::Status(args) => status::run(args),
+            CliCommand::Cancel(args) => cancel::run(args),
+            CliCommand::Queues(args) => queues::run(args),
+            CliCommand::Jobs(args) => jobs::run(args),
+            CliCommand::Workers(args) => workers::run(args),
+            CliCommand::Inspect(args) => inspect::run(args),
+            CliCommand::Doctor(args) => doctor::run(args),
+            CliCommand::Config(args) => config::run(args),
+            CliCommand::Demo(args) => demo::run(args),
+            CliCommand::Torture(args) => torture::run(args),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 
 /// What is printed of a job that was enqueued.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -28,17 +28,17 @@ impl Output {
     /// Prints one line.
     ///
     /// # Errors
-    /// Stdout cannot be written, or its reader left ([`Failure::reader_left`]).
-    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        writeln!(self.0, "{line}").map_err(|error| Failure::of_stdout(&error))
+    /// Stdout cannot be written, or its reader left ([`CliFailure::reader_left`]).
+    pub fn line(&mut self, line: impl Display) -> Result<(), CliFailure> {
+        writeln!(self.0, "{line}").map_err(|error| CliFailure::of_stdout(&error))
     }
 
     /// Prints a value as one line of JSON.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        self.json_row(value).map_err(|error| Failure::of_stdout(&error))
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliFailure> {
+        self.json_row(value).map_err(|error| CliFailure::of_stdout(&error))
     }
 
     /// As [`Output::json`], for a writer that wants the error as it is.
@@ -54,8 +54,8 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn finish(mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(|error| Failure::of_stdout(&error))
+    pub fn finish(mut self) -> Result<(), CliFailure> {
+        self.0.flush().map_err(|error| CliFailure::of_stdout(&error))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::answer_of;
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
 use super::target::{Target, TargetArgs};
@@ -32,8 +32,8 @@ those named is touched.";
 #[derive(Debug, Args)]
 pub struct QueuesArgs {
     /// What to do
-    #[arg(value_enum, value_name = "ACTION", default_value_t = Action::List)]
-    action: Action,
+    #[arg(value_enum, value_name = "ACTION", default_value_t = QueuesAction::List)]
+    action: QueuesAction,
     /// The queues to do it to
     #[arg(value_name = "QUEUE")]
     names: Vec<String>,
@@ -48,7 +48,7 @@ pub struct QueuesArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum QueuesAction {
     /// Show every queue, or those that are named
     List,
     /// Give nobody jobs of them any more
@@ -60,7 +60,7 @@ enum Action {
 }
 
 /// Jobs by status, as it is written.
-pub type Counts = BTreeMap<String, u64>;
+pub type CountsByStatus = BTreeMap<String, u64>;
 
 /// What people are shown of a queue.
 #[derive(Debug, Deserialize)]
@@ -68,20 +68,20 @@ pub struct QueueRow {
     queue: String,
     paused: bool,
     latency_ms: u64,
-    jobs: Counts,
+    jobs: CountsByStatus,
 }
 
 /// Runs `beaver queues`.
 ///
 /// # Errors
 /// The command line makes no sense, a queue does not exist, or nobody answers.
-pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
+pub fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
     let names = args.names()?;
     let answers = args.target.ask(async |target| carry_out(target, args.action, &names).await)?;
     let mut output = Output::stdout();
     if args.json {
         answers.iter().try_for_each(|answer| output.json(answer))?;
-    } else if args.action == Action::List {
+    } else if args.action == QueuesAction::List {
         let rows = answers.into_iter().map(answer_of).collect::<Result<Vec<QueueRow>, _>>()?;
         output.line(counts_table(&rows, None).trim_fmt())?;
     } else {
@@ -95,8 +95,8 @@ pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
 
 impl QueuesArgs {
     /// The queues that are named, each once.
-    fn names(&self) -> Result<Vec<QueueName>, Failure> {
-        let usage = |message: String| Failure::new(Exit::Usage, message);
+    fn names(&self) -> Result<Vec<QueueName>, CliFailure> {
+        let usage = |message: String| CliFailure::new(Exit::Usage, message);
         let mut names = Vec::new();
         for name in &self.names {
             let name = QueueName::parse(name).map_err(|error| usage(error.to_string()))?;
@@ -105,52 +105,56 @@ impl QueuesArgs {
             }
         }
         match self.action {
-            Action::List => {}
+            QueuesAction::List => {}
             _ if names.is_empty() => {
                 return Err(usage("no queue is named".to_owned()).hint("`beaver queues` shows them all"));
             }
-            Action::Remove if !self.yes => {
+            QueuesAction::Remove if !self.yes => {
                 return Err(usage("removing a queue discards its pending jobs".to_owned())
                     .hint("add --yes if that is what you want"));
             }
-            Action::Pause | Action::Resume | Action::Remove => {}
+            QueuesAction::Pause | QueuesAction::Resume | QueuesAction::Remove => {}
         }
         Ok(names)
     }
 }
 
 /// Does it to all of the queues if all of them exist.
-async fn carry_out(target: &Target, action: Action, names: &[QueueName]) -> Result<Vec<Value>, Failure> {
+async fn carry_out(
+    target: &Target,
+    action: QueuesAction,
+    names: &[QueueName],
+) -> Result<Vec<Value>, CliFailure> {
     let mut queues = target.queues().await?;
     let known: Vec<QueueName> =
         queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-        return Err(Failure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+        return Err(CliFailure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
     }
     let mut answers = Vec::new();
     for name in names {
         answers.push(match action {
-            Action::List => break,
-            Action::Pause | Action::Resume => {
-                let paused = action == Action::Pause;
+            QueuesAction::List => break,
+            QueuesAction::Pause | QueuesAction::Resume => {
+                let paused = action == QueuesAction::Pause;
                 target.set_paused(name, paused).await?;
                 json!({"queue": name, "paused": paused})
             }
-            Action::Remove => json!({"queue": name, "discarded": target.remove_queue(name).await?}),
+            QueuesAction::Remove => json!({"queue": name, "discarded": target.remove_queue(name).await?}),
         });
     }
-    if action == Action::List {
+    if action == QueuesAction::List {
         queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
         answers = queues;
     }
     Ok(answers)
 }
 
-fn told(action: Action, queue: &QueueName, answer: &Value) -> String {
+fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {
     match action {
-        Action::List | Action::Pause => format!("paused {queue}"),
-        Action::Resume => format!("resumed {queue}"),
-        Action::Remove => {
+        QueuesAction::List | QueuesAction::Pause => format!("paused {queue}"),
+        QueuesAction::Resume => format!("resumed {queue}"),
+        QueuesAction::Remove => {
             let discarded = answer["discarded"].as_u64().unwrap_or_default();
             format!("removed {queue} with {}", count(discarded, "pending job"))
         }
@@ -158,10 +162,10 @@ fn told(action: Action, queue: &QueueName, answer: &Value) -> String {
 }
 
 /// Queues with their jobs by status, and if wanted the sum of all.
-pub fn counts_table(queues: &[QueueRow], all: Option<&Counts>) -> Table {
+pub fn counts_table(queues: &[QueueRow], all: Option<&CountsByStatus>) -> Table {
     let header = ["queue", "latency"].into_iter().chain(Status::ALL.map(Status::as_str));
     let mut table = of_numbers(header);
-    let row = |name: String, latency: String, jobs: &Counts| {
+    let row = |name: String, latency: String, jobs: &CountsByStatus| {
         let counts = Status::ALL
             .map(|status| HumanCount(jobs.get(status.as_str()).copied().unwrap_or_default()).to_string());
         [name, latency].into_iter().chain(counts).collect::<Vec<_>>()
@@ -184,18 +188,18 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct QueuesLine {
         #[command(flatten)]
         args: QueuesArgs,
     }
 
     fn args(line: &[&str]) -> QueuesArgs {
-        Line::try_parse_from([&["queues"], line].concat()).unwrap().args
+        QueuesLine::try_parse_from([&["queues"], line].concat()).unwrap().args
     }
 
     #[test]
     fn without_an_action_the_queues_are_listed() {
-        assert_eq!(args(&[]).action, Action::List);
+        assert_eq!(args(&[]).action, QueuesAction::List);
         assert_eq!(args(&["resume", "a", "b", "a"]).names().unwrap().len(), 2);
     }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::exit::{Failure, from_ending};
+use super::exit::{CliFailure, from_ending};
 use super::runtime;
 use super::setup::{self, start_logging};
 use crate::config::ConfigFlags;
@@ -36,7 +36,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// It could not start, or had to stop.
-pub fn run(args: &RunArgs) -> Result<(), Failure> {
+pub fn run(args: &RunArgs) -> Result<(), CliFailure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
     let settings = setup::load(&args.config)?.settings;
     runtime::block_on(async { from_ending(serve(settings).await?) })

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 
 /// Threads for connections and jobs' futures; the actors and the log have threads of their own.
 const RUNTIME_THREADS: usize = 2;
@@ -17,13 +17,13 @@ const RUNTIME_THREADS: usize = 2;
 ///
 /// # Errors
 /// The runtime cannot be started, or `work` failed.
-pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> Result<T, CliFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("beaver-runtime")
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failure, format!("cannot start the runtime: {error}")))?;
+        .map_err(|error| CliFailure::new(Exit::Failure, format!("cannot start the runtime: {error}")))?;
     // Dropping a runtime waits for its blocking threads, and one that is stuck in a job's code may never come
     // back. The engine has stopped by now, so nothing is lost by leaving them to the end of the process.
     let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(move || runtime));
@@ -50,7 +50,7 @@ mod tests {
     fn work_runs_on_an_actix_system_and_its_failure_comes_back() {
         let registered = block_on(async { Ok(actix_rt::System::is_registered()) });
         assert!(registered.unwrap());
-        let failed = block_on(async { Err::<(), _>(Failure::new(Exit::NotFound, "no job")) });
+        let failed = block_on(async { Err::<(), _>(CliFailure::new(Exit::NotFound, "no job")) });
         assert_eq!(failed.unwrap_err().exit, Exit::NotFound);
     }
 }

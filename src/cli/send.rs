@@ -11,7 +11,7 @@ use beaver_actors::ids::JobId;
 use beaver_actors::jobs::JobSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::exit::{Exit, Failure, refused};
+use super::exit::{CliFailure, Exit, refused};
 use super::output::Receipt;
 use crate::client::{Client, ClientError};
 use crate::telemetry::logging;
@@ -69,7 +69,7 @@ impl Request {
 ///
 /// # Errors
 /// Nothing was enqueued; or, as the message then says, the outcome is unknown.
-pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt>, Failure> {
+pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt>, CliFailure> {
     let body = request.body();
     let started = Instant::now();
     let mut pause = RESEND_PAUSE_MIN;
@@ -97,7 +97,7 @@ pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt
         let time_is_up = started.elapsed() + pause > RESEND_FOR;
         if time_is_up || !is_worth_another_try(&error, may_have_arrived) {
             return Err(match may_have_arrived {
-                true => Failure::new(Exit::NoServer, format!("the outcome is unknown: {error}"))
+                true => CliFailure::new(Exit::NoServer, format!("the outcome is unknown: {error}"))
                     .hint(request.way_out()),
                 false => refused(error),
             });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use crate::client::{Client, ClientError};
 use crate::server::address_file::{self, url_of};
 
@@ -22,26 +22,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 30;
 
 /// A running `beaver run` that is ready. Dropping it kills the process.
-pub struct Server {
+pub struct ServerProcess {
     pub pid: u32,
     pub client: Client,
     child: Child,
 }
 
 /// A `beaver run` that was started and may not be ready yet. Dropping it kills the process.
-pub struct Starting {
+pub struct StartingServer {
     data_dir: PathBuf,
     pid: u32,
     child: Child,
     since: Instant,
 }
 
-impl Starting {
+impl StartingServer {
     /// Starts a server in `dir`, with these flags besides its own.
     ///
     /// # Errors
     /// It does not start.
-    pub fn spawn(dir: &Path, flags: &[String]) -> Result<Starting, Failure> {
+    pub fn spawn(dir: &Path, flags: &[String]) -> Result<StartingServer, CliFailure> {
         let data_dir = data_dir(dir);
         // What a killed server left there would name a port that is not ours any more.
         let _ = fs::remove_file(address_file::path(&data_dir));
@@ -49,19 +49,19 @@ impl Starting {
             .and_then(|mut command| command.spawn())
             .map_err(|error| failed(format!("cannot start the server: {error}")))?;
         let pid = child.id().ok_or_else(|| failed("the server ended at once"))?;
-        Ok(Starting { data_dir, pid, child, since: Instant::now() })
+        Ok(StartingServer { data_dir, pid, child, since: Instant::now() })
     }
 
     /// Waits until it is ready.
     ///
     /// # Errors
     /// It ends, or is not ready in time.
-    pub async fn ready(mut self) -> Result<Server, Failure> {
+    pub async fn ready(mut self) -> Result<ServerProcess, CliFailure> {
         loop {
             if let Some(address) = address_file::read(&self.data_dir) {
                 let client = Client::new(&url_of(address)).map_err(unanswered)?;
                 if client.is_ready().await {
-                    return Ok(Server { pid: self.pid, client, child: self.child });
+                    return Ok(ServerProcess { pid: self.pid, client, child: self.child });
                 }
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -78,17 +78,17 @@ impl Starting {
     ///
     /// # Errors
     /// It had ended already.
-    pub async fn kill_9(self) -> Result<(), Failure> {
+    pub async fn kill_9(self) -> Result<(), CliFailure> {
         kill(self.child).await
     }
 }
 
-impl Server {
+impl ServerProcess {
     /// Ends it as a crash would: SIGKILL, no chance to write anything.
     ///
     /// # Errors
     /// It had ended already.
-    pub async fn kill_9(self) -> Result<(), Failure> {
+    pub async fn kill_9(self) -> Result<(), CliFailure> {
         kill(self.child).await
     }
 
@@ -96,7 +96,7 @@ impl Server {
     ///
     /// # Errors
     /// It does not end, or not with exit code 0.
-    pub async fn drain(mut self) -> Result<(), Failure> {
+    pub async fn drain(mut self) -> Result<(), CliFailure> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| failed("the server has no process id"))?;
         kill_process(pid, Signal::TERM)
@@ -125,7 +125,7 @@ pub fn show_log_tail(dir: &Path) {
     }
 }
 
-async fn kill(mut child: Child) -> Result<(), Failure> {
+async fn kill(mut child: Child) -> Result<(), CliFailure> {
     if let Ok(Some(status)) = child.try_wait() {
         return Err(failed(format!("the server ended by itself ({status})")));
     }
@@ -162,11 +162,11 @@ pub fn log_path(dir: &Path) -> PathBuf {
 }
 
 /// The command could not be carried through.
-pub fn failed(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Failure, message)
+pub fn failed(message: impl Into<String>) -> CliFailure {
+    CliFailure::new(Exit::Failure, message)
 }
 
 /// The server that the command itself started does not do what it was asked.
-pub fn unanswered(error: ClientError) -> Failure {
+pub fn unanswered(error: ClientError) -> CliFailure {
     failed(format!("the command's own server: {error}"))
 }

@@ -3,17 +3,17 @@
 use beaver_actors::ids::JobId;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::exit::{Exit, Failure};
-use crate::config::{ConfigFlags, Loaded};
+use super::exit::{CliFailure, Exit};
+use crate::config::{ConfigFlags, LoadedConfig};
 use crate::telemetry::logging::{self, LogFormat};
 
 /// Starts the log of this process.
 ///
 /// # Errors
 /// `BEAVER_LOG` is no filter.
-pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
+pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFailure> {
     logging::init(format, level).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
+        CliFailure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
     })
 }
 
@@ -21,9 +21,9 @@ pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failur
 ///
 /// # Errors
 /// It makes no sense.
-pub fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
+pub fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
     crate::config::load(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+        CliFailure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
     })
 }
 
@@ -31,6 +31,6 @@ pub fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
 ///
 /// # Errors
 /// It is none.
-pub fn parse_id(text: &str) -> Result<JobId, Failure> {
-    JobId::parse(text).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+pub fn parse_id(text: &str) -> Result<JobId, CliFailure> {
+    JobId::parse(text).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
 }

@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::answer_of;
-use super::exit::Failure;
+use super::exit::CliFailure;
 use super::output::Output;
-use super::queues::{Counts, QueueRow, counts_table};
+use super::queues::{CountsByStatus, QueueRow, counts_table};
 use super::setup;
 use super::table::{count, of_facts, plain};
 use super::target::TargetArgs;
-use super::workers::Remote;
+use super::workers::RemoteView;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
 const REMOTE_SHOWN_MAX: usize = 10;
@@ -46,20 +46,20 @@ pub struct StatusArgs {
 struct QueueAnswer {
     phase: Value,
     version: String,
-    jobs: Counts,
+    jobs: CountsByStatus,
     queues: Vec<QueueRow>,
-    totals: Totals,
+    totals: AttemptTotals,
     waiting_for_worker: Vec<WaitingRow>,
     workers: Workers,
     log: Log,
     snapshot: Option<Snapshot>,
     recovery: Recovery,
     /// None of a directory that no server works on.
-    remote: Option<Remote>,
+    remote: Option<RemoteView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Totals {
+struct AttemptTotals {
     processed: u64,
     failed: u64,
 }
@@ -107,7 +107,7 @@ struct Recovery {
 ///
 /// # Errors
 /// The job is not there, or nobody answers.
-pub fn run(args: &StatusArgs) -> Result<(), Failure> {
+pub fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
     let answer = args.target.ask(async |target| match &id {
         Some(id) => target.job(id).await,
@@ -125,7 +125,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     output.finish()
 }
 
-fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> {
+fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailure> {
     output.line(counts_table(&answer.queues, Some(&answer.jobs)).trim_fmt())?;
     output.line("")?;
     let mut facts = of_facts();
@@ -156,7 +156,7 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> 
     Ok(())
 }
 
-fn told_attempts(totals: &Totals) -> String {
+fn told_attempts(totals: &AttemptTotals) -> String {
     format!("{} ended, {} failed", HumanCount(totals.processed), HumanCount(totals.failed))
 }
 
@@ -251,7 +251,7 @@ struct JobAnswer {
     payload: Value,
 }
 
-fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
+fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
     let mut facts = of_facts();
     let mut fact = |name: &str, value: String| {
         facts.add_row([name, &value]);

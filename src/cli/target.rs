@@ -21,11 +21,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::answer::unreadable;
-use super::exit::{Exit, Failure, declined, from_ending, refused, senseless};
+use super::exit::{CliFailure, Exit, declined, from_ending, refused, senseless};
 use super::output::{Receipt, note};
 use super::{runtime, setup};
 use crate::client::Client;
-use crate::config::{DataFlags, Loaded, Origin, Settings};
+use crate::config::{DataFlags, LoadedConfig, Origin, Settings};
 use crate::query::words::{ActionWords, ListWords};
 use crate::server::address_file::{self, url_of};
 
@@ -57,16 +57,16 @@ pub enum Absent {
 /// A queue that can be asked.
 pub enum Target {
     /// Through a server.
-    Server(Client),
+    ServerProcess(Client),
     /// In this process, which holds the directory's lock.
     Directory(Engine),
 }
 
 /// Where to look for a queue, in this order.
 #[derive(Debug, PartialEq, Eq)]
-enum Plan {
+enum Lookup {
     /// Only there.
-    Server(String),
+    ServerProcess(String),
     /// The first server that answers, else the directory.
     Either(Vec<String>),
 }
@@ -76,7 +76,7 @@ impl TargetArgs {
     ///
     /// # Errors
     /// It makes no sense.
-    pub fn load(&self) -> Result<Loaded, Failure> {
+    pub fn load(&self) -> Result<LoadedConfig, CliFailure> {
         setup::load(&self.data.clone().into())
     }
 
@@ -85,7 +85,10 @@ impl TargetArgs {
     /// # Errors
     /// The configuration makes no sense; no server answers where one was named; the directory is locked, damaged, or
     /// absent; `question` failed; or an engine of our own could not end cleanly.
-    pub fn ask<T>(&self, question: impl AsyncFnOnce(&Target) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
+    ) -> Result<T, CliFailure> {
         self.ask_loaded(&self.load()?, Absent::Refuse, question)
     }
 
@@ -95,10 +98,10 @@ impl TargetArgs {
     /// The same.
     pub fn ask_loaded<T>(
         &self,
-        loaded: &Loaded,
+        loaded: &LoadedConfig,
         absent: Absent,
-        question: impl AsyncFnOnce(&Target) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        question: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
+    ) -> Result<T, CliFailure> {
         runtime::block_on(async {
             let target = self.open(loaded, absent).await?;
             let answer = question(&target).await;
@@ -110,7 +113,7 @@ impl TargetArgs {
     }
 
     /// Finds the queue. On an actix system only.
-    async fn open(&self, loaded: &Loaded, absent: Absent) -> Result<Target, Failure> {
+    async fn open(&self, loaded: &LoadedConfig, absent: Absent) -> Result<Target, CliFailure> {
         let settings = &loaded.settings;
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
@@ -119,13 +122,13 @@ impl TargetArgs {
             names_directory(loaded),
         );
         let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {
-            Plan::Server(url) => return Ok(Target::Server(client(&url)?)),
-            Plan::Either(urls) => urls,
+            Lookup::ServerProcess(url) => return Ok(Target::ServerProcess(client(&url)?)),
+            Lookup::Either(urls) => urls,
         };
         for url in &urls {
             let client = client(url)?;
             if client.is_live().await {
-                return Ok(Target::Server(client));
+                return Ok(Target::ServerProcess(client));
             }
         }
         open_directory(settings, &urls, absent).await
@@ -137,9 +140,9 @@ impl Target {
     ///
     /// # Errors
     /// There is no such job, or no answer.
-    pub async fn job(&self, id: &JobId) -> Result<Value, Failure> {
+    pub async fn job(&self, id: &JobId) -> Result<Value, CliFailure> {
         match self {
-            Target::Server(client) => client.job(&id.to_string()).await.map_err(refused),
+            Target::ServerProcess(client) => client.job(&id.to_string()).await.map_err(refused),
             Target::Directory(engine) => {
                 let view = engine.job(id.clone()).await.map_err(|error| declined(engine, &error))?;
                 json(&view)
@@ -151,9 +154,9 @@ impl Target {
     ///
     /// # Errors
     /// No answer.
-    pub async fn status(&self) -> Result<Value, Failure> {
+    pub async fn status(&self) -> Result<Value, CliFailure> {
         match self {
-            Target::Server(client) => client.status().await.map_err(refused),
+            Target::ServerProcess(client) => client.status().await.map_err(refused),
             Target::Directory(engine) => {
                 let status = engine.status().await.map_err(|error| declined(engine, &error))?;
                 let mut status = json(&status)?;
@@ -168,9 +171,9 @@ impl Target {
     ///
     /// # Errors
     /// No answer.
-    pub async fn queues(&self) -> Result<Vec<Value>, Failure> {
+    pub async fn queues(&self) -> Result<Vec<Value>, CliFailure> {
         let queues = match self {
-            Target::Server(client) => client.queues().await.map_err(refused)?,
+            Target::ServerProcess(client) => client.queues().await.map_err(refused)?,
             Target::Directory(engine) => {
                 json(&engine.status().await.map_err(|error| declined(engine, &error))?.queues)?
             }
@@ -185,9 +188,9 @@ impl Target {
     ///
     /// # Errors
     /// There is no such queue, or no answer.
-    pub async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Failure> {
+    pub async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), CliFailure> {
         match self {
-            Target::Server(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
+            Target::ServerProcess(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
             Target::Directory(engine) => {
                 let set = QueueSet::Named(vec![queue.clone()]);
                 let answer = if paused { engine.pause(set) } else { engine.resume(set) };
@@ -200,9 +203,9 @@ impl Target {
     ///
     /// # Errors
     /// There is no such queue, or no answer.
-    pub async fn remove_queue(&self, queue: &QueueName) -> Result<u64, Failure> {
+    pub async fn remove_queue(&self, queue: &QueueName) -> Result<u64, CliFailure> {
         match self {
-            Target::Server(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
+            Target::ServerProcess(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
             Target::Directory(engine) => {
                 let removed = engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
                 removed.await.map_err(|error| declined(engine, &error))
@@ -214,9 +217,9 @@ impl Target {
     ///
     /// # Errors
     /// The words make no sense, or no answer.
-    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), Failure> {
+    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), CliFailure> {
         match self {
-            Target::Server(client) => client.jobs(words).await.map_err(refused),
+            Target::ServerProcess(client) => client.jobs(words).await.map_err(refused),
             Target::Directory(engine) => {
                 let (set, filter, limit) = words.read().map_err(senseless)?;
                 let jobs = engine.list(set, filter, limit + 1).await;
@@ -232,9 +235,9 @@ impl Target {
     ///
     /// # Errors
     /// The words make no sense, or no answer.
-    pub async fn act(&self, words: &ActionWords) -> Result<u64, Failure> {
+    pub async fn act(&self, words: &ActionWords) -> Result<u64, CliFailure> {
         match self {
-            Target::Server(client) => client.act(words).await.map_err(refused),
+            Target::ServerProcess(client) => client.act(words).await.map_err(refused),
             Target::Directory(engine) => {
                 let (action, set, filter) = words.read().map_err(senseless)?;
                 engine.act(action, set, filter).await.map_err(|error| declined(engine, &error))
@@ -246,9 +249,9 @@ impl Target {
     ///
     /// # Errors
     /// There is no such job, it has ended, or no answer.
-    pub async fn cancel(&self, id: &JobId) -> Result<(), Failure> {
+    pub async fn cancel(&self, id: &JobId) -> Result<(), CliFailure> {
         match self {
-            Target::Server(client) => client.cancel(&id.to_string()).await.map_err(refused),
+            Target::ServerProcess(client) => client.cancel(&id.to_string()).await.map_err(refused),
             Target::Directory(engine) => {
                 engine.cancel(id.clone()).await.map_err(|error| declined(engine, &error))
             }
@@ -256,9 +259,9 @@ impl Target {
     }
 
     /// Lets go of the queue: an engine of our own is stopped and everything is on disk.
-    async fn close(self) -> Result<(), Failure> {
+    async fn close(self) -> Result<(), CliFailure> {
         match self {
-            Target::Server(_) => Ok(()),
+            Target::ServerProcess(_) => Ok(()),
             Target::Directory(engine) => from_ending(engine.stop(None).await),
         }
     }
@@ -268,27 +271,27 @@ impl Target {
 ///
 /// # Errors
 /// A job was rejected, and nothing was added; or no answer.
-pub async fn enqueue_directly(engine: &Engine, jobs: Vec<JobSpec>) -> Result<Vec<Receipt>, Failure> {
+pub async fn enqueue_directly(engine: &Engine, jobs: Vec<JobSpec>) -> Result<Vec<Receipt>, CliFailure> {
     let enqueued = engine.enqueue(jobs).await.map_err(|error| declined(engine, &error))?;
     Ok(enqueued.into_iter().map(|one| Receipt { id: one.id.to_string(), created: one.created }).collect())
 }
 
-fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Plan {
+fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Lookup {
     if let Some(url) = flag {
-        return Plan::Server(url.to_owned());
+        return Lookup::ServerProcess(url.to_owned());
     }
     // What was typed goes before what was exported some day.
     if offline {
-        return Plan::Either(Vec::new());
+        return Lookup::Either(Vec::new());
     }
     match variable.filter(|url| !url.is_empty()) {
-        Some(url) => Plan::Server(url.to_owned()),
-        None => Plan::Either(defaults),
+        Some(url) => Lookup::ServerProcess(url.to_owned()),
+        None => Lookup::Either(defaults),
     }
 }
 
 /// Whether the data directory was named on this very command line.
-fn names_directory(loaded: &Loaded) -> bool {
+fn names_directory(loaded: &LoadedConfig) -> bool {
     loaded.values.iter().any(|value| value.key == "data_dir" && matches!(value.origin, Origin::Flag(_)))
 }
 
@@ -305,11 +308,11 @@ fn default_urls(
     urls
 }
 
-fn client(url: &str) -> Result<Client, Failure> {
+fn client(url: &str) -> Result<Client, CliFailure> {
     Client::new(url).map_err(refused)
 }
 
-async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -> Result<Target, Failure> {
+async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -> Result<Target, CliFailure> {
     let dir = settings.engine.data_dir.clone();
     if absent == Absent::Refuse && !dir.exists() {
         return Err(nothing_there(tried, &dir));
@@ -327,7 +330,7 @@ async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -
         }
         Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
         Err(ending) => Err(from_ending(ending).err().unwrap_or_else(|| {
-            Failure::new(
+            CliFailure::new(
                 Exit::Failure,
                 format!("the engine on {} stopped before it was ready", dir.display()),
             )
@@ -342,20 +345,20 @@ fn nobody_answers(tried: &[String]) -> String {
     }
 }
 
-fn nothing_there(tried: &[String], dir: &Path) -> Failure {
+fn nothing_there(tried: &[String], dir: &Path) -> CliFailure {
     let message = format!("{} and there is no data in {}", nobody_answers(tried), dir.display());
-    Failure::new(Exit::NoServer, message)
+    CliFailure::new(Exit::NoServer, message)
         .hint("start a server with `beaver run`, or name one with --url or a directory with --data-dir")
 }
 
-fn locked(tried: &[String], dir: &Path) -> Failure {
+fn locked(tried: &[String], dir: &Path) -> CliFailure {
     let message = format!("{}, but a process holds the lock of {}", nobody_answers(tried), dir.display());
-    Failure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
+    CliFailure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
+fn json(value: &impl serde::Serialize) -> Result<Value, CliFailure> {
     serde_json::to_value(value)
-        .map_err(|error| Failure::new(Exit::Failure, format!("cannot write the answer as JSON: {error}")))
+        .map_err(|error| CliFailure::new(Exit::Failure, format!("cannot write the answer as JSON: {error}")))
 }
 
 #[cfg(test)]
@@ -364,27 +367,27 @@ mod tests {
 
     const DEFAULT: &str = "http://127.0.0.1:9090";
 
-    fn planned(flag: Option<&str>, variable: Option<&str>, offline: bool) -> Plan {
+    fn planned(flag: Option<&str>, variable: Option<&str>, offline: bool) -> Lookup {
         plan(flag, variable, offline, vec![DEFAULT.to_owned()])
     }
 
     #[test]
     fn a_url_that_was_given_is_the_only_place_to_look() {
-        let only = |url: &str| Plan::Server(url.to_owned());
+        let only = |url: &str| Lookup::ServerProcess(url.to_owned());
         assert_eq!(planned(Some("http://a:1"), Some("http://b:2"), false), only("http://a:1"));
         assert_eq!(planned(None, Some("http://b:2"), false), only("http://b:2"));
     }
 
     #[test]
     fn without_a_url_the_default_one_is_tried_before_the_directory() {
-        let default = Plan::Either(vec![DEFAULT.to_owned()]);
+        let default = Lookup::Either(vec![DEFAULT.to_owned()]);
         assert_eq!(planned(None, None, false), default);
         assert_eq!(planned(None, Some(""), false), default);
     }
 
     #[test]
     fn offline_asks_no_server_even_if_the_environment_names_one() {
-        assert_eq!(planned(None, Some("http://b:2"), true), Plan::Either(Vec::new()));
+        assert_eq!(planned(None, Some("http://b:2"), true), Lookup::Either(Vec::new()));
     }
 
     #[test]

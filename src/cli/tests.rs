@@ -88,7 +88,7 @@ fn a_server_and_no_server_cannot_both_be_asked_for() {
 fn configuration_is_given_by_flags() {
     let cli =
         parse(&["run", "--workers", "3", "--allow-exec", "--metrics-port", "0", "--data-dir", "d"]).unwrap();
-    let Command::Run(args) = cli.command else { panic!("not run") };
+    let CliCommand::Run(args) = cli.command else { panic!("not run") };
     assert!(format!("{args:?}").contains("worker_count"), "{args:?}");
 }
 

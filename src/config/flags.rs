@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, StringValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::keys::{Form, KEYS, Key};
+use super::keys::{ConfigKey, Form, KEYS};
 
 /// What the command line says about the configuration: `--config FILE` and a flag for every key.
 ///
@@ -93,7 +93,7 @@ fn config_argument() -> Arg {
         .help("Configuration file in YAML [default: beaver.yaml, if there is one]")
 }
 
-fn argument(key: &'static Key) -> Arg {
+fn argument(key: &'static ConfigKey) -> Arg {
     let argument = Arg::new(key.name)
         .long(key.flag())
         .value_name(value_name(&key.form))

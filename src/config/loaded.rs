@@ -11,7 +11,7 @@ use super::settings::Settings;
 
 /// The settings in force, and where each came from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// For the program.
     pub settings: Settings,
     /// For people: every key once, in the order of `configs/default.yaml`.
@@ -20,7 +20,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// A line for each key: its name, its value and where that came from, in columns.
     #[must_use]
     pub fn render(&self) -> String {

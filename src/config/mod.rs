@@ -20,6 +20,6 @@ mod tests;
 pub use error::ConfigError;
 pub use flags::{ConfigFlags, DataFlags};
 pub use load::load;
-pub use loaded::Loaded;
+pub use loaded::LoadedConfig;
 pub use origin::{ConfigValue, Origin};
 pub use settings::{FwpLimits, FwpSettings, HttpLimits, Secret, Settings};

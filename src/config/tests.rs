@@ -46,7 +46,7 @@ impl Operator {
         self.dir.path().join(name)
     }
 
-    fn load(&self) -> Result<Loaded, ConfigError> {
+    fn load(&self) -> Result<LoadedConfig, ConfigError> {
         load_from(&self.flags, &self.env, self.dir.path())
     }
 

@@ -19,7 +19,7 @@ const UNKNOWN: &str = "unknown";
 
 /// A line, cut into what is asked for and the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'l> {
+pub enum FwpCommand<'l> {
     /// One job.
     Push(&'l str),
     /// An array of jobs.
@@ -50,26 +50,26 @@ pub enum Command<'l> {
     Unknown(&'l str),
 }
 
-impl<'l> Command<'l> {
+impl<'l> FwpCommand<'l> {
     /// Reads a line. The verb ends at the first space and is written in capital letters.
     #[must_use]
-    pub fn parse(line: &'l str) -> Command<'l> {
+    pub fn parse(line: &'l str) -> FwpCommand<'l> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
-            "PUSH" => Command::Push(rest),
-            "PUSHB" => Command::PushBulk(rest),
-            "FETCH" => Command::Fetch(rest),
-            "ACK" => Command::Ack(rest),
-            "FAIL" => Command::Fail(rest),
-            "BEAT" => Command::Beat(rest),
-            "INFO" => Command::Info,
-            "FLUSH" => Command::Flush,
-            "END" => Command::End,
-            "QUEUE" => Command::Queue(rest),
-            "MUTATE" => Command::Mutate(rest),
-            "TRACK" => Command::Track,
-            "BATCH" => Command::Batch,
-            _ => Command::Unknown(verb),
+            "PUSH" => FwpCommand::Push(rest),
+            "PUSHB" => FwpCommand::PushBulk(rest),
+            "FETCH" => FwpCommand::Fetch(rest),
+            "ACK" => FwpCommand::Ack(rest),
+            "FAIL" => FwpCommand::Fail(rest),
+            "BEAT" => FwpCommand::Beat(rest),
+            "INFO" => FwpCommand::Info,
+            "FLUSH" => FwpCommand::Flush,
+            "END" => FwpCommand::End,
+            "QUEUE" => FwpCommand::Queue(rest),
+            "MUTATE" => FwpCommand::Mutate(rest),
+            "TRACK" => FwpCommand::Track,
+            "BATCH" => FwpCommand::Batch,
+            _ => FwpCommand::Unknown(verb),
         }
     }
 }
@@ -237,12 +237,12 @@ mod tests {
 
     #[test]
     fn the_verb_ends_at_the_first_space_and_is_written_in_capitals() {
-        assert_eq!(Command::parse("PUSH {\"a\": 1}"), Command::Push("{\"a\": 1}"));
-        assert_eq!(Command::parse("INFO"), Command::Info);
-        assert_eq!(Command::parse("FETCH"), Command::Fetch(""));
-        assert_eq!(Command::parse("push {}"), Command::Unknown("push"));
-        assert_eq!(Command::parse(""), Command::Unknown(""));
-        assert_eq!(Command::parse(" INFO"), Command::Unknown(""));
+        assert_eq!(FwpCommand::parse("PUSH {\"a\": 1}"), FwpCommand::Push("{\"a\": 1}"));
+        assert_eq!(FwpCommand::parse("INFO"), FwpCommand::Info);
+        assert_eq!(FwpCommand::parse("FETCH"), FwpCommand::Fetch(""));
+        assert_eq!(FwpCommand::parse("push {}"), FwpCommand::Unknown("push"));
+        assert_eq!(FwpCommand::parse(""), FwpCommand::Unknown(""));
+        assert_eq!(FwpCommand::parse(" INFO"), FwpCommand::Unknown(""));
     }
 
     #[test]

@@ -33,12 +33,12 @@ pub struct Facts {
 struct Info<'s> {
     now: Timestamp,
     server_utc_time: String,
-    faktory: Queues<'s>,
-    server: Server,
+    faktory: InfoQueues<'s>,
+    server: InfoServer,
 }
 
 #[derive(Serialize)]
-struct Queues<'s> {
+struct InfoQueues<'s> {
     queues: BTreeMap<&'s str, u64>,
     sets: Sets,
     tasks: Tasks,
@@ -82,7 +82,7 @@ struct Watch {
 }
 
 #[derive(Serialize)]
-struct Server {
+struct InfoServer {
     description: &'static str,
     faktory_version: &'static str,
     uptime: u64,
@@ -101,7 +101,7 @@ pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
     let info = Info {
         now: facts.now,
         server_utc_time: utc_time(facts.now),
-        faktory: Queues {
+        faktory: InfoQueues {
             total_enqueued: queues.values().sum(),
             total_queues: queues.len(),
             queues,
@@ -121,7 +121,7 @@ pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
             total_failures: status.totals.failed,
             total_processed: status.totals.processed,
         },
-        server: Server {
+        server: InfoServer {
             description: DESCRIPTION,
             faktory_version: PROTOCOL_RELEASE,
             // Clients take 0 for "no answer".

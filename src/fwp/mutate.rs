@@ -38,7 +38,7 @@ impl Mutation {
     /// # Errors
     /// It is not JSON, or says something that does not exist.
     pub fn parse(text: &str) -> Result<Mutation, String> {
-        let sent: Sent = serde_json::from_str(text).map_err(faktory_job::not_json)?;
+        let sent: SentMutation = serde_json::from_str(text).map_err(faktory_job::not_json)?;
         let target = match sent.target.as_str() {
             "scheduled" => Status::Scheduled,
             "retries" => Status::Retrying,
@@ -57,7 +57,7 @@ impl Mutation {
 }
 
 #[derive(Deserialize)]
-struct Sent {
+struct SentMutation {
     #[serde(default)]
     cmd: String,
     #[serde(default)]

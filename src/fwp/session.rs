@@ -17,9 +17,9 @@ use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
 use tokio::time::{Sleep, sleep};
 
-use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
+use super::command::{self, Beat, FwpCommand, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
-use super::long_line_gate::Turn;
+use super::long_line_gate::LongLineTurn;
 use super::mutate::Mutation;
 use super::reply;
 use super::state::FwpShared;
@@ -106,8 +106,8 @@ impl Session {
     }
 
     /// Its turn to send long lines.
-    pub(super) fn turn(&self) -> Turn {
-        self.shared.turns.of_one(self.shared.state.engine.request_wait_max())
+    pub(super) fn turn(&self) -> LongLineTurn {
+        self.shared.long_line_gate.of_one(self.shared.state.engine.request_wait_max())
     }
 
     /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
@@ -123,27 +123,29 @@ impl Session {
             }
         };
         let engine = &self.shared.state.engine;
-        let pending = match Command::parse(line) {
-            Command::Push(_) | Command::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
-            Command::Push(_) | Command::PushBulk(_) if let Err(busy) = engine.refuse_if_busy(line.len()) => {
+        let pending = match FwpCommand::parse(line) {
+            FwpCommand::Push(_) | FwpCommand::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
+            FwpCommand::Push(_) | FwpCommand::PushBulk(_)
+                if let Err(busy) = engine.refuse_if_busy(line.len()) =>
+            {
                 Err(busy.to_string())
             }
-            Command::Push(job) => {
+            FwpCommand::Push(job) => {
                 self.reader.one(job).map(|spec| Pending::Pushed(engine.enqueue(vec![spec])))
             }
-            Command::PushBulk(jobs) => self.push_many(jobs),
-            Command::Fetch(queues) => self.fetch(queues),
-            Command::Ack(job) => self.ack(job),
-            Command::Fail(job) => self.fail(job),
-            Command::Beat(beat) => self.beat(beat),
-            Command::Info => Ok(Pending::Info(engine.status())),
-            Command::Flush => Ok(Pending::Counted(engine.flush())),
-            Command::Queue(queues) => self.queue(queues),
-            Command::Mutate(mutation) => self.mutate(mutation),
-            Command::Track => Err(NO_TRACKING.to_owned()),
-            Command::Batch => Err(NO_BATCHES.to_owned()),
-            Command::Unknown(verb) => Err(format!("unknown command {verb}")),
-            Command::End => return None,
+            FwpCommand::PushBulk(jobs) => self.push_many(jobs),
+            FwpCommand::Fetch(queues) => self.fetch(queues),
+            FwpCommand::Ack(job) => self.ack(job),
+            FwpCommand::Fail(job) => self.fail(job),
+            FwpCommand::Beat(beat) => self.beat(beat),
+            FwpCommand::Info => Ok(Pending::Info(engine.status())),
+            FwpCommand::Flush => Ok(Pending::Counted(engine.flush())),
+            FwpCommand::Queue(queues) => self.queue(queues),
+            FwpCommand::Mutate(mutation) => self.mutate(mutation),
+            FwpCommand::Track => Err(NO_TRACKING.to_owned()),
+            FwpCommand::Batch => Err(NO_BATCHES.to_owned()),
+            FwpCommand::Unknown(verb) => Err(format!("unknown command {verb}")),
+            FwpCommand::End => return None,
         };
         Some(pending.unwrap_or_else(Pending::error))
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::line::Budget;
-use super::long_line_gate::Turns;
+use super::long_line_gate::LongLineGate;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
 
@@ -38,14 +38,14 @@ pub(crate) struct FwpShared {
     pub(super) since: Instant,
     pub(super) commands: AtomicU64,
     pub(super) long_lines: Budget,
-    pub(super) turns: Turns,
+    pub(super) long_line_gate: LongLineGate,
 }
 
 impl FwpShared {
     pub(crate) fn new(state: FwpState) -> FwpShared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
         let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
-        let turns = Turns::new();
-        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, turns }
+        let long_line_gate = LongLineGate::new();
+        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, long_line_gate }
     }
 }

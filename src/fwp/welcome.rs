@@ -17,7 +17,7 @@ use super::reply;
 use super::session::Session;
 use super::state::FwpShared;
 use crate::auth::password::Challenge;
-use crate::remote::registry::{Close, Member};
+use crate::remote::registry::{CloseReason, Member};
 
 /// Longest first line: a client that has not shown its password gets little memory.
 const HELLO_BYTES_MAX: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(crate) async fn welcome<S>(
     peer: SocketAddr,
     place: ConnectionPlace,
     mut member: Member,
-    mut closed: oneshot::Receiver<Close>,
+    mut closed: oneshot::Receiver<CloseReason>,
     limit: Duration,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,

@@ -37,7 +37,7 @@ pub(super) struct Api {
 }
 
 /// What a route gives.
-pub(super) type Answer = Result<Response, ApiError>;
+pub(super) type RouteAnswer = Result<Response, ApiError>;
 
 impl Api {
     pub(super) fn new(state: HttpState) -> Api {

@@ -47,7 +47,7 @@ struct EngineMetrics(Arc<Metrics>);
 impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &*self.0;
-        let mut page = Page(encoder);
+        let mut page = MetricsEncoder(encoder);
         // A counter's name gets its `_total` from the format.
         page.counter("queue_jobs_enqueued", "Jobs accepted and durable", &metrics.jobs_enqueued)?;
         page.counter("queue_jobs_dispatched", "Leases given to workers", &metrics.jobs_dispatched)?;
@@ -112,7 +112,7 @@ impl fmt::Debug for RemoteMetrics {
 impl Collector for RemoteMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (workers, reaped) = self.0.workers();
-        let mut page = Page(encoder);
+        let mut page = MetricsEncoder(encoder);
         page.number(
             "queue_remote_connections",
             "Open connections of remote workers and producers",
@@ -123,9 +123,9 @@ impl Collector for RemoteMetrics {
     }
 }
 
-struct Page<'e>(DescriptorEncoder<'e>);
+struct MetricsEncoder<'e>(DescriptorEncoder<'e>);
 
-impl Page<'_> {
+impl MetricsEncoder<'_> {
     fn counter(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {
         self.count(name, help, counter.get())
     }

@@ -13,7 +13,7 @@ pub const PATTERN_BYTES_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Glob {
     /// What stands between the stars, without empty ones.
-    parts: Vec<Part>,
+    parts: Vec<GlobPart>,
     /// Whether something may come before the first part.
     open_start: bool,
     /// Whether something may come after the last part.
@@ -21,7 +21,7 @@ pub struct Glob {
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+enum GlobPart {
     Text(String),
     Atoms(Vec<Atom>),
 }
@@ -62,8 +62,8 @@ impl Glob {
         let text: Option<String> = atoms.iter().map(Atom::as_char).collect();
         match text {
             Some(text) if text.is_empty() => {}
-            Some(text) => self.parts.push(Part::Text(text)),
-            None => self.parts.push(Part::Atoms(atoms)),
+            Some(text) => self.parts.push(GlobPart::Text(text)),
+            None => self.parts.push(GlobPart::Atoms(atoms)),
         }
     }
 
@@ -92,12 +92,12 @@ impl Glob {
     }
 }
 
-impl Part {
+impl GlobPart {
     /// How many bytes it takes at the start of `text`.
     fn at_start(&self, text: &str) -> Option<usize> {
         match self {
-            Part::Text(part) => text.starts_with(part.as_str()).then_some(part.len()),
-            Part::Atoms(atoms) => {
+            GlobPart::Text(part) => text.starts_with(part.as_str()).then_some(part.len()),
+            GlobPart::Atoms(atoms) => {
                 let mut chars = text.chars();
                 let fits = atoms.iter().all(|atom| chars.next().is_some_and(|c| atom.fits(c)));
                 fits.then(|| text.len() - chars.as_str().len())
@@ -108,8 +108,8 @@ impl Part {
     /// Where it ends at the first place where it fits.
     fn find(&self, text: &str) -> Option<usize> {
         match self {
-            Part::Text(part) => text.find(part.as_str()).map(|at| at + part.len()),
-            Part::Atoms(_) => text
+            GlobPart::Text(part) => text.find(part.as_str()).map(|at| at + part.len()),
+            GlobPart::Atoms(_) => text
                 .char_indices()
                 .find_map(|(start, _)| self.at_start(&text[start..]).map(|length| start + length)),
         }
@@ -117,8 +117,8 @@ impl Part {
 
     fn is_at_end(&self, text: &str) -> bool {
         match self {
-            Part::Text(part) => text.ends_with(part.as_str()),
-            Part::Atoms(atoms) => {
+            GlobPart::Text(part) => text.ends_with(part.as_str()),
+            GlobPart::Atoms(atoms) => {
                 let mut chars = text.chars().rev();
                 atoms.iter().rev().all(|atom| chars.next().is_some_and(|c| atom.fits(c)))
             }

@@ -24,7 +24,7 @@ const ABSENT_MAX: usize = 4_000;
 
 /// Why a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+pub enum CloseReason {
     /// Its worker was silent for too long.
     Reaped,
     /// The server stops.
@@ -54,18 +54,18 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     /// In the order of their coming, so that a simulation runs the same way twice.
-    connections: BTreeMap<u64, Connection>,
+    connections: BTreeMap<u64, ConnectionEntry>,
     connections_ever: u64,
-    workers: BTreeMap<String, Worker>,
+    workers: BTreeMap<String, WorkerEntry>,
     reaped: u64,
 }
 
-struct Connection {
+struct ConnectionEntry {
     wid: Option<String>,
-    close: Option<oneshot::Sender<Close>>,
+    close: Option<oneshot::Sender<CloseReason>>,
 }
 
-struct Worker {
+struct WorkerEntry {
     hostname: String,
     pid: i64,
     labels: Vec<String>,
@@ -76,18 +76,18 @@ struct Worker {
     silent_since: Instant,
     rss_kb: Option<i64>,
     connections: usize,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerCell>,
 }
 
 /// What a worker's connections look at without asking the registry.
 #[derive(Default)]
-struct Shared {
+struct WorkerCell {
     state: AtomicU8,
-    leases: Mutex<HashMap<JobId, Lease>>,
+    leases: Mutex<HashMap<JobId, HeldLease>>,
 }
 
 #[derive(Clone, Copy)]
-struct Lease {
+struct HeldLease {
     token: Token,
     /// The connection that fetched the job.
     connection: u64,
@@ -183,12 +183,12 @@ impl Registry {
     }
 
     /// A connection was opened. The other half hears when it is to end.
-    pub(crate) fn join(&self) -> (Member, oneshot::Receiver<Close>) {
+    pub(crate) fn join(&self) -> (Member, oneshot::Receiver<CloseReason>) {
         let (close, closed) = oneshot::channel();
         let mut inner = self.lock();
         inner.connections_ever += 1;
         let number = inner.connections_ever;
-        inner.connections.insert(number, Connection { wid: None, close: Some(close) });
+        inner.connections.insert(number, ConnectionEntry { wid: None, close: Some(close) });
         drop(inner);
         let member =
             Member { registry: self.clone(), number, name: RemoteName::anonymous(), shared: Arc::default() };
@@ -199,7 +199,7 @@ impl Registry {
     pub(crate) fn reap(&self) {
         let now = Instant::now();
         let mut inner = self.lock();
-        let silent = |worker: &Worker| now.duration_since(worker.silent_since) >= SILENCE_MAX;
+        let silent = |worker: &WorkerEntry| now.duration_since(worker.silent_since) >= SILENCE_MAX;
         let gone: Vec<String> =
             inner.workers.iter().filter(|(_, worker)| silent(worker)).map(|(wid, _)| wid.clone()).collect();
         for wid in gone {
@@ -207,7 +207,7 @@ impl Registry {
             inner.reaped += 1;
             let its =
                 inner.connections.values_mut().filter(|connection| connection.wid.as_ref() == Some(&wid));
-            let closed = its.map(|connection| connection.close(Close::Reaped)).count();
+            let closed = its.map(|connection| connection.close(CloseReason::Reaped)).count();
             tracing::warn!(
                 actor = %actor(&wid),
                 connections = closed,
@@ -219,7 +219,7 @@ impl Registry {
     /// Ends every connection.
     pub(crate) fn close_all(&self) {
         for connection in self.lock().connections.values_mut() {
-            connection.close(Close::Shutdown);
+            connection.close(CloseReason::Shutdown);
         }
     }
 }
@@ -228,14 +228,14 @@ impl Registry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnknownWorker;
 
-impl Connection {
-    fn close(&mut self, why: Close) {
+impl ConnectionEntry {
+    fn close(&mut self, why: CloseReason) {
         // An error means that it has ended by itself.
         let _ = self.close.take().map(|close| close.send(why));
     }
 }
 
-impl Shared {
+impl WorkerCell {
     fn state(&self) -> WorkerState {
         WorkerState::from_number(self.state.load(Relaxed))
     }
@@ -244,7 +244,7 @@ impl Shared {
         self.state.fetch_max(state as u8, Relaxed);
     }
 
-    fn leases(&self) -> MutexGuard<'_, HashMap<JobId, Lease>> {
+    fn leases(&self) -> MutexGuard<'_, HashMap<JobId, HeldLease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -258,7 +258,7 @@ pub(crate) struct Member {
     registry: Registry,
     number: u64,
     name: RemoteName,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerCell>,
 }
 
 impl Member {
@@ -276,7 +276,7 @@ impl Member {
         let Introduction { wid, hostname, pid, labels } = introduction;
         let worker = inner.workers.entry(wid).or_insert_with_key(|wid| {
             tracing::info!(actor = %actor(wid), hostname, pid, "connected");
-            Worker {
+            WorkerEntry {
                 hostname,
                 pid,
                 labels,
@@ -312,7 +312,7 @@ impl Member {
             leases.retain(|_, lease| lease.until > now);
         }
         if leases.len() < LEASES_MAX {
-            leases.insert(job, Lease { token, connection: self.number, until: now + lease });
+            leases.insert(job, HeldLease { token, connection: self.number, until: now + lease });
         }
     }
 
@@ -364,7 +364,7 @@ mod tests {
         Registry::new(Arc::new(SystemClock::default()))
     }
 
-    fn worker(registry: &Registry, wid: &str) -> (Member, oneshot::Receiver<Close>) {
+    fn worker(registry: &Registry, wid: &str) -> (Member, oneshot::Receiver<CloseReason>) {
         let (mut member, closed) = registry.join();
         let (wid, hostname) = (wid.into(), "here".into());
         member.introduce(Introduction { wid, hostname, pid: 7, labels: Vec::new() }).unwrap();
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(registry.workers(), (1, 1));
         assert_eq!(
             (first_closed.try_recv(), second_closed.try_recv()),
-            (Ok(Close::Reaped), Ok(Close::Reaped))
+            (Ok(CloseReason::Reaped), Ok(CloseReason::Reaped))
         );
         assert!(other_closed.try_recv().is_err() && producer_closed.try_recv().is_err());
         let (again, _closed) = worker(&registry, "silent");

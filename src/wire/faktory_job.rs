@@ -38,7 +38,7 @@ struct Text<'l>(#[serde(borrow)] Cow<'l, str>);
 
 /// A job as it came.
 #[derive(Deserialize)]
-struct Sent<'l> {
+struct SentJob<'l> {
     #[serde(borrow)]
     jid: Option<Text<'l>>,
     #[serde(borrow)]
@@ -107,7 +107,7 @@ impl JobReader {
         Ok(read)
     }
 
-    fn accept(&mut self, sent: &Sent<'_>) -> Result<JobSpec, String> {
+    fn accept(&mut self, sent: &SentJob<'_>) -> Result<JobSpec, String> {
         let jid = sent.jid.as_ref().map_or("", |jid| &jid.0);
         if jid.len() < JID_BYTES_MIN {
             return Err("jobs must have a reasonable jid parameter".to_owned());
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for Many<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut jobs: A) -> Result<(), A::Error> {
-        while let Some(sent) = jobs.next_element::<Sent<'de>>()? {
+        while let Some(sent) = jobs.next_element::<SentJob<'de>>()? {
             match self.reader.accept(&sent) {
                 Ok(spec) => self.read.0.push(spec),
                 Err(why) => {

@@ -25,7 +25,7 @@ pub struct Account {
 
 /// What became of the jobs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Tally {
     pub completed: usize,
     pub dead: usize,
     /// Not known any more, or known and neither completed nor dead.
@@ -41,14 +41,14 @@ pub struct Verdict {
 impl Account {
     /// Draws the sum.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> Tally {
         let ended_as = |status| self.known().filter(|(_, job)| job.status == status).count();
         let (completed, dead) = (ended_as(Status::Completed), ended_as(Status::Dead));
         let changed = self.seen_completed.iter().filter(|(id, before)| {
             let after = self.after.get(*id).and_then(Option::as_ref);
             after.is_some_and(|after| after != *before)
         });
-        Verdict {
+        Tally {
             completed,
             dead,
             lost: self.enqueued.saturating_sub(completed + dead),
@@ -60,7 +60,7 @@ impl Account {
 
     /// The sum for people.
     #[must_use]
-    pub fn table(&self, verdict: &Verdict) -> Table {
+    pub fn table(&self, verdict: &Tally) -> Table {
         let mut table = of_numbers(["jobs", ""]);
         for (name, value) in [
             ("enqueued", self.enqueued.to_string()),
@@ -83,7 +83,7 @@ impl Account {
     }
 }
 
-impl Verdict {
+impl Tally {
     /// What must not have happened, if it did.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_job_that_the_kill_interrupted_ran_twice_and_that_is_no_complaint() {
         let verdict = account().verdict();
-        let expected = Verdict {
+        let expected = Tally {
             completed: 2,
             dead: 1,
             lost: 0,

@@ -13,7 +13,7 @@ use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::CliFailure;
 use crate::cli::job_view::{Glance, Sighting};
 use crate::cli::server_process::failed;
 
@@ -109,7 +109,7 @@ impl History {
     ///
     /// # Errors
     /// The log is damaged, or cannot be read.
-    pub fn read_log(&mut self, data_dir: &Path) -> Result<(), Failure> {
+    pub fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
         let summary = inspect::log(&data_dir.join("wal"), &mut |row| {
             if row.get("summary").is_none()
@@ -127,7 +127,7 @@ impl History {
     ///
     /// # Errors
     /// The snapshot is damaged, or cannot be read.
-    pub fn ended(&mut self, data_dir: &Path) -> Result<Verdict, Failure> {
+    pub fn ended(&mut self, data_dir: &Path) -> Result<Verdict, CliFailure> {
         let mut jobs = BTreeMap::new();
         let summary = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
             if let Some(id) = row["job_id"].as_str().map(str::to_owned) {
@@ -212,7 +212,7 @@ impl History {
 }
 
 /// A torn tail is what a kill may leave; damage is not.
-fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), Failure> {
+fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
     match summary {
         Ok(Summary { verdict: Found::Damaged { problem } }) => {
             Err(failed(format!("the {what} is damaged: {problem}")))

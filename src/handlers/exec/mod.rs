@@ -48,7 +48,7 @@ use std::time::Duration;
 use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 use tokio::process::Command;
 
-use mark::Mark;
+use mark::ProgramMark;
 use payload::ExecPayload;
 use watcher_link::{WatcherLink, WatcherProgram};
 
@@ -58,7 +58,7 @@ const GRACE_EXTRA: Duration = Duration::from_secs(2);
 /// Runs programs.
 pub struct ExecHandler {
     stop_grace: Duration,
-    mark: Mark,
+    mark: ProgramMark,
     link: Arc<WatcherLink>,
 }
 
@@ -70,11 +70,11 @@ impl ExecHandler {
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.
     pub fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
-        let mark = Mark::of_this_server(data_dir)?;
+        let mark = ProgramMark::of_this_server(data_dir)?;
         Ok(ExecHandler::with_watcher(WatcherProgram::this_one(), mark, stop_grace))
     }
 
-    fn with_watcher(watcher: WatcherProgram, mark: Mark, stop_grace: Duration) -> ExecHandler {
+    fn with_watcher(watcher: WatcherProgram, mark: ProgramMark, stop_grace: Duration) -> ExecHandler {
         let link = Arc::new(WatcherLink::new(watcher, mark.clone()));
         ExecHandler { stop_grace, mark, link }
     }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
 use tokio::net::unix::pipe;
 
-use super::mark::{self, Mark, Server};
+use super::mark::{self, ProgramMark, ServerMark};
 use super::process::{self, Process};
 
 /// No test waits longer than this for something that must happen.
@@ -21,17 +21,17 @@ pub const SURELY: Duration = Duration::from_secs(30);
 pub const WAITS: &str = "echo up; read line";
 
 /// A mark that no other test has.
-pub fn any_mark() -> Mark {
-    Mark::of_this_server(tempfile::tempdir().unwrap().path()).unwrap()
+pub fn any_mark() -> ProgramMark {
+    ProgramMark::of_this_server(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
 /// A server that has ended.
-pub fn gone_server() -> Server {
+pub fn gone_server() -> ServerMark {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = Pid::from_child(&child);
     let start_ticks = process::stat(pid).unwrap().start_ticks;
     child.wait().unwrap();
-    Server { pid, start_ticks }
+    ServerMark { pid, start_ticks }
 }
 
 /// Waits until nothing of a process is left that could run.
@@ -52,7 +52,7 @@ impl Program {
     }
 
     /// The same with a mark in its environment.
-    pub fn start_marked(mark: &Mark, script: &str) -> Program {
+    pub fn start_marked(mark: &ProgramMark, script: &str) -> Program {
         Program::launch(Command::new("sh").args(["-c", script]).env(mark::VARIABLE, mark.to_string()))
     }
 

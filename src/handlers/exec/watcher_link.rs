@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
 
-use super::mark::Mark;
+use super::mark::ProgramMark;
 use super::watcher::{Message, SUBCOMMAND};
 
 /// A watcher that cannot be kept up is not started again for every job.
@@ -42,19 +42,19 @@ impl WatcherProgram {
 /// with the next one if it dies.
 pub(super) struct WatcherLink {
     program: WatcherProgram,
-    mark: Mark,
-    state: Mutex<State>,
+    mark: ProgramMark,
+    state: Mutex<LinkState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LinkState {
     watcher: Option<Child>,
     started_at: Option<Instant>,
     groups: HashSet<Pid>,
 }
 
 impl WatcherLink {
-    pub fn new(program: WatcherProgram, mark: Mark) -> WatcherLink {
+    pub fn new(program: WatcherProgram, mark: ProgramMark) -> WatcherLink {
         WatcherLink { program, mark, state: Mutex::default() }
     }
 
@@ -83,7 +83,7 @@ impl WatcherLink {
     }
 
     /// Starts a watcher if there is none.
-    fn keep_watcher(&self, state: &mut State) {
+    fn keep_watcher(&self, state: &mut LinkState) {
         if state.watcher.is_some() || !self.may_start(state) {
             return;
         }
@@ -97,7 +97,7 @@ impl WatcherLink {
         }
     }
 
-    fn may_start(&self, state: &State) -> bool {
+    fn may_start(&self, state: &LinkState) -> bool {
         state.started_at.is_none_or(|started_at| started_at.elapsed() >= self.program.restart_pause)
     }
 
@@ -130,12 +130,12 @@ impl WatcherLink {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LinkState {
     fn dismiss_watcher(&mut self) {
         if let Some(watcher) = self.watcher.take() {
             dismiss(watcher);

@@ -11,7 +11,7 @@ use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
 use crate::http::body::HeldBody;
-use crate::http::context::{Answer, Api};
+use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::wire::answers::CancelledJob;
@@ -21,7 +21,7 @@ use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 /// other connections waiting and moves to a thread of its own.
 const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
-pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> Answer {
+pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> RouteAnswer {
     let deadline = api.deadline();
     let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
     let ParsedJobs { specs, shape } = parse(&api, body).await?;
@@ -43,13 +43,16 @@ async fn parse(api: &Arc<Api>, body: HeldBody) -> Result<ParsedJobs, ApiError> {
     if large { tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::panicked())? } else { parse() }
 }
 
-pub(crate) async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Answer {
+pub(crate) async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> RouteAnswer {
     let id = job_id(id)?;
     let job: JobView = in_time(api.deadline(), api.engine.job(id)).await?;
     Ok(Json(job).into_response())
 }
 
-pub(crate) async fn cancel(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Answer {
+pub(crate) async fn cancel(
+    State(api): State<Arc<Api>>,
+    id: Result<Path<String>, PathRejection>,
+) -> RouteAnswer {
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
     Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())

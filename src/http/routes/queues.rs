@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::QueueSet;
 use beaver_actors::ids::QueueName;
 
-use crate::http::context::{Answer, Api};
+use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
 use crate::query::words::no_such_queue;
@@ -18,20 +18,20 @@ use crate::wire::answers::{PausedQueue, RemovedQueue};
 /// A queue by its name in the path.
 type Named = Result<Path<String>, PathRejection>;
 
-pub(crate) async fn list(State(api): State<Arc<Api>>) -> Answer {
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
     let status = in_time(api.deadline(), api.engine.status()).await?;
     Ok(Json(status.queues).into_response())
 }
 
-pub(crate) async fn pause(State(api): State<Arc<Api>>, name: Named) -> Answer {
+pub(crate) async fn pause(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
     set_paused(&api, name, true).await
 }
 
-pub(crate) async fn resume(State(api): State<Arc<Api>>, name: Named) -> Answer {
+pub(crate) async fn resume(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
     set_paused(&api, name, false).await
 }
 
-async fn set_paused(api: &Api, name: Named, paused: bool) -> Answer {
+async fn set_paused(api: &Api, name: Named, paused: bool) -> RouteAnswer {
     let deadline = api.deadline();
     let queue = existing(api, deadline, name).await?;
     let set = QueueSet::Named(vec![queue.clone()]);
@@ -40,7 +40,7 @@ async fn set_paused(api: &Api, name: Named, paused: bool) -> Answer {
     Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
-pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> Answer {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
     let deadline = api.deadline();
     let queue = existing(&api, deadline, name).await?;
     let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));

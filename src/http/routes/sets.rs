@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, Payload};
 
-use crate::http::context::{Answer, Api};
+use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::query::words::{ActionWords, ListWords};
@@ -24,7 +24,7 @@ const SHOWN_CHARS_MAX: usize = 300;
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Answer {
+) -> RouteAnswer {
     let Query(pairs) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     let mut words = ListWords::default();
     for (name, value) in pairs {
@@ -39,7 +39,7 @@ pub(crate) async fn act(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Answer {
+) -> RouteAnswer {
     if !path.is_ok_and(|Path(name)| name == ACTIONS) {
         return Err(ApiError::wrong_method(request.method(), request.uri()));
     }

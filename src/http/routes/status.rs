@@ -8,11 +8,11 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::EngineStatus;
 use serde::Serialize;
 
-use crate::http::context::{Answer, Api, phase_name};
+use crate::http::context::{Api, RouteAnswer, phase_name};
 use crate::http::deadline::in_time;
 use crate::remote::status::RemoteStatus;
 
-pub(crate) async fn status(State(api): State<Arc<Api>>) -> Answer {
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> RouteAnswer {
     #[derive(Serialize)]
     struct StatusAnswer {
         version: &'static str,

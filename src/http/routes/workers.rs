@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::http::context::{Answer, Api};
+use crate::http::context::{Api, RouteAnswer};
 use crate::http::error::ApiError;
 use crate::remote::registry::Registry;
 use crate::remote::status::WorkerState;
@@ -20,16 +20,16 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Response {
     Json(api.remote.status()).into_response()
 }
 
-pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> Answer {
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
     ask(&api.remote, wid, WorkerState::Quiet)
 }
 
-pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> Answer {
+pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
     ask(&api.remote, wid, WorkerState::Terminate)
 }
 
 /// What the worker is to do; it hears of it with its next sign of life.
-fn ask(remote: &Registry, wid: Named, state: WorkerState) -> Answer {
+fn ask(remote: &Registry, wid: Named, state: WorkerState) -> RouteAnswer {
     #[derive(Serialize)]
     struct Asked {
         wid: String,

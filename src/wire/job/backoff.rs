@@ -31,8 +31,8 @@ pub(super) fn read_backoff(value: &RawValue) -> Result<Backoff, String> {
     match json.as_bytes().first() {
         Some(b'"') => of_word(&text_of(value)?),
         Some(b'{') => {
-            let mut draft = Draft::default();
-            let read = serde_json::Deserializer::from_str(json).deserialize_map(DraftVisitor(&mut draft));
+            let mut draft = BackoffDraft::default();
+            let read = serde_json::Deserializer::from_str(json).deserialize_map(BackoffVisitor(&mut draft));
             match (draft.problem.take(), read) {
                 (Some(problem), _) => Err(problem),
                 (None, Err(error)) => Err(error.to_string()),
@@ -66,7 +66,7 @@ fn ways() -> String {
 
 /// The fields of one back-off that were seen so far.
 #[derive(Default)]
-struct Draft {
+struct BackoffDraft {
     kind: Option<String>,
     delay_ms: Option<u64>,
     first_ms: Option<u64>,
@@ -76,7 +76,7 @@ struct Draft {
     problem: Option<String>,
 }
 
-impl Draft {
+impl BackoffDraft {
     fn set(&mut self, name: &str, value: &RawValue) -> Result<(), String> {
         let in_field = |message: String| format!("{name:?}: {message}");
         let ms = || read_duration(value).map(millis).map_err(in_field);
@@ -136,9 +136,9 @@ fn unknown_field(name: &str) -> String {
     format!("unknown field {:?}: {}", shortened(name), instead_of(name, FIELDS, ways))
 }
 
-struct DraftVisitor<'d>(&'d mut Draft);
+struct BackoffVisitor<'d>(&'d mut BackoffDraft);
 
-impl<'t> Visitor<'t> for DraftVisitor<'_> {
+impl<'t> Visitor<'t> for BackoffVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -245,7 +245,7 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<JobSpec, A::Error> {
-        let mut draft = Draft::default();
+        let mut draft = JobDraft::default();
         while let Some((Name(name), value)) = fields.next_entry::<Name<'t>, &'t RawValue>()? {
             if let Err(problem) = draft.set(&name, value, self.reader) {
                 self.reader.refuse(value.get(), problem);
@@ -265,7 +265,7 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
 
 /// The fields of one job that were seen so far.
 #[derive(Default)]
-struct Draft {
+struct JobDraft {
     /// One bit for each of [`FIELDS`].
     seen: u16,
     id: Option<JobId>,
@@ -281,7 +281,7 @@ struct Draft {
     custom: Option<Payload>,
 }
 
-impl Draft {
+impl JobDraft {
     fn set(&mut self, name: &str, value: &RawValue, reader: &mut Reader<'_>) -> Result<(), Problem> {
         let field = FIELDS.iter().position(|field| *field == name).ok_or_else(|| unknown_field(name))?;
         if self.seen & (1 << field) != 0 {
