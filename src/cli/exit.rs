@@ -41,6 +41,7 @@ impl From<FailCause> for Exit {
     fn from(cause: FailCause) -> Exit {
         match cause {
             FailCause::Locked | FailCause::Crashed => Exit::Failure,
+            FailCause::Absent => Exit::NoServer,
             FailCause::Damaged => Exit::Damaged,
             FailCause::Storage => Exit::Storage,
         }
@@ -146,7 +147,7 @@ pub fn from_ending(ending: Ending) -> Result<(), Failure> {
                 FailCause::Damaged => {
                     failure.hint("`beaver doctor` says what is damaged and what would be lost without it")
                 }
-                FailCause::Storage | FailCause::Crashed => failure,
+                FailCause::Absent | FailCause::Storage | FailCause::Crashed => failure,
             })
         }
     }

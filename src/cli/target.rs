@@ -391,7 +391,7 @@ fn declined(engine: &Engine, error: &EngineError) -> Failure {
         EngineError::RejectedAt { index, rejection } => {
             Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
         }
-        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
+        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering | EngineError::ReadOnly => {
             Failure::new(Exit::Rejected, error.to_string())
         }
         EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),

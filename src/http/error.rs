@@ -171,6 +171,7 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
+            EngineError::ReadOnly => ApiError::new(StatusCode::CONFLICT, "read_only", message),
             EngineError::Unreadable(_) => {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged_payload", message)
             }
@@ -226,6 +227,7 @@ mod tests {
             (EngineError::Rejected(Rejection::Stopping), 503, "stopping", true),
             (EngineError::RejectedAt { index: 4, rejection: full }, 413, "payload_too_large", false),
             (EngineError::Busy, 429, "busy", true),
+            (EngineError::ReadOnly, 409, "read_only", false),
             (EngineError::Recovering, 503, "recovering", true),
             (EngineError::Unreadable(damaged), 500, "damaged_payload", false),
             (EngineError::Unknown, 500, "unknown", false),
