@@ -31,15 +31,15 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use beaver_actors::ids::{KindName, Lsn, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy};
+use beaver_actors::ids::{KindName, Seq, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy};
 use beaver_actors::journal;
 use beaver_actors::snapshot::fold::Delta;
 use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;
 use beaver_actors::wal::{Group, codec};
 use gungraun::{
-    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+    Callgrind, EventKind as Measure, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use jobs::Jobs;
 
@@ -64,7 +64,7 @@ mod per_job {
 fn at_most(per_job: u64) -> LibraryBenchmarkConfig {
     let limit = per_job * JOBS as u64 * 103 / 100;
     let mut callgrind = Callgrind::default();
-    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    callgrind.hard_limits([(Measure::Ir, limit)]);
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(callgrind);
     config
@@ -87,10 +87,10 @@ impl Desk {
         desk
     }
 
-    fn record(&mut self, command: Command) -> (Lsn, Option<Change>) {
+    fn record(&mut self, command: Command) -> (Seq, Option<EventKind>) {
         let event = self.table.decide(command, NOW, &mut self.dice);
         let event = event.expect("accepted").expect("something happens");
-        let change = matches!(event.change, Change::Dispatch { .. }).then(|| event.change.clone());
+        let change = matches!(event.change, EventKind::Dispatch { .. }).then(|| event.change.clone());
         (journal::record(&mut self.table, &mut self.group, event), change)
     }
 
@@ -102,8 +102,8 @@ impl Desk {
 
     /// Gives so many jobs to workers; what each needs to ack.
     fn dispatch(&mut self, jobs: usize) -> Vec<Command> {
-        let ack = |(lsn, change): (Lsn, Option<Change>)| match change {
-            Some(Change::Dispatch { job, .. }) => Command::Ack { job, token: Token(lsn.0), result: None },
+        let ack = |(seq, change): (Seq, Option<EventKind>)| match change {
+            Some(EventKind::Dispatch { job, .. }) => Command::Ack { job, token: Token(seq.0), result: None },
             other => panic!("{other:?} is no dispatch"),
         };
         (0..jobs).map(|_| ack(self.record(Command::Dispatch { worker: WorkerId(0) }))).collect()
@@ -164,8 +164,8 @@ fn replay((mut table, group): (JobTable, Group)) -> (JobTable, Group) {
     let mut rest = group.bytes.as_slice();
     let mut decoder = codec::Decoder::leaving_payloads();
     while !rest.is_empty() {
-        let lsn = table.last().next();
-        let applied = decoder.decode_for(&mut rest, |event| table.apply(lsn, event));
+        let seq = table.last().next();
+        let applied = decoder.decode_for(&mut rest, |event| table.apply(seq, event));
         applied.expect("it was encoded just now").expect("it fits");
         if let Some(emptied) = table.take_emptied() {
             decoder.give_back(emptied);
@@ -182,7 +182,7 @@ fn store() -> SnapshotStore {
 fn accepted() -> (SnapshotStore, Delta) {
     let mut desk = Desk::new(0);
     desk.enqueue(Jobs::of(KIND).take(JOBS));
-    let mut delta = Delta::after(Lsn::ZERO, Timestamp::default());
+    let mut delta = Delta::after(Seq::ZERO, Timestamp::default());
     let mut rest = desk.group.bytes.as_slice();
     while !rest.is_empty() {
         let event = codec::decode(&mut rest).expect("it was encoded just now");

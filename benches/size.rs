@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy, Retention};
+use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy, Retention};
 use beaver_actors::worker::handler::Handlers;
 use chart::{Frame, Line};
 use jobs::Jobs;
@@ -168,12 +168,12 @@ fn add(table: &mut JobTable, spec: JobSpec, dice: &mut fastrand::Rng) {
 fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
     let dispatch = table.decide(Command::Dispatch { worker: WorkerId(0) }, NOW, dice);
     let dispatch = dispatch.expect("allowed").expect("one is ready");
-    let Change::Dispatch { job, .. } = &dispatch.change else { panic!("{dispatch:?} is no dispatch") };
+    let EventKind::Dispatch { job, .. } = &dispatch.change else { panic!("{dispatch:?} is no dispatch") };
     let job = job.clone();
-    let lsn = table.last().next();
-    table.apply(lsn, dispatch).expect("it fits");
-    let ack = table.decide(Command::Ack { job, token: Token(lsn.0), result: None }, NOW, dice);
-    table.apply(lsn.next(), ack.expect("accepted").expect("it was in flight")).expect("it fits");
+    let seq = table.last().next();
+    table.apply(seq, dispatch).expect("it fits");
+    let ack = table.decide(Command::Ack { job, token: Token(seq.0), result: None }, NOW, dice);
+    table.apply(seq.next(), ack.expect("accepted").expect("it was in flight")).expect("it fits");
     if let Ok(Some(forget)) = table.decide(Command::Forget, NOW, dice) {
         table.apply(table.last().next(), forget).expect("it fits");
     }

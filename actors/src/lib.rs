@@ -1,31 +1,25 @@
 //! The engine of beaver, a crash-safe job queue: when it says "accepted", the job is on disk.
 //!
-//! # Map, in reading order
+//! # Map, in reading order: each room imports only rooms above it
 //! - [`ids`]: the newtypes that everything else counts and names with.
+//! - [`base`]: the seam to time, counters of metrics, MessagePack and small numbers as bytes; [`storage`]: the seam to the
+//!   disk, giving space back, the scheduler.
 //! - [`jobs`]: the pure part; what a job is, what may be asked, what happens, and the table of all jobs.
-//! - [`storage`], [`clock`]: the seams to the disk and to time; `uring` (feature `io-uring`): another way to the disk;
-//!   [`retire`]: gives the space of old files back without anybody noticing.
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.
-//! - [`snapshot`]: images of the whole state, folded from the log; `stored`: values that both write.
-//! - [`messages`]: who tells whom what; [`guard`]: how an actor's end is noticed.
-//! - `bugs`: deliberate ones, that the tests must notice; not in a release.
-//! - [`journal`]: how an event becomes a fact.
-//! - [`manager`], [`worker`]: the actors that own the jobs and run them.
-//! - [`boot`], [`supervisor`]: recovery, and the tree of actors; [`urgent`]: threads that must not wait long,
-//!   and those that let others go first.
-//! - [`engine`], [`options`], [`metrics`]: what users of the engine hold, set and read; `requests`, `answer`,
-//!   `admission` and `status` are parts of the first.
-//! - [`inspect`]: log and snapshots as JSON, for people; [`doctor`]: what is damaged, and a repair.
-//! - [`oracle`]: whether a queue kept its word, judged from outside.
+//! - [`snapshot`]: images of the whole state, folded from the log.
+//! - [`api`]: what users of the engine set, ask, see and implement.
+//! - [`recovery`]: from a data directory to a table and a log that goes on.
+//! - [`engine`]: the actors and the messages between them; the only room that knows actix.
+//! - [`tools`]: log and snapshots as JSON for people, the doctor, the oracle that judges from outside.
 //! - `testing` (feature `testing`): a simulated disk, a manual clock, the engine step by step.
 //!
 //! # Example
 //! ```
-//! use beaver_actors::engine::Engine;
+//! use beaver_actors::engine::handle::Engine;
 //! use beaver_actors::ids::{KindName, QueueName};
 //! use beaver_actors::jobs::{JobSpec, Payload, Status};
-//! use beaver_actors::options::EngineOptions;
-//! use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+//! use beaver_actors::api::options::EngineOptions;
+//! use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 //!
 //! struct Greet;
 //! impl JobHandler for Greet {
@@ -53,38 +47,30 @@
 //! # }
 //! ```
 
-mod admission;
-mod answer;
-pub mod bodies;
-pub mod boot;
-mod bugs;
-pub mod clock;
-pub mod doctor;
+pub mod api;
+pub mod base;
 pub mod engine;
-pub mod failpoint;
-pub mod guard;
 pub mod ids;
-pub mod inspect;
 pub mod jobs;
-pub mod journal;
-pub mod manager;
-pub mod messages;
-pub mod metrics;
-mod msgpack;
-pub mod options;
-pub mod oracle;
-mod replay;
-mod requests;
-pub mod retire;
+pub mod recovery;
 pub mod snapshot;
-mod status;
 pub mod storage;
-mod stored;
-pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod urgent;
-#[cfg(feature = "io-uring")]
-pub mod uring;
+pub mod tools;
 pub mod wal;
-pub mod worker;
+
+pub use crate::api::options;
+pub use crate::base::{clock, failpoint, metrics};
+pub use crate::engine::{liveness as guard, messages};
+pub use crate::recovery::journal;
+pub use crate::storage::{reclaim as retire, sched as urgent};
+pub use crate::tools::{doctor, inspect, oracle};
+pub mod supervisor {
+    //! Where actors live.
+    pub use crate::engine::threads::Threads;
+}
+pub mod worker {
+    //! Who runs jobs.
+    pub use crate::api::handler;
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, Engine, Verdict};
+use beaver_actors::engine::{AttemptEnd, Claim, Engine};
 use beaver_actors::ids::{QueueName, RemoteName};
 
 /// Remote workers, each with one job at a time.
@@ -24,7 +24,7 @@ pub async fn fetch_and_ack(engine: &Engine, queue: &str, count: usize) -> usize 
             let (job, token) = fetch.await.expect("it serves").expect("there is one").accept();
             bytes += job.payload.as_str().len();
             let claim = Claim { worker: worker.clone(), token: Some(token) };
-            acks.push(engine.report(job.id, claim, Verdict::Success(None)));
+            acks.push(engine.report(job.id, claim, AttemptEnd::Success(None)));
         }
         for ack in acks {
             ack.await.expect("its lease holds");

@@ -2,7 +2,7 @@
 //! loss.
 
 use beaver_actors::clock::{Clock, SystemClock};
-use beaver_actors::doctor::report::{Report, Verdict};
+use beaver_actors::doctor::report::{Diagnosis, Report};
 use beaver_actors::doctor::{Doctor, DoctorError};
 use clap::Args;
 use serde_json::json;
@@ -50,7 +50,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     let mut output = Output::stdout();
     let is_consent = args.repair && args.accept_data_loss;
     let repaired = match &report.verdict {
-        Verdict::Damaged { plan, .. } if is_consent => {
+        Diagnosis::Damaged { plan, .. } if is_consent => {
             Some(doctor.apply(plan, SystemClock::default().now()).map_err(failed)?)
         }
         _ => None,
@@ -75,28 +75,30 @@ pub fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     output.finish()?;
     match &report.verdict {
         _ if repaired.is_some() => Ok(()),
-        Verdict::Healthy | Verdict::HealthyAfterCrash { .. } => Ok(()),
+        Diagnosis::Healthy | Diagnosis::HealthyAfterCrash { .. } => Ok(()),
         // A start works as it is, so whoever asked for a repair has what he wanted.
-        Verdict::Spared { .. } if args.repair => Ok(()),
-        Verdict::Spared { .. } => {
+        Diagnosis::Spared { .. } if args.repair => Ok(()),
+        Diagnosis::Spared { .. } => {
             Err(CliFailure::new(Exit::Damaged, "something is damaged that nothing depends on"))
         }
-        Verdict::Damaged { .. } if args.repair => Err(CliFailure::new(Exit::Damaged, "nothing was changed")
-            .hint("a backup may lose less; to lose what is said above: --repair --accept-data-loss")),
-        Verdict::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, "the data directory is damaged")
+        Diagnosis::Damaged { .. } if args.repair => {
+            Err(CliFailure::new(Exit::Damaged, "nothing was changed")
+                .hint("a backup may lose less; to lose what is said above: --repair --accept-data-loss"))
+        }
+        Diagnosis::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, "the data directory is damaged")
             .hint("restore a backup, or see what `beaver doctor --repair` would do")),
-        Verdict::Hopeless { reason, .. } => Err(CliFailure::new(Exit::Damaged, reason.clone())),
+        Diagnosis::Hopeless { reason, .. } => Err(CliFailure::new(Exit::Damaged, reason.clone())),
     }
 }
 
 /// Why nothing was repaired, or what would be.
 fn unrepaired(report: &Report) -> String {
     match &report.verdict {
-        Verdict::Damaged { plan, .. } => {
+        Diagnosis::Damaged { plan, .. } => {
             let steps: String = plan.steps.iter().map(|step| format!("\n  {step}")).collect();
             format!("a repair would, with the originals copied to quarantine first:{steps}")
         }
-        Verdict::Hopeless { .. } => "nothing was changed".to_owned(),
+        Diagnosis::Hopeless { .. } => "nothing was changed".to_owned(),
         _ => "there is nothing to repair: `beaver run` starts; nothing was changed".to_owned(),
     }
 }

@@ -43,6 +43,7 @@ impl From<FailCause> for Exit {
     fn from(cause: FailCause) -> Exit {
         match cause {
             FailCause::Locked | FailCause::Crashed => Exit::Failure,
+            FailCause::Absent => Exit::NoServer,
             FailCause::Damaged => Exit::Damaged,
             FailCause::Storage => Exit::Storage,
         }
@@ -135,7 +136,7 @@ pub fn from_ending(ending: Ending) -> Result<(), CliFailure> {
                 FailCause::Damaged => {
                     failure.hint("`beaver doctor` says what is damaged and what would be lost without it")
                 }
-                FailCause::Storage | FailCause::Crashed => failure,
+                FailCause::Absent | FailCause::Storage | FailCause::Crashed => failure,
             })
         }
     }
@@ -168,7 +169,7 @@ pub fn declined(engine: &Engine, error: &EngineError) -> CliFailure {
         EngineError::RejectedAt { index, rejection } => {
             CliFailure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
         }
-        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
+        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering | EngineError::ReadOnly => {
             CliFailure::new(Exit::Rejected, error.to_string())
         }
         EngineError::Unreadable(_) => CliFailure::new(Exit::Damaged, error.to_string()),

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use beaver_actors::inspect::{self, InspectError, Verdict};
+use beaver_actors::inspect::{self, InspectError, LogState};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -65,8 +65,8 @@ pub fn run(args: &InspectArgs) -> Result<(), CliFailure> {
     let summary = inspected.map_err(unreadable)?;
     output.finish()?;
     match &summary.verdict {
-        Verdict::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, summary.verdict.to_string())),
-        Verdict::Whole | Verdict::TornTail { .. } => Ok(()),
+        LogState::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, summary.verdict.to_string())),
+        LogState::Whole | LogState::TornTail { .. } => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use beaver_actors::engine::{Answer, Claim, Delivery, EngineError, EngineStatus, Verdict};
+use beaver_actors::engine::{Answer, AttemptEnd, Claim, Delivery, EngineError, EngineStatus};
 use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
@@ -171,17 +171,17 @@ impl Session {
 
     fn ack(&mut self, text: &str) -> Result<Pending, String> {
         let Some(job) = command::acked_job(text)? else { return Ok(Pending::Said(Said::Ok)) };
-        let answer = self.report(&job, Verdict::Success(None));
+        let answer = self.report(&job, AttemptEnd::Success(None));
         Ok(Pending::Acked(answer, job))
     }
 
     fn fail(&mut self, text: &str) -> Result<Pending, String> {
         let (job, failure) = command::failed_job(text)?;
-        let answer = self.report(&job, Verdict::Failure(failure));
+        let answer = self.report(&job, AttemptEnd::Failure(failure));
         Ok(Pending::Failed(answer, job))
     }
 
-    fn report(&self, job: &JobId, verdict: Verdict) -> Answer<()> {
+    fn report(&self, job: &JobId, verdict: AttemptEnd) -> Answer<()> {
         let claim = Claim { worker: self.member.name().clone(), token: self.member.token(job) };
         self.shared.state.engine.report(job.clone(), claim, verdict)
     }

@@ -142,7 +142,7 @@ impl From<Rejection> for ApiError {
             Rejection::PayloadTooLarge { .. } | Rejection::RequestTooLarge { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Rejection::QueueFull { .. } | Rejection::TooManyQueues { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Rejection::TooManyJobs { .. } | Rejection::TooManyQueues { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -162,6 +162,7 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
+            EngineError::ReadOnly => ApiError::new(StatusCode::CONFLICT, "read_only", message),
             EngineError::Unreadable(_) => {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged_payload", message)
             }
@@ -184,8 +185,8 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use beaver_actors::ids::{JobId, Lsn, Token};
-    use beaver_actors::jobs::BodyError;
+    use beaver_actors::ids::{JobId, Seq, Token};
+    use beaver_actors::jobs::UnreadablePayload;
 
     use super::*;
 
@@ -200,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
-        let damaged = BodyError { number: Lsn(7), problem: "bad checksum".to_owned() };
+        let damaged = UnreadablePayload { number: Seq(7), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),
@@ -212,11 +213,12 @@ mod tests {
             ),
             (EngineError::Rejected(Rejection::Finished { job, status: "dead" }), 409, "finished", false),
             (EngineError::Rejected(full.clone()), 413, "payload_too_large", false),
-            (EngineError::Rejected(Rejection::QueueFull { jobs_max: 1 }), 429, "queue_full", true),
+            (EngineError::Rejected(Rejection::TooManyJobs { jobs_max: 1 }), 429, "too_many_jobs", true),
             (EngineError::Rejected(Rejection::DiskFull), 507, "disk_full", false),
             (EngineError::Rejected(Rejection::Stopping), 503, "stopping", true),
             (EngineError::RejectedAt { index: 4, rejection: full }, 413, "payload_too_large", false),
             (EngineError::Busy, 429, "busy", true),
+            (EngineError::ReadOnly, 409, "read_only", false),
             (EngineError::Recovering, 503, "recovering", true),
             (EngineError::Unreadable(damaged), 500, "damaged_payload", false),
             (EngineError::Unknown, 500, "unknown", false),

@@ -191,10 +191,10 @@ fn a_full_queue_refuses_more_and_takes_jobs_again_when_some_are_done() {
     let server = place.start(&["--workers", "0", "--jobs-max", "3"]);
     server.enqueue(["a", "b"].map(|id| json!({"id": id, "kind": "noop"})));
     // All or nothing: one of the two would fit.
-    server.post("{\"id\": \"c\"}\n{\"id\": \"d\"}\n").refuses(429, "queue_full", &["jobs_max"]);
+    server.post("{\"id\": \"c\"}\n{\"id\": \"d\"}\n").refuses(429, "too_many_jobs", &["jobs_max"]);
     assert_eq!(server.count("pending"), 2);
     server.enqueue([json!({"id": "c"})]);
-    server.post(r#"{"id": "d"}"#).refuses(429, "queue_full", &["3"]);
+    server.post(r#"{"id": "d"}"#).refuses(429, "too_many_jobs", &["3"]);
     assert_eq!(server.request("DELETE", "/api/v1/jobs/a", "").status, 200);
     server.enqueue([json!({"id": "d"})]);
     server.terminate();

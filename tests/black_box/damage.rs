@@ -66,8 +66,8 @@ fn a_damaged_segment_is_refused_by_name_and_serves_again_once_it_is_put_back() {
     let place = with_segments();
     let all = segments(&place);
     let (first, last) = (&all[0], all.last().unwrap());
-    type Change = fn(&mut Vec<u8>);
-    let changes: [(&Path, Change); 11] = [
+    type EventKind = fn(&mut Vec<u8>);
+    let changes: [(&Path, EventKind); 11] = [
         // In a header: magic, salt, store, checksum.
         (first, |bytes| bytes[0] ^= 1),
         (first, |bytes| bytes[12] ^= 1),

@@ -18,7 +18,7 @@ use beaver::remote::registry::Registry;
 use beaver::server::Listener;
 use beaver::server::{FwpHandle, FwpServer, tls};
 use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Engine, Seams};
+use beaver_actors::engine::{Engine, Environment};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::options::EngineOptions;
 use beaver_actors::supervisor::Threads;
@@ -87,7 +87,7 @@ fn serve_on<F: Future<Output = ()>>(
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let run = async {
         let clock = Arc::new(TestClock(Instant::now()));
-        let seams = Seams {
+        let seams = Environment {
             storage: Arc::new(SimStorage::new()),
             clock: clock.clone(),
             dice: fastrand::Rng::with_seed(1),

@@ -13,7 +13,7 @@ use beaver::remote::registry::Registry;
 use beaver::server::{FwpServer, HttpServer, Listener};
 use beaver::wire::job::JobDefaults;
 use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Ending, Engine, Seams};
+use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};
 use beaver_actors::jobs::{Payload, Retention};
 use beaver_actors::options::EngineOptions;
@@ -116,7 +116,7 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let boot = world.boots.fetch_add(1, SeqCst);
     let kind = KindName::parse(KIND)?;
     let handlers = Handlers::new().with(kind.clone(), Work(world.clone()));
-    let seams = Seams {
+    let seams = Environment {
         storage: Arc::new(world.disk.clone()),
         clock: Arc::new(SimClock(world.clone())),
         dice: fastrand::Rng::with_seed(world.seed.wrapping_mul(1_000).wrapping_add(boot)),

@@ -4,67 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::tree::{Tree, Violations, none, one, sources, tree, word};
 
-/// What each part of the engine may import of the crate; the longest prefix of a path counts.
-///
-/// The parts that are not here tie the others together: `boot`, `doctor`, `supervisor`, `engine`, `inspect`, `testing`.
-/// `messages` and the actors know more than `design.md` says: the types that travel, and what an actor translates.
-const ENGINE_IMPORTS: [(&str, &[&str]); 26] = [
-    ("ids", &["ids"]),
-    ("jobs", &["bugs", "ids", "jobs"]),
-    ("storage", &["bugs", "urgent"]),
-    ("retire", &["storage"]),
-    ("uring", &["storage"]),
-    ("urgent", &[]),
-    ("msgpack", &[]),
-    ("stored", &["ids", "jobs"]),
-    // What can be asked and answered, without the engine that does it.
-    ("requests", &["ids", "jobs"]),
-    ("status", &["ids", "jobs", "snapshot"]),
-    ("metrics", &[]),
-    ("clock", &["ids"]),
-    ("admission", &["clock", "ids"]),
-    ("options", &["jobs"]),
-    ("wal", &["failpoint", "bugs", "ids", "jobs", "msgpack", "retire", "storage", "stored", "wal"]),
-    ("wal/thread", &["urgent"]),
-    ("wal/actor", &["failpoint", "clock", "engine", "guard", "ids", "messages", "metrics", "options", "wal"]),
-    (
-        "snapshot",
-        &["bodies", "bugs", "ids", "jobs", "msgpack", "options", "retire", "snapshot", "storage", "stored"],
-    ),
-    ("snapshot/actor", &["failpoint", "clock", "guard", "ids", "jobs", "messages", "metrics", "snapshot"]),
-    ("guard", &["ids", "messages"]),
-    // What travels in them, but no actor: see `messages_know_no_actor`.
-    ("messages", &["admission", "engine", "ids", "jobs", "snapshot", "wal", "worker"]),
-    ("journal", &["ids", "jobs", "wal"]),
-    ("worker", &["ids", "jobs", "worker"]),
-    ("worker/attempt", &["ids", "jobs", "messages", "worker"]),
-    ("worker/actor", &["guard", "ids", "jobs", "messages", "worker"]),
-    (
-        "manager",
-        &[
-            "failpoint",
-            "clock",
-            "engine",
-            "guard",
-            "ids",
-            "jobs",
-            "journal",
-            "manager",
-            "messages",
-            "metrics",
-            "options",
-            "wal",
-            "worker",
-        ],
-    ),
-];
-
-/// The only modules with unsafe code: system calls that nothing wraps. Each says why at its head.
-const UNSAFE: [&str; 2] = ["actors/src/uring.rs", "actors/src/urgent.rs"];
+/// The only module with unsafe code: a system call that nothing wraps. It says why at its head.
+const UNSAFE: [&str; 1] = ["actors/src/storage/sched.rs"];
 
 /// Who sends, receives or is a message of actix's.
-const ACTIX_IMPORTERS: [&str; 8] =
-    ["manager", "supervisor", "wal/actor", "snapshot/actor", "worker/actor", "messages", "guard", "engine"];
+const ACTIX_IMPORTERS: [&str; 1] = ["engine"];
 
 /// `jobs/` gets time and dice as arguments, and never touches a file, a clock or an actor.
 const NOT_PURE: [&str; 10] = [
@@ -85,31 +29,29 @@ const PUBLIC_MODULES: [&str; 10] =
     ["clock", "doctor", "engine", "ids", "inspect", "jobs", "metrics", "options", "oracle", "worker"];
 
 #[test]
-fn engine_modules_import_only_what_the_design_lets_them() {
-    none(engine_imports(&tree()));
-
-    let of = |path, text| engine_imports(&one(path, text)).len();
-    assert_eq!(of("actors/src/wal/reader.rs", "use crate::{ids::{Lsn, Token}, snapshot::store};\n"), 1);
-    assert_eq!(of("actors/src/wal/reader.rs", "use super::super::snapshot;\n"), 1);
-    assert_eq!(of("actors/src/jobs/job.rs", "let now = crate::clock::now();\n"), 1);
-    assert_eq!(of("actors/src/wal/actor.rs", "// not crate::manager\nuse crate::messages::End;\n"), 0);
+fn imports_of_the_engine_can_be_read_where_they_stand() {
+    none(hidden_imports(&tree()));
+    assert_eq!(hidden_imports(&one("actors/src/wal/reader.rs", "use super::super::snapshot;\n")).len(), 1);
 }
 
 #[test]
 fn messages_know_no_actor() {
     none(messages_imports(&tree()));
     assert_eq!(
-        messages_imports(&one("actors/src/messages.rs", "use crate::wal::actor::WalActor;\n")).len(),
+        messages_imports(&one("actors/src/engine/messages.rs", "use crate::wal::actor::WalActor;\n")).len(),
         1
     );
-    assert_eq!(messages_imports(&one("actors/src/messages.rs", "use crate::manager::X;\n")).len(), 1);
+    assert_eq!(
+        messages_imports(&one("actors/src/engine/messages.rs", "use crate::engine::manager::X;\n")).len(),
+        1
+    );
 }
 
 #[test]
 fn only_actors_and_their_messages_import_actix() {
     none(actix_imports(&tree()));
     assert_eq!(actix_imports(&one("actors/src/wal/writer.rs", "use actix::Actor;\n")).len(), 1);
-    assert_eq!(actix_imports(&one("actors/src/wal/actor.rs", "use actix::Actor;\n")).len(), 0);
+    assert_eq!(actix_imports(&one("actors/src/engine/log/actor.rs", "use actix::Actor;\n")).len(), 0);
 }
 
 #[test]
@@ -120,7 +62,7 @@ fn the_job_table_is_pure() {
 }
 
 #[test]
-fn unsafe_code_stays_in_its_two_modules() {
+fn unsafe_code_stays_in_its_module() {
     none(unsafe_exceptions(&tree()));
     let exception = concat!("#![expect(unsafe", "_code, reason = \"fast\")]\n");
     assert_eq!(unsafe_exceptions(&one("actors/src/wal/writer.rs", exception)).len(), 1);
@@ -132,40 +74,31 @@ fn unsafe_code_stays_in_its_two_modules() {
 #[test]
 fn the_product_uses_only_public_modules_of_the_engine() {
     none(product_imports(&tree()));
-    let broken = "use beaver_actors::{ids::Lsn, wal::codec, storage};\n";
+    let broken = "use beaver_actors::{ids::Seq, wal::codec, storage};\n";
     assert_eq!(product_imports(&one("src/cli/run.rs", broken)).len(), 2);
     let testing = "use beaver_actors::testing::accepted;\n";
     assert_eq!(product_imports(&one("src/cli/run.rs", testing)).len(), 1);
     assert_eq!(product_imports(&one("src/cli/run/tests.rs", testing)).len(), 0);
 }
 
-fn engine_imports(tree: &Tree) -> Violations {
-    let mut found = Vec::new();
-    for (module, text) in engine(tree) {
-        let rules = ENGINE_IMPORTS.iter().filter(|(part, _)| is_part(&module, part));
-        let Some((_, allowed)) = rules.max_by_key(|(part, _)| part.len()) else { continue };
-        for imported in imports(text, "crate::") {
-            if !allowed.contains(&imported.as_str()) {
-                found.push(format!(
-                    "actors/src/{module}.rs: imports crate::{imported}, but may only know {allowed:?}: move what it \
-                     needs into one of these, or hand it in as an argument"
-                ));
-            }
-        }
-        if code(text).any(|line| line.contains("super::super::")) {
-            found.push(format!(
-                "actors/src/{module}.rs: super::super:: hides what is imported: write crate::"
-            ));
-        }
-    }
-    found
+fn hidden_imports(tree: &Tree) -> Violations {
+    let hides = |text: &str| code(text).any(|line| line.contains("super::super::"));
+    let files = engine(tree).filter(|(_, text)| hides(text));
+    files
+        .map(|(module, _)| {
+            format!("actors/src/{module}.rs: super::super:: hides what is imported: write crate::")
+        })
+        .collect()
 }
 
 fn messages_imports(tree: &Tree) -> Violations {
-    let lines = engine(tree).filter(|(module, _)| module == "messages").flat_map(|(_, text)| code(text));
-    let actors = lines.filter(|line| line.contains("::actor::") || line.contains("crate::manager"));
+    let lines =
+        engine(tree).filter(|(module, _)| module == "engine/messages").flat_map(|(_, text)| code(text));
+    let actors = lines.filter(|line| line.contains("::actor::") || line.contains("crate::engine::manager"));
     actors
-        .map(|line| format!("actors/src/messages.rs: names an actor: use a Recipient: {}", line.trim()))
+        .map(|line| {
+            format!("actors/src/engine/messages.rs: names an actor: use a Recipient: {}", line.trim())
+        })
         .collect()
 }
 

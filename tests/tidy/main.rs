@@ -4,6 +4,8 @@
 //! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
 //! what may know what is in `imports`, what README.md promises in `readme`.
 
+mod circles;
+mod graph;
 mod imports;
 mod readme;
 mod tree;

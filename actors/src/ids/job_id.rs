@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Timestamp;
-use super::names::{InvalidName, printable};
+use crate::ids::invalid::{InvalidName, printable};
+use crate::ids::timestamp::Timestamp;
 
 /// Longest job id that is accepted, in bytes.
 pub const JOB_ID_BYTES_MAX: usize = 255;

@@ -14,6 +14,7 @@ macro_rules! shown_as_held {
     };
 }
 
+mod invalid;
 mod job_id;
 mod names;
 mod timestamp;
@@ -22,39 +23,40 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub(crate) use self::job_id::made_at;
-pub use self::job_id::{JOB_ID_BYTES_MAX, JobId};
-pub use self::names::{InvalidName, KindName, NAME_BYTES_MAX, QueueName, RemoteName};
-pub use self::timestamp::Timestamp;
+pub use crate::ids::invalid::InvalidName;
+pub(crate) use crate::ids::job_id::made_at;
+pub use crate::ids::job_id::{JOB_ID_BYTES_MAX, JobId};
+pub use crate::ids::names::{KindName, NAME_BYTES_MAX, QueueName, RemoteName};
+pub use crate::ids::timestamp::Timestamp;
 
 /// Position of an event in the log: 1 for the first one, then without gaps. 0 means "before everything".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Lsn(pub u64);
+pub struct Seq(pub u64);
 
-impl Lsn {
+impl Seq {
     /// Before the first event.
-    pub const ZERO: Lsn = Lsn(0);
+    pub const ZERO: Seq = Seq(0);
 
     /// No log gets here: a position beyond it in a file is damage, and is refused before anything counts on from it.
-    pub const MAX: Lsn = Lsn(u64::MAX >> 1);
+    pub const MAX: Seq = Seq(u64::MAX >> 1);
 
     /// The position after this one.
     #[must_use]
-    pub fn next(self) -> Lsn {
-        Lsn(self.0 + 1)
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
     }
 
     /// The position `count` events further on.
     #[must_use]
-    pub fn plus(self, count: u64) -> Lsn {
-        Lsn(self.0 + count)
+    pub fn plus(self, count: u64) -> Seq {
+        Seq(self.0 + count)
     }
 }
 
 /// Fencing token: names one lease, and a later lease always has a larger one.
 ///
-/// It is the [`Lsn`] of the event that dispatched the job, so it is unique and strictly increasing for free.
+/// It is the [`Seq`] of the event that dispatched the job, so it is unique and strictly increasing for free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(pub u64);
@@ -64,7 +66,7 @@ pub struct Token(pub u64);
 #[serde(transparent)]
 pub struct Attempt(pub u32);
 
-shown_as_held!(Lsn, Token, Attempt);
+shown_as_held!(Seq, Token, Attempt);
 
 /// A local worker: its place in the pool. It keeps the number when it is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::names::InvalidName;
+use crate::ids::invalid::InvalidName;
 
 /// A moment: milliseconds since 1970-01-01 UTC. People read and write it as RFC 3339.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

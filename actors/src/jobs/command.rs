@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::Failure;
-use super::job::Exhausted;
-use super::payload::Payload;
-use super::policy::Backoff;
-use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use crate::ids::{JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::payload::Payload;
+use crate::jobs::model::policy::Backoff;
 
 /// A job as its producer describes it.
 #[derive(Clone, Debug)]
@@ -264,7 +264,7 @@ pub enum Rejection {
     },
     /// There are as many unfinished jobs as the policy allows.
     #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
-    QueueFull {
+    TooManyJobs {
         /// What is allowed.
         jobs_max: u64,
     },
@@ -289,7 +289,7 @@ impl Rejection {
             Rejection::TooManyQueues { .. } => "too_many_queues",
             Rejection::PayloadTooLarge { .. } => "payload_too_large",
             Rejection::RequestTooLarge { .. } => "request_too_large",
-            Rejection::QueueFull { .. } => "queue_full",
+            Rejection::TooManyJobs { .. } => "too_many_jobs",
             Rejection::DiskFull => "disk_full",
             Rejection::Stopping => "stopping",
         }
@@ -305,5 +305,5 @@ pub struct Enqueued {
     pub created: bool,
     /// Where the log stood: everything up to here was durable when this was answered.
     #[serde(skip)]
-    pub seq: Lsn,
+    pub seq: Seq,
 }

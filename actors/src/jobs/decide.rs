@@ -1,17 +1,17 @@
 //! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
 
-use super::classes::Class;
-use super::command::{Command, JobSpec, Rejection, Start};
-use super::event::{Change, Event, NewJob};
-use super::failure::{Failure, FailureKind};
-use super::job::{Exhausted, Status};
-use super::kept::Job;
-use super::payload::{Body, Payload};
-use super::policy::{Retention, millis};
-use super::queues::QUEUES_MAX;
-use super::table::{FINISHED, JobTable, finished_index};
-use crate::bugs::{self, Bug};
-use crate::ids::{Attempt, Holder, JobId, Lsn, QueueName, RemoteName, Timestamp, Token, WorkerId};
+use crate::base::bugs::{self, Bug};
+use crate::ids::{Attempt, Holder, JobId, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::command::{Command, JobSpec, Rejection, Start};
+use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::model::failure::{Failure, FailureKind};
+use crate::jobs::model::job::{Exhausted, Status};
+use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::model::policy::{Retention, millis};
+use crate::jobs::sections::queues::QUEUES_MAX;
+use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::table::profiles::JobProfile;
+use crate::jobs::table::{FINISHED, JobTable, finished_index};
 
 /// One `Promote` moves at most so many jobs, so that a million equal moments do not stop the queue.
 const PROMOTED_AT_ONCE_MAX: usize = 10_000;
@@ -36,14 +36,14 @@ impl JobTable {
     ) -> Result<Option<Event>, Rejection> {
         let now = now.max(self.last_at);
         // Each arm has looked the job up and says its number, so that nobody has to look it up again.
-        let of = |number: Lsn, change: Change| Ok(Some(Event { at: now, number: Some(number), change }));
-        let event = |change: Change| Event { at: now, number: Some(Lsn::ZERO), change };
+        let of = |number: Seq, change: EventKind| Ok(Some(Event { at: now, number, change }));
+        let event = |change: EventKind| Event { at: now, number: Seq::ZERO, change };
         match command {
             Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice),
             Command::Dispatch { worker } => Ok(self.decide_dispatch(worker, now)),
             Command::Ack { job, token, result } => {
                 let number = self.held_under(&job, token)?.number;
-                of(number, Change::Ack { job, token, result })
+                of(number, EventKind::Ack { job, token, result })
             }
             Command::Fail { job, token, failure, result } => {
                 let held = self.held_under(&job, token)?;
@@ -51,19 +51,21 @@ impl JobTable {
             }
             Command::Requeue { job, token, failure, counts } => {
                 let held = self.held_under(&job, token)?;
-                let class = self.class_of(held);
+                let profile = self.profile_of(held);
                 of(
                     held.number,
-                    match (counts && out_of_attempts(held, class)) || cannot_count_on(held) {
-                        true => end_of(class, (job, token, failure, None)),
-                        false => Change::Requeue { job, token, failure: Box::new(failure), counted: counts },
+                    match (counts && out_of_attempts(held, profile)) || cannot_count_on(held) {
+                        true => end_of(profile, (job, token, failure, None)),
+                        false => {
+                            EventKind::Requeue { job, token, failure: Box::new(failure), counted: counts }
+                        }
                     },
                 )
             }
             Command::Extend { job, token, by_ms } => {
                 let held = self.held_under(&job, token)?;
                 let deadline = held.lease_under(token).map_or(now, |lease| lease.deadline).plus_ms(by_ms);
-                of(held.number, Change::Extend { job, token, deadline })
+                of(held.number, EventKind::Extend { job, token, deadline })
             }
             Command::Cancel { job } => {
                 let found = self.find(&job)?;
@@ -71,37 +73,37 @@ impl JobTable {
                 if status.is_finished() {
                     return Err(Rejection::Finished { job, status: status.as_str() });
                 }
-                of(number, Change::Cancel { job })
+                of(number, EventKind::Cancel { job })
             }
             Command::Reserve { queues, worker } => Ok(self.decide_reserve(&queues, worker, now)),
             Command::RunNow { job } => {
                 let number = self.expect_status(&job, Status::can_run_now, "be made pending")?.number;
-                of(number, Change::RunNow { job })
+                of(number, EventKind::RunNow { job })
             }
             Command::Kill { job } => {
                 let number = self.expect_status(&job, Status::can_be_killed, "be declared dead")?.number;
-                of(number, Change::Kill { job })
+                of(number, EventKind::Kill { job })
             }
             Command::Discard { job } => {
                 let number = self.find(&job)?.number;
-                of(number, Change::Discard { job })
+                of(number, EventKind::Discard { job })
             }
             Command::Move { job, queue } => {
                 self.admit_queue(&queue)?;
                 let found = self.expect_status(&job, Status::can_be_moved, "go to another queue")?;
-                match *self.queues.name(self.class_of(found).queue) == queue {
+                match *self.queues.name(self.profile_of(found).queue) == queue {
                     true => Ok(None),
-                    false => of(found.number, Change::Move { job, queue }),
+                    false => of(found.number, EventKind::Move { job, queue }),
                 }
             }
             Command::Pause { queue } => {
-                Ok(self.is_paused(&queue, false).then(|| event(Change::Pause { queue })))
+                Ok(self.is_paused(&queue, false).then(|| event(EventKind::Pause { queue })))
             }
             Command::Resume { queue } => {
-                Ok(self.is_paused(&queue, true).then(|| event(Change::Resume { queue })))
+                Ok(self.is_paused(&queue, true).then(|| event(EventKind::Resume { queue })))
             }
             Command::RemoveQueue { queue } => {
-                Ok(self.has_queue(&queue).then(|| event(Change::RemoveQueue { queue })))
+                Ok(self.has_queue(&queue).then(|| event(EventKind::RemoveQueue { queue })))
             }
             Command::Promote => Ok(self.decide_promote(now).map(event)),
             Command::Forget => Ok(self.decide_forget(now).map(event)),
@@ -111,12 +113,12 @@ impl JobTable {
     /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.
     ///
     /// # Errors
-    /// [`Rejection::QueueFull`].
+    /// [`Rejection::TooManyJobs`].
     pub fn admit(&self, jobs: usize) -> Result<(), Rejection> {
         let jobs_max = self.policy.jobs_max;
         match self.counts.unfinished().saturating_add(jobs as u64) <= jobs_max {
             true => Ok(()),
-            false => Err(Rejection::QueueFull { jobs_max }),
+            false => Err(Rejection::TooManyJobs { jobs_max }),
         }
     }
 
@@ -162,7 +164,7 @@ impl JobTable {
             }
             None => (self.generate_id(now, dice), None),
         };
-        let stays = |older: &Job| match older.status() {
+        let stays = |older: &PackedJob| match older.status() {
             Status::Completed => !spec.replaces_completed,
             status => !status.is_finished(),
         };
@@ -178,7 +180,7 @@ impl JobTable {
             id,
             queue: spec.queue,
             kind: spec.kind,
-            payload: Body::Here(spec.payload),
+            payload: PayloadRef::Here(spec.payload),
             priority: spec.priority,
             // Strictly in the future: every promotion so far ended at or before `now`.
             run_at: run_at.filter(|run_at| *run_at > now),
@@ -189,8 +191,8 @@ impl JobTable {
             custom: spec.custom,
             backtrace_lines: spec.backtrace_lines,
         });
-        let number = Some(older.map_or(Lsn::ZERO, |older| older.number));
-        Ok(Some(Event { at: now, number, change: Change::Enqueue(new) }))
+        let number = older.map_or(Seq::ZERO, |older| older.number);
+        Ok(Some(Event { at: now, number, change: EventKind::Enqueue(new) }))
     }
 
     fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {
@@ -204,58 +206,58 @@ impl JobTable {
 
     fn decide_dispatch(&self, worker: WorkerId, now: Timestamp) -> Option<Event> {
         let job = self.next_job(self.ready.first(&self.handled)?);
-        let lease_ms = self.class_of(job).timeout_ms.saturating_add(millis(self.policy.lease_margin));
-        let change = Change::Dispatch {
+        let lease_ms = self.profile_of(job).timeout_ms.saturating_add(millis(self.policy.lease_margin));
+        let change = EventKind::Dispatch {
             job: job.id.clone(),
             worker,
             attempt: Attempt(job.attempt().0.saturating_add(1)),
             deadline: now.plus_ms(lease_ms),
         };
-        Some(Event { at: now, number: Some(job.number), change })
+        Some(Event { at: now, number: job.number, change })
     }
 
     fn decide_reserve(&self, queues: &[QueueName], worker: RemoteName, now: Timestamp) -> Option<Event> {
         let first = |name| self.ready.first_in(self.queues.find(name)?);
         let job = self.next_job(queues.iter().find_map(first)?);
-        let change = Change::Reserve {
+        let change = EventKind::Reserve {
             job: job.id.clone(),
             worker,
             attempt: Attempt(job.attempt().0.saturating_add(1)),
-            deadline: now.plus_ms(self.class_of(job).timeout_ms),
+            deadline: now.plus_ms(self.profile_of(job).timeout_ms),
         };
-        Some(Event { at: now, number: Some(job.number), change })
+        Some(Event { at: now, number: job.number, change })
     }
 
-    fn decide_fail(&self, held: &Job, end: End, now: Timestamp, dice: &mut fastrand::Rng) -> Change {
-        let class = self.class_of(held);
-        if out_of_attempts(held, class) {
-            return end_of(class, end);
+    fn decide_fail(&self, held: &PackedJob, end: End, now: Timestamp, dice: &mut fastrand::Rng) -> EventKind {
+        let profile = self.profile_of(held);
+        if out_of_attempts(held, profile) {
+            return end_of(profile, end);
         }
         let failed = held.failed().saturating_add(1);
-        let delay_ms = self.policy.retry_delay_ms(class.backoff, failed, dice).max(1);
+        let delay_ms = self.policy.retry_delay_ms(profile.backoff, failed, dice).max(1);
         let retry_at = now.plus_ms(delay_ms);
         let (job, token, failure, result) = end;
         let failure = Box::new(failure);
         match failure.kind {
-            FailureKind::Timeout => Change::Timeout { job, token, failure, retry_at, result },
-            _ => Change::Retry { job, token, failure, retry_at, result },
+            FailureKind::Timeout => EventKind::Timeout { job, token, failure, retry_at, result },
+            _ => EventKind::Retry { job, token, failure, retry_at, result },
         }
     }
 
-    fn decide_promote(&self, now: Timestamp) -> Option<Change> {
+    fn decide_promote(&self, now: Timestamp) -> Option<EventKind> {
         let due = self.waiting.iter().take_while(|(due, ..)| *due <= now);
         let (due, number, _) = *due.take(PROMOTED_AT_ONCE_MAX).last()?;
-        Some(Change::Promote { due, number })
+        Some(EventKind::Promote { due, number })
     }
 
-    fn decide_forget(&self, now: Timestamp) -> Option<Change> {
+    fn decide_forget(&self, now: Timestamp) -> Option<EventKind> {
         let [completed, dead, cancelled] = FINISHED.map(|status| self.forget_through(status, now));
-        let nothing = [completed, dead, cancelled] == [Lsn::ZERO; 3];
-        (!nothing).then_some(Change::Forget { completed, dead, cancelled })
+        let nothing = [completed, dead, cancelled] == [Seq::ZERO; 3];
+        (!nothing).then_some(EventKind::Forget { completed, dead, cancelled })
     }
 
     /// Where the finished jobs end that `status` should no longer keep; zero when it may keep all.
-    fn forget_through(&self, status: Status, now: Timestamp) -> Lsn {
+    fn forget_through(&self, status: Status, now: Timestamp) -> Seq {
         let retention = self.retention(status);
         let list = &self.finished[finished_index(status)];
         let surplus = match self.is_over_count(status) {
@@ -263,13 +265,13 @@ impl JobTable {
             false => 0,
         };
         let age_ms = millis(retention.age);
-        let mut through = Lsn::ZERO;
+        let mut through = Seq::ZERO;
         for (nth, slot) in (0..FORGOTTEN_AT_ONCE_MAX).zip(list.iter(&self.links)) {
             let finish = self.finish_of(slot);
             if nth >= surplus && finish.at.plus_ms(age_ms) > now {
                 break;
             }
-            through = finish.lsn;
+            through = finish.seq;
         }
         through
     }
@@ -310,7 +312,7 @@ impl JobTable {
         }
     }
 
-    fn find(&self, job: &JobId) -> Result<&Job, Rejection> {
+    fn find(&self, job: &JobId) -> Result<&PackedJob, Rejection> {
         match self.slot_of(job) {
             Some(slot) => Ok(self.job(slot)),
             None => Err(Rejection::NotFound { job: job.clone() }),
@@ -322,7 +324,7 @@ impl JobTable {
         job: &JobId,
         fits: fn(Status) -> bool,
         action: &'static str,
-    ) -> Result<&Job, Rejection> {
+    ) -> Result<&PackedJob, Rejection> {
         let found = self.find(job)?;
         let status = found.status();
         match fits(status) {
@@ -359,7 +361,7 @@ impl JobTable {
         }
     }
 
-    fn held_under(&self, id: &JobId, token: Token) -> Result<&Job, Rejection> {
+    fn held_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
         let job = self.find(id)?;
         match (job.status(), job.lease_under(token)) {
             (_, Some(_)) => Ok(job),
@@ -372,23 +374,23 @@ impl JobTable {
 }
 
 /// Whether one more failed attempt is the last.
-fn out_of_attempts(job: &Job, class: &Class) -> bool {
-    job.failed() >= class.max_retry || cannot_count_on(job)
+fn out_of_attempts(job: &PackedJob, profile: &JobProfile) -> bool {
+    job.failed() >= profile.max_retry || cannot_count_on(job)
 }
 
 /// An attempt that failed: of which job, under which lease, why, and what it leaves behind.
 type End = (JobId, Token, Failure, Option<Payload>);
 
 /// How a job ends whose last attempt failed.
-fn end_of(class: &Class, (job, token, failure, result): End) -> Change {
+fn end_of(profile: &JobProfile, (job, token, failure, result): End) -> EventKind {
     let failure = Box::new(failure);
-    match class.exhausted {
-        Exhausted::Dead => Change::Dead { job, token, failure, result },
-        Exhausted::Drop => Change::Drop { job, token, failure, result },
+    match profile.exhausted {
+        Exhausted::Dead => EventKind::Dead { job, token, failure, result },
+        Exhausted::Drop => EventKind::Drop { job, token, failure, result },
     }
 }
 
 /// Attempts never decrease and never stand still; at the end of what the number can hold, there is no next one.
-fn cannot_count_on(job: &Job) -> bool {
+fn cannot_count_on(job: &PackedJob) -> bool {
     job.attempt().0 == u32::MAX
 }

@@ -1,13 +1,13 @@
 //! What can happen. An event is a fact: everything that was decided is in it, so that applying it needs
 //! no clock and no dice. How events look on disk is written in [`crate::wal::codec`].
 
-use super::failure::Failure;
-use super::job::Exhausted;
-use super::payload::{Body, Payload};
-use super::policy::Backoff;
 use crate::ids::{
-    Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
+    Attempt, JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId,
 };
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::model::policy::Backoff;
 
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ pub struct Event {
     pub at: Timestamp,
     /// Number of the job that it changes; of the one that gives way, for `Enqueue`. Zero if there is none.
     ///
-    /// None in what an earlier version wrote. Who folds a log into a snapshot finds the job by it.
-    pub number: Option<Lsn>,
+    /// Folding a log into a snapshot finds the job by it.
+    pub number: Seq,
     /// What happened.
-    pub change: Change,
+    pub change: EventKind,
 }
 
 /// A job as it was accepted, with every default filled in.
@@ -32,7 +32,7 @@ pub struct NewJob {
     /// Which handler runs it.
     pub kind: KindName,
     /// What the handler gets.
-    pub payload: Body,
+    pub payload: PayloadRef,
     /// 0 to 9, 9 first.
     pub priority: Priority,
     /// Not before this moment, if that was in the future.
@@ -53,7 +53,7 @@ pub struct NewJob {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum EventKind {
     /// A job was accepted.
     Enqueue(Box<NewJob>),
     /// A worker was given the lease; the event's position is the token.
@@ -205,50 +205,50 @@ pub enum Change {
         /// Moment that the last of them waited for.
         due: Timestamp,
         /// Number of the last of them.
-        number: Lsn,
+        number: Seq,
     },
-    /// What the state sums up to: see [`super::digest`]. Changes nothing.
+    /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
     Digest {
-        /// The sum; none if it was made by the rules of an earlier version, which nobody can check any more.
-        digest: Option<u64>,
+        /// The sum.
+        digest: u64,
     },
     /// Finished jobs were forgotten: of each status those that ended up to a position.
     Forget {
         /// Completed ones that ended at or before this.
-        completed: Lsn,
+        completed: Seq,
         /// Dead ones that ended at or before this.
-        dead: Lsn,
+        dead: Seq,
         /// Cancelled ones that ended at or before this.
-        cancelled: Lsn,
+        cancelled: Seq,
     },
 }
 
-impl Change {
+impl EventKind {
     /// The type's name as people see it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Change::Enqueue(_) => "ENQUEUE",
-            Change::Dispatch { .. } => "DISPATCH",
-            Change::Reserve { .. } => "RESERVE",
-            Change::Ack { .. } => "ACK",
-            Change::Retry { .. } => "RETRY",
-            Change::Timeout { .. } => "TIMEOUT",
-            Change::Requeue { .. } => "REQUEUE",
-            Change::Dead { .. } => "DEAD",
-            Change::Drop { .. } => "DROP",
-            Change::Kill { .. } => "KILL",
-            Change::RunNow { .. } => "RUN_NOW",
-            Change::Discard { .. } => "DISCARD",
-            Change::Move { .. } => "MOVE",
-            Change::Pause { .. } => "PAUSE",
-            Change::Resume { .. } => "RESUME",
-            Change::RemoveQueue { .. } => "REMOVE_QUEUE",
-            Change::Extend { .. } => "EXTEND",
-            Change::Cancel { .. } => "CANCEL",
-            Change::Promote { .. } => "PROMOTE",
-            Change::Forget { .. } => "FORGET",
-            Change::Digest { .. } => "DIGEST",
+            EventKind::Enqueue(_) => "ENQUEUE",
+            EventKind::Dispatch { .. } => "DISPATCH",
+            EventKind::Reserve { .. } => "RESERVE",
+            EventKind::Ack { .. } => "ACK",
+            EventKind::Retry { .. } => "RETRY",
+            EventKind::Timeout { .. } => "TIMEOUT",
+            EventKind::Requeue { .. } => "REQUEUE",
+            EventKind::Dead { .. } => "DEAD",
+            EventKind::Drop { .. } => "DROP",
+            EventKind::Kill { .. } => "KILL",
+            EventKind::RunNow { .. } => "RUN_NOW",
+            EventKind::Discard { .. } => "DISCARD",
+            EventKind::Move { .. } => "MOVE",
+            EventKind::Pause { .. } => "PAUSE",
+            EventKind::Resume { .. } => "RESUME",
+            EventKind::RemoveQueue { .. } => "REMOVE_QUEUE",
+            EventKind::Extend { .. } => "EXTEND",
+            EventKind::Cancel { .. } => "CANCEL",
+            EventKind::Promote { .. } => "PROMOTE",
+            EventKind::Forget { .. } => "FORGET",
+            EventKind::Digest { .. } => "DIGEST",
         }
     }
 
@@ -256,27 +256,27 @@ impl Change {
     #[must_use]
     pub fn job(&self) -> Option<&JobId> {
         match self {
-            Change::Enqueue(new) => Some(&new.id),
-            Change::Dispatch { job, .. }
-            | Change::Reserve { job, .. }
-            | Change::Ack { job, .. }
-            | Change::Retry { job, .. }
-            | Change::Timeout { job, .. }
-            | Change::Requeue { job, .. }
-            | Change::Dead { job, .. }
-            | Change::Drop { job, .. }
-            | Change::Extend { job, .. }
-            | Change::Kill { job }
-            | Change::RunNow { job }
-            | Change::Discard { job }
-            | Change::Move { job, .. }
-            | Change::Cancel { job } => Some(job),
-            Change::Pause { .. }
-            | Change::Resume { .. }
-            | Change::RemoveQueue { .. }
-            | Change::Promote { .. }
-            | Change::Forget { .. }
-            | Change::Digest { .. } => None,
+            EventKind::Enqueue(new) => Some(&new.id),
+            EventKind::Dispatch { job, .. }
+            | EventKind::Reserve { job, .. }
+            | EventKind::Ack { job, .. }
+            | EventKind::Retry { job, .. }
+            | EventKind::Timeout { job, .. }
+            | EventKind::Requeue { job, .. }
+            | EventKind::Dead { job, .. }
+            | EventKind::Drop { job, .. }
+            | EventKind::Extend { job, .. }
+            | EventKind::Kill { job }
+            | EventKind::RunNow { job }
+            | EventKind::Discard { job }
+            | EventKind::Move { job, .. }
+            | EventKind::Cancel { job } => Some(job),
+            EventKind::Pause { .. }
+            | EventKind::Resume { .. }
+            | EventKind::RemoveQueue { .. }
+            | EventKind::Promote { .. }
+            | EventKind::Forget { .. }
+            | EventKind::Digest { .. } => None,
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::job::{JobView, Status};
-use super::kept::Job;
-use super::list::Slot;
-use super::payload::{Bodies, BodyError};
-use super::table::{JobTable, finished_index};
-use crate::ids::{JobId, KindName, Lsn, QueueName};
+use crate::ids::{JobId, KindName, QueueName, Seq};
+use crate::jobs::model::job::{JobView, Status};
+use crate::jobs::model::payload::{PayloadStore, UnreadablePayload};
+use crate::jobs::table::list::Slot;
+use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::table::{JobTable, finished_index};
 
 /// Looks at a whole job.
 pub type JobTest = Arc<dyn Fn(&JobView) -> bool + Send + Sync>;
@@ -41,7 +41,7 @@ impl fmt::Debug for Filter {
 #[derive(Debug)]
 pub struct Members {
     /// Slot and number of each, the first ones last.
-    left: Vec<(Slot, Lsn)>,
+    left: Vec<(Slot, Seq)>,
 }
 
 impl Members {
@@ -103,12 +103,12 @@ impl JobTable {
         statuses: &[Status],
         filter: &Filter,
         count: usize,
-        bodies: &dyn Bodies,
-    ) -> Result<Vec<JobId>, BodyError> {
+        payload_store: &dyn PayloadStore,
+    ) -> Result<Vec<JobId>, UnreadablePayload> {
         let mut passing = Vec::new();
         for job in self.candidates(members, statuses, filter, count) {
             let passes = match &filter.test {
-                Some(test) => test(&self.whole_view_of(job, bodies)?),
+                Some(test) => test(&self.whole_view_of(job, payload_store)?),
                 None => true,
             };
             if passes {
@@ -129,11 +129,11 @@ impl JobTable {
         filter: &Filter,
         count: usize,
         max: usize,
-        bodies: &dyn Bodies,
-    ) -> Result<Vec<JobView>, BodyError> {
+        payload_store: &dyn PayloadStore,
+    ) -> Result<Vec<JobView>, UnreadablePayload> {
         let candidates = self.candidates(members, statuses, filter, count);
-        let views = candidates.map(|job| self.whole_view_of(job, bodies));
-        let passes = |view: &Result<JobView, BodyError>| match (view, &filter.test) {
+        let views = candidates.map(|job| self.whole_view_of(job, payload_store));
+        let passes = |view: &Result<JobView, UnreadablePayload>| match (view, &filter.test) {
             (Ok(view), Some(test)) => test(view),
             _ => true,
         };
@@ -147,14 +147,14 @@ impl JobTable {
         statuses: &'a [Status],
         filter: &'a Filter,
         count: usize,
-    ) -> impl Iterator<Item = &'a Job> + use<'a> {
+    ) -> impl Iterator<Item = &'a PackedJob> + use<'a> {
         let at = members.left.len().saturating_sub(count);
         let piece = members.left.split_off(at);
         piece.into_iter().rev().filter_map(|(slot, number)| {
             let job = self.jobs.get(slot as usize)?.as_ref().filter(|job| job.number == number)?;
-            let class = self.class_of(job);
-            let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(class.kind.0) == kind);
-            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(class.queue) == queue);
+            let profile = self.profile_of(job);
+            let of_kind = filter.kind.as_ref().is_none_or(|kind| self.kinds.name(profile.kind.0) == kind);
+            let in_queue = filter.queue.as_ref().is_none_or(|queue| self.queues.name(profile.queue) == queue);
             (statuses.contains(&job.status()) && of_kind && in_queue).then_some(job)
         })
     }

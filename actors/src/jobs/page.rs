@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use super::failure::FailedAttempt;
-use super::job::{Exhausted, JobState};
-use super::payload::{Body, Payload};
-use super::policy::Backoff;
-use super::record::JobRecord;
-use crate::ids::{Attempt, JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+use crate::ids::{Attempt, JobId, KindName, Priority, QueueName, Seq, Timestamp};
+use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::job::{Exhausted, JobState};
+use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::model::policy::Backoff;
 
 /// What many jobs have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Class {
+pub struct ProfileRecord {
     /// The line they wait in.
     pub queue: QueueName,
     /// Which handler runs them.
@@ -49,19 +48,19 @@ pub struct PagedJob {
     /// Its name.
     pub id: JobId,
     /// Position of the event that created it.
-    pub number: Lsn,
+    pub number: Seq,
     /// Position at which it last joined the pending jobs.
-    pub order: Lsn,
+    pub order: Seq,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// Where it is in its life.
     pub state: JobState,
     /// How often it was started.
     pub attempt: Attempt,
-    /// Which of the page's classes it is of.
-    pub class: u32,
+    /// Which of the page's profiles it is of.
+    pub profile: u32,
     /// The payload, if it is small; else its length.
-    pub payload: Body,
+    pub payload: PayloadRef,
     /// What most jobs do not have.
     pub rare: Option<Box<RarePart>>,
 }
@@ -70,41 +69,7 @@ pub struct PagedJob {
 #[derive(Clone, Debug)]
 pub struct Page {
     /// By the number that a job says; shared with the page before if they are the same.
-    pub classes: Arc<[Class]>,
+    pub profiles: Arc<[ProfileRecord]>,
     /// The jobs.
     pub jobs: Vec<PagedJob>,
-}
-
-impl Page {
-    /// The jobs, each by itself.
-    pub fn records(self) -> impl Iterator<Item = JobRecord> {
-        let classes = self.classes;
-        self.jobs.into_iter().map(move |job| joined(&classes[job.class as usize], job))
-    }
-}
-
-/// A job by itself.
-pub(crate) fn joined(class: &Class, job: PagedJob) -> JobRecord {
-    let rare = job.rare.map(|rare| *rare).unwrap_or_default();
-    JobRecord {
-        id: job.id,
-        number: job.number,
-        order: job.order,
-        queue: class.queue.clone(),
-        kind: class.kind.clone(),
-        priority: class.priority,
-        payload: job.payload,
-        timeout_ms: class.timeout_ms,
-        max_retry: class.max_retry,
-        backoff: class.backoff,
-        exhausted: class.exhausted,
-        attempt: job.attempt,
-        created_at: job.created_at,
-        state: job.state,
-        failures: rare.failures,
-        failed: rare.failed,
-        result: rare.result,
-        custom: rare.custom,
-        backtrace_lines: class.backtrace_lines,
-    }
 }

@@ -3,28 +3,28 @@
 //! A layer is named by its position, and by that of the state which it changes if it does not hold everything: so what
 //! can be built from what is there can be told from the names alone.
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 
 /// What the name of a layer's file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerName {
     /// Position of the state that it completes.
-    pub last: Lsn,
+    pub last: Seq,
     /// Position of the state that it changes; zero if it holds everything.
-    pub parent: Lsn,
+    pub parent: Seq,
 }
 
 impl LayerName {
     /// One that holds everything up to a position.
     #[must_use]
-    pub fn full(last: Lsn) -> LayerName {
-        LayerName { last, parent: Lsn::ZERO }
+    pub fn full(last: Seq) -> LayerName {
+        LayerName { last, parent: Seq::ZERO }
     }
 
     /// Whether it holds everything.
     #[must_use]
     pub fn is_full(self) -> bool {
-        self.parent == Lsn::ZERO
+        self.parent == Seq::ZERO
     }
 
     /// The file's name: `00000000000000000017.snap`, or `00000000000000000017-00000000000000000009.snap` for what
@@ -42,22 +42,22 @@ impl LayerName {
     pub fn parse(name: &str) -> Option<LayerName> {
         let stem = name.strip_suffix(".snap")?;
         let (last, parent) = match stem.split_once('-') {
-            Some((last, parent)) => (position(last)?, position(parent).filter(|parent| *parent > Lsn::ZERO)?),
-            None => (position(stem)?, Lsn::ZERO),
+            Some((last, parent)) => (position(last)?, position(parent).filter(|parent| *parent > Seq::ZERO)?),
+            None => (position(stem)?, Seq::ZERO),
         };
         Some(LayerName { last, parent })
     }
 }
 
-fn position(digits: &str) -> Option<Lsn> {
+fn position(digits: &str) -> Option<Seq> {
     // A number is read with a sign in front as well; that would be a second name for the same position.
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten().map(Lsn)
+    is_number.then(|| digits.parse().ok()).flatten().map(Seq)
 }
 
 /// The layers of the state at `last`, the oldest first, if `names` have them: with as few files as possible.
 #[must_use]
-pub fn chain_to(names: &[LayerName], last: Lsn) -> Option<Vec<LayerName>> {
+pub fn chain_to(names: &[LayerName], last: Seq) -> Option<Vec<LayerName>> {
     let mut chain = Vec::new();
     find(names, last, &mut chain).then(|| {
         chain.reverse();
@@ -65,7 +65,7 @@ pub fn chain_to(names: &[LayerName], last: Lsn) -> Option<Vec<LayerName>> {
     })
 }
 
-fn find(names: &[LayerName], last: Lsn, chain: &mut Vec<LayerName>) -> bool {
+fn find(names: &[LayerName], last: Seq, chain: &mut Vec<LayerName>) -> bool {
     let mut here: Vec<_> = names.iter().filter(|name| name.last == last).collect();
     // What holds everything comes first, and then what reaches back the furthest: parents only get smaller, so this
     // ends.
@@ -82,7 +82,7 @@ fn find(names: &[LayerName], last: Lsn, chain: &mut Vec<LayerName>) -> bool {
 
 /// The positions that there are layers of, newest first.
 #[must_use]
-pub fn positions(names: &[LayerName]) -> Vec<Lsn> {
+pub fn positions(names: &[LayerName]) -> Vec<Seq> {
     let mut positions: Vec<_> = names.iter().map(|name| name.last).collect();
     positions.sort_unstable_by(|one, other| other.cmp(one));
     positions.dedup();
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn name(last: u64, parent: u64) -> LayerName {
-        LayerName { last: Lsn(last), parent: Lsn(parent) }
+        LayerName { last: Seq(last), parent: Seq(parent) }
     }
 
     #[test]
@@ -111,16 +111,16 @@ mod tests {
     #[test]
     fn a_chain_takes_the_shortest_way_that_is_there() {
         let names = [name(10, 0), name(20, 10), name(30, 20), name(30, 10), name(40, 30), name(60, 50)];
-        assert_eq!(chain_to(&names, Lsn(40)), Some(vec![name(10, 0), name(30, 10), name(40, 30)]));
-        assert_eq!(chain_to(&names, Lsn(60)), None, "its parent is not there");
+        assert_eq!(chain_to(&names, Seq(40)), Some(vec![name(10, 0), name(30, 10), name(40, 30)]));
+        assert_eq!(chain_to(&names, Seq(60)), None, "its parent is not there");
         let more = [&names[..], &[name(30, 0)]].concat();
-        assert_eq!(chain_to(&more, Lsn(40)), Some(vec![name(30, 0), name(40, 30)]));
+        assert_eq!(chain_to(&more, Seq(40)), Some(vec![name(30, 0), name(40, 30)]));
         let without_merged = [name(10, 0), name(20, 10), name(30, 20), name(30, 15)];
         assert_eq!(
-            chain_to(&without_merged, Lsn(30)),
+            chain_to(&without_merged, Seq(30)),
             Some(vec![name(10, 0), name(20, 10), name(30, 20)]),
             "the longer one leads nowhere"
         );
-        assert_eq!(positions(&names), [60, 40, 30, 20, 10].map(Lsn));
+        assert_eq!(positions(&names), [60, 40, 30, 20, 10].map(Seq));
     }
 }

@@ -5,17 +5,17 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::chain::{LayerName, chain_to, positions};
-use super::format::{ImageHeader, LayerMeta};
-use super::layer::{Layer, PageReader};
-use super::merge::{Merge, Next};
-use super::payloads::PayloadPages;
-use super::state::Image;
-use super::store::SnapshotStore;
-use super::writer::LayerWriter;
-use crate::ids::{Lsn, Timestamp};
-use crate::jobs::Body;
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::PayloadRef;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to, positions};
+use crate::snapshot::format::{ImageHeader, LayerMeta};
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::weight::Weight;
+use crate::snapshot::writer::LayerWriter;
 
 /// Layers that are being put together.
 pub struct Compaction {
@@ -62,10 +62,7 @@ impl Compaction {
         let chain = chain.filter(|chain| chain.len() > 1).unwrap_or_default();
         let mut layers = Vec::with_capacity(chain.len());
         for name in &chain {
-            match store.open(*name)? {
-                Image::Layer(layer) => layers.push(layer),
-                Image::Old(_) => return Ok(None),
-            }
+            layers.push(store.open(*name)?);
         }
         let inputs = due(&layers, store.layering().layers_max);
         if inputs.is_empty() {
@@ -119,7 +116,7 @@ impl Compaction {
         let Phase::Merging { layer, .. } = std::mem::replace(&mut self.phase, Phase::Published) else {
             return Ok(());
         };
-        if self.header.parent == Lsn::ZERO && layer.jobs_total() != self.meta.jobs {
+        if self.header.parent == Seq::ZERO && layer.jobs_total() != self.meta.jobs {
             let (found, expected) = (layer.jobs_total(), self.meta.jobs);
             let problem = format!("the layers give {found} jobs and say that there are {expected}");
             return Err(SnapshotError::Log(problem));
@@ -149,10 +146,10 @@ fn merge_some(
         Some(Next::Jobs(page)) => {
             for job in page.jobs {
                 let payload = match job.payload {
-                    Body::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+                    PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
                     _ => None,
                 };
-                layer.add(&page.classes[job.class as usize], job, payload.as_ref())?;
+                layer.add(&page.profiles[job.profile as usize], job, payload.as_ref())?;
             }
             Ok(true)
         }
@@ -164,55 +161,6 @@ fn merge_some(
             Ok(true)
         }
         None => Ok(false),
-    }
-}
-
-/// What all layers of a state come to.
-pub(super) struct Weight {
-    /// Bytes of the one that holds everything.
-    full: u64,
-    /// Of all, on disk and before they were compressed.
-    bytes: u64,
-    raw: u64,
-    jobs: u64,
-    gone: u64,
-}
-
-impl Weight {
-    pub fn of(full: &Layer, changes: &[Arc<Layer>]) -> Weight {
-        let all = || std::iter::once(full).chain(changes.iter().map(|layer| &**layer));
-        let sum = |of: fn(&Layer) -> u64| all().map(of).sum();
-        Weight {
-            full: full.bytes(),
-            bytes: sum(Layer::bytes),
-            raw: sum(Layer::raw_total),
-            jobs: sum(Layer::jobs_total),
-            gone: sum(Layer::gone_total),
-        }
-    }
-
-    /// Whether the layers upon the one that holds everything come to more than one part in so many: of its bytes, or in
-    /// jobs that they say are gone of all.
-    pub fn outweighs(&self, parts: u64) -> bool {
-        self.bytes - self.full > self.full / parts || self.gone > self.jobs / parts
-    }
-
-    /// Whether the disk would hold about twice what is alive, or more, while all of them become a new one: of payloads
-    /// that hardly compress, there must not be as many changes before.
-    pub fn is_tight(&self) -> bool {
-        self.is_too_little_for(self.bytes + self.alive(self.bytes))
-    }
-
-    /// Whether so many bytes on disk are about twice what is alive, or more.
-    pub fn is_too_little_for(&self, held: u64) -> bool {
-        let alive = self.alive(self.raw);
-        held > 2 * alive - alive / 8
-    }
-
-    /// The part of something that belongs to jobs that are not gone.
-    fn alive(&self, bytes: u64) -> u64 {
-        let jobs = u128::from(self.jobs.max(1));
-        (u128::from(bytes) * jobs.saturating_sub(u128::from(self.gone)) / jobs) as u64
     }
 }
 

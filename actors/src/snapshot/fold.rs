@@ -4,23 +4,21 @@
 //! state streams by, and one that tells only of changes reads the pages that they are about and no others. This works
 //! because every event either names its job by its number, or tells for each job alone whether it is meant (`Promote`
 //! up to a moment, `Forget` up to a position). What is known of queues is carried along beside the jobs.
-//!
-//! Events of earlier versions name their job by its id only; then the whole state streams by.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::SnapshotError;
-use super::format::{LayerMeta, Summary};
-use super::layer::PageReader;
-use super::page::{Class, PagedJob, joined, parted};
-use super::payloads::PayloadPages;
-use super::state::{Finder, State};
-use super::writer::LayerWriter;
-use crate::ids::{JobId, Lsn, QueueName, Timestamp};
-use crate::jobs::job::{JobState, Misfit};
-use crate::jobs::queues::{Overview, QueueRecord, Totals};
+use crate::ids::{JobId, QueueName, Seq, Timestamp};
+use crate::jobs::model::job::{JobState, Misfit};
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Body, Change, Event, Payload};
+use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
+use crate::jobs::{Event, EventKind, Payload, PayloadRef};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{LayerMeta, Summary};
+use crate::snapshot::layer::PageReader;
+use crate::snapshot::page::{PagedJob, ProfileRecord, joined, parted};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::state::{Finder, State};
+use crate::snapshot::writer::LayerWriter;
 
 /// What an event takes in memory beside its payload, roughly.
 const EVENT_BYTES: usize = 256;
@@ -29,20 +27,18 @@ const EVENT_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub struct Delta {
     /// What it follows.
-    after: Lsn,
+    after: Seq,
     /// Jobs accepted in it, in the order of their numbers; none where a later job of the same id took the place.
-    added: Vec<(Lsn, Option<JobRecord>)>,
+    added: Vec<(Seq, Option<JobRecord>)>,
     /// What happens to jobs of the state before, by number.
-    older: BTreeMap<Lsn, Older>,
-    /// Where the events go that say no number: by id.
-    current: HashMap<JobId, Changes>,
+    older: BTreeMap<Seq, Older>,
     promotions: Vec<Promotion>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
-    forgotten: [Lsn; 3],
+    forgotten: [Seq; 3],
     /// What the events say of queues: by name, whether it exists and whether it is paused.
     queues: BTreeMap<QueueName, QueueChange>,
     totals: Totals,
-    last: Lsn,
+    last: Seq,
     last_at: Timestamp,
     bytes: usize,
 }
@@ -51,7 +47,7 @@ pub struct Delta {
 #[derive(Debug)]
 struct Older {
     id: JobId,
-    events: Vec<(Lsn, Event)>,
+    events: Vec<(Seq, Event)>,
     /// It had finished, and a later one of its id took its place.
     gave_way: bool,
 }
@@ -62,26 +58,17 @@ struct QueueChange {
     paused: Option<bool>,
 }
 
-/// What happens to the current job of an id.
-#[derive(Debug)]
-enum Changes {
-    /// It is this one of `added`.
-    Added(usize),
-    /// It is in the state before; these are to be applied when it streams by.
-    Older(Vec<(Lsn, Event)>),
-}
-
 #[derive(Debug)]
 struct Promotion {
-    lsn: Lsn,
+    seq: Seq,
     at: Timestamp,
-    through: (Timestamp, Lsn),
+    through: (Timestamp, Seq),
 }
 
 impl Delta {
     /// Nothing yet, behind the event at `last`.
     #[must_use]
-    pub fn after(last: Lsn, last_at: Timestamp) -> Delta {
+    pub fn after(last: Seq, last_at: Timestamp) -> Delta {
         Delta { after: last, last, last_at, ..Delta::default() }
     }
 
@@ -89,40 +76,40 @@ impl Delta {
     ///
     /// # Errors
     /// It does not follow the last one, or does not fit its job.
-    pub fn take(&mut self, lsn: Lsn, event: Event) -> Result<(), Misfit> {
-        if lsn != self.last.next() {
+    pub fn take(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
+        if seq != self.last.next() {
             let problem = format!("it should follow event {}", self.last);
-            return Err(Misfit { lsn, change: event.change.name(), problem });
+            return Err(Misfit { seq, change: event.change.name(), problem });
         }
-        self.last = lsn;
+        self.last = seq;
         self.last_at = self.last_at.max(event.at);
         self.bytes += EVENT_BYTES;
         let Event { at, number, change } = event;
         match change {
-            Change::Enqueue(new) => {
+            EventKind::Enqueue(new) => {
                 self.bytes += new.payload.len();
                 self.queue_exists(&new.queue);
-                self.give_way(lsn, number, &new.id)?;
-                self.added.push((lsn, Some(JobRecord::accepted(lsn, at, *new))));
+                self.give_way(seq, number, &new.id)?;
+                self.added.push((seq, Some(JobRecord::accepted(seq, at, *new))));
             }
-            Change::Promote { due, number } => {
-                self.promotions.push(Promotion { lsn, at, through: (due, number) });
+            EventKind::Promote { due, number } => {
+                self.promotions.push(Promotion { seq, at, through: (due, number) });
             }
-            Change::Forget { completed, dead, cancelled } => {
+            EventKind::Forget { completed, dead, cancelled } => {
                 for (through, so_far) in [completed, dead, cancelled].into_iter().zip(&mut self.forgotten) {
                     *so_far = through.max(*so_far);
                 }
             }
-            Change::Pause { queue } => {
+            EventKind::Pause { queue } => {
                 self.queues.insert(queue, QueueChange { exists: Some(true), paused: Some(true) });
             }
-            Change::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
-            Change::RemoveQueue { queue } => {
+            EventKind::Resume { queue } => self.queues.entry(queue).or_default().paused = Some(false),
+            EventKind::RemoveQueue { queue } => {
                 self.queues.insert(queue, QueueChange { exists: Some(false), paused: Some(false) });
             }
             // Of the whole state, which is not in memory here; boot compares it.
-            Change::Digest { .. } => {}
-            change => self.take_change(lsn, at, number, change)?,
+            EventKind::Digest { .. } => {}
+            change => self.take_change(seq, at, number, change)?,
         }
         Ok(())
     }
@@ -134,37 +121,31 @@ impl Delta {
     }
 
     /// A job is accepted: nothing remains of the finished one of its id, which `number` names, if there is one.
-    fn give_way(&mut self, lsn: Lsn, number: Option<Lsn>, id: &JobId) -> Result<(), Misfit> {
+    fn give_way(&mut self, seq: Seq, number: Seq, id: &JobId) -> Result<(), Misfit> {
         match number {
-            Some(Lsn::ZERO) => {}
-            Some(number) if number <= self.after => self.older(number, id).gave_way = true,
-            Some(number) => {
+            Seq::ZERO => {}
+            number if number <= self.after => self.older(number, id).gave_way = true,
+            number => {
                 let index = self
                     .index_of(number)
                     .filter(|index| self.added[*index].1.as_ref().is_some_and(|job| job.id == *id));
                 let index = index.ok_or_else(|| Misfit {
-                    lsn,
+                    seq,
                     change: "ENQUEUE",
                     problem: format!("number {number} is no job {id} that could give way"),
                 })?;
                 self.added[index].1 = None;
             }
-            None => {
-                let index = self.added.len();
-                if let Some(Changes::Added(older)) = self.current.insert(id.clone(), Changes::Added(index)) {
-                    self.added[older].1 = None;
-                }
-            }
         }
         Ok(())
     }
 
-    fn older(&mut self, number: Lsn, id: &JobId) -> &mut Older {
+    fn older(&mut self, number: Seq, id: &JobId) -> &mut Older {
         let older = || Older { id: id.clone(), events: Vec::new(), gave_way: false };
         self.older.entry(number).or_insert_with(older)
     }
 
-    fn index_of(&self, number: Lsn) -> Option<usize> {
+    fn index_of(&self, number: Seq) -> Option<usize> {
         self.added.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
@@ -178,45 +159,30 @@ impl Delta {
         }
     }
 
-    fn take_change(
-        &mut self,
-        lsn: Lsn,
-        at: Timestamp,
-        number: Option<Lsn>,
-        change: Change,
-    ) -> Result<(), Misfit> {
+    fn take_change(&mut self, seq: Seq, at: Timestamp, number: Seq, change: EventKind) -> Result<(), Misfit> {
         let Some(id) = change.job().cloned() else { return Ok(()) };
         self.totals.take(&change);
-        if let Change::Move { queue, .. } = &change {
+        if let EventKind::Move { queue, .. } = &change {
             self.queue_exists(queue);
         }
         let name = change.name();
-        let missing = || Misfit { lsn, change: name, problem: format!("there is no job {id}") };
-        let index = match number {
-            Some(number) if number <= self.after => {
-                self.older(number, &id).events.push((lsn, Event { at, number: Some(number), change }));
-                return Ok(());
-            }
-            Some(number) => self.index_of(number).ok_or_else(missing)?,
-            None => match self.current.entry(id.clone()).or_insert_with(|| Changes::Older(Vec::new())) {
-                Changes::Older(events) => {
-                    events.push((lsn, Event { at, number, change }));
-                    return Ok(());
-                }
-                Changes::Added(index) => *index,
-            },
-        };
+        let missing = || Misfit { seq, change: name, problem: format!("there is no job {id}") };
+        if number <= self.after {
+            self.older(number, &id).events.push((seq, Event { at, number, change }));
+            return Ok(());
+        }
+        let index = self.index_of(number).ok_or_else(missing)?;
         let record = self.added[index].1.take().filter(|record| record.id == id).ok_or_else(missing)?;
-        if !matches!(change, Change::Discard { .. }) {
-            let record = promoted(record, lsn, &self.promotions)?;
-            self.added[index].1 = Some(record.change(lsn, at, change)?);
+        if !matches!(change, EventKind::Discard { .. }) {
+            let record = promoted(record, seq, &self.promotions)?;
+            self.added[index].1 = Some(record.change(seq, at, change)?);
         }
         Ok(())
     }
 
     /// Position of the last event taken in.
     #[must_use]
-    pub fn last(&self) -> Lsn {
+    pub fn last(&self) -> Seq {
         self.last
     }
 
@@ -224,12 +190,6 @@ impl Delta {
     #[must_use]
     pub fn last_at(&self) -> Timestamp {
         self.last_at
-    }
-
-    /// Whether it can be told from numbers alone which jobs it is about.
-    #[must_use]
-    pub fn knows_numbers(&self) -> bool {
-        self.current.is_empty()
     }
 
     /// Writes a layer that holds everything: the state before, if there is one, with this delta applied.
@@ -240,41 +200,26 @@ impl Delta {
     ) -> Result<LayerMeta, SnapshotError> {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
-            if let Some(newest) = before.layers.last() {
-                meta = newest.meta().clone();
-            }
-            let is_old = before.layers.is_empty();
+            meta = before.layers.last().expect("a state has a layer").meta().clone();
             let payloads = PayloadPages::new(before.layers.clone());
-            let mut seen = BTreeSet::new();
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
-                if is_old {
-                    seen.extend(page.classes.iter().map(|class| class.queue.clone()));
-                }
                 for job in page.jobs {
-                    let class = &page.classes[job.class as usize];
+                    let profile = &page.profiles[job.profile as usize];
                     match self.touches(&job) {
-                        false => add(layer, class, job, &payloads)?,
+                        false => add(layer, profile, job, &payloads)?,
                         true => {
-                            if let Some(record) = self.fold_older(joined(class, job)).map_err(misfit)? {
-                                let (class, job) = parted(record);
-                                add(layer, &class, job, &payloads)?;
+                            if let Some(record) = self.fold_older(joined(profile, job)).map_err(misfit)? {
+                                let (profile, job) = parted(record);
+                                add(layer, &profile, job, &payloads)?;
                             }
                         }
                     }
                 }
             }
-            if is_old {
-                // Images of the first schema say nothing of queues: there, those that have jobs exist.
-                meta.overview = pages.overview().cloned().unwrap_or_else(|| Overview {
-                    queues: seen.into_iter().map(|name| QueueRecord { name, paused: false }).collect(),
-                    totals: Totals::default(),
-                });
-            }
         }
-        let by_id = self.current.values().filter(|changes| matches!(changes, Changes::Older(_))).count();
-        let left = by_id + self.older.len();
-        if left > 0 {
+        if !self.older.is_empty() {
+            let left = self.older.len();
             return Err(SnapshotError::Log(format!("{left} of the jobs it names are in neither")));
         }
         self.write_added(layer)?;
@@ -287,8 +232,7 @@ impl Delta {
         before: &State,
         layer: &mut LayerWriter,
     ) -> Result<LayerMeta, SnapshotError> {
-        assert!(self.knows_numbers(), "who names jobs by their ids only has to see them all");
-        let newest = before.layers.last().expect("only layers are built upon").meta();
+        let newest = before.layers.last().expect("a state has a layer").meta();
         let mut jobs = newest.jobs;
         let mut numbers = self.candidates(before, newest)?;
         numbers.extend(self.older.keys().copied());
@@ -305,14 +249,14 @@ impl Delta {
                     false => continue,
                 }
             };
-            let (class, job) = parted(record);
+            let (profile, job) = parted(record);
             if !self.touches(&job) {
                 continue;
             }
-            match self.fold_older(joined(&class, job)).map_err(misfit)? {
+            match self.fold_older(joined(&profile, job)).map_err(misfit)? {
                 Some(record) => {
-                    let (class, job) = parted(record);
-                    layer.add(&class, job, None)?;
+                    let (profile, job) = parted(record);
+                    layer.add(&profile, job, None)?;
                 }
                 None => {
                     layer.gone(number)?;
@@ -329,7 +273,7 @@ impl Delta {
 
     /// Jobs of the state before that a promotion or a forgetting may be about: pages that neither can touch are not
     /// read. Those that one before did touch already are left out as far as their page tells.
-    fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Lsn>, SnapshotError> {
+    fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Seq>, SnapshotError> {
         let mut found = BTreeSet::new();
         let mut reader = PageReader::default();
         let promoted = self.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
@@ -360,10 +304,10 @@ impl Delta {
     fn write_added(&mut self, layer: &mut LayerWriter) -> Result<(), SnapshotError> {
         for (_, record) in std::mem::take(&mut self.added) {
             let Some(record) = record else { continue };
-            let record = promoted(record, Lsn(u64::MAX), &self.promotions).map_err(misfit)?;
+            let record = promoted(record, Seq(u64::MAX), &self.promotions).map_err(misfit)?;
             if !self.is_forgotten(&record.state) {
-                let (class, job) = parted(record);
-                layer.add(&class, job, None)?;
+                let (profile, job) = parted(record);
+                layer.add(&profile, job, None)?;
             }
         }
         Ok(())
@@ -384,11 +328,7 @@ impl Delta {
 
     /// Whether anything in it is about this job of the state before.
     fn touches(&self, job: &PagedJob) -> bool {
-        let is_named = || {
-            self.older.contains_key(&job.number)
-                || (!self.current.is_empty() && self.current.contains_key(&job.id))
-        };
-        self.touches_all(job) || is_named()
+        self.touches_all(job) || self.older.contains_key(&job.number)
     }
 
     /// Whether an event that is about many jobs is about this one, as it is.
@@ -424,34 +364,25 @@ impl Delta {
     /// What becomes of a job of the state before; none if it is gone.
     fn fold_older(&mut self, mut record: JobRecord) -> Result<Option<JobRecord>, Misfit> {
         let mut events = Vec::new();
-        match self.current.get_mut(&record.id) {
-            // One of its id was accepted later, so this one had finished and gave way.
-            Some(Changes::Added(_)) => return Ok(None),
-            Some(Changes::Older(of_id)) => {
-                events = std::mem::take(of_id);
-                self.current.remove(&record.id);
-            }
-            None => {}
-        }
         if let Some(older) = self.older.remove(&record.number) {
             if older.id != record.id {
-                let lsn = older.events.first().map_or(self.last, |(lsn, _)| *lsn);
+                let seq = older.events.first().map_or(self.last, |(seq, _)| *seq);
                 let problem = format!("number {} is job {}, not {}", record.number, record.id, older.id);
-                return Err(Misfit { lsn, change: "event", problem });
+                return Err(Misfit { seq, change: "event", problem });
             }
             if older.gave_way {
                 return Ok(None);
             }
-            events.extend(older.events);
+            events = older.events;
         }
-        for (lsn, event) in events {
-            if let Change::Discard { .. } = event.change {
+        for (seq, event) in events {
+            if let EventKind::Discard { .. } = event.change {
                 return Ok(None);
             }
-            record = promoted(record, lsn, &self.promotions)?;
-            record = record.change(lsn, event.at, event.change)?;
+            record = promoted(record, seq, &self.promotions)?;
+            record = record.change(seq, event.at, event.change)?;
         }
-        let record = promoted(record, Lsn(u64::MAX), &self.promotions)?;
+        let record = promoted(record, Seq(u64::MAX), &self.promotions)?;
         Ok((!self.is_forgotten(&record.state)).then_some(record))
     }
 
@@ -462,35 +393,35 @@ impl Delta {
             JobState::Cancelled(finish) => (finish, self.forgotten[2]),
             _ => return false,
         };
-        finish.lsn <= through
+        finish.seq <= through
     }
 }
 
 /// Adds a job of the state before, with its payload if the layer must have it.
 fn add(
     layer: &mut LayerWriter,
-    class: &Class,
+    profile: &ProfileRecord,
     job: PagedJob,
     payloads: &PayloadPages,
 ) -> Result<(), SnapshotError> {
     let payload: Option<Payload> = match job.payload {
-        Body::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
+        PayloadRef::Stored { .. } if layer.owns(job.number) => Some(payloads.get(job.number)?),
         _ => None,
     };
-    layer.add(class, job, payload.as_ref())
+    layer.add(profile, job, payload.as_ref())
 }
 
 /// The job after those promotions before `before` that cover it.
 ///
 /// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
 /// promotions so far; so the first that reaches it is the one, and none before it did.
-fn promoted(mut record: JobRecord, before: Lsn, promotions: &[Promotion]) -> Result<JobRecord, Misfit> {
+fn promoted(mut record: JobRecord, before: Seq, promotions: &[Promotion]) -> Result<JobRecord, Misfit> {
     let Some(due) = record.state.due() else { return Ok(record) };
     let key = (due, record.number);
     let first = promotions.partition_point(|promotion| promotion.through < key);
-    if let Some(promotion) = promotions.get(first).filter(|promotion| promotion.lsn < before) {
+    if let Some(promotion) = promotions.get(first).filter(|promotion| promotion.seq < before) {
         let (due, number) = promotion.through;
-        record = record.change(promotion.lsn, promotion.at, Change::Promote { due, number })?;
+        record = record.change(promotion.seq, promotion.at, EventKind::Promote { due, number })?;
     }
     Ok(record)
 }

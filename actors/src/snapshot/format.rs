@@ -3,7 +3,7 @@
 //! ```text
 //! header, 64 bytes
 //!    0  8  magic "BVRSNAP\n"
-//!    8  4  schema version (3; 1 and 2 are in `old`)
+//!    8  4  schema version (3)
 //!   12 16  store id
 //!   28  8  position up to which it holds everything (last_seq)
 //!   36  8  moment of the event there, ms since 1970
@@ -41,19 +41,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::SnapshotError;
-use super::bytes::{Take, put_uint};
-use super::page::PagedJob;
-use crate::ids::{Lsn, QueueName, Timestamp};
-use crate::jobs::job::JobState;
-use crate::jobs::queues::{Overview, QueueRecord, Totals};
-use crate::msgpack;
+use crate::base::bytes::{Take, put_uint};
+use crate::base::msgpack;
+use crate::ids::{QueueName, Seq, Timestamp};
+use crate::jobs::model::job::JobState;
+use crate::jobs::sections::queues::{Overview, QueueRecord, Totals};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::page::PagedJob;
 use crate::storage::StoredFile;
 
-/// Version of the schema that this beaver writes; it reads those before as well.
+/// Version of the schema.
 pub const SCHEMA_VERSION: u32 = 3;
-/// The last one whose images are no layers.
-pub(super) const SCHEMA_OLD: u32 = 2;
 pub(super) const MAGIC: [u8; 8] = *b"BVRSNAP\n";
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const BLOCK_HEADER_BYTES: usize = 24;
@@ -77,13 +75,13 @@ pub struct ImageHeader {
     /// Whose it is.
     pub store: [u8; 16],
     /// Position up to which it holds everything.
-    pub last: Lsn,
+    pub last: Seq,
     /// Latest moment of an event up to there.
     pub last_at: Timestamp,
     /// When it was taken.
     pub taken_at: Timestamp,
     /// Position of the state that it changes; zero if it holds everything by itself.
-    pub parent: Lsn,
+    pub parent: Seq,
 }
 
 impl ImageHeader {
@@ -100,33 +98,30 @@ impl ImageHeader {
         bytes
     }
 
-    /// Reads the header of an image of any schema that is known, and which one that is.
-    pub(super) fn read(
-        file: &dyn StoredFile,
-        path: &Path,
-    ) -> Result<([u8; HEADER_BYTES], u32, ImageHeader), SnapshotError> {
+    /// Reads the header of an image.
+    pub(super) fn read(file: &dyn StoredFile, path: &Path) -> Result<ImageHeader, SnapshotError> {
         let bytes: [u8; HEADER_BYTES] = read_sealed(file, path, 0, "header", &MAGIC)?;
         let found = u32_at(&bytes, 8);
-        if !(1..=SCHEMA_VERSION).contains(&found) {
+        if found != SCHEMA_VERSION {
             let path = path.to_owned();
             return Err(SnapshotError::IncompatibleVersion { path, found, expected: SCHEMA_VERSION });
         }
         let header = ImageHeader {
             store: bytes[12..28].try_into().expect("16 bytes"),
-            last: Lsn(u64_at(&bytes, 28)),
+            last: Seq(u64_at(&bytes, 28)),
             last_at: Timestamp(u64_at(&bytes, 36)),
             taken_at: Timestamp(u64_at(&bytes, 44)),
-            parent: Lsn(u64_at(&bytes, 52)),
+            parent: Seq(u64_at(&bytes, 52)),
         };
-        if header.last > Lsn::MAX {
+        if header.last > Seq::MAX {
             let problem = format!("no log gets to event {}", header.last);
             return Err(SnapshotError::corrupted(path, 0, problem));
         }
-        if header.parent >= header.last && header.parent > Lsn::ZERO {
+        if header.parent >= header.last && header.parent > Seq::ZERO {
             let problem = format!("it goes from event {} back to {}", header.parent, header.last);
             return Err(SnapshotError::corrupted(path, 0, problem));
         }
-        Ok((bytes, found, header))
+        Ok(header)
     }
 }
 
@@ -175,8 +170,8 @@ pub(super) struct Block {
     pub len: u32,
     pub raw_len: u32,
     pub count: u32,
-    pub first: Lsn,
-    pub last: Lsn,
+    pub first: Seq,
+    pub last: Seq,
     pub summary: Summary,
 }
 
@@ -202,9 +197,9 @@ impl Summary {
             JobState::Scheduled { run_at: at } | JobState::Retrying { retry_at: at } => {
                 (Summary::WAITING, at.0)
             }
-            JobState::Completed(finish) => (1, finish.lsn.0),
-            JobState::Dead(finish) => (2, finish.lsn.0),
-            JobState::Cancelled(finish) => (3, finish.lsn.0),
+            JobState::Completed(finish) => (1, finish.seq.0),
+            JobState::Dead(finish) => (2, finish.seq.0),
+            JobState::Cancelled(finish) => (3, finish.seq.0),
         };
         let (least, greatest) = self.0[part].unwrap_or((value, value));
         self.0[part] = Some((least.min(value), greatest.max(value)));
@@ -265,7 +260,7 @@ fn block_of(take: &mut Take<'_>, offset: u64) -> Option<Block> {
         }
     }
     offset.checked_add(BLOCK_HEADER_BYTES as u64 + u64::from(len))?;
-    let (first, last) = (Lsn(first), Lsn(last));
+    let (first, last) = (Seq(first), Seq(last));
     Some(Block { sort, offset, len, raw_len, count, first, last, summary })
 }
 
@@ -409,15 +404,15 @@ pub(super) struct LayerMeta {
     /// Jobs in the state that it completes.
     pub jobs: u64,
     /// The waiting job up to which all have been promoted, by moment and number.
-    pub promoted: (Timestamp, Lsn),
+    pub promoted: (Timestamp, Seq),
     /// Positions up to which completed, dead and cancelled jobs have been forgotten.
-    pub forgotten: [Lsn; 3],
+    pub forgotten: [Seq; 3],
 }
 
 /// It as it is written: attempts that ended, and that failed; the queues by name, each with whether it is paused;
 /// then the rest.
 #[derive(Serialize, Deserialize)]
-struct MetaFields(u64, u64, Vec<(String, bool)>, u64, (Timestamp, Lsn), [Lsn; 3]);
+struct MetaFields(u64, u64, Vec<(String, bool)>, u64, (Timestamp, Seq), [Seq; 3]);
 
 impl LayerMeta {
     pub fn encode(&self) -> Vec<u8> {

@@ -5,15 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::SnapshotError;
-use super::bytes::Take;
-use super::format::{
-    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, SCHEMA_VERSION,
-    Summary, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
-};
-use super::page::{Page, PageDecoder};
-use crate::ids::Lsn;
+use crate::base::bytes::Take;
+use crate::ids::Seq;
 use crate::jobs::Payload;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{
+    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, Summary,
+    TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+};
+use crate::snapshot::page::{Page, PageDecoder};
 use crate::storage::StoredFile;
 
 /// An open layer.
@@ -36,7 +36,7 @@ pub struct Layer {
 /// Where a page of payloads is.
 #[derive(Clone, Copy)]
 struct PayloadPlace {
-    first: Lsn,
+    first: Seq,
     offset: u64,
     len: u32,
     raw_len: u32,
@@ -53,13 +53,13 @@ pub(super) struct PageReader {
 /// A decompressed page of payloads.
 pub(super) struct PayloadPage {
     /// Number, and where the text begins and ends.
-    places: Vec<(Lsn, u32, u32)>,
+    places: Vec<(Seq, u32, u32)>,
     texts: String,
 }
 
 impl PayloadPage {
     /// The payload of this job.
-    pub fn get(&self, number: Lsn) -> Option<Payload> {
+    pub fn get(&self, number: Seq) -> Option<Payload> {
         let at = self.places.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
         let (_, start, end) = self.places[at];
         Some(Payload::trusted(&self.texts[start as usize..end as usize]))
@@ -67,16 +67,13 @@ impl PayloadPage {
 }
 
 impl Layer {
-    /// Opens a layer of the schema that this beaver writes.
+    /// Opens a layer.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub(super) fn open(file: Box<dyn StoredFile>, path: &Path) -> Result<Layer, SnapshotError> {
         let corrupted = |at, problem: String| SnapshotError::corrupted(path, at, problem);
-        let (_, schema, header) = ImageHeader::read(&*file, path)?;
-        if schema != SCHEMA_VERSION {
-            return Err(corrupted(0, format!("schema version {schema} has no layers")));
-        }
+        let header = ImageHeader::read(&*file, path)?;
         let len = file.len().map_err(SnapshotError::io(path, "measure"))?;
         let end = len.checked_sub(TRAILER_BYTES as u64).filter(|end| *end >= HEADER_BYTES as u64);
         let end = end.ok_or_else(|| corrupted(0, format!("it ends after {len} bytes")))?;
@@ -96,8 +93,8 @@ impl Layer {
             len: u32_at(&head, 12),
             raw_len: u32_at(&head, 8),
             count,
-            first: Lsn::ZERO,
-            last: Lsn::ZERO,
+            first: Seq::ZERO,
+            last: Seq::ZERO,
             summary: Summary::default(),
         };
         if u64::from(directory.len) + BLOCK_HEADER_BYTES as u64 != room {
@@ -221,7 +218,7 @@ impl Layer {
         &self,
         reader: &mut PageReader,
         block: &Block,
-    ) -> Result<Vec<Lsn>, SnapshotError> {
+    ) -> Result<Vec<Seq>, SnapshotError> {
         let raw = reader.blocks.read(&*self.file, &self.path, block, self.blocks_end)?;
         let mut take = Take(raw);
         let mut numbers = Vec::with_capacity((block.count as usize).min(raw.len()));
@@ -231,7 +228,7 @@ impl Layer {
             before = number.filter(|number| nth == 0 || *number > before).ok_or_else(|| {
                 SnapshotError::corrupted(&self.path, block.offset, format!("number {nth} cannot be read"))
             })?;
-            numbers.push(Lsn(before));
+            numbers.push(Seq(before));
         }
         let found = (numbers.first().copied(), numbers.last().copied(), take.end());
         match found == (Some(block.first), Some(block.last), Some(())) {
@@ -244,7 +241,7 @@ impl Layer {
     }
 
     /// Which page of payloads would hold that of this job.
-    pub(super) fn payload_page_of(&self, number: Lsn) -> Option<usize> {
+    pub(super) fn payload_page_of(&self, number: Seq) -> Option<usize> {
         self.payloads.partition_point(|place| place.first <= number).checked_sub(1)
     }
 
@@ -334,7 +331,7 @@ fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
         number = number.checked_add(step).filter(|_| nth == 0 || step > 0)?;
         let start = end;
         end = start.checked_add(take.uint32()?)?;
-        places.push((Lsn(number), start, end));
+        places.push((Seq(number), start, end));
     }
     let texts = std::str::from_utf8(take.0).ok()?;
     let is_in_range = places.first()?.0 == block.first && places.last()?.0 < block.last;

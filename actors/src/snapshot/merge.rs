@@ -3,20 +3,17 @@
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader};
-use super::old::OldImage;
-use super::page::{Class, Page, PagedJob, parted};
-use crate::ids::Lsn;
-use crate::jobs::queues::Overview;
-use crate::jobs::record::JobRecord;
+use crate::ids::Seq;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::page::{Page, PagedJob, ProfileRecord};
 
 /// What comes next.
 pub(super) enum Next {
     /// Jobs that follow each other.
     Jobs(Page),
     /// This job is gone, which only a layer says that changes a state.
-    Gone(Lsn),
+    Gone(Seq),
 }
 
 /// Streams through layers, the oldest first in the list. Memory: one page of each.
@@ -25,45 +22,27 @@ pub(super) struct Merge {
 }
 
 struct Stream {
-    source: Source,
+    layer: Arc<Layer>,
     reader: PageReader,
-    classes: Arc<[Class]>,
+    profiles: Arc<[ProfileRecord]>,
     jobs: IntoIter<PagedJob>,
-    gone: IntoIter<Lsn>,
+    gone: IntoIter<Seq>,
     /// Which pages follow.
     next_jobs: usize,
     next_gone: usize,
 }
 
-enum Source {
-    Layer(Arc<Layer>),
-    Old(Box<OldImage>),
-}
-
 impl Merge {
-    /// Of an image that is no layer.
-    pub fn of_old(image: OldImage) -> Merge {
-        Merge { streams: vec![Stream::of(Source::Old(Box::new(image)))] }
-    }
-
     /// Of layers.
     pub fn of(layers: &[Arc<Layer>]) -> Merge {
-        Merge { streams: layers.iter().map(|layer| Stream::of(Source::Layer(layer.clone()))).collect() }
-    }
-
-    /// What an old image says beside its jobs, once they have all been read.
-    pub fn old_overview(&self) -> Option<&Overview> {
-        match &self.streams.first()?.source {
-            Source::Old(image) => image.overview(),
-            Source::Layer(_) => None,
-        }
+        Merge { streams: layers.iter().map(|layer| Stream::of(layer.clone())).collect() }
     }
 
     /// The next jobs, as many as come from one page without any other layer's word between them.
     pub fn next(&mut self) -> Result<Option<Next>, SnapshotError> {
         // Where the layer with the least number stands, and the least of all others.
-        let mut least: Option<(Lsn, usize, bool)> = None;
-        let mut limit = Lsn(u64::MAX);
+        let mut least: Option<(Seq, usize, bool)> = None;
+        let mut limit = Seq(u64::MAX);
         for (nth, stream) in self.streams.iter_mut().enumerate() {
             stream.fill()?;
             let heads = [
@@ -104,16 +83,16 @@ impl Merge {
                 stream.jobs.by_ref().take(count).collect()
             }
         };
-        Ok(Some(Next::Jobs(Page { classes: stream.classes.clone(), jobs })))
+        Ok(Some(Next::Jobs(Page { profiles: stream.profiles.clone(), jobs })))
     }
 }
 
 impl Stream {
-    fn of(source: Source) -> Stream {
+    fn of(layer: Arc<Layer>) -> Stream {
         Stream {
-            source,
+            layer,
             reader: PageReader::default(),
-            classes: Arc::new([]),
+            profiles: Arc::new([]),
             jobs: IntoIter::default(),
             gone: IntoIter::default(),
             next_jobs: 0,
@@ -123,40 +102,24 @@ impl Stream {
 
     /// Reads the next page of what has run out.
     fn fill(&mut self) -> Result<(), SnapshotError> {
-        match &mut self.source {
-            Source::Layer(layer) => {
-                if self.jobs.as_slice().is_empty()
-                    && let Some(block) = layer.jobs.get(self.next_jobs)
-                {
-                    let page = layer.page(&mut self.reader, block)?;
-                    (self.classes, self.jobs) = (page.classes, page.jobs.into_iter());
-                    self.next_jobs += 1;
-                }
-                if self.gone.as_slice().is_empty()
-                    && let Some(block) = layer.gone.get(self.next_gone)
-                {
-                    self.gone = layer.gone_page(&mut self.reader, block)?.into_iter();
-                    self.next_gone += 1;
-                }
-            }
-            Source::Old(image) => {
-                // A chunk may be empty, for all that its reader knows.
-                while self.jobs.as_slice().is_empty() && self.next_jobs == 0 {
-                    match image.next_chunk()? {
-                        Some(records) => {
-                            let page = page_of(records);
-                            (self.classes, self.jobs) = (page.classes, page.jobs.into_iter());
-                        }
-                        None => self.next_jobs = 1,
-                    }
-                }
-            }
+        if self.jobs.as_slice().is_empty()
+            && let Some(block) = self.layer.jobs.get(self.next_jobs)
+        {
+            let page = self.layer.page(&mut self.reader, block)?;
+            (self.profiles, self.jobs) = (page.profiles, page.jobs.into_iter());
+            self.next_jobs += 1;
+        }
+        if self.gone.as_slice().is_empty()
+            && let Some(block) = self.layer.gone.get(self.next_gone)
+        {
+            self.gone = self.layer.gone_page(&mut self.reader, block)?.into_iter();
+            self.next_gone += 1;
         }
         Ok(())
     }
 
     /// Leaves out what it says of this job.
-    fn pass(&mut self, number: Lsn) {
+    fn pass(&mut self, number: Seq) {
         if self.jobs.as_slice().first().is_some_and(|job| job.number == number) {
             self.jobs.next();
         }
@@ -164,19 +127,4 @@ impl Stream {
             self.gone.next();
         }
     }
-}
-
-/// Records as a page; neighbours that are of the same class share it.
-pub(super) fn page_of(records: Vec<JobRecord>) -> Page {
-    let mut classes: Vec<Class> = Vec::new();
-    let jobs = records.into_iter().map(|record| {
-        let (class, mut job) = parted(record);
-        if classes.last() != Some(&class) {
-            classes.push(class);
-        }
-        job.class = classes.len() as u32 - 1;
-        job
-    });
-    let jobs = jobs.collect();
-    Page { classes: classes.into(), jobs }
 }

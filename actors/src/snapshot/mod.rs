@@ -3,7 +3,7 @@
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
 //! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`store`] (the directory:
 //! publish, load, fall back, retain), [`compact`] (layers are put together), [`payloads`] (what is read from them
-//! later), [`taking`] and [`actor`] (when it happens); [`old`] reads what earlier versions wrote.
+//! later), [`taking`] and [`actor`] (when it happens).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
@@ -26,24 +26,22 @@
 //! | a page of payloads, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
 //! | all of them, with the whole log | they are set aside; the log rebuilds the state |
 
-pub mod actor;
-mod bytes;
 pub mod chain;
 pub mod compact;
-mod fields;
 pub mod fold;
 pub mod format;
 pub mod layer;
+pub mod layering;
 mod merge;
-pub mod old;
 pub mod page;
 pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
-mod scrub;
+pub(crate) mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;
+mod weight;
 mod writer;
 
 use std::io;
@@ -69,7 +67,7 @@ pub enum SnapshotError {
         problem: String,
     },
     /// Another version of beaver wrote it.
-    #[error("{}: schema version {found}, but this beaver reads those up to {expected}", path.display())]
+    #[error("{}: schema version {found}, but this beaver reads {expected}: another version of beaver wrote it, run that one", path.display())]
     IncompatibleVersion {
         /// The file.
         path: PathBuf,

@@ -1,10 +1,10 @@
 //! A page of jobs: what they have in common once, and of each what is its own.
 //!
 //! ```text
-//! number of classes, their length in bytes, the classes, then the jobs
-//! class:  queue, kind, priority (1), exhausted (1), backoff (1 and up to three numbers), timeout, max_retry,
+//! number of profiles, their length in bytes, the profiles, then the jobs
+//! profile:  queue, kind, priority (1), exhausted (1), backoff (1 and up to three numbers), timeout, max_retry,
 //!         lines of a backtrace
-//! job:    flags (1), number - that of the one before (the page's first: - 0), class, id, [order - number],
+//! job:    flags (1), number - that of the one before (the page's first: - 0), profile, id, [order - number],
 //!         created_at - that of the one before, state, [attempt], payload or its length, [rare part]
 //! flags:  bits 0-2 state, 3 payload on a payload page, 4 id is text, 5 order is not the number, 6 was started,
 //!         7 has a rare part
@@ -22,14 +22,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{Take, put_difference, put_text, put_uint};
-use crate::ids::{Attempt, Holder, JobId, KindName, Lsn, Priority, QueueName, Timestamp, Token, WorkerId};
-use crate::jobs::failure::{FailedAttempt, Failure, FailureKind};
-use crate::jobs::job::{Finish, JobState, Lease};
+use crate::base::bytes::{Take, put_difference, put_text, put_uint};
+use crate::base::msgpack;
+use crate::ids::{Attempt, Holder, JobId, KindName, Priority, QueueName, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::model::failure::{FailedAttempt, Failure, FailureKind};
+use crate::jobs::model::job::{Finish, JobState, Lease};
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Body, Payload};
-use crate::msgpack;
-use crate::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
+use crate::jobs::stored::{backoff_fields, backoff_of, exhausted_number, exhausted_of, remote_of};
+use crate::jobs::{Payload, PayloadRef};
 
 /// A page is closed when it has so many bytes; only its last job can make it longer.
 pub(super) const PAGE_BYTES_TARGET: usize = 64 << 10;
@@ -44,12 +44,12 @@ const REORDERED: u8 = 1 << 5;
 const STARTED: u8 = 1 << 6;
 const RARE: u8 = 1 << 7;
 
-pub(super) use crate::jobs::page::joined;
-pub use crate::jobs::page::{Class, Page, PagedJob, RarePart};
+pub(super) use crate::jobs::convert::joined;
+pub use crate::jobs::page::{Page, PagedJob, ProfileRecord, RarePart};
 
-/// The reverse of [`joined`], for the class 0 of a page of its own.
-pub(super) fn parted(record: JobRecord) -> (Class, PagedJob) {
-    let class = Class {
+/// The reverse of [`joined`], for the profile 0 of a page of its own.
+pub(super) fn parted(record: JobRecord) -> (ProfileRecord, PagedJob) {
+    let profile = ProfileRecord {
         queue: record.queue,
         kind: record.kind,
         priority: record.priority,
@@ -72,11 +72,11 @@ pub(super) fn parted(record: JobRecord) -> (Class, PagedJob) {
         created_at: record.created_at,
         state: record.state,
         attempt: record.attempt,
-        class: 0,
+        profile: 0,
         payload: record.payload,
         rare: (rare != RarePart::default()).then(|| Box::new(rare)),
     };
-    (class, job)
+    (profile, job)
 }
 
 /// A rare part as it is written.
@@ -129,11 +129,11 @@ fn rare_of(bytes: &[u8]) -> Result<RarePart, String> {
 /// Gathers the jobs of one page.
 #[derive(Default)]
 pub(super) struct PageBuilder {
-    classes: Vec<u8>,
+    profiles: Vec<u8>,
     /// By their bytes.
     known: HashMap<Vec<u8>, u32>,
-    /// The class of the job before, which mostly is that of the next as well.
-    latest: Option<(Class, u32)>,
+    /// The profile of the job before, which mostly is that of the next as well.
+    latest: Option<(ProfileRecord, u32)>,
     scratch: Vec<u8>,
     jobs: Vec<u8>,
     count: u32,
@@ -144,7 +144,7 @@ pub(super) struct PageBuilder {
 impl PageBuilder {
     /// Length so far.
     pub fn len(&self) -> usize {
-        self.classes.len() + self.jobs.len()
+        self.profiles.len() + self.jobs.len()
     }
 
     /// Jobs so far.
@@ -153,9 +153,9 @@ impl PageBuilder {
     }
 
     /// Adds a job. Its payload is written here if it is in memory.
-    pub fn add(&mut self, class: &Class, job: &PagedJob) {
-        let class = self.class_number(class);
-        let PagedJob { id, number, order, created_at, state, attempt, payload, rare, class: _ } = job;
+    pub fn add(&mut self, profile: &ProfileRecord, job: &PagedJob) {
+        let profile = self.class_number(profile);
+        let PagedJob { id, number, order, created_at, state, attempt, payload, rare, profile: _ } = job;
         let flags = state_number(state)
             | if payload.here().is_none() { STORED } else { 0 }
             | if id.parts().is_err() { TEXT_ID } else { 0 }
@@ -165,7 +165,7 @@ impl PageBuilder {
         let out = &mut self.jobs;
         out.push(flags);
         put_uint(out, number.0 - self.number);
-        put_uint(out, u64::from(class));
+        put_uint(out, u64::from(profile));
         match id.parts() {
             Ok(bytes) => {
                 let (moment, random) = bytes.split_at(6);
@@ -183,8 +183,8 @@ impl PageBuilder {
             put_uint(out, u64::from(attempt.0));
         }
         match payload {
-            Body::Here(payload) => put_text(out, payload.as_str()),
-            Body::Stored { bytes } => put_uint(out, u64::from(*bytes)),
+            PayloadRef::Here(payload) => put_text(out, payload.as_str()),
+            PayloadRef::Stored { bytes } => put_uint(out, u64::from(*bytes)),
         }
         if let Some(rare) = rare {
             let bytes = rare_bytes(rare);
@@ -195,34 +195,34 @@ impl PageBuilder {
         self.count += 1;
     }
 
-    fn class_number(&mut self, class: &Class) -> u32 {
+    fn class_number(&mut self, profile: &ProfileRecord) -> u32 {
         if let Some((latest, number)) = &self.latest
-            && latest == class
+            && latest == profile
         {
             return *number;
         }
         self.scratch.clear();
-        put_class(&mut self.scratch, class);
+        put_class(&mut self.scratch, profile);
         let number = match self.known.get(&self.scratch) {
             Some(number) => *number,
             None => {
                 let number = self.known.len() as u32;
-                self.classes.extend_from_slice(&self.scratch);
+                self.profiles.extend_from_slice(&self.scratch);
                 self.known.insert(self.scratch.clone(), number);
                 number
             }
         };
-        self.latest = Some((class.clone(), number));
+        self.latest = Some((profile.clone(), number));
         number
     }
 
     /// Writes the page behind what is in `out`, and begins the next.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         put_uint(out, self.known.len() as u64);
-        put_uint(out, self.classes.len() as u64);
-        out.extend_from_slice(&self.classes);
+        put_uint(out, self.profiles.len() as u64);
+        out.extend_from_slice(&self.profiles);
         out.extend_from_slice(&self.jobs);
-        self.classes.clear();
+        self.profiles.clear();
         self.known.clear();
         self.latest = None;
         self.jobs.clear();
@@ -230,23 +230,23 @@ impl PageBuilder {
     }
 }
 
-fn put_class(out: &mut Vec<u8>, class: &Class) {
-    put_text(out, class.queue.as_str());
-    put_text(out, class.kind.as_str());
-    out.push(class.priority.level());
-    out.push(exhausted_number(class.exhausted));
-    let (sort, first, second, third) = backoff_fields(class.backoff);
+fn put_class(out: &mut Vec<u8>, profile: &ProfileRecord) {
+    put_text(out, profile.queue.as_str());
+    put_text(out, profile.kind.as_str());
+    out.push(profile.priority.level());
+    out.push(exhausted_number(profile.exhausted));
+    let (sort, first, second, third) = backoff_fields(profile.backoff);
     out.push(sort);
     put_uint(out, first);
     put_uint(out, second);
     out.push(third);
-    put_uint(out, class.timeout_ms);
-    put_uint(out, u64::from(class.max_retry));
-    put_uint(out, u64::from(class.backtrace_lines));
+    put_uint(out, profile.timeout_ms);
+    put_uint(out, u64::from(profile.max_retry));
+    put_uint(out, u64::from(profile.backtrace_lines));
 }
 
-fn class_of(take: &mut Take<'_>) -> Result<Class, String> {
-    let short = || "a class ends too early".to_owned();
+fn profile_of(take: &mut Take<'_>) -> Result<ProfileRecord, String> {
+    let short = || "a profile ends too early".to_owned();
     let queue = QueueName::parse(take.text().ok_or_else(short)?).map_err(|error| error.to_string())?;
     let kind = KindName::parse(take.text().ok_or_else(short)?).map_err(|error| error.to_string())?;
     let priority = Priority::new(take.byte().ok_or_else(short)?).map_err(|error| error.to_string())?;
@@ -255,7 +255,7 @@ fn class_of(take: &mut Take<'_>) -> Result<Class, String> {
     let backoff = backoff_of(backoff().ok_or_else(short)?)?;
     let mut rest = || Some((take.uint()?, take.uint32()?, take.uint32()?));
     let (timeout_ms, max_retry, backtrace_lines) = rest().ok_or_else(short)?;
-    Ok(Class { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines })
+    Ok(ProfileRecord { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines })
 }
 
 fn moment_of(bytes: &[u8]) -> u64 {
@@ -266,7 +266,7 @@ fn state_number(state: &JobState) -> u8 {
     state.status() as u8
 }
 
-fn put_state(out: &mut Vec<u8>, state: &JobState, number: Lsn, created_at: Timestamp) {
+fn put_state(out: &mut Vec<u8>, state: &JobState, number: Seq, created_at: Timestamp) {
     match state {
         JobState::Pending { since: at }
         | JobState::Scheduled { run_at: at }
@@ -288,15 +288,15 @@ fn put_state(out: &mut Vec<u8>, state: &JobState, number: Lsn, created_at: Times
         }
         JobState::Completed(finish) | JobState::Dead(finish) | JobState::Cancelled(finish) => {
             put_difference(out, finish.at.0, created_at.0);
-            put_difference(out, finish.lsn.0, number.0);
+            put_difference(out, finish.seq.0, number.0);
         }
     }
 }
 
-fn state_of(take: &mut Take<'_>, sort: u8, number: Lsn, created_at: Timestamp) -> Option<JobState> {
+fn state_of(take: &mut Take<'_>, sort: u8, number: Seq, created_at: Timestamp) -> Option<JobState> {
     let finish = |take: &mut Take<'_>| {
         let at = Timestamp(take.difference(created_at.0)?);
-        Some(Finish { at, lsn: Lsn(take.difference(number.0)?) })
+        Some(Finish { at, seq: Seq(take.difference(number.0)?) })
     };
     Some(match sort {
         0 => JobState::Pending { since: Timestamp(take.difference(created_at.0)?) },
@@ -320,18 +320,18 @@ fn state_of(take: &mut Take<'_>, sort: u8, number: Lsn, created_at: Timestamp) -
     })
 }
 
-/// Reads pages; remembers the classes of the last one, which those of the next mostly are.
+/// Reads pages; remembers the profiles of the last one, which those of the next mostly are.
 #[derive(Default)]
 pub(super) struct PageDecoder {
     bytes: Vec<u8>,
-    classes: Option<Arc<[Class]>>,
+    profiles: Option<Arc<[ProfileRecord]>>,
 }
 
 impl PageDecoder {
     /// The page of `count` jobs whose numbers go from `first` to `last`.
-    pub fn decode(&mut self, raw: &[u8], count: u32, first: Lsn, last: Lsn) -> Result<Page, String> {
+    pub fn decode(&mut self, raw: &[u8], count: u32, first: Seq, last: Seq) -> Result<Page, String> {
         let mut take = Take(raw);
-        let classes = self.classes(&mut take)?;
+        let profiles = self.profiles(&mut take)?;
         // At least five bytes are a job; a count beyond what is there allocates nothing.
         let mut jobs = Vec::with_capacity((count as usize).min(take.0.len() / 5));
         let (mut number, mut created_at) = (0, 0);
@@ -340,7 +340,7 @@ impl PageDecoder {
             if so_far >= PAGE_BYTES_TARGET + FRONT_BYTES_MAX {
                 return Err("a job follows on a page that is full".to_owned());
             }
-            let job = job_of(&mut take, number, created_at, &classes)?;
+            let job = job_of(&mut take, number, created_at, &profiles)?;
             if nth > 0 && job.number.0 <= number {
                 return Err(format!("job {} comes after job {number}", job.number));
             }
@@ -349,33 +349,33 @@ impl PageDecoder {
         }
         take.end().ok_or("more bytes follow the jobs of a page")?;
         let found = jobs.first().zip(jobs.last()).map(|(first, last)| (first.number, last.number));
-        if found != Some((first, last)) || first == Lsn::ZERO {
+        if found != Some((first, last)) || first == Seq::ZERO {
             return Err(format!("a page should hold the jobs from {first} to {last}, and has {found:?}"));
         }
-        Ok(Page { classes, jobs })
+        Ok(Page { profiles, jobs })
     }
 
-    fn classes(&mut self, take: &mut Take<'_>) -> Result<Arc<[Class]>, String> {
+    fn profiles(&mut self, take: &mut Take<'_>) -> Result<Arc<[ProfileRecord]>, String> {
         let short = || "a page ends too early".to_owned();
         let count = take.uint().ok_or_else(short)?;
         let len = take.uint().and_then(|len| usize::try_from(len).ok()).ok_or_else(short)?;
         let bytes = take.bytes(len).ok_or_else(short)?;
-        if let Some(classes) = &self.classes
+        if let Some(profiles) = &self.profiles
             && bytes == self.bytes
-            && classes.len() as u64 == count
+            && profiles.len() as u64 == count
         {
-            return Ok(classes.clone());
+            return Ok(profiles.clone());
         }
         let mut rest = Take(bytes);
-        let mut classes = Vec::new();
+        let mut profiles = Vec::new();
         for _ in 0..count {
-            classes.push(class_of(&mut rest)?);
+            profiles.push(profile_of(&mut rest)?);
         }
-        rest.end().ok_or("more bytes follow the classes of a page")?;
-        let classes: Arc<[Class]> = classes.into();
+        rest.end().ok_or("more bytes follow the profiles of a page")?;
+        let profiles: Arc<[ProfileRecord]> = profiles.into();
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes);
-        Ok(self.classes.insert(classes).clone())
+        Ok(self.profiles.insert(profiles).clone())
     }
 }
 
@@ -383,15 +383,15 @@ fn job_of(
     take: &mut Take<'_>,
     before: u64,
     created_before: u64,
-    classes: &[Class],
+    profiles: &[ProfileRecord],
 ) -> Result<PagedJob, String> {
     let short = || format!("the job after {before} cannot be read");
     let flags = take.byte().ok_or_else(short)?;
-    let number = take.uint().and_then(|step| before.checked_add(step)).map(Lsn).ok_or_else(short)?;
-    if number > Lsn::MAX {
+    let number = take.uint().and_then(|step| before.checked_add(step)).map(Seq).ok_or_else(short)?;
+    if number > Seq::MAX {
         return Err(format!("no log gets to event {number}"));
     }
-    let class = take.uint32().filter(|class| (*class as usize) < classes.len()).ok_or_else(short)?;
+    let profile = take.uint32().filter(|profile| (*profile as usize) < profiles.len()).ok_or_else(short)?;
     // The moment in a generated id is told by when the job was created, which comes later.
     enum Id<'a> {
         Generated(u64, [u8; 10]),
@@ -403,7 +403,7 @@ fn job_of(
     };
     let order = match flags & REORDERED {
         0 => number,
-        _ => Lsn(take.difference(number.0).ok_or_else(short)?),
+        _ => Seq(take.difference(number.0).ok_or_else(short)?),
     };
     let created_at = Timestamp(take.difference(created_before).ok_or_else(short)?);
     let id = match id {
@@ -423,8 +423,8 @@ fn job_of(
         _ => Attempt(take.uint32().ok_or_else(short)?),
     };
     let payload = match flags & STORED {
-        0 => Body::Here(Payload::trusted(take.text().ok_or_else(short)?)),
-        _ => Body::Stored { bytes: take.uint32().ok_or_else(short)? },
+        0 => PayloadRef::Here(Payload::trusted(take.text().ok_or_else(short)?)),
+        _ => PayloadRef::Stored { bytes: take.uint32().ok_or_else(short)? },
     };
     let rare = match flags & RARE {
         0 => None,
@@ -433,5 +433,5 @@ fn job_of(
             Some(Box::new(rare_of(take.bytes(len).ok_or_else(short)?)?))
         }
     };
-    Ok(PagedJob { id, number, order, created_at, state, attempt, class, payload, rare })
+    Ok(PagedJob { id, number, order, created_at, state, attempt, profile, payload, rare })
 }

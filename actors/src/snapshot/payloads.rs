@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader, PayloadPage};
-use crate::bodies::ImagePayloads;
-use crate::ids::Lsn;
-use crate::jobs::{BodyError, Payload};
+use crate::ids::Seq;
+use crate::jobs::model::payload::ImagePayloads;
+use crate::jobs::{Payload, UnreadablePayload};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader, PayloadPage};
 
 /// Pages that are held decompressed. Jobs are mostly wanted in the order in which they came, by a few queues at a
 /// time, and a page is 64 KiB or one payload.
@@ -48,7 +48,7 @@ impl PayloadPages {
     ///
     /// # Errors
     /// The page is damaged, or the storage reported an error.
-    pub fn find(&self, number: Lsn) -> Result<Option<Payload>, SnapshotError> {
+    pub fn find(&self, number: Seq) -> Result<Option<Payload>, SnapshotError> {
         let at = self.layers.partition_point(|layer| layer.header().last < number);
         let Some(layer) = self.layers.get(at).filter(|layer| layer.header().parent < number) else {
             return Ok(None);
@@ -73,7 +73,7 @@ impl PayloadPages {
     }
 
     /// The payload of a job that must have one.
-    pub(super) fn get(&self, number: Lsn) -> Result<Payload, SnapshotError> {
+    pub(super) fn get(&self, number: Seq) -> Result<Payload, SnapshotError> {
         self.find(number)?.ok_or_else(|| {
             SnapshotError::Log(format!("the payload of job number {number} is in none of its layers"))
         })
@@ -86,11 +86,11 @@ impl PayloadPages {
 }
 
 impl ImagePayloads for PayloadPages {
-    fn last(&self) -> Lsn {
-        self.layers.last().map_or(Lsn::ZERO, |layer| layer.header().last)
+    fn last(&self) -> Seq {
+        self.layers.last().map_or(Seq::ZERO, |layer| layer.header().last)
     }
 
-    fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
-        self.find(number).map_err(|error| BodyError { number, problem: error.to_string() })
+    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
+        self.find(number).map_err(|error| UnreadablePayload { number, problem: error.to_string() })
     }
 }

@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use super::SnapshotError;
-use super::format::{ImageHeader, LayerMeta};
-use super::layer::Layer;
-use super::merge::{Merge, Next};
-use super::old::OldImage;
-use super::page::{joined, parted};
-use super::payloads::PayloadPages;
-use super::writer::LayerWriter;
-use crate::ids::Lsn;
-use crate::jobs::Body;
-use crate::jobs::queues::Overview;
+use crate::ids::Seq;
+use crate::jobs::PayloadRef;
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{ImageHeader, LayerMeta};
+use crate::snapshot::layer::Layer;
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::page::{joined, parted};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::writer::LayerWriter;
 use crate::storage::Storage;
 
 /// What a file says.
@@ -24,7 +23,7 @@ pub struct Plain {
     /// Its jobs, with the payloads that are in it.
     pub jobs: Vec<JobRecord>,
     /// Jobs of the state before that are gone.
-    pub gone: Vec<Lsn>,
+    pub gone: Vec<Seq>,
     meta: LayerMeta,
 }
 
@@ -35,37 +34,29 @@ impl Plain {
         &self.meta.overview
     }
 
-    /// Reads a file of any schema.
+    /// Reads a file.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub fn read(storage: &dyn Storage, path: &Path) -> Result<Plain, SnapshotError> {
-        let open = || storage.open_to_read(path).map_err(SnapshotError::io(path, "open"));
-        if let Ok(image) = OldImage::begin(open()?, path) {
-            let header = image.header;
-            let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta: LayerMeta::default() };
-            let mut merge = Merge::of_old(image);
-            plain.fill(&mut merge, None)?;
-            plain.meta.overview = merge.old_overview().cloned().unwrap_or_default();
-            return Ok(plain);
-        }
-        let layer = std::sync::Arc::new(Layer::open(open()?, path)?);
+        let file = storage.open_to_read(path).map_err(SnapshotError::io(path, "open"))?;
+        let layer = std::sync::Arc::new(Layer::open(file, path)?);
         layer.check()?;
         let (header, meta) = (*layer.header(), layer.meta().clone());
         let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta };
         let mut merge = Merge::of(std::slice::from_ref(&layer));
-        plain.fill(&mut merge, Some(&PayloadPages::new(vec![layer])))?;
+        plain.fill(&mut merge, &PayloadPages::new(vec![layer]))?;
         Ok(plain)
     }
 
-    fn fill(&mut self, merge: &mut Merge, payloads: Option<&PayloadPages>) -> Result<(), SnapshotError> {
+    fn fill(&mut self, merge: &mut Merge, payloads: &PayloadPages) -> Result<(), SnapshotError> {
         while let Some(next) = merge.next()? {
             match next {
                 Next::Gone(number) => self.gone.push(number),
                 Next::Jobs(page) => {
                     for job in page.jobs {
-                        let mut record = joined(&page.classes[job.class as usize], job);
-                        if let (Body::Stored { bytes }, Some(payloads)) = (&record.payload, payloads)
+                        let mut record = joined(&page.profiles[job.profile as usize], job);
+                        if let PayloadRef::Stored { bytes } = &record.payload
                             && record.number > self.header.parent
                         {
                             let payload = payloads.get(record.number)?;
@@ -73,7 +64,7 @@ impl Plain {
                                 let problem = format!("payload {} has another length", record.number);
                                 return Err(SnapshotError::Log(problem));
                             }
-                            record.payload = Body::Here(payload);
+                            record.payload = PayloadRef::Here(payload);
                         }
                         self.jobs.push(record);
                     }
@@ -91,8 +82,8 @@ impl Plain {
         let file = storage.create(path).map_err(SnapshotError::io(path, "create"))?;
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
-            let (class, job) = parted(record.clone());
-            layer.add(&class, job, None)?;
+            let (profile, job) = parted(record.clone());
+            layer.add(&profile, job, None)?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

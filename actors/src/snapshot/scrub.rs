@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::layer::{Layer, PageReader};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::layer::{Layer, PageReader};
 
 /// A walk through the payloads of some layers.
-pub(super) struct Scrub {
+pub(crate) struct Scrub {
     /// The one that is read now comes last.
     layers: Vec<Arc<Layer>>,
     next: usize,
@@ -52,9 +52,9 @@ impl Scrub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{JobId, KindName, Lsn, Priority, QueueName, Timestamp};
+    use crate::ids::{JobId, KindName, Priority, QueueName, Seq, Timestamp};
     use crate::jobs::event::NewJob;
-    use crate::jobs::{Backoff, Body, Change, Event, Exhausted, Payload};
+    use crate::jobs::{Backoff, Event, EventKind, Exhausted, Payload, PayloadRef};
     use crate::snapshot::fold::Delta;
     use crate::snapshot::store::SnapshotStore;
     use crate::storage::DiskStorage;
@@ -64,7 +64,7 @@ mod tests {
             id: JobId::parse(&format!("job-{number}")).unwrap(),
             queue: QueueName::parse("default").unwrap(),
             kind: KindName::parse("mail").unwrap(),
-            payload: Body::Here(Payload::from_value(&"x".repeat(2_000)).unwrap()),
+            payload: PayloadRef::Here(Payload::from_value(&"x".repeat(2_000)).unwrap()),
             priority: Priority::default(),
             run_at: None,
             timeout_ms: 1_000,
@@ -74,14 +74,14 @@ mod tests {
             custom: None,
             backtrace_lines: 0,
         };
-        Event { at: Timestamp(number), number: Some(Lsn::ZERO), change: Change::Enqueue(Box::new(new)) }
+        Event { at: Timestamp(number), number: Seq::ZERO, change: EventKind::Enqueue(Box::new(new)) }
     }
 
     /// The layers of a snapshot of a hundred jobs.
     fn layers_in(dir: &Path) -> impl Fn() -> Vec<Arc<Layer>> {
         let store = SnapshotStore::new(Arc::new(DiskStorage), dir, Path::new("/nowhere"));
-        let mut delta = Delta::after(Lsn::ZERO, Timestamp(0));
-        (1..=100).for_each(|number| delta.take(Lsn(number), enqueue(number)).unwrap());
+        let mut delta = Delta::after(Seq::ZERO, Timestamp(0));
+        (1..=100).for_each(|number| delta.take(Seq(number), enqueue(number)).unwrap());
         let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();
         move || store.open_state(info.header.last).unwrap().layers().to_vec()
     }

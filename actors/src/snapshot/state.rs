@@ -2,68 +2,30 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
-use super::format::ImageHeader;
-use super::layer::{Layer, PageReader};
-use super::merge::{Merge, Next};
-use super::old::OldImage;
-use super::page::{Page, joined};
-use crate::ids::Lsn;
-use crate::jobs::queues::Overview;
+use crate::ids::Seq;
 use crate::jobs::record::JobRecord;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::ImageHeader;
+use crate::snapshot::layer::{Layer, PageReader};
+use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::page::{Page, joined};
 
-/// An image, whatever its schema.
-pub enum Image {
-    /// Of the schema that this beaver writes.
-    Layer(Arc<Layer>),
-    /// Of one before.
-    Old(Box<OldImage>),
-}
-
-impl Image {
-    /// What it is of.
-    #[must_use]
-    pub fn header(&self) -> &ImageHeader {
-        match self {
-            Image::Layer(layer) => layer.header(),
-            Image::Old(image) => &image.header,
-        }
-    }
-
-    /// Size of the file.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Image::Layer(layer) => layer.bytes(),
-            Image::Old(image) => image.bytes(),
-        }
-    }
-}
-
-/// A state that can be read: one old image, or layers of which the first holds everything.
+/// A state that can be read: layers of which the first holds everything.
 pub struct State {
     pub(super) header: ImageHeader,
-    /// The oldest first; none if it is an old image.
+    /// The oldest first; at least one.
     pub(super) layers: Vec<Arc<Layer>>,
-    old: Option<Box<OldImage>>,
 }
 
 impl State {
-    /// Of images that follow each other, the oldest first; at least one.
+    /// Of layers that follow each other, the oldest first; at least one.
     ///
     /// # Panics
     /// There is none.
     #[must_use]
-    pub fn of(images: Vec<Image>) -> State {
-        let header = *images.last().expect("a state has an image").header();
-        let mut state = State { header, layers: Vec::with_capacity(images.len()), old: None };
-        for image in images {
-            match image {
-                Image::Layer(layer) => state.layers.push(layer),
-                Image::Old(image) => state.old = Some(image),
-            }
-        }
-        state
+    pub fn of(layers: Vec<Arc<Layer>>) -> State {
+        let header = *layers.last().expect("a state has a layer").header();
+        State { header, layers }
     }
 
     /// What its newest layer is of.
@@ -72,7 +34,7 @@ impl State {
         &self.header
     }
 
-    /// Its layers, the oldest first; none if an earlier version of beaver wrote it.
+    /// Its layers, the oldest first.
     #[must_use]
     pub fn layers(&self) -> &[Arc<Layer>] {
         &self.layers
@@ -81,26 +43,19 @@ impl State {
     /// Size of all of its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let old = self.old.as_ref().map_or(0, |image| image.bytes());
-        old + self.layers.iter().map(|layer| layer.bytes()).sum::<u64>()
+        self.layers.iter().map(|layer| layer.bytes()).sum()
     }
 
     /// Its pages, from the front to the back. Memory: one page of each layer.
     #[must_use]
     pub fn into_pages(self) -> Pages {
-        let overview = self.layers.last().map(|layer| layer.meta().overview.clone());
-        let merge = match self.old {
-            Some(image) => Merge::of_old(*image),
-            None => Merge::of(&self.layers),
-        };
-        Pages { merge, overview, jobs: 0 }
+        Pages { merge: Merge::of(&self.layers), jobs: 0 }
     }
 }
 
 /// Streams through a state.
 pub struct Pages {
-    pub(super) merge: Merge,
-    overview: Option<Overview>,
+    merge: Merge,
     jobs: u64,
 }
 
@@ -128,12 +83,6 @@ impl Pages {
         self.jobs
     }
 
-    /// What it says beside the jobs, once they have all been read; images of the first schema say nothing.
-    #[must_use]
-    pub fn overview(&self) -> Option<&Overview> {
-        self.overview.as_ref().or_else(|| self.merge.old_overview())
-    }
-
     /// The jobs of the next page, each by itself.
     ///
     /// # Errors
@@ -153,7 +102,7 @@ pub(super) struct Finder<'a> {
 struct Held {
     reader: PageReader,
     page: Option<(usize, Page)>,
-    gone: Option<(usize, Vec<Lsn>)>,
+    gone: Option<(usize, Vec<Seq>)>,
 }
 
 impl<'a> Finder<'a> {
@@ -162,7 +111,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The job with this number, if it is not gone.
-    pub fn find(&mut self, number: Lsn) -> Result<Option<JobRecord>, SnapshotError> {
+    pub fn find(&mut self, number: Seq) -> Result<Option<JobRecord>, SnapshotError> {
         for (layer, held) in self.layers.iter().zip(&mut self.held).rev() {
             if number > layer.header().last {
                 continue;
@@ -186,7 +135,7 @@ impl<'a> Finder<'a> {
             let Some((_, page)) = &held.page else { continue };
             if let Ok(at) = page.jobs.binary_search_by_key(&number, |job| job.number) {
                 let job = page.jobs[at].clone();
-                return Ok(Some(joined(&page.classes[job.class as usize], job)));
+                return Ok(Some(joined(&page.profiles[job.profile as usize], job)));
             }
         }
         Ok(None)

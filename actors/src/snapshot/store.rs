@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use super::SnapshotError;
-use super::chain::{LayerName, chain_to, positions};
-use super::compact::Weight;
-use super::fold::Delta;
-use super::format::{ImageHeader, SCHEMA_VERSION};
-use super::layer::Layer;
-use super::old::OldImage;
-use super::page::Page;
-use super::state::{Image, State};
-use super::writer::{LayerWriter, Written};
-use crate::bugs::{self, Bug};
-use crate::ids::{Lsn, Timestamp};
-use crate::jobs::policy::millis;
-use crate::jobs::queues::Overview;
+use crate::base::bugs::{self, Bug};
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::model::policy::millis;
 use crate::jobs::record::JobRecord;
-use crate::options::Layering;
-use crate::retire::{free_retired, retire};
+use crate::jobs::sections::queues::Overview;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::{LayerName, chain_to, positions};
+use crate::snapshot::fold::Delta;
+use crate::snapshot::format::ImageHeader;
+use crate::snapshot::layer::Layer;
+use crate::snapshot::layering::Layering;
+use crate::snapshot::page::Page;
+use crate::snapshot::state::State;
+use crate::snapshot::weight::Weight;
+use crate::snapshot::writer::{LayerWriter, Written};
+use crate::storage::reclaim::{free_retired, retire};
 use crate::storage::{Storage, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
@@ -29,7 +28,7 @@ const APART_BYTES: u64 = 1 << 20;
 /// Pages that have been read and wait for the table.
 const PAGES_AHEAD: usize = 16;
 
-/// The directory of layers, see [`super::chain`] for their names.
+/// The directory of layers, see [`crate::snapshot::chain`] for their names.
 #[derive(Clone)]
 pub struct SnapshotStore {
     pub(super) storage: Arc<dyn Storage>,
@@ -55,9 +54,9 @@ pub struct Loaded<T> {
     pub info: SnapshotInfo,
     /// What was made of its jobs.
     pub value: T,
-    /// What it says beside them; images of the first schema say nothing.
-    pub overview: Option<Overview>,
-    /// Its layers, the oldest first; none if an earlier version of beaver wrote it.
+    /// What it says beside them.
+    pub overview: Overview,
+    /// Its layers, the oldest first.
     pub layers: Vec<Arc<Layer>>,
     /// Those newer ones that were passed over, and why.
     pub corrupted: PassedOver,
@@ -109,14 +108,15 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    pub fn open(&self, name: LayerName) -> Result<Image, SnapshotError> {
+    pub fn open(&self, name: LayerName) -> Result<Arc<Layer>, SnapshotError> {
         let path = self.path_of(name);
-        let image = self.open_file(&path)?;
-        let ImageHeader { last, parent, .. } = *image.header();
+        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let layer = Layer::open(file, &path)?;
+        let ImageHeader { last, parent, .. } = *layer.header();
         if (last, parent) == (name.last, name.parent) {
-            return Ok(image);
+            return Ok(Arc::new(layer));
         }
-        let behind = if parent == Lsn::ZERO { String::new() } else { format!("from {parent} on, ") };
+        let behind = if parent == Seq::ZERO { String::new() } else { format!("from {parent} on, ") };
         let problem = format!("it holds everything {behind}up to event {last}: was it renamed?");
         Err(SnapshotError::corrupted(&path, 0, problem))
     }
@@ -129,18 +129,7 @@ impl SnapshotStore {
         let path = self.path_of(name);
         let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
         let bytes = file.len().map_err(SnapshotError::io(&path, "measure"))?;
-        let (_, _, header) = ImageHeader::read(&*file, &path)?;
-        Ok((header, bytes))
-    }
-
-    fn open_file(&self, path: &Path) -> Result<Image, SnapshotError> {
-        let open = || self.storage.open_to_read(path).map_err(SnapshotError::io(path, "open"));
-        let file = open()?;
-        let (_, schema, _) = ImageHeader::read(&*file, path)?;
-        match schema {
-            SCHEMA_VERSION => Ok(Image::Layer(Arc::new(Layer::open(file, path)?))),
-            _ => Ok(Image::Old(Box::new(OldImage::begin(file, path)?))),
-        }
+        Ok((ImageHeader::read(&*file, &path)?, bytes))
     }
 
     /// Opens the state that these layers give, the oldest first.
@@ -148,26 +137,23 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn open_chain(&self, chain: &[LayerName]) -> Result<State, SnapshotError> {
-        let mut images: Vec<Image> = Vec::with_capacity(chain.len());
+        let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(chain.len());
         for name in chain {
-            let image = self.open(*name)?;
-            let is_strange = images.last().is_some_and(|before| {
-                before.header().store != image.header().store || matches!(before, Image::Old(_))
-            });
-            if is_strange {
+            let layer = self.open(*name)?;
+            if layers.last().is_some_and(|before| before.header().store != layer.header().store) {
                 let problem = "it does not belong to the layer before it";
                 return Err(SnapshotError::corrupted(&self.path_of(*name), 0, problem));
             }
-            images.push(image);
+            layers.push(layer);
         }
-        Ok(State::of(images))
+        Ok(State::of(layers))
     }
 
     /// Opens the state at a position; [`SnapshotError::NotFound`] if the layers that are there do not lead to it.
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    pub fn open_state(&self, last: Lsn) -> Result<State, SnapshotError> {
+    pub fn open_state(&self, last: Seq) -> Result<State, SnapshotError> {
         let chain = chain_to(&self.list()?, last);
         self.open_chain(&chain.ok_or_else(|| SnapshotError::NotFound { dir: self.dir.clone() })?)
     }
@@ -280,13 +266,13 @@ impl SnapshotStore {
         }
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
-        if let Some(expected) =
-            layers.last().map(|layer| layer.meta().jobs).filter(|jobs| *jobs != pages.jobs())
-        {
-            let problem = format!("its layers give {} jobs, and there should be {expected}", pages.jobs());
+        let meta = layers.last().expect("a chain has a layer").meta();
+        if meta.jobs != pages.jobs() {
+            let (expected, found) = (meta.jobs, pages.jobs());
+            let problem = format!("its layers give {found} jobs, and there should be {expected}");
             return Err((newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)));
         }
-        let overview = pages.overview().cloned();
+        let overview = meta.overview.clone();
         let info = SnapshotInfo { header, bytes, jobs: pages.jobs() };
         Ok(Loaded { info, value, overview, layers, corrupted: Vec::new() })
     }
@@ -304,18 +290,15 @@ impl SnapshotStore {
         store: [u8; 16],
         now: Timestamp,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        let builds_upon = before.as_ref().filter(|before| {
-            let is_large = before.bytes() >= self.layering.changes_from_bytes;
-            delta.knows_numbers() && !before.layers.is_empty() && is_large
-        });
-        let parent = builds_upon.map_or(Lsn::ZERO, |before| before.header.last);
+        let builds_upon = before.as_ref().filter(|before| before.bytes() >= self.layering.changes_from_bytes);
+        let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
         let bytes_before = builds_upon.map_or(0, State::bytes);
         let header =
             ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now, parent };
         let mut jobs = 0;
         let written = self.publish_layer(&header, |mut layer| {
             let meta = match before {
-                Some(before) if parent > Lsn::ZERO => delta.write_changes(&before, &mut layer)?,
+                Some(before) if parent > Seq::ZERO => delta.write_changes(&before, &mut layer)?,
                 before => delta.write_full(before, &mut layer)?,
             };
             jobs = meta.jobs;
@@ -415,16 +398,16 @@ impl SnapshotStore {
         kept: usize,
         age_max: Duration,
         now: Timestamp,
-    ) -> Result<Option<Lsn>, SnapshotError> {
+    ) -> Result<Option<Seq>, SnapshotError> {
         let names = self.list()?;
         let fulls: Vec<_> = names.iter().filter(|name| name.is_full()).copied().collect();
         let is_old = |name: LayerName| match self.open(name) {
-            Ok(image) => image.header().taken_at.plus_ms(millis(age_max)) < now,
+            Ok(layer) => layer.header().taken_at.plus_ms(millis(age_max)) < now,
             // One that cannot be read is of no use as a fall-back.
             Err(_) => true,
         };
         let most = if kept <= 2 && fulls.len() > 1 && self.grows_old(&names) { 1 } else { kept.max(2) };
-        let mut oldest_kept = Lsn::ZERO;
+        let mut oldest_kept = Seq::ZERO;
         for (nth, full) in fulls.iter().enumerate() {
             if nth >= most || (nth >= 2 && is_old(*full)) {
                 break;

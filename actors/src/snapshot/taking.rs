@@ -1,17 +1,17 @@
 //! Takes a snapshot: the next stretch of sealed log becomes the next layer.
 
-use super::SnapshotError;
-use super::chain::LayerName;
-use super::fold::Delta;
-use super::store::{SnapshotInfo, SnapshotStore};
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 use crate::jobs::Event;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::LayerName;
+use crate::snapshot::fold::Delta;
+use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 
 /// Hears of an event; whatever it answers but `Ok` ends the reading.
-pub type Visit<'a> = dyn FnMut(Lsn, Event) -> Result<(), String> + 'a;
+pub type Visit<'a> = dyn FnMut(Seq, Event) -> Result<(), String> + 'a;
 
 /// Hands every event of the log behind the first position, up to the second, to the visitor.
-pub type ReadLog<'a> = dyn Fn(Lsn, Lsn, &mut Visit<'_>) -> Result<(), String> + 'a;
+pub type ReadLog<'a> = dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + 'a;
 
 /// What was taken.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Taken {
 pub fn take_next(
     store: &SnapshotStore,
     log: &ReadLog<'_>,
-    sealed: Lsn,
+    sealed: Seq,
     store_id: [u8; 16],
     now: Timestamp,
 ) -> Result<Option<Taken>, SnapshotError> {
@@ -63,15 +63,15 @@ pub fn take_next(
     }
 }
 
-fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Lsn, bytes_max: usize) -> Result<Delta, SnapshotError> {
+fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Seq, bytes_max: usize) -> Result<Delta, SnapshotError> {
     let after = delta.last();
     let mut is_full = false;
-    let mut take = |lsn, event| {
+    let mut take = |seq, event| {
         is_full = delta.bytes() >= bytes_max;
         if is_full {
             return Err("that is enough for one layer".to_owned());
         }
-        delta.take(lsn, event).map_err(|misfit| misfit.to_string())
+        delta.take(seq, event).map_err(|misfit| misfit.to_string())
     };
     match log(after, sealed, &mut take) {
         Err(problem) if !is_full => Err(SnapshotError::Log(problem)),

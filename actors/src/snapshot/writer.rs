@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::SnapshotError;
-use super::bytes::put_uint;
-use super::format::{
+use crate::base::bytes::put_uint;
+use crate::ids::Seq;
+use crate::jobs::{Payload, PayloadRef};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TRAILER_BYTES, TRAILER_MAGIC,
     len_u32, put_block, put_entry, seal,
 };
-use super::page::{Class, PAGE_BYTES_TARGET, PageBuilder, PagedJob};
-use crate::ids::Lsn;
-use crate::jobs::{Body, Payload};
+use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder, PagedJob, ProfileRecord};
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage so many bytes at a time.
@@ -32,13 +32,13 @@ pub(super) struct LayerWriter {
     blocks: u32,
     directory: Vec<u8>,
     jobs: PageBuilder,
-    jobs_range: Option<(Lsn, Lsn)>,
+    jobs_range: Option<(Seq, Seq)>,
     summary: Summary,
     payloads: PayloadBuilder,
     gone: GoneBuilder,
     raw: Vec<u8>,
     jobs_total: u64,
-    last_number: Lsn,
+    last_number: Seq,
 }
 
 /// What became of a layer.
@@ -69,12 +69,12 @@ impl LayerWriter {
             gone: GoneBuilder::default(),
             raw: Vec::new(),
             jobs_total: 0,
-            last_number: Lsn::ZERO,
+            last_number: Seq::ZERO,
         }
     }
 
     /// Whether the payload of the job with this number belongs into this layer, because no one before can have it.
-    pub fn owns(&self, number: Lsn) -> bool {
+    pub fn owns(&self, number: Seq) -> bool {
         number > self.header.parent
     }
 
@@ -92,26 +92,28 @@ impl LayerWriter {
     /// payload and the job does not have it in memory, it is `payload`.
     pub fn add(
         &mut self,
-        class: &Class,
+        profile: &ProfileRecord,
         mut job: PagedJob,
         payload: Option<&Payload>,
     ) -> Result<(), SnapshotError> {
         assert!(job.number > self.last_number, "job {} comes after {}", job.number, self.last_number);
         self.last_number = job.number;
         let text = match &job.payload {
-            Body::Here(payload) if payload.as_str().len() > Body::KEPT_BYTES && self.owns(job.number) => {
+            PayloadRef::Here(payload)
+                if payload.as_str().len() > PayloadRef::KEPT_BYTES && self.owns(job.number) =>
+            {
                 let text = payload.clone();
-                job.payload = Body::Stored { bytes: len_u32(text.as_str().len()) };
+                job.payload = PayloadRef::Stored { bytes: len_u32(text.as_str().len()) };
                 Some(text)
             }
-            Body::Here(_) => None,
-            Body::Stored { .. } => payload.cloned(),
+            PayloadRef::Here(_) => None,
+            PayloadRef::Stored { .. } => payload.cloned(),
         };
         if job.payload.here().is_none() && self.owns(job.number) {
             let text = text.expect("the payload of a job that a layer owns comes with it");
             self.payloads.add(job.number, text.as_str());
         }
-        self.jobs.add(class, &job);
+        self.jobs.add(profile, &job);
         self.summary.take(&job);
         self.jobs_range = Some((self.jobs_range.map_or(job.number, |(first, _)| first), job.number));
         self.jobs_total += 1;
@@ -125,7 +127,7 @@ impl LayerWriter {
     }
 
     /// Says that a job of the state before is gone; numbers come in their order.
-    pub fn gone(&mut self, number: Lsn) -> Result<(), SnapshotError> {
+    pub fn gone(&mut self, number: Seq) -> Result<(), SnapshotError> {
         self.gone.add(number);
         match self.gone.bytes.len() >= PAGE_BYTES_TARGET {
             true => self.end_gone(),
@@ -138,9 +140,9 @@ impl LayerWriter {
         self.end_payloads()?;
         self.end_jobs()?;
         self.end_gone()?;
-        self.put(BlockSort::Overview, 1, (Lsn::ZERO, Lsn::ZERO), &meta.encode())?;
+        self.put(BlockSort::Overview, 1, (Seq::ZERO, Seq::ZERO), &meta.encode())?;
         let (count, entries, directory) = (self.blocks, std::mem::take(&mut self.directory), self.bytes());
-        self.put(BlockSort::Directory, count, (Lsn::ZERO, Lsn::ZERO), &entries)?;
+        self.put(BlockSort::Directory, count, (Seq::ZERO, Seq::ZERO), &entries)?;
         let mut bytes = [0; TRAILER_BYTES];
         bytes[..4].copy_from_slice(&TRAILER_MAGIC);
         bytes[4..8].copy_from_slice(&count.to_le_bytes());
@@ -189,7 +191,7 @@ impl LayerWriter {
         &mut self,
         sort: BlockSort,
         count: u32,
-        (first, last): (Lsn, Lsn),
+        (first, last): (Seq, Seq),
         raw: &[u8],
     ) -> Result<(), SnapshotError> {
         if self.out.len() >= WRITE_BYTES {
@@ -227,7 +229,7 @@ struct PayloadBuilder {
     directory: Vec<u8>,
     texts: Vec<u8>,
     count: u32,
-    range: Option<(Lsn, Lsn)>,
+    range: Option<(Seq, Seq)>,
 }
 
 impl PayloadBuilder {
@@ -235,8 +237,8 @@ impl PayloadBuilder {
         self.directory.len() + self.texts.len()
     }
 
-    fn add(&mut self, number: Lsn, text: &str) {
-        let (first, before) = self.range.unwrap_or((number, Lsn::ZERO));
+    fn add(&mut self, number: Seq, text: &str) {
+        let (first, before) = self.range.unwrap_or((number, Seq::ZERO));
         put_uint(&mut self.directory, number.0 - before.0);
         put_uint(&mut self.directory, text.len() as u64);
         self.texts.extend_from_slice(text.as_bytes());
@@ -258,12 +260,12 @@ impl PayloadBuilder {
 struct GoneBuilder {
     bytes: Vec<u8>,
     count: u32,
-    range: Option<(Lsn, Lsn)>,
+    range: Option<(Seq, Seq)>,
 }
 
 impl GoneBuilder {
-    fn add(&mut self, number: Lsn) {
-        let (first, before) = self.range.unwrap_or((number, Lsn::ZERO));
+    fn add(&mut self, number: Seq) {
+        let (first, before) = self.range.unwrap_or((number, Seq::ZERO));
         put_uint(&mut self.bytes, number.0 - before.0);
         self.count += 1;
         self.range = Some((first, number));

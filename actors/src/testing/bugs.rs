@@ -1,6 +1,6 @@
 //! Switches a deliberate bug on, for the current thread and as long as its guard lives.
 
-use crate::bugs::{self, Bug};
+use crate::base::bugs::{self, Bug};
 
 /// The bug is there until this is dropped.
 #[must_use = "the bug is gone when this is dropped"]

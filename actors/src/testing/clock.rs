@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::ids::Timestamp;
 
 /// A clock that stands still until it is told otherwise. Starts at 2026-01-01T00:00:00Z.

@@ -1,19 +1,21 @@
 //! A disk in memory that knows what would survive a power cut: bytes that were synced, names whose directory was, and
-//! of the rest what chance leaves (see [`super::power`]). Every call is counted and can be made to fail.
+//! of the rest what chance leaves (see [`crate::testing::power`]). Every call is counted and can be made to fail.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::faults::{Call, Fault, Plan};
-use super::power::{Content, Kept, NameChange, Unsynced, take_synced};
 use crate::storage::{Storage, StoredFile};
+use crate::testing::faults::{Call, Fault, Plan};
+use crate::testing::power::{Content, Kept, NameChange, Unsynced, take_synced};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
+/// How many hold a lock that one has for itself.
+const EXCLUSIVE: usize = usize::MAX;
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
@@ -32,7 +34,8 @@ struct Disk {
     durable_names: BTreeMap<PathBuf, usize>,
     /// How `durable_names` becomes `names`.
     pending: Vec<NameChange>,
-    locks: HashSet<PathBuf>,
+    /// How many hold each; [`EXCLUSIVE`] for an owner.
+    locks: HashMap<PathBuf, usize>,
     /// How often a file is open to read.
     readers: HashMap<usize, usize>,
     /// Counts power cuts: a file opened before one is of no use after it.
@@ -41,7 +44,6 @@ struct Disk {
     most_used: u64,
     failing_syncs: u32,
     failing_writes: u32,
-    syncs_with_write: bool,
     plan: Plan,
     tape: Option<Vec<Frame>>,
 }
@@ -71,14 +73,13 @@ impl SimStorage {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
-            locks: HashSet::new(),
+            locks: HashMap::new(),
             readers: HashMap::new(),
             boots: 0,
             capacity: None,
             most_used: 0,
             failing_syncs: 0,
             failing_writes: 0,
-            syncs_with_write: false,
             plan: Plan::default(),
             tape: None,
         })))
@@ -220,11 +221,6 @@ impl SimStorage {
         self.disk().failing_writes = count;
     }
 
-    /// Makes it a disk that writes and syncs by one call. Both are counted, and can fail, as without it.
-    pub fn sync_with_writes(&self) {
-        self.disk().syncs_with_write = true;
-    }
-
     /// Paths of all files below `dir`, sorted.
     #[must_use]
     pub fn paths(&self, dir: impl AsRef<Path>) -> Vec<PathBuf> {
@@ -284,14 +280,13 @@ impl Disk {
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
             pending: self.pending.clone(),
-            locks: HashSet::new(),
+            locks: HashMap::new(),
             readers: HashMap::new(),
             boots: self.boots,
             capacity: self.capacity,
             most_used: self.most_used,
             failing_syncs: 0,
             failing_writes: 0,
-            syncs_with_write: self.syncs_with_write,
             plan: self.plan.clone(),
             tape: None,
         };
@@ -472,9 +467,20 @@ impl Storage for SimStorage {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
         let mut disk = self.disk();
         let fault = disk.enter(Call::Lock)?;
-        if fault.is_some() || !disk.locks.insert(path.to_owned()) {
+        if fault.is_some() || disk.locks.contains_key(path) {
             return done(fault, None);
         }
+        disk.locks.insert(path.to_owned(), EXCLUSIVE);
+        Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::Lock)?;
+        if fault.is_some() || disk.locks.get(path) == Some(&EXCLUSIVE) {
+            return done(fault, None);
+        }
+        *disk.locks.entry(path.to_owned()).or_default() += 1;
         Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
     }
 
@@ -494,7 +500,10 @@ impl Drop for SimLock {
         let mut disk = self.storage.disk();
         // After a restart the lock is gone already, and may be somebody else's.
         if disk.boots == self.boots {
-            disk.locks.remove(&self.path);
+            match disk.locks.get_mut(&self.path) {
+                Some(readers) if *readers != EXCLUSIVE && *readers > 1 => *readers -= 1,
+                _ => drop(disk.locks.remove(&self.path)),
+            }
         }
     }
 }
@@ -532,10 +541,6 @@ impl SimFile {
 }
 
 impl StoredFile for SimFile {
-    fn syncs_with_write(&self) -> bool {
-        self.storage.disk().syncs_with_write
-    }
-
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (mut disk, fault) = self.enter(Call::Write)?;
         let bytes = if fault == Some(Fault::Short) { &bytes[..bytes.len() / 2] } else { bytes };

@@ -1,4 +1,4 @@
-//! Bodies of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
+//! PayloadStore of the fuzz targets: each takes any bytes and panics only where the engine breaks its word about them.
 //!
 //! | target | the bytes are | must hold |
 //! |---|---|---|
@@ -14,16 +14,17 @@
 
 use std::path::Path;
 
-use super::{SimStorage, StepEngine};
-use crate::options::EngineOptions;
+use crate::api::options::EngineOptions;
 use crate::snapshot::plain::Plain;
+use crate::testing::{SimStorage, StepEngine};
 use crate::wal::codec;
-use crate::wal::format::{
-    BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader, checksum,
-};
+use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::wal::reader::{SegmentReader, events};
 
 mod edit;
+mod mend;
+
+use crate::testing::fuzz::mend::{mend_image, mend_segment};
 
 pub use edit::mutate;
 
@@ -56,9 +57,9 @@ pub fn batch(data: &[u8]) {
         let (first, count) = (batch.header.first, batch.header.count);
         let mut next = first;
         for event in events(path, batch, &mut codec::Decoder::default()) {
-            let Ok((lsn, _)) = event else { break };
-            assert!(lsn == next && lsn < first.plus(u64::from(count)), "events are counted one by one");
-            next = lsn.next();
+            let Ok((seq, _)) = event else { break };
+            assert!(seq == next && seq < first.plus(u64::from(count)), "events are counted one by one");
+            next = seq.next();
         }
         let end = reader.end();
         assert!(end.len > before.len && end.last >= before.last, "reading goes on, never back");
@@ -93,7 +94,7 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// An image: 0 as it is, 1 with its checksums mended, 2 the jobs of one chunk, compressed and framed here.
+/// An image: 0 as it is, 1 with its checksums mended, 2 one page of jobs, compressed and framed here.
 ///
 /// # Panics
 /// The reader breaks its word.
@@ -117,7 +118,7 @@ pub fn snapshot(data: &[u8]) {
     assert!(first == again, "it reads back as written");
 }
 
-/// A program of edits on the data directory of `tests/fixtures/v1`; then boot, and boot again.
+/// A program of edits on the data directory of `tests/fixtures/small`; then boot, and boot again.
 ///
 /// # Panics
 /// Boot panics, accepts an unsound state, forgets something between two boots, or loses a file.
@@ -164,123 +165,63 @@ fn assert_nothing_lost(before: &[(Vec<u8>, std::path::PathBuf)], after: &[(Vec<u
     }
 }
 
-/// Gives a segment, and each batch that is whole in it, the checksums and the chain of what is in them now.
-pub(super) fn mend_segment(bytes: &mut [u8]) {
-    let Some(header) = bytes.first_chunk_mut::<SEGMENT_HEADER_BYTES>() else { return };
-    let crc = crc32fast::hash(&header[..SEGMENT_HEADER_BYTES - 4]);
-    header[SEGMENT_HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
-    let Ok(SegmentHeader { salt, .. }) = SegmentHeader::decode(header) else { return };
-    let (mut chain, mut at) = (crc, SEGMENT_HEADER_BYTES);
-    while bytes.get(at..at + BATCH_HEADER_BYTES).is_some_and(|header| header.starts_with(&BATCH_MAGIC)) {
-        let (header, rest) = bytes[at..].split_at_mut(BATCH_HEADER_BYTES);
-        let len = u32_at(header, 4) as usize;
-        if let Some(payload) = rest.get(..len) {
-            header[40..44].copy_from_slice(&checksum(salt, payload).to_le_bytes());
-        }
-        header[36..40].copy_from_slice(&chain.to_le_bytes());
-        chain = checksum(salt, &header[..48]);
-        header[48..].copy_from_slice(&chain.to_le_bytes());
-        at += BATCH_HEADER_BYTES + len;
-    }
-}
-
-/// Gives an image, and each chunk and the overview if they are whole in it, the checksums of what is in them now.
-pub(super) fn mend_image(bytes: &mut [u8]) {
-    const HEADER: usize = 64;
-    const BLOCK: usize = 24;
-    const OVERVIEW: usize = 16;
-    let Some(header) = bytes.get_mut(..HEADER) else { return };
-    let is_layer = header[8..12] == 3_u32.to_le_bytes();
-    seal(header);
-    if is_layer {
-        return mend_layer(bytes);
-    }
-    let mut at = HEADER;
-    while bytes.get(at..at + BLOCK).is_some_and(|header| header.starts_with(b"BVC1")) {
-        let (header, rest) = bytes[at..].split_at_mut(BLOCK);
-        let len = u32_at(header, 12) as usize;
-        if let Some(data) = rest.get(..len) {
-            header[16..20].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
-        }
-        seal(header);
-        at += BLOCK + len;
-    }
-    if bytes.get(at..at + OVERVIEW).is_some_and(|header| header.starts_with(b"BVO1")) {
-        let (header, rest) = bytes[at..].split_at_mut(OVERVIEW);
-        let len = u32_at(header, 4) as usize;
-        if let Some(data) = rest.get(..len) {
-            header[8..12].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
-        }
-        seal(header);
-        at += OVERVIEW + len;
-    }
-    if at + BLOCK <= bytes.len() {
-        let (image, trailer) = bytes.split_at_mut(at);
-        trailer[16..20].copy_from_slice(&crc32fast::hash(image).to_le_bytes());
-        seal(&mut trailer[..BLOCK]);
-    }
-}
-
-/// The same for the blocks and the trailer of a layer.
-fn mend_layer(bytes: &mut [u8]) {
-    const HEADER: usize = 64;
-    const BLOCK: usize = 24;
-    const TRAILER: usize = 32;
-    const MAGICS: [&[u8; 4]; 5] = [b"BVJ3", b"BVP3", b"BVG3", b"BVO3", b"BVD3"];
-    let (mut at, mut directory) = (HEADER, HEADER);
-    while bytes
-        .get(at..at + BLOCK)
-        .is_some_and(|header| MAGICS.iter().any(|magic| header.starts_with(*magic)))
-    {
-        let (header, rest) = bytes[at..].split_at_mut(BLOCK);
-        let len = u32_at(header, 12) as usize;
-        if let Some(data) = rest.get(..len) {
-            header[16..20].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
-        }
-        seal(header);
-        directory = at;
-        at += BLOCK + len;
-    }
-    let Some(header) = bytes.get(directory..directory + BLOCK) else { return };
-    let crc = crc32fast::hash(header).to_le_bytes();
-    if let Some(trailer) = bytes.len().checked_sub(TRAILER).and_then(|at| bytes.get_mut(at..)) {
-        trailer[24..28].copy_from_slice(&crc);
-        seal(trailer);
-    }
-}
-
-/// An image of one chunk: its number of jobs (2 bytes), how much its length is wrong (1 byte), then its jobs.
+/// An image of one page of jobs: their number (2 bytes), how much the page's length is wrong, the number of the first
+/// job, how far that of the last is from it (1 byte each), then the page.
 fn image_around(bytes: &[u8]) -> Vec<u8> {
-    let (parts, raw) = bytes.split_at(bytes.len().min(3));
+    let (parts, raw) = bytes.split_at(bytes.len().min(5));
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
     let count = u32::from(u16::from_le_bytes([part(0), part(1)]));
     let raw_len = (raw.len() as u32).saturating_add_signed(i32::from(part(2).cast_signed()));
-    image_of_chunk(count, raw_len, &zstd::bulk::compress(raw, 1).expect("memory takes every write"))
+    let numbers = (u64::from(part(3)), u64::from(part(4)));
+    image_of_page(count, raw_len, numbers, &zstd::bulk::compress(raw, 1).expect("memory takes every write"))
 }
 
-/// An image up to event 1,000,000 with one chunk, whose header says what it is told to and whose checksums are right.
+/// An image up to event 1,000,000 with one page of jobs, which says of itself what it is told to, and whose checksums
+/// are right. `numbers` are that of the first job and how far that of the last is from it.
 #[must_use]
-pub fn image_of_chunk(count: u32, raw_len: u32, data: &[u8]) -> Vec<u8> {
+pub fn image_of_page(count: u32, raw_len: u32, numbers: (u64, u64), data: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 64];
-    image[..12].copy_from_slice(b"BVRSNAP\n\x01\0\0\0");
+    image[..12].copy_from_slice(b"BVRSNAP\n\x03\0\0\0");
     image[28..36].copy_from_slice(&1_000_000_u64.to_le_bytes());
-    image.extend_from_slice(b"BVC1");
-    for field in [count, raw_len, data.len() as u32, 0, 0] {
-        image.extend_from_slice(&field.to_le_bytes());
-    }
-    image.extend_from_slice(data);
-    image.extend_from_slice(b"BVT1\x01\0\0\0");
+    let meta = (0, 0, [0; 0], count, (0, 0), [0; 3]);
+    let overview = rmp_serde::to_vec(&meta).expect("writing plain data to memory cannot fail");
+    let mut directory = Vec::new();
+    let page = [u64::from(count), numbers.0, numbers.1];
+    put_block(&mut image, &mut directory, (b"BVJ3", 0), raw_len, page, data);
+    // No flag: nothing waits on the page, and nothing on it has ended.
+    directory.push(0);
+    put_block(&mut image, &mut directory, (b"BVO3", 3), overview.len() as u32, [1, 0, 0], &overview);
+    let begins = image.len() as u64;
+    let entries = directory.clone();
+    put_block(&mut image, &mut directory, (b"BVD3", 4), entries.len() as u32, [2, 0, 0], &entries);
+    image.extend_from_slice(b"BVT3\x02\0\0\0");
+    image.extend_from_slice(&begins.to_le_bytes());
     image.extend_from_slice(&u64::from(count).to_le_bytes());
     image.extend_from_slice(&[0; 8]);
     mend_image(&mut image);
     image
 }
 
-fn seal(block: &mut [u8]) {
-    let (content, crc) = block.split_at_mut(block.len() - 4);
-    crc.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+/// Appends a block, whose checksums are for [`mend_image`], and its entry.
+fn put_block(
+    image: &mut Vec<u8>,
+    directory: &mut Vec<u8>,
+    (magic, sort): (&[u8; 4], u8),
+    raw_len: u32,
+    numbers: [u64; 3],
+    data: &[u8],
+) {
+    image.extend_from_slice(magic);
+    for field in [numbers[0] as u32, raw_len, data.len() as u32, 0, 0] {
+        image.extend_from_slice(&field.to_le_bytes());
+    }
+    image.extend_from_slice(data);
+    directory.push(sort);
+    for mut number in [data.len() as u64, u64::from(raw_len)].into_iter().chain(numbers) {
+        while number >= 0x80 {
+            directory.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        directory.push(number as u8);
+    }
 }

@@ -19,12 +19,12 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use beaver_actors::engine::{Engine, Seams};
+//! use beaver_actors::engine::handle::{Engine, Environment};
 //! use beaver_actors::ids::{KindName, QueueName};
 //! use beaver_actors::jobs::{JobSpec, Payload, Status};
-//! use beaver_actors::options::EngineOptions;
+//! use beaver_actors::api::options::EngineOptions;
 //! use beaver_actors::testing::SimStorage;
-//! use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+//! use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 //!
 //! struct Greet;
 //! impl JobHandler for Greet {
@@ -38,7 +38,7 @@
 //!     let disk = SimStorage::new();
 //!     let greet = KindName::parse("greet")?;
 //!     let start = || {
-//!         let seams = Seams { storage: Arc::new(disk.clone()), ..Seams::default() };
+//!         let seams = Environment { storage: Arc::new(disk.clone()), ..Environment::default() };
 //!         let handlers = Handlers::new().with(greet.clone(), Greet);
 //!         Engine::start_on(seams, EngineOptions::in_dir("/data"), handlers)
 //!     };
@@ -69,7 +69,7 @@ pub mod fuzz;
 mod power;
 mod step;
 
-pub use crate::bugs::Bug;
+pub use crate::base::bugs::Bug;
 pub use bugs::{Planted, plant};
 pub use clock::ManualClock;
 pub use disk::{Frame, SimStorage};
@@ -77,15 +77,15 @@ pub use faults::{Call, Fault};
 pub use power::{Kept, Unsynced};
 pub use step::{StepEngine, StepError};
 
-use crate::ids::{Lsn, Timestamp};
-use crate::jobs::{Bodies, BodyError, Command, JobSpec, JobTable, JobView, Payload, Policy};
+use crate::ids::{Seq, Timestamp};
+use crate::jobs::{Command, JobSpec, JobTable, JobView, Payload, PayloadStore, Policy, UnreadablePayload};
 
 /// A disk without payloads.
 struct Nothing;
 
-impl Bodies for Nothing {
-    fn read(&self, number: Lsn) -> Result<Payload, BodyError> {
-        Err(BodyError { number, problem: "nothing was ever written".to_owned() })
+impl PayloadStore for Nothing {
+    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
+        Err(UnreadablePayload { number, problem: "nothing was ever written".to_owned() })
     }
 }
 

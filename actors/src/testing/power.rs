@@ -37,7 +37,7 @@ pub enum Unsynced {
 /// What is left to chance by a power cut, and how chance decides.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// For each of [`super::SimStorage::unsynced`], whether it survives; those beyond the end do not.
+    /// For each of [`crate::testing::SimStorage::unsynced`], whether it survives; those beyond the end do not.
     pub items: Vec<bool>,
     /// So many of the un-synced creations, renames and removals survive.
     pub names: usize,

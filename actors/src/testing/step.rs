@@ -4,24 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ManualClock, SimStorage};
-use crate::boot::{Boot, BootError, Recovered};
-use crate::bugs::{self, Bug};
-use crate::clock::Clock;
-use crate::engine::RecoveryStatus;
-use crate::ids::{JobId, KindName, Lsn, QueueName, RemoteName, Token, WorkerId};
-use crate::jobs::queues::Overview;
+use crate::api::options::EngineOptions;
+use crate::api::status::RecoveryStatus;
+use crate::base::bugs::{self, Bug};
+use crate::base::clock::Clock;
+use crate::ids::{JobId, KindName, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::Overview;
 use crate::jobs::{
-    Bodies, Body, Change, Command, Event, Failure, FailureKind, JobSpec, JobTable, Payload, Rejection, Status,
+    Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, Payload, PayloadRef, PayloadStore,
+    Rejection, Status,
 };
-use crate::journal;
-use crate::options::EngineOptions;
+use crate::recovery::boot::{Boot, BootError, Recovered};
+use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, Step};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
+use crate::testing::{ManualClock, SimStorage};
 use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
@@ -39,7 +40,7 @@ pub struct StepEngine {
     /// What the last boot found.
     pub recovery: RecoveryStatus,
     /// Every event that was decided since this value was created, with its position.
-    pub history: Vec<(Lsn, Event)>,
+    pub history: Vec<(Seq, Event)>,
     running: Option<Recovered>,
 }
 
@@ -124,12 +125,12 @@ impl StepEngine {
     /// One cannot be read.
     #[must_use]
     pub fn image(&self) -> Vec<JobRecord> {
-        let bodies = &self.running.as_ref().expect("the engine has booted").bodies;
+        let payload_store = &self.running.as_ref().expect("the engine has booted").payload_store;
         let mut records = self.table().records();
         for record in &mut records {
             if record.payload.here().is_none() {
-                let payload = bodies.read(record.number).expect("an acknowledged payload is on disk");
-                record.payload = Body::Here(payload);
+                let payload = payload_store.read(record.number).expect("an acknowledged payload is on disk");
+                record.payload = PayloadRef::Here(payload);
             }
         }
         records
@@ -142,8 +143,8 @@ impl StepEngine {
     ///
     /// # Panics
     /// It is not running.
-    pub fn payload_of(&self, number: Lsn) -> Result<Payload, crate::jobs::BodyError> {
-        self.running.as_ref().expect("the engine has booted").bodies.read(number)
+    pub fn payload_of(&self, number: Seq) -> Result<Payload, crate::jobs::UnreadablePayload> {
+        self.running.as_ref().expect("the engine has booted").payload_store.read(number)
     }
 
     /// What an image would hold beside the jobs.
@@ -159,7 +160,7 @@ impl StepEngine {
     ///
     /// # Panics
     /// An invariant is broken.
-    pub fn execute(&mut self, command: Command) -> Result<Option<Lsn>, StepError> {
+    pub fn execute(&mut self, command: Command) -> Result<Option<Seq>, StepError> {
         if bugs::has(Bug::RequeueAsTwoRecords)
             && let Command::Requeue { job, .. } = &command
         {
@@ -178,7 +179,7 @@ impl StepEngine {
     ///
     /// # Panics
     /// An invariant is broken.
-    pub fn execute_together(&mut self, commands: Vec<Command>) -> Result<Vec<Option<Lsn>>, StepError> {
+    pub fn execute_together(&mut self, commands: Vec<Command>) -> Result<Vec<Option<Seq>>, StepError> {
         let now = self.clock.now();
         let running = self.running.as_mut().expect("the engine has booted");
         let mut group = Group { first: running.table.last().next(), ..Group::default() };
@@ -186,9 +187,9 @@ impl StepEngine {
         for command in commands {
             match running.table.decide(command, now, &mut self.dice.fork()) {
                 Ok(Some(event)) => {
-                    let lsn = journal::record(&mut running.table, &mut group, event.clone());
-                    self.history.push((lsn, event));
-                    result.as_mut().into_iter().for_each(|done: &mut Vec<_>| done.push(Some(lsn)));
+                    let seq = journal::record(&mut running.table, &mut group, event.clone());
+                    self.history.push((seq, event));
+                    result.as_mut().into_iter().for_each(|done: &mut Vec<_>| done.push(Some(seq)));
                 }
                 Ok(None) => result.as_mut().into_iter().for_each(|done| done.push(None)),
                 Err(rejection) => {
@@ -213,7 +214,7 @@ impl StepEngine {
         let spec = StepEngine::spec(kind);
         self.execute(Command::Enqueue(Box::new(spec))).expect("accepted").expect("a new job");
         match &self.history.last().expect("just recorded").1.change {
-            Change::Enqueue(new) => new.id.clone(),
+            EventKind::Enqueue(new) => new.id.clone(),
             other => panic!("expected ENQUEUE, found {}", other.name()),
         }
     }
@@ -237,9 +238,9 @@ impl StepEngine {
     /// # Panics
     /// It is rejected.
     pub fn dispatch(&mut self, worker: u32) -> Option<(JobId, Token)> {
-        let lsn = self.execute(Command::Dispatch { worker: WorkerId(worker) }).expect("never rejected")?;
+        let seq = self.execute(Command::Dispatch { worker: WorkerId(worker) }).expect("never rejected")?;
         let (_, event) = self.history.last().expect("just recorded");
-        Some((event.change.job().expect("DISPATCH names its job").clone(), Token(lsn.0)))
+        Some((event.change.job().expect("DISPATCH names its job").clone(), Token(seq.0)))
     }
 
     /// Gives the next job of the first of these queues that has one to a remote worker.
@@ -252,9 +253,9 @@ impl StepEngine {
     pub fn reserve(&mut self, queues: &[&str], worker: &str) -> Result<Option<(JobId, Token)>, StepError> {
         let queues = queues.iter().map(|name| QueueName::parse(name).expect("a good name")).collect();
         let worker = RemoteName::parse(worker).expect("a good name");
-        let lsn = self.execute(Command::Reserve { queues, worker })?;
+        let seq = self.execute(Command::Reserve { queues, worker })?;
         let job = self.history.last().and_then(|(_, event)| event.change.job().cloned());
-        Ok(lsn.zip(job).map(|(lsn, job)| (job, Token(lsn.0))))
+        Ok(seq.zip(job).map(|(seq, job)| (job, Token(seq.0))))
     }
 
     /// Reports success.
@@ -302,7 +303,7 @@ impl StepEngine {
     ///
     /// # Panics
     /// The sync fails.
-    pub fn sync(&mut self) -> Lsn {
+    pub fn sync(&mut self) -> Seq {
         self.log().sync().expect("the disk works")
     }
 
@@ -323,13 +324,13 @@ impl StepEngine {
     ///
     /// # Errors
     /// As the real one. [`SnapshotError::NotFound`] if there is no snapshot and nothing to make one of.
-    pub fn fold(&mut self, sealed: Lsn) -> Result<SnapshotInfo, SnapshotError> {
+    pub fn fold(&mut self, sealed: Seq) -> Result<SnapshotInfo, SnapshotError> {
         let now = self.clock.now();
         let store_id = self.running().store.0;
         let store = self.snapshots();
         let (storage, wal_dir) = (self.storage.clone(), self.options.wal_dir.clone());
         let log = move |after, through, visit: &mut crate::snapshot::taking::Visit<'_>| {
-            let mut visit = |lsn, event, _: &_| visit(lsn, event);
+            let mut visit = |seq, event, _: &_| visit(seq, event);
             replay_sealed(&storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
                 .map_err(|error| error.to_string())
         };
@@ -355,7 +356,7 @@ impl StepEngine {
         let store = self.snapshots();
         if let Some(state) = store.newest_without(&[])? {
             let payloads = PayloadPages::new(state.layers().to_vec());
-            self.running().bodies.set_images(Arc::new(payloads));
+            self.running().payload_store.set_images(Arc::new(payloads));
         }
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
         if let Some(through) = store.retain(kept, age_max, self.clock.now())? {
@@ -391,7 +392,7 @@ impl StepEngine {
     ///
     /// # Panics
     /// It is not running.
-    pub fn try_close(&mut self) -> Result<Lsn, WalError> {
+    pub fn try_close(&mut self) -> Result<Seq, WalError> {
         let now = self.clock.now();
         let running = self.running.take().expect("the engine has booted");
         running.writer.close(now)

@@ -1,38 +1,31 @@
-//! An event as bytes: a type, a schema version, a length, and a MessagePack array that is never named, only placed.
+//! An event as bytes: a type, a version, a length, the job's number (see [`Event::number`]) as a LEB128 number if it is
+//! about one job, and a MessagePack array whose values are never named, only placed. Behind that of an `ENQUEUE` stands
+//! the crc32 of the whole record, so that its payload can be read back later without the rest of its batch.
 //!
-//! With the highest bit set in the version, the job's number (see [`Event::number`]) stands before the array, as a LEB128
-//! number; behind that of an `ENQUEUE` stands the crc32 of the whole record, so that its payload can be read back later
-//! without the rest of its batch.
-//!
-//! Formats outlive code. Fields are only ever appended; anything else is a new version of that type, and the
-//! reader of the old one stays. `tests/engine/formats.rs` holds files of every version.
+//! Formats outlive code, once there is a release: then fields are only ever appended, anything else is a new version of
+//! that type, and the reader of the old one stays.
 
 mod decode;
 
 use serde::Serialize;
 
-pub use self::decode::{Decoder, decode};
-use super::pack::Pack;
-use crate::ids::{JobId, Lsn, Timestamp, Token};
-use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::failure::Failure;
+use crate::ids::{JobId, Seq, Timestamp, Token};
+use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::model::failure::Failure;
+use crate::jobs::stored::{backoff_fields, exhausted_number};
 use crate::jobs::{Exhausted, Payload};
-use crate::stored::{backoff_fields, exhausted_number};
+pub use crate::wal::codec::decode::{Decoder, decode};
+use crate::wal::pack::Pack;
 
 /// What every event begins with: type, version, length. None is shorter.
 pub(super) const ENVELOPE_BYTES: usize = 6;
-/// The first schema version of every type.
+/// The version of every type.
 const V1: u8 = 1;
-/// `ENQUEUE`: what a job may have since queues speak the work protocol. `RETRY`, `TIMEOUT`, `DEAD`: the name of the
-/// error and its backtrace. `REQUEUE`: these, and whether the attempt counts. Written only when there is more to say
-/// than the first version can, which is smaller.
+/// `ENQUEUE` with what few jobs have: pauses of their own, another end, something that travels unread. Written only when
+/// there is more to say than the first version can, which is smaller.
 const V2: u8 = 2;
-/// `DIGEST`: the sum of today's rules.
-const V3: u8 = 3;
 
-/// Set in the version of a record that names its job's number.
-const TAGGED: u8 = 0x80;
-/// Length of the checksum behind a tagged `ENQUEUE`.
+/// Length of the checksum behind an `ENQUEUE`.
 const CRC_BYTES: usize = 4;
 
 /// Types of events. 200 and up are kept for a consensus log: votes, commit marks, membership.
@@ -86,12 +79,12 @@ pub(super) fn record_len(bytes: &[u8]) -> Option<usize> {
 /// Appends `event` to `out`. Allocates nothing but what `out` needs.
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     let at = event.at;
-    let tag = event.number.filter(|_| event.change.job().is_some());
+    let tag = event.change.job().is_some().then_some(event.number);
     let mut out = Out { bytes: out, tag };
     let out = &mut out;
     match &event.change {
-        Change::Enqueue(new) => encode_enqueue(at, new, out),
-        Change::Dispatch { job, worker, attempt, deadline } => {
+        EventKind::Enqueue(new) => encode_enqueue(at, new, out),
+        EventKind::Dispatch { job, worker, attempt, deadline } => {
             out.pack(kind::DISPATCH, V1, |pack| {
                 pack.array(5);
                 pack.uint(at.0);
@@ -101,7 +94,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
                 pack.uint(deadline.0);
             });
         }
-        Change::Reserve { job, worker, attempt, deadline } => {
+        EventKind::Reserve { job, worker, attempt, deadline } => {
             out.pack(kind::RESERVE, V1, |pack| {
                 pack.array(5);
                 pack.uint(at.0);
@@ -111,50 +104,44 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
                 pack.uint(deadline.0);
             });
         }
-        Change::Ack { job, token, result } => out.pack(kind::ACK, V1, |pack| {
+        EventKind::Ack { job, token, result } => out.pack(kind::ACK, V1, |pack| {
             pack.array(4);
             pack.uint(at.0);
             pack_id(pack, job);
             pack.uint(token.0);
             pack.optional_text(text(result));
         }),
-        Change::Retry { job, token, failure, retry_at, result } => {
+        EventKind::Retry { job, token, failure, retry_at, result } => {
             encode_fail(kind::RETRY, (at, job, token, failure, retry_at, text(result)), out);
         }
-        Change::Timeout { job, token, failure, retry_at, result } => {
+        EventKind::Timeout { job, token, failure, retry_at, result } => {
             encode_fail(kind::TIMEOUT, (at, job, token, failure, retry_at, text(result)), out);
         }
-        Change::Requeue { job, token, failure, counted } => {
-            let (sort, message) = (failure.kind.number(), &failure.message);
-            match *counted && is_brief(failure) {
-                true => out.write(kind::REQUEUE, V1, &(at, job, token, sort, message)),
-                false => {
-                    let more = (&failure.errtype, &failure.backtrace);
-                    let body = (at, job, token, sort, message, counted, more.0, more.1);
-                    out.write(kind::REQUEUE, V2, &body);
-                }
-            }
+        EventKind::Requeue { job, token, failure, counted } => {
+            let (sort, Failure { message, errtype, backtrace, .. }) = (failure.kind.number(), &**failure);
+            let body = (at, job, token, sort, message, counted, errtype, backtrace);
+            out.write(kind::REQUEUE, V1, &body);
         }
-        Change::Dead { job, token, failure, result } => {
+        EventKind::Dead { job, token, failure, result } => {
             encode_end(kind::DEAD, (at, job, token, failure, text(result)), out);
         }
-        Change::Drop { job, token, failure, result } => {
+        EventKind::Drop { job, token, failure, result } => {
             encode_end(kind::DROP, (at, job, token, failure, text(result)), out);
         }
-        Change::Extend { job, token, deadline } => out.write(kind::EXTEND, V1, &(at, job, token, deadline)),
-        Change::Cancel { job } => out.write(kind::CANCEL, V1, &(at, job)),
-        Change::Kill { job } => out.write(kind::KILL, V1, &(at, job)),
-        Change::RunNow { job } => out.write(kind::RUN_NOW, V1, &(at, job)),
-        Change::Discard { job } => out.write(kind::DISCARD, V1, &(at, job)),
-        Change::Move { job, queue } => out.write(kind::MOVE, V1, &(at, job, queue.as_str())),
-        Change::Pause { queue } => out.write(kind::PAUSE, V1, &(at, queue.as_str())),
-        Change::Resume { queue } => out.write(kind::RESUME, V1, &(at, queue.as_str())),
-        Change::RemoveQueue { queue } => out.write(kind::REMOVE_QUEUE, V1, &(at, queue.as_str())),
-        Change::Promote { due, number } => out.write(kind::PROMOTE, V1, &(at, due, number)),
-        Change::Digest { digest: Some(digest) } => out.write(kind::DIGEST, V3, &(at, digest)),
-        // Nobody checks what the earlier versions say.
-        Change::Digest { digest: None } => out.write(kind::DIGEST, V1, &(at, 0_u64)),
-        Change::Forget { completed, dead, cancelled } => {
+        EventKind::Extend { job, token, deadline } => {
+            out.write(kind::EXTEND, V1, &(at, job, token, deadline))
+        }
+        EventKind::Cancel { job } => out.write(kind::CANCEL, V1, &(at, job)),
+        EventKind::Kill { job } => out.write(kind::KILL, V1, &(at, job)),
+        EventKind::RunNow { job } => out.write(kind::RUN_NOW, V1, &(at, job)),
+        EventKind::Discard { job } => out.write(kind::DISCARD, V1, &(at, job)),
+        EventKind::Move { job, queue } => out.write(kind::MOVE, V1, &(at, job, queue.as_str())),
+        EventKind::Pause { queue } => out.write(kind::PAUSE, V1, &(at, queue.as_str())),
+        EventKind::Resume { queue } => out.write(kind::RESUME, V1, &(at, queue.as_str())),
+        EventKind::RemoveQueue { queue } => out.write(kind::REMOVE_QUEUE, V1, &(at, queue.as_str())),
+        EventKind::Promote { due, number } => out.write(kind::PROMOTE, V1, &(at, due, number)),
+        EventKind::Digest { digest } => out.write(kind::DIGEST, V1, &(at, digest)),
+        EventKind::Forget { completed, dead, cancelled } => {
             out.write(kind::FORGET, V1, &(at, completed, dead, cancelled));
         }
     }
@@ -204,33 +191,15 @@ fn pack_id(pack: &mut Pack<'_>, id: &JobId) {
 type FailParts<'a> = (Timestamp, &'a JobId, &'a Token, &'a Failure, &'a Timestamp, Option<&'a str>);
 
 fn encode_fail(kind: u8, (at, job, token, failure, retry_at, result): FailParts<'_>, out: &mut Out<'_>) {
-    let (sort, message) = (failure.kind.number(), &failure.message);
-    match is_brief(failure) {
-        true => out.write(kind, V1, &(at, job, token, sort, message, retry_at, result)),
-        false => {
-            let more = (&failure.errtype, &failure.backtrace);
-            let body = (at, job, token, sort, message, retry_at, result, more.0, more.1);
-            out.write(kind, V2, &body);
-        }
-    }
+    let (sort, Failure { message, errtype, backtrace, .. }) = (failure.kind.number(), failure);
+    out.write(kind, V1, &(at, job, token, sort, message, retry_at, result, errtype, backtrace));
 }
 
 type EndParts<'a> = (Timestamp, &'a JobId, &'a Token, &'a Failure, Option<&'a str>);
 
 fn encode_end(kind: u8, (at, job, token, failure, result): EndParts<'_>, out: &mut Out<'_>) {
-    let (sort, message) = (failure.kind.number(), &failure.message);
-    match is_brief(failure) {
-        true => out.write(kind, V1, &(at, job, token, sort, message, result)),
-        false => {
-            let body = (at, job, token, sort, message, result, &failure.errtype, &failure.backtrace);
-            out.write(kind, V2, &body);
-        }
-    }
-}
-
-/// Whether the first version can say all of a failure.
-fn is_brief(failure: &Failure) -> bool {
-    failure.errtype.is_empty() && failure.backtrace.is_empty()
+    let (sort, Failure { message, errtype, backtrace, .. }) = (failure.kind.number(), failure);
+    out.write(kind, V1, &(at, job, token, sort, message, result, errtype, backtrace));
 }
 
 fn text(payload: &Option<Payload>) -> Option<&str> {
@@ -240,7 +209,7 @@ fn text(payload: &Option<Payload>) -> Option<&str> {
 /// Where records go, and the number that the next one is tagged with.
 struct Out<'a> {
     bytes: &'a mut Vec<u8>,
-    tag: Option<Lsn>,
+    tag: Option<Seq>,
 }
 
 impl Out<'_> {
@@ -254,14 +223,13 @@ impl Out<'_> {
     fn pack(&mut self, kind: u8, version: u8, write: impl FnOnce(&mut Pack<'_>)) {
         let out = &mut *self.bytes;
         let record = out.len();
-        let version = if self.tag.is_some() { version | TAGGED } else { version };
         out.extend_from_slice(&[kind, version, 0, 0, 0, 0]);
         let start = out.len();
         if let Some(number) = self.tag {
             write_leb128(number.0, out);
         }
         write(&mut Pack(out));
-        let has_crc = has_crc(kind, version);
+        let has_crc = has_crc(kind);
         let len = out.len() - start + if has_crc { CRC_BYTES } else { 0 };
         let len = u32::try_from(len).expect("an event is smaller than 4 GiB: payloads are bounded");
         out[start - 4..start].copy_from_slice(&len.to_le_bytes());
@@ -272,8 +240,13 @@ impl Out<'_> {
     }
 }
 
-fn has_crc(kind: u8, version: u8) -> bool {
-    kind == kind::ENQUEUE && version & TAGGED != 0
+fn has_crc(kind: u8) -> bool {
+    kind == kind::ENQUEUE
+}
+
+/// Whether events of this type are about one job.
+fn has_number(kind: u8) -> bool {
+    matches!(kind, kind::ENQUEUE..=kind::MOVE) && !matches!(kind, kind::PROMOTE | kind::FORGET | kind::DIGEST)
 }
 
 fn write_leb128(mut number: u64, out: &mut Vec<u8>) {

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Attempt, JobId, Lsn, Timestamp, Token, WorkerId};
-use crate::stored::BackoffFields;
+use crate::ids::{Attempt, JobId, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::stored::BackoffFields;
 
 #[derive(Serialize, Deserialize)]
 pub struct EnqueueV1<'a>(
@@ -50,32 +50,11 @@ pub struct FailV1<'a>(
     pub &'a str,
     pub Timestamp,
     #[serde(borrow)] pub Option<&'a str>,
-);
-#[derive(Serialize, Deserialize)]
-pub struct RequeueV1<'a>(pub Timestamp, pub JobId, pub Token, pub u8, pub &'a str);
-#[derive(Serialize, Deserialize)]
-pub struct DeadV1<'a>(
-    pub Timestamp,
-    pub JobId,
-    pub Token,
-    pub u8,
-    pub &'a str,
-    #[serde(borrow)] pub Option<&'a str>,
-);
-#[derive(Serialize, Deserialize)]
-pub struct FailV2<'a>(
-    pub Timestamp,
-    pub JobId,
-    pub Token,
-    pub u8,
-    pub &'a str,
-    pub Timestamp,
-    #[serde(borrow)] pub Option<&'a str>,
     pub &'a str,
     pub Vec<String>,
 );
 #[derive(Serialize, Deserialize)]
-pub struct RequeueV2<'a>(
+pub struct RequeueV1<'a>(
     pub Timestamp,
     pub JobId,
     pub Token,
@@ -86,7 +65,7 @@ pub struct RequeueV2<'a>(
     pub Vec<String>,
 );
 #[derive(Serialize, Deserialize)]
-pub struct DeadV2<'a>(
+pub struct DeadV1<'a>(
     pub Timestamp,
     pub JobId,
     pub Token,
@@ -109,8 +88,8 @@ pub struct OfQueueV1<'a>(pub Timestamp, pub &'a str);
 #[derive(Serialize, Deserialize)]
 pub struct ExtendV1(pub Timestamp, pub JobId, pub Token, pub Timestamp);
 #[derive(Serialize, Deserialize)]
-pub struct PromoteV1(pub Timestamp, pub Timestamp, pub Lsn);
+pub struct PromoteV1(pub Timestamp, pub Timestamp, pub Seq);
 #[derive(Serialize, Deserialize)]
 pub struct DigestV1(pub Timestamp, pub u64);
 #[derive(Serialize, Deserialize)]
-pub struct ForgetV1(pub Timestamp, pub Lsn, pub Lsn, pub Lsn);
+pub struct ForgetV1(pub Timestamp, pub Seq, pub Seq, pub Seq);

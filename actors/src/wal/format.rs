@@ -1,11 +1,11 @@
 //! The two headers of the log as bytes. The layout is drawn in [`crate::wal`].
 
-use crate::ids::{Lsn, Timestamp};
+use crate::ids::{Seq, Timestamp};
 
 /// First bytes of every segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRWAL\r\n";
 /// Version of the layout.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Length of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 /// First bytes of every batch.
@@ -42,7 +42,7 @@ pub struct SegmentEnd {
     /// Bytes of it that count.
     pub len: u64,
     /// Position of the last event up to there.
-    pub last: Lsn,
+    pub last: Seq,
     /// The chain value there.
     pub chain: u32,
 }
@@ -57,7 +57,7 @@ pub struct SegmentHeader {
     /// Its number.
     pub number: u64,
     /// Position of its first event.
-    pub first: Lsn,
+    pub first: Seq,
     /// How the segment before it ended.
     pub predecessor: SegmentEnd,
     /// When it was created.
@@ -69,7 +69,7 @@ pub struct SegmentHeader {
 pub enum BadHeader {
     /// Not the start of what it should be.
     Invalid(String),
-    /// A later version of the layout.
+    /// Another version of the layout.
     Newer(u32),
 }
 
@@ -123,11 +123,11 @@ impl SegmentHeader {
             salt: u32_at(bytes, 12),
             store: StoreId(bytes[16..32].try_into().expect("16 bytes")),
             number: u64_at(bytes, 32),
-            first: Lsn(u64_at(bytes, 40)),
+            first: Seq(u64_at(bytes, 40)),
             predecessor: SegmentEnd {
                 number: u64_at(bytes, 48),
                 len: u64_at(bytes, 56),
-                last: Lsn(u64_at(bytes, 64)),
+                last: Seq(u64_at(bytes, 64)),
                 chain: u32_at(bytes, 72),
             },
             created_at: Timestamp(u64_at(bytes, 76)),
@@ -135,7 +135,7 @@ impl SegmentHeader {
         let SegmentEnd { number, len, last, .. } = header.predecessor;
         // Every writer counts on from the predecessor; what does not is no writer's, and would not be safe to add to.
         let follows = number.checked_add(1) == Some(header.number)
-            && last < Lsn::MAX
+            && last < Seq::MAX
             && last.next() == header.first
             && header.number <= COUNT_MAX
             && len <= COUNT_MAX;
@@ -161,9 +161,9 @@ pub struct BatchHeader {
     /// Bytes of payload that follow.
     pub payload_len: u32,
     /// Position of the first event; of the next one, for a mark.
-    pub first: Lsn,
+    pub first: Seq,
     /// Everything up to here was durable when this was written.
-    pub durable: Lsn,
+    pub durable: Seq,
     /// When it was written.
     pub written_at: Timestamp,
     /// Number of events; 0 for a mark.
@@ -177,8 +177,8 @@ pub struct BatchHeader {
 impl BatchHeader {
     /// Position of the last event; of the one before the batch, for a mark.
     #[must_use]
-    pub fn last(&self) -> Lsn {
-        Lsn(self.first.0 + u64::from(self.count) - 1)
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0 + u64::from(self.count) - 1)
     }
 
     /// The header as bytes, and the chain value after this batch.
@@ -215,8 +215,8 @@ impl BatchHeader {
         }
         let header = BatchHeader {
             payload_len: u32_at(bytes, 4),
-            first: Lsn(u64_at(bytes, 8)),
-            durable: Lsn(u64_at(bytes, 16)),
+            first: Seq(u64_at(bytes, 8)),
+            durable: Seq(u64_at(bytes, 16)),
             written_at: Timestamp(u64_at(bytes, 24)),
             count: u32_at(bytes, 32),
             chain: u32_at(bytes, 36),
@@ -271,16 +271,16 @@ mod tests {
             salt: 7,
             store: StoreId([3; 16]),
             number: 9,
-            first: Lsn(100),
-            predecessor: SegmentEnd { number: 8, len: 4_000, last: Lsn(99), chain: 5 },
+            first: Seq(100),
+            predecessor: SegmentEnd { number: 8, len: 4_000, last: Seq(99), chain: 5 },
             created_at: Timestamp(1),
         };
         let bytes = segment.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(segment));
         let batch = BatchHeader {
             payload_len: 10,
-            first: Lsn(100),
-            durable: Lsn(99),
+            first: Seq(100),
+            durable: Seq(99),
             written_at: Timestamp(2),
             count: 3,
             chain: segment.chain(),
@@ -304,12 +304,12 @@ mod tests {
     /// Row 21.
     #[test]
     fn a_header_that_does_not_count_on_from_its_predecessor_is_refused() {
-        let predecessor = SegmentEnd { number: 8, len: 4_000, last: Lsn(99), chain: 5 };
+        let predecessor = SegmentEnd { number: 8, len: 4_000, last: Seq(99), chain: 5 };
         let good = SegmentHeader {
             salt: 7,
             store: StoreId([3; 16]),
             number: 9,
-            first: Lsn(100),
+            first: Seq(100),
             predecessor,
             created_at: Timestamp(1),
         };
@@ -318,12 +318,12 @@ mod tests {
         for bad in [
             SegmentHeader { number: 0, ..good },
             SegmentHeader { predecessor: SegmentEnd { len: u64::MAX, ..predecessor }, ..good },
-            SegmentHeader { first: Lsn(0), ..good },
-            SegmentHeader { first: Lsn(101), ..good },
-            SegmentHeader { number: 0, predecessor: end(u64::MAX, Lsn(99)), ..good },
-            SegmentHeader { number: u64::MAX, predecessor: end(u64::MAX - 1, Lsn(99)), ..good },
-            SegmentHeader { first: Lsn(0), predecessor: end(8, Lsn(u64::MAX)), ..good },
-            SegmentHeader { first: Lsn(u64::MAX), predecessor: end(8, Lsn(u64::MAX - 1)), ..good },
+            SegmentHeader { first: Seq(0), ..good },
+            SegmentHeader { first: Seq(101), ..good },
+            SegmentHeader { number: 0, predecessor: end(u64::MAX, Seq(99)), ..good },
+            SegmentHeader { number: u64::MAX, predecessor: end(u64::MAX - 1, Seq(99)), ..good },
+            SegmentHeader { first: Seq(0), predecessor: end(8, Seq(u64::MAX)), ..good },
+            SegmentHeader { first: Seq(u64::MAX), predecessor: end(8, Seq(u64::MAX - 1)), ..good },
         ] {
             assert!(matches!(SegmentHeader::decode(&bad.encode()), Err(BadHeader::Invalid(_))), "{bad:?}");
         }

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::WalError;
-use super::codec::{self, Decoder};
-use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
-use super::reader::{SegmentReader, Stop, events};
-use super::recovery::segments;
-use crate::ids::Lsn;
-use crate::jobs::{Body, BodyError, Change, Payload};
+use crate::ids::Seq;
+use crate::jobs::{EventKind, Payload, PayloadRef, UnreadablePayload};
 use crate::storage::{Storage, StoredFile};
+use crate::wal::WalError;
+use crate::wal::codec::{self, Decoder};
+use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
+use crate::wal::reader::{SegmentReader, Stop, events};
+use crate::wal::recovery::segments;
 
 /// Marks are about this many bytes apart.
 const SPACING: u32 = 16 << 10;
@@ -32,7 +32,7 @@ pub struct LogIndex {
 
 struct Segment {
     number: u64,
-    first: Lsn,
+    first: Seq,
     salt: u32,
     marks: Vec<Mark>,
     /// Where what is known of it ends.
@@ -63,7 +63,7 @@ impl Mark {
 struct Window {
     segment: u64,
     from: Mark,
-    first: Lsn,
+    first: Seq,
     salt: u32,
     bytes: Arc<[u8]>,
 }
@@ -91,12 +91,12 @@ impl LogIndex {
 
     /// A batch was written, or read, at `offset` of the newest segment. `payload` may come in pieces that end where
     /// events end.
-    pub(crate) fn note<'a>(&self, offset: u64, first: Lsn, payload: impl Iterator<Item = &'a [u8]>) {
+    pub(crate) fn note<'a>(&self, offset: u64, first: Seq, payload: impl Iterator<Item = &'a [u8]>) {
         let mut segments = self.segments();
         let Some(segment) = segments.last_mut() else { return };
         // A segment is far smaller: see SEGMENT_BYTES_MAX.
         let Ok(offset) = u32::try_from(offset) else { return };
-        let after = |lsn: u64| u32::try_from(lsn.wrapping_sub(segment.first.0)).ok();
+        let after = |seq: u64| u32::try_from(seq.wrapping_sub(segment.first.0)).ok();
         let Some(mut next) = after(first.0) else { return };
         // A walk from a mark inside of a batch never leaves that batch.
         let is_due =
@@ -130,9 +130,9 @@ impl LogIndex {
     ///
     /// # Errors
     /// It is not there as it was written.
-    pub fn read(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
+    pub fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
         let Some(window) = self.window(number)? else { return self.read_unmarked(number) };
-        let unreadable = |problem: String| BodyError { number, problem };
+        let unreadable = |problem: String| UnreadablePayload { number, problem };
         let file = segment_name(window.segment);
         let record = window.find(number).ok_or_else(|| {
             unreadable(format!("{file}: no event {number} behind byte {}", window.from.offset()))
@@ -140,9 +140,11 @@ impl LogIndex {
         let event =
             codec::decode(&mut &record[..]).map_err(|error| unreadable(format!("{file}: {error}")))?;
         match event.change {
-            Change::Enqueue(new) => match new.payload {
-                Body::Here(payload) => Ok(Some(payload)),
-                Body::Stored { .. } => Err(unreadable(format!("{file}: event {number} has no payload"))),
+            EventKind::Enqueue(new) => match new.payload {
+                PayloadRef::Here(payload) => Ok(Some(payload)),
+                PayloadRef::Stored { .. } => {
+                    Err(unreadable(format!("{file}: event {number} has no payload")))
+                }
             },
             change => Err(unreadable(format!("{file}: event {number} is {}, not ENQUEUE", change.name()))),
         }
@@ -150,8 +152,8 @@ impl LogIndex {
 
     /// Looks for it in segments that boot did not read, since a snapshot covers them. Nobody needs them unless that
     /// snapshot is damaged, so this may take its time.
-    fn read_unmarked(&self, number: Lsn) -> Result<Option<Payload>, BodyError> {
-        let unreadable = |error: WalError| BodyError { number, problem: error.to_string() };
+    fn read_unmarked(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
+        let unreadable = |error: WalError| UnreadablePayload { number, problem: error.to_string() };
         let segments = segments(&*self.storage, &self.dir).map_err(unreadable)?;
         let behind = segments.partition_point(|segment| segment.header.first <= number);
         let Some(segment) = behind.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
@@ -167,13 +169,13 @@ impl LogIndex {
                 .filter_map(Result::ok)
                 .find(|(position, _)| *position == number);
             return Ok(found.and_then(|(_, event)| match event.change {
-                Change::Enqueue(new) => new.payload.here().cloned(),
+                EventKind::Enqueue(new) => new.payload.here().cloned(),
                 _ => None,
             }));
         }
     }
 
-    fn window(&self, number: Lsn) -> Result<Option<Window>, BodyError> {
+    fn window(&self, number: Seq) -> Result<Option<Window>, UnreadablePayload> {
         let segments = self.segments();
         let behind = segments.partition_point(|segment| segment.first <= number);
         let Some(segment) = behind.checked_sub(1).and_then(|index| segments.get(index)) else {
@@ -199,7 +201,7 @@ impl LogIndex {
             return Ok(Some(held.clone()));
         }
         let path = self.dir.join(segment_name(window.segment));
-        let unreadable = |error: std::io::Error| BodyError {
+        let unreadable = |error: std::io::Error| UnreadablePayload {
             number,
             problem: format!("{}: cannot be read: {error}", path.display()),
         };
@@ -236,8 +238,8 @@ impl Window {
     }
 
     /// The record of the event at `number`.
-    fn find(&self, number: Lsn) -> Option<&[u8]> {
-        let mut at = Lsn(self.first.0 + u64::from(self.from.after));
+    fn find(&self, number: Seq) -> Option<&[u8]> {
+        let mut at = Seq(self.first.0 + u64::from(self.from.after));
         let mut rest = &self.bytes[..];
         if !self.from.is_inside() {
             loop {

@@ -17,7 +17,7 @@
 //! ```text
 //! segment header, 128 bytes
 //!    0  8  magic "BVRWAL\r\n"
-//!    8  4  format version (1)
+//!    8  4  format version (2)
 //!   12  4  salt: random, seeds every checksum of the segment, so that stale bytes never pass for new ones
 //!   16 16  store id: random, the same in every file of a data directory
 //!   32  8  segment number, as in the file's name
@@ -42,7 +42,7 @@
 //!   44  4  zeros
 //!   48  4  header crc: crc32 of the 48 bytes before, seeded with the salt
 //!
-//! event, inside a payload: type (1), schema version (1), length (4), MessagePack array
+//! event, inside a payload: type (1), version (1), length (4), [its job's number], MessagePack array, [crc32 (4)]
 //! ```
 //!
 //! # What recovery does with what it finds
@@ -55,7 +55,7 @@
 //! | an invalid batch in a segment that has a successor, before the length that the successor names | damage | refuse |
 //! | a seal in the last segment | its successor is gone | refuse |
 //! | a segment missing, doubled, renamed, or of another store | damage | refuse |
-//! | an event of unknown type or version | a newer beaver wrote it | refuse |
+//! | an event of unknown type or version | another version of beaver wrote it | refuse |
 //! | a last segment without any event that was proven durable | a start without work | replaced, under its number, by the new segment |
 //! | valid batches that were not proven durable | perhaps only in the page cache | appended again to a new segment, synced before serving |
 //!
@@ -65,24 +65,23 @@
 //! closed, so that the proof seldom lags behind. It is perhaps not durable itself: one behind the last proven events
 //! does not count as part of the segment when the next one is begun.
 
-pub mod actor;
-mod chores;
+pub mod batch;
 pub mod codec;
 mod fields;
 pub mod format;
 pub mod index;
+mod maintenance;
+mod next_segment;
 mod pack;
 pub mod reader;
 pub mod recovery;
-pub mod rest;
-mod spare;
-pub mod thread;
+pub mod tail_scan;
 pub mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ids::Lsn;
+use crate::ids::Seq;
 
 /// Something is wrong with the log.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +104,8 @@ pub enum WalError {
         /// What does not fit.
         problem: String,
     },
-    /// A newer beaver wrote this. Nothing was changed.
-    #[error("{}: {problem}; a newer beaver wrote it: run that one", path.display())]
+    /// Another version of beaver wrote this. Nothing was changed.
+    #[error("{}: {problem}: another version of beaver wrote it, run that one", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -163,7 +162,7 @@ impl WalError {
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Position of the first event.
-    pub first: Lsn,
+    pub first: Seq,
     /// How many events.
     pub count: u32,
     /// The events, one after the other, as [`codec::encode`] writes them.
@@ -173,7 +172,7 @@ pub struct Group {
 impl Group {
     /// Position of the last event.
     #[must_use]
-    pub fn last(&self) -> Lsn {
-        Lsn(self.first.0 + u64::from(self.count) - 1)
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0 + u64::from(self.count) - 1)
     }
 }

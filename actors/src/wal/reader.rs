@@ -4,16 +4,17 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::WalError;
-use super::codec::{CodecError, Decoder, ENVELOPE_BYTES};
-use super::format::{
-    BATCH_HEADER_BYTES, BadHeader, BatchHeader, SEAL_COUNT, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
-    SegmentEnd, SegmentHeader, checksum,
-};
-use super::rest::Rest;
-use crate::ids::Lsn;
+use crate::ids::Seq;
 use crate::jobs::Event;
 use crate::storage::{Storage, StoredFile, is_zero, read_used, too_long};
+use crate::wal::WalError;
+use crate::wal::batch::Batch;
+use crate::wal::codec::{Decoder, ENVELOPE_BYTES};
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, FORMAT_VERSION, SEAL_COUNT, SEGMENT_BYTES_MAX,
+    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
+};
+use crate::wal::tail_scan::TailScan;
 
 /// So much of a segment is read at a time: what a core's own cache holds until it has been checked.
 const PIECE_BYTES: usize = 256 << 10;
@@ -35,37 +36,9 @@ pub struct SegmentReader {
     /// What the segment says about itself.
     pub header: SegmentHeader,
     at: usize,
-    next: Lsn,
+    next: Seq,
     chain: u32,
-    durable: Lsn,
-}
-
-/// A valid batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// What it says about itself.
-    pub header: BatchHeader,
-    /// Where it begins in the segment.
-    pub offset: u64,
-    /// Its events.
-    pub payload: &'a [u8],
-}
-
-impl Batch<'_> {
-    /// An event in it is none that this version can read; its checksum was right, so a newer version wrote it.
-    pub(crate) fn unreadable_event(&self, path: &Path, lsn: Lsn, error: &CodecError) -> WalError {
-        let (path, offset, problem) = (path.to_owned(), self.offset, format!("event {lsn}: {error}"));
-        match error {
-            CodecError::Unknown { .. } => WalError::Newer { path, problem },
-            CodecError::Invalid(_) => WalError::Damaged { path, offset, problem },
-        }
-    }
-
-    /// Something follows the events that it says it has.
-    pub(crate) fn surplus(&self, path: &Path) -> WalError {
-        let problem = format!("a batch of {} events has more in it", self.header.count);
-        WalError::Damaged { path: path.to_owned(), offset: self.offset, problem }
-    }
+    durable: Seq,
 }
 
 /// What is where no further batch is.
@@ -115,7 +88,7 @@ impl SegmentReader {
             at: SEGMENT_HEADER_BYTES,
             next: header.first,
             chain: header.chain(),
-            durable: Lsn::ZERO,
+            durable: Seq::ZERO,
         })
     }
 
@@ -252,9 +225,9 @@ impl SegmentReader {
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn rest(&self) -> Result<Rest, WalError> {
+    pub fn rest(&self) -> Result<TailScan, WalError> {
         let bytes = read_used(&*self.file, self.at as u64).map_err(WalError::io(&self.path, "read"))?;
-        Ok(Rest::new(bytes, self.at as u64, self.header.salt))
+        Ok(TailScan::new(bytes, self.at as u64, self.header.salt))
     }
 
     /// Where the segment ends if it ends here.
@@ -263,14 +236,14 @@ impl SegmentReader {
         SegmentEnd {
             number: self.header.number,
             len: self.at as u64,
-            last: Lsn(self.next.0 - 1),
+            last: Seq(self.next.0 - 1),
             chain: self.chain,
         }
     }
 
     /// The largest durable position that a batch read so far carries.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
+    pub fn durable(&self) -> Seq {
         self.durable
     }
 
@@ -320,7 +293,8 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
     SegmentHeader::decode(bytes).map_err(|bad| match bad {
         BadHeader::Invalid(problem) => WalError::Damaged { path: path.to_owned(), offset: 0, problem },
         BadHeader::Newer(version) => {
-            WalError::Newer { path: path.to_owned(), problem: format!("format version {version}") }
+            let problem = format!("format version {version}, but this beaver reads {FORMAT_VERSION}");
+            WalError::Newer { path: path.to_owned(), problem }
         }
     })
 }
@@ -328,12 +302,12 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
 /// The events of a batch with their positions.
 ///
 /// # Errors
-/// An event that this version cannot read; its checksum was right, so a newer version wrote it.
+/// An event that this version cannot read; its checksum was right, so another version wrote it.
 pub fn events<'a>(
     path: &'a Path,
     batch: Batch<'a>,
     decoder: &'a mut Decoder,
-) -> impl Iterator<Item = Result<(Lsn, Event), WalError>> + use<'a> {
+) -> impl Iterator<Item = Result<(Seq, Event), WalError>> + use<'a> {
     let mut rest = batch.payload;
     let mut at = batch.header.first;
     let mut left = batch.header.count;
@@ -341,13 +315,13 @@ pub fn events<'a>(
         if left == 0 {
             return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.surplus(path)));
         }
-        let lsn = at;
+        let seq = at;
         at = at.next();
         left -= 1;
-        Some(decoder.decode(&mut rest).map(|event| (lsn, event)).map_err(|error| {
+        Some(decoder.decode(&mut rest).map(|event| (seq, event)).map_err(|error| {
             left = 0;
             rest = &[];
-            batch.unreadable_event(path, lsn, &error)
+            batch.unreadable_event(path, seq, &error)
         }))
     })
 }
@@ -368,7 +342,7 @@ mod tests {
             salt: 7,
             store: StoreId([1; 16]),
             number: 1,
-            first: Lsn(1),
+            first: Seq(1),
             predecessor: SegmentEnd::default(),
             created_at: Timestamp(0),
         };
@@ -378,8 +352,8 @@ mod tests {
             let payload = vec![number as u8; ENVELOPE_BYTES + (number * number * 7 % 3_001) as usize];
             let batch = BatchHeader {
                 payload_len: payload.len() as u32,
-                first: Lsn(number + 1),
-                durable: Lsn(number),
+                first: Seq(number + 1),
+                durable: Seq(number),
                 written_at: Timestamp(0),
                 count: 1,
                 chain,

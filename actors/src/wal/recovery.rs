@@ -6,19 +6,22 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::codec::Decoder;
-use super::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number};
-use super::reader::{Batch, SegmentReader, Stop, events, read_header};
-use super::rest::Rest;
-use super::{Group, WalError};
-use crate::bugs::{self, Bug};
-use crate::ids::Lsn;
+use crate::base::bugs::{self, Bug};
+use crate::ids::Seq;
 use crate::jobs::Event;
 use crate::storage::{Storage, partial_of, publish, unused};
+use crate::wal::batch::Batch;
+use crate::wal::codec::Decoder;
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number,
+};
+use crate::wal::reader::{SegmentReader, Stop, events, read_header};
+use crate::wal::tail_scan::TailScan;
+use crate::wal::{Group, WalError};
 
 /// What recovery found.
 #[derive(Debug)]
-pub struct Found {
+pub struct LogScan {
     /// Whose log it is.
     pub store: StoreId,
     /// Where the part of the last segment that is proven durable ends.
@@ -44,9 +47,9 @@ pub struct TornTail {
 
 /// What is known before the log is read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known {
+pub struct ReplayFrom {
     /// The snapshot's position: events up to it are not visited, and it was durable. Zero without a snapshot.
-    pub covered: Lsn,
+    pub covered: Seq,
     /// Whose snapshot it is.
     pub store: Option<StoreId>,
 }
@@ -62,21 +65,21 @@ pub trait Visitor {
     ///
     /// # Errors
     /// One of its events cannot be read, or does not fit.
-    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError>;
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Seq) -> Result<(), WalError>;
 }
 
 /// Gets every event with its position and the header of its batch; says in words what is wrong with it.
-pub type Visit<'a> = &'a mut dyn FnMut(Lsn, Event, &BatchHeader) -> Result<(), String>;
+pub type Visit<'a> = &'a mut dyn FnMut(Seq, Event, &BatchHeader) -> Result<(), String>;
 
 /// A visitor that wants to see one event at a time.
 pub struct EachEvent<'a>(pub Visit<'a>);
 
 impl Visitor for EachEvent<'_> {
-    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Lsn) -> Result<(), WalError> {
+    fn batch(&mut self, path: &Path, batch: Batch<'_>, covered: Seq) -> Result<(), WalError> {
         for event in events(path, batch, &mut Decoder::default()) {
-            let (lsn, event) = event?;
-            if lsn > covered {
-                (self.0)(lsn, event, &batch.header).map_err(|problem| misfit(path, problem))?;
+            let (seq, event) = event?;
+            if seq > covered {
+                (self.0)(seq, event, &batch.header).map_err(|problem| misfit(path, problem))?;
             }
         }
         Ok(())
@@ -126,7 +129,7 @@ pub struct SegmentFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it says about itself.
-    pub header: super::format::SegmentHeader,
+    pub header: crate::wal::format::SegmentHeader,
 }
 
 /// Reads the log behind `known.covered` and hands every batch to `visitor`, in order.
@@ -138,10 +141,10 @@ pub struct SegmentFile {
 pub fn recover(
     storage: &dyn Storage,
     dir: &Path,
-    known: Known,
+    known: ReplayFrom,
     visitor: &mut dyn Visitor,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Option<Found>, WalError> {
+) -> Result<Option<LogScan>, WalError> {
     let segments = segments(storage, dir)?;
     let Some(first) = segments.first() else {
         return Ok(None);
@@ -180,7 +183,7 @@ pub fn recover(
         read_sealed(&mut reader, tail.end, known.covered, &mut Nobody)?;
     }
     progress(total, total);
-    Ok(Some(Found { store: first.header.store, end: tail.end, unproven: tail.unproven, torn: tail.torn }))
+    Ok(Some(LogScan { store: first.header.store, end: tail.end, unproven: tail.unproven, torn: tail.torn }))
 }
 
 /// Reads the sealed segments behind `after` up to `through`, for folding them into a snapshot.
@@ -190,12 +193,12 @@ pub fn recover(
 pub fn replay_sealed(
     storage: &dyn Storage,
     dir: &Path,
-    after: Lsn,
-    through: Lsn,
+    after: Seq,
+    through: Seq,
     visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
     let segments = segments(storage, dir)?;
-    let begins = segments.first().map_or(Lsn(u64::MAX), |segment| segment.header.first);
+    let begins = segments.first().map_or(Seq(u64::MAX), |segment| segment.header.first);
     if begins > after.next() {
         let problem = format!("the log begins with event {begins}, but event {} is needed", after.next());
         return Err(WalError::Misplaced { path: dir.to_owned(), problem });
@@ -215,7 +218,7 @@ pub fn replay_sealed(
 fn read_sealed(
     reader: &mut SegmentReader,
     end: SegmentEnd,
-    covered: Lsn,
+    covered: Seq,
     visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
     let path = reader.path().to_owned();
@@ -243,7 +246,7 @@ struct Tail {
 }
 
 /// Reads the segment without a successor: up to its last valid batch, and decides what the rest is.
-fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor) -> Result<Tail, WalError> {
+fn read_last(reader: &mut SegmentReader, covered: Seq, visitor: &mut dyn Visitor) -> Result<Tail, WalError> {
     let path = reader.path().to_owned();
     visitor.segment(&reader.header);
     // Its existence proves what its predecessor held; the snapshot proves what it covers.
@@ -285,7 +288,7 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
         Stop::Invalid(_) => Some(reader.rest()?),
         _ => None,
     };
-    proven = proven.max(rest.as_ref().map_or(Lsn::ZERO, Rest::durable));
+    proven = proven.max(rest.as_ref().map_or(Seq::ZERO, TailScan::durable));
     if proven >= next && !bugs::has(Bug::TruncateOnAnyError) {
         let found = match &stop {
             Stop::Invalid(problem) => problem.as_str(),
@@ -318,10 +321,10 @@ fn read_last(reader: &mut SegmentReader, covered: Lsn, visitor: &mut dyn Visitor
 fn visit_batch(
     path: &Path,
     batch: Batch<'_>,
-    covered: Lsn,
+    covered: Seq,
     visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
-    match Lsn(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
+    match Seq(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
         true => Ok(()),
         false => visitor.batch(path, batch, covered),
     }
@@ -331,7 +334,7 @@ fn visit_batch(
 struct Nobody;
 
 impl Visitor for Nobody {
-    fn batch(&mut self, _: &Path, _: Batch<'_>, _: Lsn) -> Result<(), WalError> {
+    fn batch(&mut self, _: &Path, _: Batch<'_>, _: Seq) -> Result<(), WalError> {
         Ok(())
     }
 }

@@ -4,18 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chores::{self, Chores};
-use super::format::{
+use crate::base::bugs::{self, Bug};
+use crate::base::failpoint;
+use crate::ids::{Seq, Timestamp};
+use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
+use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
-use super::index::LogIndex;
-use super::spare::{Spare, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
-use super::{Group, WalError};
-use crate::bugs::{self, Bug};
-use crate::failpoint;
-use crate::ids::{Lsn, Timestamp};
-use crate::storage::{NotDurable, Storage, StoredFile, partial_of, publish, read_all};
+use crate::wal::index::LogIndex;
+use crate::wal::maintenance::{self, Maintenance};
+use crate::wal::next_segment::{NextSegment, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
+use crate::wal::{Group, WalError};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
@@ -54,15 +54,14 @@ pub struct LogWriter {
     capacity: u64,
     /// Up to where it was filled with zeros before it was used.
     zeroed: u64,
-    next: Lsn,
+    next: Seq,
     chain: u32,
-    durable: Lsn,
+    durable: Seq,
     /// What the last mark or batch said to be durable.
-    marked: Lsn,
+    marked: Seq,
     poisoned: bool,
-    syncs_along: bool,
-    spare: Spare,
-    chores: Chores,
+    next_segment: NextSegment,
+    maintenance: Maintenance,
 }
 
 /// How much the log can still take.
@@ -123,9 +122,8 @@ impl LogWriter {
             durable: end.last,
             marked: end.last,
             poisoned: false,
-            syncs_along: false,
-            spare: Spare::Failed(String::new()),
-            chores: Chores::new(storage.clone()),
+            next_segment: NextSegment::Failed(String::new()),
+            maintenance: Maintenance::new(storage.clone()),
             storage,
             dice,
             index,
@@ -133,7 +131,7 @@ impl LogWriter {
         };
         writer.index.begin(&writer.header);
         for group in unproven {
-            writer.write_batch(std::slice::from_ref(group), now, false)?;
+            writer.write_batch(std::slice::from_ref(group), now)?;
         }
         writer.sync()?;
         writer.mark(now);
@@ -141,11 +139,6 @@ impl LogWriter {
         writer.seal(end, None, now);
         writer.prepare_spare(ZEROED_AT_FIRST);
         Ok(writer)
-    }
-
-    /// From now on an append syncs, too, where the disk does both by one call: [`LogWriter::durable`] says whether.
-    pub fn sync_along(&mut self) {
-        self.syncs_along = true;
     }
 
     /// Writes `groups`, which must follow the last one, as few batches. They are in the kernel, not yet on the
@@ -167,8 +160,7 @@ impl LogWriter {
                 first || bytes <= BATCH_BYTES_TARGET
             };
             let count = groups[written..].iter().take(together).take_while(fits).count();
-            let syncs = self.syncs_along && written + count == groups.len();
-            match self.append_batch(&groups[written..written + count], now, syncs) {
+            match self.append_batch(&groups[written..written + count], now) {
                 Ok(()) => written += count,
                 // What does not fit together may still fit one by one.
                 Err(WalError::Full { .. }) if count > 1 => together = 1,
@@ -178,7 +170,7 @@ impl LogWriter {
         (written, Ok(()))
     }
 
-    fn append_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
+    fn append_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -194,7 +186,7 @@ impl LogWriter {
             self.file.allocate(capacity).map_err(WalError::io(&self.path, "allocate"))?;
             self.capacity = capacity;
         }
-        let result = self.write_batch(groups, now, syncs);
+        let result = self.write_batch(groups, now);
         if let Err(error) = &result {
             // What a failed write left behind is unknown. Without space, the same place is written again later.
             self.poisoned = !matches!(error, WalError::Full { .. });
@@ -202,7 +194,7 @@ impl LogWriter {
         result
     }
 
-    fn write_batch(&mut self, groups: &[Group], now: Timestamp, syncs: bool) -> Result<(), WalError> {
+    fn write_batch(&mut self, groups: &[Group], now: Timestamp) -> Result<(), WalError> {
         let mut count = 0;
         for group in groups {
             let expected = self.next.plus(u64::from(count));
@@ -210,17 +202,11 @@ impl LogWriter {
             count += group.count;
         }
         let payload: Vec<&[u8]> = groups.iter().map(|group| group.bytes.as_slice()).collect();
-        self.write_frame(&payload, count, now, syncs)
+        self.write_frame(&payload, count, now)
     }
 
     /// Writes a header and `payload` at the end of the log, in one call and without copying them together.
-    fn write_frame(
-        &mut self,
-        payload: &[&[u8]],
-        count: u32,
-        now: Timestamp,
-        syncs: bool,
-    ) -> Result<(), WalError> {
+    fn write_frame(&mut self, payload: &[&[u8]], count: u32, now: Timestamp) -> Result<(), WalError> {
         // Copying them together first would cost 2 µs for 160 KiB and 25 µs for 1 MiB, where a sync takes 160 µs and
         // 430 µs (`cargo bench --bench log`; two cores of an EPYC, ext4 on a virtual disk).
         let payload_len: usize = payload.iter().map(|part| part.len()).sum();
@@ -236,25 +222,14 @@ impl LogWriter {
         };
         let (bytes, chain) = header.encode(self.header.salt);
         let frame: Vec<&[u8]> = std::iter::once(bytes.as_slice()).chain(payload.iter().copied()).collect();
-        let syncs = syncs && self.file.syncs_with_write() && !bugs::has(Bug::AckBeforeFsync);
-        let result = failpoint::pass("wal.write").map_err(NotDurable::Write).and_then(|()| match syncs {
-            false => self.file.write_parts_at(self.offset, &frame).map_err(NotDurable::Write),
-            true => failpoint::pass("wal.sync")
-                .map_err(NotDurable::Sync)
-                .and_then(|()| self.file.write_and_sync(self.offset, &frame)),
-        });
-        result.map_err(|failure| match failure {
-            NotDurable::Write(error) => WalError::io(&self.path, "write")(error),
-            NotDurable::Sync(source) => self.poison(source),
-        })?;
+        failpoint::pass("wal.write")
+            .and_then(|()| self.file.write_parts_at(self.offset, &frame))
+            .map_err(WalError::io(&self.path, "write"))?;
         self.index.note(self.offset, self.next, payload.iter().copied());
         self.offset += (BATCH_HEADER_BYTES + payload_len) as u64;
         self.chain = chain;
         self.marked = self.durable;
         self.next = self.next.plus(u64::from(count));
-        if syncs {
-            self.durable = self.last();
-        }
         Ok(())
     }
 
@@ -263,22 +238,18 @@ impl LogWriter {
     /// # Errors
     /// Any error poisons the log for good: a second fdatasync would report success for pages that the kernel
     /// has dropped. The way on is recovery from disk.
-    pub fn sync(&mut self) -> Result<Lsn, WalError> {
+    pub fn sync(&mut self) -> Result<Seq, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
         let mut sync = || failpoint::pass("wal.sync").and_then(|()| self.file.sync());
         let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { sync() };
         if let Err(source) = result {
-            return Err(self.poison(source));
+            self.poisoned = true;
+            return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
         }
         self.durable = self.last();
         Ok(self.durable)
-    }
-
-    fn poison(&mut self, source: io::Error) -> WalError {
-        self.poisoned = true;
-        WalError::Io { path: self.path.clone(), action: "sync", source }
     }
 
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
@@ -294,7 +265,7 @@ impl LogWriter {
         if self.poisoned || self.marked == self.durable || !has_room {
             return Ok(());
         }
-        self.write_frame(&[], 0, now, false)
+        self.write_frame(&[], 0, now)
     }
 
     /// Ends the current segment and begins the next. The old one is durable when it returns.
@@ -303,7 +274,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`WalError::Full`] when there is no space for a segment: the current one goes on. Others are final.
-    pub fn rotate(&mut self, now: Timestamp) -> Result<Lsn, WalError> {
+    pub fn rotate(&mut self, now: Timestamp) -> Result<Seq, WalError> {
         if self.next == self.header.first {
             return Ok(self.header.predecessor.last);
         }
@@ -353,17 +324,17 @@ impl LogWriter {
 
     /// How much the log can still take. Asks again for the next segment if there was no space for it.
     pub fn room(&mut self) -> Room {
-        self.spare.look();
-        match self.spare {
-            Spare::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
-            Spare::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
-            Spare::Failed(_) => Room { bytes: self.left(), accepts_jobs: false },
+        self.next_segment.look();
+        match self.next_segment {
+            NextSegment::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
+            NextSegment::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
+            NextSegment::Failed(_) => Room { bytes: self.left(), accepts_jobs: false },
         }
     }
 
     /// Tries again to allocate the next segment, if that has failed.
     pub fn retry_spare(&mut self) {
-        if matches!(self.spare, Spare::Failed(_)) {
+        if matches!(self.next_segment, NextSegment::Failed(_)) {
             self.prepare_spare(ZEROED_MIN);
         }
     }
@@ -372,11 +343,11 @@ impl LogWriter {
     /// many, or that the storage reported an error; the rest goes another time.
     pub fn delete_through(
         &mut self,
-        through: Lsn,
+        through: Seq,
         done: impl FnOnce(Result<usize, WalError>) + Send + 'static,
     ) {
         let (dir, index) = (self.dir.clone(), self.index.clone());
-        self.chores.add(move |storage| done(chores::prune(storage, &dir, &index, through)));
+        self.maintenance.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
     }
 
     /// Closes the log: everything durable, and a mark that says so.
@@ -384,7 +355,7 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::sync`]; or the mark could not be left, and the error's action says so: every event is durable
     /// all the same, but damage to the last ones may pass for a torn tail.
-    pub fn close(mut self, now: Timestamp) -> Result<Lsn, WalError> {
+    pub fn close(mut self, now: Timestamp) -> Result<Seq, WalError> {
         let durable = self.sync()?;
         let marked = self.try_to_mark(now).and_then(|()| self.sync());
         match marked {
@@ -404,13 +375,13 @@ impl LogWriter {
 
     /// Position of the last event that was appended.
     #[must_use]
-    pub fn last(&self) -> Lsn {
-        Lsn(self.next.0 - 1)
+    pub fn last(&self) -> Seq {
+        Seq(self.next.0 - 1)
     }
 
     /// Everything up to here is on disk.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
+    pub fn durable(&self) -> Seq {
         self.durable
     }
 
@@ -421,7 +392,7 @@ impl LogWriter {
         // Room for the closing mark is kept free.
         let needed = (2 * BATCH_HEADER_BYTES + bytes) as u64;
         let is_beyond = bytes <= SMALL_BATCH_BYTES && self.offset + needed > self.zeroed;
-        needed <= self.left() && !(is_beyond && matches!(self.spare, Spare::Ready(_)))
+        needed <= self.left() && !(is_beyond && matches!(self.next_segment, NextSegment::Ready(_)))
     }
 
     fn left(&self) -> u64 {
@@ -432,16 +403,16 @@ impl LogWriter {
         SegmentEnd { number: self.header.number, len: self.offset, last: self.last(), chain: self.chain }
     }
 
-    /// The file for the next segment: the spare one, or one made on the spot; how long it is, and how much of it zeros.
+    /// The file for the next segment: the next_segment one, or one made on the spot; how long it is, and how much of it zeros.
     fn take_spare(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64, u64), WalError> {
-        if let Some(zeroed) = self.spare.take() {
+        if let Some(zeroed) = self.next_segment.take() {
             let file = self.storage.open(path).map_err(WalError::io(path, "open"))?;
             return Ok((file, self.segment_bytes, zeroed));
         }
         let mut file = self.storage.create(path).map_err(WalError::io(path, "create"))?;
         if let Err(error) = file.allocate(self.segment_bytes) {
             drop(file);
-            self.spare = Spare::Failed(error.to_string());
+            self.next_segment = NextSegment::Failed(error.to_string());
             // What could not be allocated must not hold what little space there is.
             let _ = self.storage.remove(path);
             return Err(WalError::io(path, "allocate")(error));
@@ -451,23 +422,23 @@ impl LogWriter {
 
     fn prepare_spare(&mut self, zeroed: u64) {
         let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
-        self.spare = Spare::prepare(&self.storage, path, self.segment_bytes, zeroed);
+        self.next_segment = NextSegment::prepare(&self.storage, path, self.segment_bytes, zeroed);
     }
 
     /// Sees to the segment before, if there is one.
     fn seal(&mut self, end: SegmentEnd, file: Option<Box<dyn StoredFile>>, now: Timestamp) {
         if end.number > 0 {
             let path = self.dir.join(segment_name(end.number));
-            self.chores.add(move |storage| chores::seal(storage, &path, file, end, now));
+            self.maintenance.add(move |storage| maintenance::seal(storage, &path, file, end, now));
         }
     }
 }
 
 impl Drop for LogWriter {
-    /// Waits for the spare segment, and gives its space back. As `chores` waits for what it has begun, nothing writes in
+    /// Waits for the next_segment segment, and gives its space back. As `maintenance` waits for what it has begun, nothing writes in
     /// this directory any more.
     fn drop(&mut self) {
-        if self.spare.take().is_some() {
+        if self.next_segment.take().is_some() {
             // Boot removes it, too.
             let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
         }

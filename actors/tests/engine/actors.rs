@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::clock::Clock;
-use beaver_actors::engine::{Ending, Engine, EngineError, Phase, Seams};
+use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::handle::{Ending, Engine, EngineError, Environment, Phase};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Start, Status};
-use beaver_actors::options::EngineOptions;
 use beaver_actors::testing::{ManualClock, SimStorage};
-use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -236,8 +236,11 @@ fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
                 }
             };
             let handlers = Handlers::new().with(kind("work"), Does(handler, None));
-            let seams =
-                Seams { storage: Arc::new(SimStorage::new()), clock: clock.clone(), ..Seams::default() };
+            let seams = Environment {
+                storage: Arc::new(SimStorage::new()),
+                clock: clock.clone(),
+                ..Environment::default()
+            };
             let engine = Engine::start_on(seams, options(), handlers);
             engine.ready().await.unwrap();
             let mut long = job("work");
@@ -313,7 +316,7 @@ fn a_full_queue_and_too_many_requests_are_told_apart() {
         options.requests_max = 2;
         let engine = ready(&SimStorage::new(), options, Handlers::new()).await;
         let four = vec![job("later"); 4];
-        assert_eq!(engine.enqueue(four).await, Err(Rejection::QueueFull { jobs_max: 3 }.into()));
+        assert_eq!(engine.enqueue(four).await, Err(Rejection::TooManyJobs { jobs_max: 3 }.into()));
         let many: Vec<_> = (0..50)
             .map(|_| {
                 let engine = engine.clone();
@@ -325,7 +328,7 @@ fn a_full_queue_and_too_many_requests_are_told_apart() {
             match answer.await.unwrap() {
                 Ok(_) => accepted += 1,
                 Err(EngineError::Busy) => busy += 1,
-                Err(other) => assert_eq!(other, Rejection::QueueFull { jobs_max: 3 }.into()),
+                Err(other) => assert_eq!(other, Rejection::TooManyJobs { jobs_max: 3 }.into()),
             }
         }
         assert!(accepted <= 3);

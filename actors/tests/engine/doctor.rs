@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use beaver_actors::doctor::plan::Step;
-use beaver_actors::doctor::report::{Loss, Report, SegmentState, SnapshotState, Verdict};
-use beaver_actors::doctor::{Doctor, DoctorError};
-use beaver_actors::ids::{JobId, Lsn, Timestamp};
-use beaver_actors::jobs::{Change, Command, Event, Status};
-use beaver_actors::options::EngineOptions;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::ids::{JobId, Seq, Timestamp};
+use beaver_actors::jobs::{Command, Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::tools::doctor::report::Step;
+use beaver_actors::tools::doctor::report::{Diagnosis, Loss, Report, SegmentState, SnapshotState};
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
 use beaver_actors::wal::{Group, codec};
 
@@ -90,7 +90,7 @@ pub(crate) fn boot(disk: &SimStorage) -> StepEngine {
 pub(crate) fn repair(disk: &SimStorage) -> (Loss, Vec<Step>) {
     let doctor = doctor(disk);
     let report = doctor.examine().unwrap();
-    let Verdict::Damaged { loss, plan, .. } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Damaged { loss, plan, .. } = &report.verdict else { panic!("{report}") };
     let repaired = doctor.apply(plan, NOW).unwrap();
     assert_eq!(repaired.steps, plan.steps);
     (*loss, repaired.steps)
@@ -155,14 +155,14 @@ fn a_healthy_directory_is_healthy_and_examining_changes_nothing() {
     let disk = stopped(beaver);
     let before = disk.paths("/");
     let report = examine(&disk);
-    assert!(matches!(report.verdict, Verdict::Healthy), "{report}");
+    assert!(matches!(report.verdict, Diagnosis::Healthy), "{report}");
     assert!(!report.verdict.is_damage());
     let states: Vec<_> = report.segments.iter().map(|segment| segment.state.clone()).collect();
     use SegmentState::{Sealed, Whole};
     assert_eq!(states, [Sealed, Sealed, Sealed, Sealed, Whole], "{report}");
-    assert_eq!(report.segments[0].from, Some(Lsn(1)));
-    assert_eq!(report.segments[0].to, Some(Lsn(6)));
-    assert_eq!(report.segments[3].to, Some(Lsn(15)));
+    assert_eq!(report.segments[0].from, Some(Seq(1)));
+    assert_eq!(report.segments[0].to, Some(Seq(6)));
+    assert_eq!(report.segments[3].to, Some(Seq(15)));
     assert_eq!((report.snapshots.len(), report.snapshots[0].jobs), (1, 8));
     assert_eq!(report.snapshots[0].state, SnapshotState::Whole);
     let text = report.to_string();
@@ -183,7 +183,7 @@ fn a_torn_tail_is_healthy_after_a_crash() {
     disk.tamper(&last, |bytes| bytes[end - 3..end].fill(0));
     let before = files(&disk);
     let report = examine(&disk);
-    let Verdict::HealthyAfterCrash { torn_bytes } = report.verdict else { panic!("{report}") };
+    let Diagnosis::HealthyAfterCrash { torn_bytes } = report.verdict else { panic!("{report}") };
     assert_eq!(torn_bytes as usize, end - 3 - start);
     let text = report.to_string();
     assert!(
@@ -219,8 +219,8 @@ fn a_flipped_bit_in_a_sealed_segment_costs_what_the_report_says() {
 
     let (loss, steps) = repair(&disk);
     let expected = Loss {
-        kept_through: Lsn(7),
-        known_through: Lsn(15),
+        kept_through: Seq(7),
+        known_through: Seq(15),
         events: 8,
         events_unreadable: 1,
         jobs_kept: 3,
@@ -288,7 +288,7 @@ fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
                 let report = examine(&disk);
                 let starts = StepEngine::with(disk.fork(), options(), 2).is_ok();
                 match report.verdict {
-                    Verdict::Damaged { .. } => {
+                    Diagnosis::Damaged { .. } => {
                         assert!(!starts, "{context}: {report}");
                         let (loss, _) = repair(&disk);
                         assert_originals_are_kept(&disk, &before, &context);
@@ -302,7 +302,7 @@ fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
                         );
                         repaired += 1;
                     }
-                    Verdict::Hopeless { .. } => {
+                    Diagnosis::Hopeless { .. } => {
                         assert!(!starts && !with_snapshot, "{context}: {report}");
                         hopeless += 1;
                     }
@@ -311,7 +311,7 @@ fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
                 }
                 assert_eq!(
                     files(&disk) == before,
-                    !matches!(report.verdict, Verdict::Damaged { .. }),
+                    !matches!(report.verdict, Diagnosis::Damaged { .. }),
                     "{context}"
                 );
             }
@@ -325,7 +325,7 @@ fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
 fn a_corrupted_newest_snapshot_costs_nothing_and_is_no_reason_to_repair() {
     let (disk, newest) = stopped_with_a_damaged_newest_snapshot(1);
     let report = examine(&disk);
-    let Verdict::Spared { files, torn_bytes: 0 } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Spared { files, torn_bytes: 0 } = &report.verdict else { panic!("{report}") };
     assert_eq!(files, std::slice::from_ref(&newest));
     assert!(report.verdict.is_damage());
     assert!(report.to_string().contains("CORRUPTED: page of jobs: checksum"), "{report}");
@@ -341,7 +341,7 @@ fn an_older_snapshot_and_the_log_behind_it_are_used_as_far_as_they_go() {
     flip_batch(&disk, &holds, 1);
     let before = files(&disk);
     let (loss, steps) = repair(&disk);
-    assert_eq!((loss.kept_through, loss.known_through, loss.events), (Lsn(16), Lsn(18), 2));
+    assert_eq!((loss.kept_through, loss.known_through, loss.events), (Seq(16), Seq(18), 2));
     assert_eq!((loss.jobs_kept, loss.jobs_lost, loss.events_unreadable), (9, 1, 1));
     assert!(steps.contains(&Step::Move { path: newest }), "{steps:?}");
     assert_originals_are_kept(&disk, &before, "snapshot and log");
@@ -358,7 +358,7 @@ fn a_log_that_is_gone_is_begun_anew_behind_a_snapshot_and_given_up_without_one()
     disk.paths(WAL).into_iter().for_each(|path| disk.delete(path));
     let (loss, steps) = repair(&disk);
     assert_eq!((loss.events, loss.jobs_kept), (0, 8));
-    assert!(matches!(&steps[..], [Step::Begin { first: Lsn(16), .. }]), "{steps:?}");
+    assert!(matches!(&steps[..], [Step::Begin { first: Seq(16), .. }]), "{steps:?}");
     let mut beaver = boot(&disk);
     assert_eq!(ids(&beaver), image);
     // It goes on as if nothing had been: new work, a snapshot, a crash.
@@ -370,7 +370,7 @@ fn a_log_that_is_gone_is_begun_anew_behind_a_snapshot_and_given_up_without_one()
     let disk = stopped(engine());
     disk.paths(WAL).into_iter().for_each(|path| disk.delete(path));
     let report = examine(&disk);
-    let Verdict::Hopeless { refusal, reason } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Hopeless { refusal, reason } = &report.verdict else { panic!("{report}") };
     assert!(refusal.contains("the log is gone") && reason.contains("restore a backup"), "{report}");
 }
 
@@ -384,8 +384,8 @@ fn a_snapshot_that_is_ahead_of_the_log_is_gone_on_from() {
     segments(&disk)[3..].iter().for_each(|segment| disk.delete(segment));
     let before = files(&disk);
     let (loss, steps) = repair(&disk);
-    assert_eq!((loss.kept_through, loss.events, loss.jobs_kept), (Lsn(15), 0, 8));
-    assert!(matches!(steps.last(), Some(Step::Begin { first: Lsn(16), .. })), "{steps:?}");
+    assert_eq!((loss.kept_through, loss.events, loss.jobs_kept), (Seq(15), 0, 8));
+    assert!(matches!(steps.last(), Some(Step::Begin { first: Seq(16), .. })), "{steps:?}");
     assert_originals_are_kept(&disk, &before, "ahead");
     assert_eq!(ids(&boot(&disk)), image);
 }
@@ -396,9 +396,9 @@ fn an_event_that_does_not_fit_the_state_is_where_a_repair_ends() {
     let mut beaver = engine();
     let mut first = beaver.table().last().next();
     let job = JobId::parse("nobody").unwrap();
-    for change in [Change::Cancel { job }, beaver.history[0].1.change.clone()] {
+    for change in [EventKind::Cancel { job }, beaver.history[0].1.change.clone()] {
         let mut bytes = Vec::new();
-        codec::encode(&Event { at: NOW, number: None, change }, &mut bytes);
+        codec::encode(&Event { at: NOW, number: Seq::ZERO, change }, &mut bytes);
         beaver.log().append(&[Group { first, count: 1, bytes }], NOW).1.unwrap();
         beaver.sync();
         first = first.next();
@@ -409,7 +409,7 @@ fn an_event_that_does_not_fit_the_state_is_where_a_repair_ends() {
     let report = examine(&disk);
     assert!(report.to_string().contains("there is no job nobody"), "{report}");
     let (loss, _) = repair(&disk);
-    assert_eq!((loss.kept_through, loss.known_through, loss.jobs_kept), (Lsn(15), Lsn(17), kept));
+    assert_eq!((loss.kept_through, loss.known_through, loss.jobs_kept), (Seq(15), Seq(17), kept));
     assert_originals_are_kept(&disk, &before, "misfit");
     assert_eq!(boot(&disk).image().len() as u64, kept);
 }
@@ -431,7 +431,7 @@ fn segments_of_another_store_and_files_that_are_not_ours_are_told_apart() {
     assert!(report.unfinished.iter().any(|path| path.ends_with("00000000000000000500.snap.partial")));
     let before = files(&disk);
     let (loss, _) = repair(&disk);
-    assert_eq!((loss.kept_through, loss.known_through), (Lsn(8), Lsn(15)));
+    assert_eq!((loss.kept_through, loss.known_through), (Seq(8), Seq(15)));
     assert_originals_are_kept(&disk, &before, "foreign");
     assert_eq!(disk.bytes("/data/wal/notes.txt"), b"mine");
     assert_eq!(boot(&disk).table().counts().total(), 4);
@@ -449,7 +449,7 @@ fn what_a_newer_beaver_wrote_is_never_repaired_away() {
     beaver.sync();
     let disk = stopped(beaver);
     let report = examine(&disk);
-    let Verdict::Hopeless { reason, .. } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Hopeless { reason, .. } = &report.verdict else { panic!("{report}") };
     assert!(reason.contains("run that one"), "{report}");
     assert!(matches!(report.segments[3].state, SegmentState::Newer { .. }), "{report}");
 
@@ -462,7 +462,7 @@ fn what_a_newer_beaver_wrote_is_never_repaired_away() {
         bytes[60..64].copy_from_slice(&crc);
     });
     let report = examine(&disk);
-    assert!(matches!(report.verdict, Verdict::Hopeless { .. }), "{report}");
+    assert!(matches!(report.verdict, Diagnosis::Hopeless { .. }), "{report}");
     assert_eq!(report.snapshots[0].state, SnapshotState::OtherVersion { found: 4, expected: 3 });
 }
 

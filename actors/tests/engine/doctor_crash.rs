@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use beaver_actors::doctor::report::{Loss, Verdict};
-use beaver_actors::doctor::{Doctor, DoctorError};
 use beaver_actors::testing::{Call, Fault, Kept, SimStorage};
+use beaver_actors::tools::doctor::report::{Diagnosis, Loss};
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 
 use crate::doctor::{
     NOW, assert_originals_are_kept, boot, engine, examine, files, flip_batch, ids, options, repair, segments,
@@ -42,7 +42,7 @@ fn patients() -> Vec<(&'static str, SimStorage)> {
 fn try_to_repair(disk: &SimStorage) -> Result<(), DoctorError> {
     let doctor = Doctor::on(Arc::new(disk.clone()), options(), fastrand::Rng::with_seed(7))?;
     match doctor.examine()?.verdict {
-        Verdict::Damaged { plan, .. } => doctor.apply(&plan, NOW).map(|_| ()),
+        Diagnosis::Damaged { plan, .. } => doctor.apply(&plan, NOW).map(|_| ()),
         verdict => panic!("{verdict}"),
     }
 }
@@ -89,8 +89,8 @@ fn a_repair_cut_off_at_any_call_is_done_again_and_ends_the_same() {
                 assert_originals_are_kept(&disk, &before, &context);
                 match examine(&disk).verdict {
                     // What the first try has moved away is still counted.
-                    Verdict::Damaged { .. } => assert_eq!(repair(&disk).0, loss, "{context}"),
-                    Verdict::Hopeless { reason, .. } => panic!("{context}: {reason}"),
+                    Diagnosis::Damaged { .. } => assert_eq!(repair(&disk).0, loss, "{context}"),
+                    Diagnosis::Hopeless { reason, .. } => panic!("{context}: {reason}"),
                     _ => {}
                 }
                 assert_originals_are_kept(&disk, &before, &context);
@@ -129,7 +129,7 @@ fn a_repair_whose_disk_fails_says_so_and_loses_nothing() {
                 Err(error) => panic!("{context}: {error}"),
             }
             disk.kill_process();
-            if let Verdict::Damaged { .. } = examine(&disk).verdict {
+            if let Diagnosis::Damaged { .. } = examine(&disk).verdict {
                 repair(&disk);
             }
             assert_originals_are_kept(&disk, &before, &context);
@@ -158,7 +158,7 @@ fn a_repair_without_space_for_the_originals_changes_nothing() {
 /// A repair of the first patient that stops when it has moved one segment of two.
 fn half_repaired() -> (SimStorage, Loss) {
     let (_, original) = patients().remove(0);
-    let Verdict::Damaged { loss, .. } = examine(&original).verdict else { panic!("it is damaged") };
+    let Diagnosis::Damaged { loss, .. } = examine(&original).verdict else { panic!("it is damaged") };
     let disk = original.fork();
     disk.crash_at(disk.calls() + 1 + calls_until_the_first_removal(&original));
     try_to_repair(&disk).unwrap_err();
@@ -183,7 +183,7 @@ fn calls_until_the_first_removal(original: &SimStorage) -> u64 {
 fn the_second_report_tells_what_a_repair_that_was_cut_off_has_moved_and_counts_it() {
     let (disk, loss) = half_repaired();
     let report = examine(&disk);
-    let Verdict::Damaged { loss: second, .. } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Damaged { loss: second, .. } = &report.verdict else { panic!("{report}") };
     assert_eq!(*second, loss, "{report}");
     assert!(loss.jobs_lost > 0);
     let text = report.to_string();
@@ -191,7 +191,7 @@ fn the_second_report_tells_what_a_repair_that_was_cut_off_has_moved_and_counts_i
 
     repair(&disk);
     let report = examine(&disk);
-    assert!(matches!(report.verdict, Verdict::Healthy | Verdict::HealthyAfterCrash { .. }), "{report}");
+    assert!(matches!(report.verdict, Diagnosis::Healthy | Diagnosis::HealthyAfterCrash { .. }), "{report}");
     assert!(!disk.paths("/data/quarantine").iter().any(|path| path.ends_with("unfinished")));
     assert!(report.findings.is_empty(), "{report}");
 }
@@ -216,7 +216,7 @@ fn the_note_of_a_repair_is_not_believed_when_the_log_has_gone_on_since() {
     let disk = stopped(beaver);
     flip_batch(&disk, &segments(&disk)[2], 1);
     let report = examine(&disk);
-    let Verdict::Damaged { loss, .. } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Damaged { loss, .. } = &report.verdict else { panic!("{report}") };
     assert_eq!(loss.known_through, last, "{report}");
     assert!(!report.findings.iter().any(|finding| finding.contains("cut off")), "{report}");
 }
@@ -228,7 +228,7 @@ fn the_same_dice_give_a_log_begun_anew_the_same_bytes() {
         let disk = begun.fork();
         let dice = fastrand::Rng::with_seed(seed);
         let doctor = Doctor::on(Arc::new(disk.clone()), options(), dice).unwrap();
-        let Verdict::Damaged { plan, .. } = doctor.examine().unwrap().verdict else { panic!("damaged") };
+        let Diagnosis::Damaged { plan, .. } = doctor.examine().unwrap().verdict else { panic!("damaged") };
         doctor.apply(&plan, NOW).unwrap();
         disk.bytes(&segments(&disk)[0])
     };

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use beaver_actors::doctor::report::{SegmentState, Verdict};
 use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::tools::doctor::report::{Diagnosis, SegmentState};
 
 use crate::doctor::{
     NOW, assert_originals_are_kept, boot, doctor, engine, examine, files, flip_batch, ids, options, repair,
@@ -61,7 +61,7 @@ fn a_renamed_segment_gets_its_name_back_and_nothing_is_lost() {
         assert_eq!((loss.events, loss.jobs_lost, loss.jobs_kept), (0, 0, 8), "{what}: {report}");
         assert_originals_are_kept(&disk, &before, what);
         assert_eq!(segments(&disk), names, "{what}");
-        assert!(matches!(examine(&disk).verdict, Verdict::Healthy), "{what}: {}", examine(&disk));
+        assert!(matches!(examine(&disk).verdict, Diagnosis::Healthy), "{what}: {}", examine(&disk));
         assert_eq!(ids(&boot(&disk)), expected, "{what}");
     }
 }
@@ -72,7 +72,7 @@ fn the_report_of_a_repair_tells_which_name_became_which() {
     rename(&disk, &wal(2), &wal(9));
     let doctor = doctor(&disk);
     let report = doctor.examine().unwrap();
-    let Verdict::Damaged { plan, .. } = &report.verdict else { panic!("{report}") };
+    let Diagnosis::Damaged { plan, .. } = &report.verdict else { panic!("{report}") };
     let (from, to) = (wal(9).display().to_string(), wal(2).display().to_string());
     let steps: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
     assert_eq!(steps, [format!("rename {from} to {to}")]);

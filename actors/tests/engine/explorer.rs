@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::ids::{JobId, Timestamp};
 use beaver_actors::jobs::{Command, Status};
 use beaver_actors::testing::explorer::{Effort, explore, fail_every_call, survey};

@@ -1,20 +1,23 @@
-//! Formats outlive code: data directories that earlier versions wrote must open for ever.
+//! Formats outlive code: from the first release on, data directories that earlier versions wrote must open for ever.
 //!
-//! A fixture is made once, by `BEAVER_MAKE_FIXTURES=1 cargo test -p beaver-actors formats`, and never again:
-//! a version that writes something else gets a fixture of its own beside the old one.
+//! Until then a fixture is made anew when a format changes: delete it, and run
+//! `BEAVER_MAKE_FIXTURES=1 cargo test -p beaver-actors formats`. After that a version that writes something else gets a
+//! fixture of its own beside the old one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName};
-use beaver_actors::jobs::queues::Totals;
+use beaver_actors::jobs::sections::queues::Totals;
 use beaver_actors::jobs::{
-    Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, Start, Status,
+    Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload, PayloadRef, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 
-fn fixture(version: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version)
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 fn id(name: &str, half: u32) -> JobId {
@@ -25,8 +28,8 @@ fn queue(name: &str) -> QueueName {
     QueueName::parse(name).unwrap()
 }
 
-/// Makes the fixture of today's version: every event, and jobs in every state, in a snapshot of two layers and in the
-/// log behind it.
+/// Makes the fixture that has every event, and jobs in every state, in a snapshot of two layers and in the log behind
+/// it.
 fn make() -> StepEngine {
     let mut options = StepEngine::on(SimStorage::new()).options;
     options.segment_bytes = 4 << 10;
@@ -129,11 +132,49 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
     }
 }
 
+/// Makes the fixture that fuzzing begins with: its whole log, with a snapshot of one layer in the middle.
+fn make_small() -> StepEngine {
+    let mut options = StepEngine::on(SimStorage::new()).options;
+    options.segment_bytes = 4 << 10;
+    let mut beaver = StepEngine::with(SimStorage::new(), options, 42).unwrap();
+    for half in 0..2 {
+        for name in ["completed", "retrying", "dead", "cancelled", "scheduled", "pending"] {
+            let mut spec = JobSpec { id: Some(id(name, half)), ..StepEngine::spec("mail") };
+            match name {
+                "dead" => spec.max_retry = Some(0),
+                "scheduled" => spec.start = Start::After(Duration::from_secs(86_400)),
+                _ => {}
+            }
+            beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
+            match name {
+                "completed" => beaver.dispatch_and_ack(&id(name, half)),
+                "retrying" | "dead" => {
+                    let (job, token) = beaver.dispatch(0).unwrap();
+                    beaver.fail(&job, token).unwrap();
+                }
+                "cancelled" => drop(beaver.execute(Command::Cancel { job: id(name, half) }).unwrap()),
+                "pending" => {
+                    beaver.dispatch(3).unwrap();
+                    beaver.enqueue("foreign");
+                }
+                _ => {}
+            }
+        }
+        if half == 0 {
+            beaver.snapshot().unwrap();
+        }
+    }
+    beaver.sync();
+    beaver
+}
+
 /// The directory of a fixture, on a disk; made before, if it is not there and somebody asks for it.
-fn disk_of(version: &str) -> SimStorage {
-    let root = fixture(version);
+fn disk_of(name: &str) -> SimStorage {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock();
+    let root = fixture(name);
     if std::env::var_os("BEAVER_MAKE_FIXTURES").is_some() && !root.exists() {
-        let beaver = make();
+        let beaver = if name == "small" { make_small() } else { make() };
         for path in beaver.storage.paths("/data") {
             if path.extension().is_some_and(|end| end == "partial") {
                 continue;
@@ -163,44 +204,11 @@ fn queues(beaver: &StepEngine) -> Vec<(String, bool)> {
     queues.map(|queue| (queue.name.to_string(), queue.paused)).collect()
 }
 
-fn view(beaver: &StepEngine, name: &str, half: u32) -> JobView<Body> {
+fn view(beaver: &StepEngine, name: &str, half: u32) -> JobView<PayloadRef> {
     beaver.table().view(&id(name, half)).unwrap_or_else(|| panic!("{name}-{half} is not there"))
 }
 
-#[test]
-fn a_data_directory_of_version_1_opens_with_every_job_in_its_state() {
-    let mut beaver = StepEngine::on(disk_of("v1"));
-    assert!(beaver.recovery.snapshot_jobs > 0 && beaver.recovery.events > 0);
-    let expected = [
-        ("completed", Status::Completed, 0),
-        ("retrying", Status::Retrying, 1),
-        ("dead", Status::Dead, 1),
-        ("cancelled", Status::Cancelled, 0),
-        ("scheduled", Status::Scheduled, 0),
-        ("pending", Status::Pending, 1),
-    ];
-    let check = |beaver: &StepEngine| {
-        for half in 0..2 {
-            for (name, status, failed) in expected {
-                let view = view(beaver, name, half);
-                assert_eq!((view.status, view.failed), (status, failed), "{name}-{half}");
-                assert_eq!((view.backoff, view.exhausted), (Backoff::Server, Exhausted::Dead));
-            }
-        }
-        assert_eq!(beaver.table().counts().total(), 14);
-        assert_eq!(queues(beaver), [("default".to_owned(), false)], "it exists, as it has jobs");
-    };
-    check(&beaver);
-    // The same when today's version has written it: what it worked out is kept.
-    let image = beaver.image();
-    beaver.snapshot().unwrap();
-    beaver.crash_keeping_only_synced_bytes();
-    assert_eq!(beaver.recovery.events, 0);
-    assert_eq!(beaver.image(), image);
-    check(&beaver);
-}
-
-/// What a directory gives that was made by [`make`], or by what that was in version 2.
+/// What a directory gives that was made by [`make`].
 fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
     assert!(beaver.recovery.snapshot_jobs > 0 && beaver.recovery.events > 0);
     let expected = [
@@ -250,26 +258,9 @@ fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
 }
 
 #[test]
-fn a_data_directory_of_version_2_opens_with_every_job_and_queue_in_its_state() {
-    let mut beaver = StepEngine::on(disk_of("v2"));
-    assert_every_job_is_in_its_state(&beaver);
-    // The log alone, which has every event, gives the same.
-    let disk = disk_of("v2");
-    disk.paths("/data/snapshots").into_iter().for_each(|path| disk.delete(path));
-    let replayed = StepEngine::on(disk);
-    assert!(replayed.recovery.snapshot_jobs == 0 && replayed.recovery.events > beaver.recovery.events);
-    assert_eq!((replayed.image(), replayed.overview()), (beaver.image(), beaver.overview()));
-    // And so does what today's version makes of it.
-    let image = beaver.image();
-    beaver.snapshot().unwrap();
-    beaver.crash_keeping_only_synced_bytes();
-    assert_eq!(beaver.image(), image);
-}
-
-#[test]
-fn a_data_directory_of_version_3_opens_with_layers_and_payloads_apart() {
-    let disk = disk_of("v3");
-    let beaver = StepEngine::on(disk.clone());
+fn the_fixture_opens_with_every_job_in_its_state() {
+    let disk = disk_of("all");
+    let mut beaver = StepEngine::on(disk.clone());
     assert_every_job_is_in_its_state(&beaver);
     for number in 0..2 {
         let of_letter = beaver.image().into_iter().find(|job| job.id == id("letter", number)).unwrap();
@@ -279,4 +270,77 @@ fn a_data_directory_of_version_3_opens_with_layers_and_payloads_apart() {
     let layers = disk.paths("/data/snapshots");
     let is_upon = |path: &&PathBuf| path.to_string_lossy().contains('-');
     assert_eq!((layers.len(), layers.iter().filter(is_upon).count()), (2, 1), "{layers:?}");
+    // And so does what today's version makes of it.
+    let image = beaver.image();
+    beaver.snapshot().unwrap();
+    beaver.crash_keeping_only_synced_bytes();
+    assert_eq!(beaver.image(), image);
+}
+
+#[test]
+fn the_small_fixture_opens_the_same_from_its_snapshot_and_from_its_log_alone() {
+    let beaver = StepEngine::on(disk_of("small"));
+    assert!(beaver.recovery.snapshot_jobs > 0 && beaver.recovery.events > 0);
+    let expected = [
+        ("completed", Status::Completed, 0),
+        ("retrying", Status::Retrying, 1),
+        ("dead", Status::Dead, 1),
+        ("cancelled", Status::Cancelled, 0),
+        ("scheduled", Status::Scheduled, 0),
+        ("pending", Status::Pending, 1),
+    ];
+    for half in 0..2 {
+        for (name, status, failed) in expected {
+            let view = view(&beaver, name, half);
+            assert_eq!((view.status, view.failed), (status, failed), "{name}-{half}");
+        }
+    }
+    assert_eq!(beaver.table().counts().total(), 14);
+    // The log alone, which has every event, gives the same.
+    let disk = disk_of("small");
+    disk.paths("/data/snapshots").into_iter().for_each(|path| disk.delete(path));
+    let replayed = StepEngine::on(disk);
+    assert!(replayed.recovery.snapshot_jobs == 0 && replayed.recovery.events > beaver.recovery.events);
+    assert_eq!((replayed.image(), replayed.overview()), (beaver.image(), beaver.overview()));
+}
+
+/// Row 30: what another version wrote is left alone.
+#[test]
+fn a_snapshot_of_another_schema_version_is_refused_in_words_and_the_directory_untouched() {
+    for version in [1_u32, 2, 4, u32::MAX] {
+        let disk = disk_of("small");
+        let snapshot = disk.paths("/data/snapshots").remove(0);
+        disk.tamper(&snapshot, |bytes| {
+            bytes[8..12].copy_from_slice(&version.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..60]);
+            bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        });
+        assert_refused_untouched(&disk, &format!("schema version {version}"));
+    }
+}
+
+/// Row 30.
+#[test]
+fn a_log_of_another_format_version_is_refused_in_words_and_the_directory_untouched() {
+    for version in [0_u32, 1, 3, u32::MAX] {
+        let disk = disk_of("small");
+        for segment in disk.paths("/data/wal") {
+            disk.tamper(&segment, |bytes| {
+                bytes[8..12].copy_from_slice(&version.to_le_bytes());
+                let crc = crc32fast::hash(&bytes[..124]);
+                bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+            });
+        }
+        assert_refused_untouched(&disk, &format!("format version {version}, but this beaver reads 2"));
+    }
+}
+
+fn assert_refused_untouched(disk: &SimStorage, words: &str) {
+    let files = || disk.paths("/data").into_iter().map(|path| (disk.bytes(&path), path)).collect::<Vec<_>>();
+    let (before, options) = (files(), StepEngine::on(SimStorage::new()).options);
+    let error = StepEngine::with(disk.clone(), options, 1).err().expect("it is not for this beaver");
+    assert_eq!(error.cause, FailCause::Damaged, "{error}");
+    let says = |words: &str| error.message.contains(words);
+    assert!(says(words) && says("another version of beaver wrote it"), "{error}");
+    assert!(before == files(), "it was changed");
 }

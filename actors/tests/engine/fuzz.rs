@@ -7,12 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use beaver_actors::engine::FailCause;
+use beaver_actors::engine::handle::FailCause;
 use beaver_actors::snapshot::SnapshotError;
 use beaver_actors::snapshot::chain::LayerName;
-use beaver_actors::snapshot::old::OldImage;
-use beaver_actors::storage::Storage;
-use beaver_actors::testing::fuzz::{self, Target, image_of_chunk, mutate};
+use beaver_actors::snapshot::plain::Plain;
+use beaver_actors::testing::fuzz::{self, Target, image_of_page, mutate};
 use beaver_actors::testing::{SimStorage, StepEngine};
 
 /// Memory that a target may take, beside 64 times its input.
@@ -96,61 +95,48 @@ fn a_changed_directory_is_refused_untouched_or_boots_sound_without_losing_a_file
     survives_changes("directory", 800);
 }
 
-fn first_chunk(image: Vec<u8>) -> Result<usize, SnapshotError> {
+fn jobs_of(image: Vec<u8>) -> Result<usize, SnapshotError> {
     let (storage, path) = (SimStorage::new(), Path::new("/0.snap"));
     storage.put(path, image);
-    let mut reader = OldImage::begin(storage.open_to_read(path).unwrap(), path)?;
-    Ok(reader.next_chunk()?.map_or(0, |jobs| jobs.len()))
+    Ok(Plain::read(&storage, path)?.jobs.len())
 }
 
-/// One job as an image holds it, with its length.
-fn job(number: u64) -> Vec<u8> {
-    type Failures = Vec<(u32, u64, u8, String)>;
-    let state = (0_u8, 0_u64, 0_u64, 0_u64, 0_u64);
-    let head = (format!("job-{number}"), number, number, "default", "mail", 5_u8, "{}", 30_000_u64);
-    let (id, number, order, queue, kind, priority, payload, timeout) = head;
-    let fields = (
-        id,
-        number,
-        order,
-        queue,
-        kind,
-        priority,
-        payload,
-        timeout,
-        3_u32,
-        0_u32,
-        0_u64,
-        state,
-        Failures::new(),
-        None::<String>,
-    );
-    let bytes = rmp_serde::to_vec(&fields).unwrap();
-    [&(bytes.len() as u32).to_le_bytes(), bytes.as_slice()].concat()
+/// The front of a page: one class of jobs.
+fn front() -> Vec<u8> {
+    let class = b"\x07default\x04mail\x05\0\0\0\0\0\x1e\x03\0";
+    [&[1, class.len() as u8], class.as_slice()].concat()
+}
+
+/// One job as a page holds it, `step` behind the one before: pending, with a text for its id.
+fn job(number: u32, step: u8) -> Vec<u8> {
+    let id = format!("job-{number}");
+    [&[0x10, step, 0, id.len() as u8], id.as_bytes(), b"\0\0\x02{}"].concat()
 }
 
 /// Row 27.
 #[test]
-fn a_chunk_may_be_full_once_but_no_job_follows_then() {
-    let jobs: Vec<Vec<u8>> = (1..=30_000).map(job).collect();
-    let packed = |jobs: &[Vec<u8>]| {
-        let raw = jobs.concat();
-        image_of_chunk(jobs.len() as u32, raw.len() as u32, &zstd::bulk::compress(&raw, 1).unwrap())
+fn a_page_may_be_full_once_but_no_job_follows_then() {
+    let jobs: Vec<Vec<u8>> = (1..=10_000).map(|number| job(number, 1)).collect();
+    let packed = |count: usize, last: u64, jobs: &[Vec<u8>]| {
+        let raw = [front(), jobs.concat()].concat();
+        let data = zstd::bulk::compress(&raw, 1).unwrap();
+        image_of_page(count as u32, raw.len() as u32, (1, last - 1), &data)
     };
-    let mut bytes = 0;
+    let mut bytes = front().len();
     let full = 1 + jobs
         .iter()
         .take_while(|job| {
             bytes += job.len();
-            bytes < 1 << 20
+            // What a page aims at, and what its front may take beside that.
+            bytes < (64 << 10) + 20
         })
         .count();
-    assert!(full < jobs.len(), "{full} jobs do not fill a chunk");
-    assert_eq!(first_chunk(packed(&jobs[..full])).unwrap(), full);
-    let error = first_chunk(packed(&jobs[..full + 1])).unwrap_err().to_string();
+    assert!(full < jobs.len(), "{full} jobs do not fill a page");
+    assert_eq!(jobs_of(packed(full, full as u64, &jobs[..full])).unwrap(), full);
+    let error = jobs_of(packed(full + 1, full as u64 + 1, &jobs[..full + 1])).unwrap_err().to_string();
     assert!(error.contains("full"), "{error}");
-    let swapped = first_chunk(packed(&[job(2), job(1)])).unwrap_err().to_string();
-    assert!(swapped.contains("comes after"), "{swapped}");
+    let doubled = jobs_of(packed(2, 1, &[job(1, 1), job(2, 0)])).unwrap_err().to_string();
+    assert!(doubled.contains("comes after"), "{doubled}");
 }
 
 /// Row 21.
@@ -194,18 +180,23 @@ fn a_name_with_a_sign_in_front_of_its_number_is_not_a_snapshot() {
     assert!(storage.paths("/data/snapshots").contains(&foreign), "what is not ours stays");
 }
 
-/// Images that claim, or unpack to, far more than they hold.
+/// Images that claim far more than they hold.
 fn bombs() -> Vec<Vec<u8>> {
-    let zeros = zstd::bulk::compress(&vec![0; 192 << 20], 1).unwrap();
-    let few = zstd::bulk::compress(&job(1), 1).unwrap();
-    let claims = [1_u32 << 30, u32::MAX].map(|len| zstd::bulk::compress(&len.to_le_bytes(), 1).unwrap());
-    vec![
-        image_of_chunk(u32::MAX, job(1).len() as u32, &few),
-        image_of_chunk(1, 1 << 30, &few),
-        image_of_chunk(1, 1 << 30, &claims[0]),
-        image_of_chunk(1, u32::MAX, &claims[1]),
-        image_of_chunk(u32::MAX, 192 << 20, &zeros),
-    ]
+    let huge = [0x80, 0x80, 0x80, 0x80, 0x04];
+    let page = [front(), job(1, 1)].concat();
+    let of = |count, raw_len, page: &[u8]| {
+        image_of_page(count, raw_len, (1, 0), &zstd::bulk::compress(page, 1).unwrap())
+    };
+    // Whose lengths and numbers are huge: of the classes, of a text, of a rare part.
+    let classes = [&[1], huge.as_slice(), &page[2..]].concat();
+    let many_classes = [&huge, &page[1..]].concat();
+    let text = [front(), [&[0x10, 1, 0], huge.as_slice()].concat()].concat();
+    let rare = [front(), b"\x90\x01\0\x01a\0\0\x02{}".to_vec(), huge.to_vec()].concat();
+    let claims = [classes, many_classes, text, rare].map(|page| of(1, page.len() as u32, &page));
+    let len = page.len() as u32;
+    let mut bombs = vec![of(u32::MAX, len, &page), of(1, 1 << 30, &page), of(1, u32::MAX, &page)];
+    bombs.extend(claims);
+    bombs
 }
 
 /// A number of KiB that the kernel tells about this process.
@@ -231,7 +222,7 @@ fn no_input_takes_more_memory_than_its_size_explains() {
     }
     let bombs = bombs();
     for bomb in &bombs {
-        assert!(first_chunk(bomb.clone()).is_err());
+        assert!(jobs_of(bomb.clone()).is_err());
     }
     let bombs = bombs.into_iter().map(|bomb| ("snapshot", [&[0], bomb.as_slice()].concat()));
     let kept = fuzz::TARGETS

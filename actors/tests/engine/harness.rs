@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Engine, Seams};
+use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Engine, Environment};
+use beaver_actors::engine::supervisor::Threads;
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
-use beaver_actors::options::EngineOptions;
-use beaver_actors::supervisor::Threads;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A handler made of a function.
@@ -93,8 +93,11 @@ pub(crate) fn in_simulated_time<F: Future<Output = ()>>(test: impl FnOnce() -> F
 }
 
 pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let seams =
-        Seams { storage: Arc::new(disk.clone()), dice: fastrand::Rng::with_seed(1), ..Seams::default() };
+    let seams = Environment {
+        storage: Arc::new(disk.clone()),
+        dice: fastrand::Rng::with_seed(1),
+        ..Environment::default()
+    };
     Engine::start_on(seams, options, handlers)
 }
 
@@ -106,7 +109,8 @@ pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: H
 
 /// An engine whose actors all live on this thread, so that nothing happens while it does something else.
 pub(crate) async fn ready_here(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let seams = Seams { storage: Arc::new(disk.clone()), threads: Threads::Callers, ..Seams::default() };
+    let seams =
+        Environment { storage: Arc::new(disk.clone()), threads: Threads::Callers, ..Environment::default() };
     let engine = Engine::start_on(seams, options, handlers);
     engine.ready().await.unwrap();
     engine

@@ -4,14 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use beaver_actors::engine::{Ending, FailCause};
-use beaver_actors::ids::Lsn;
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::Layering;
+use beaver_actors::engine::handle::{Ending, FailCause};
+use beaver_actors::ids::Seq;
 use beaver_actors::jobs::{Command, Payload, Retention};
-use beaver_actors::options::Layering;
 use beaver_actors::snapshot::chain::LayerName;
-use beaver_actors::snapshot::state::Image;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
-use beaver_actors::worker::handler::Handlers;
 
 use super::harness::{enqueue, job, on_system, options, ready, until};
 use super::snapshot::{jobs_of, random_step};
@@ -96,7 +95,7 @@ fn layers(beaver: &StepEngine) -> Vec<LayerName> {
     names
 }
 
-fn assert_holds_everything(beaver: &StepEngine, last: Lsn, context: &str) {
+fn assert_holds_everything(beaver: &StepEngine, last: Seq, context: &str) {
     assert_eq!(jobs_of(beaver, last).unwrap(), beaver.image(), "{context}");
 }
 
@@ -285,7 +284,7 @@ fn a_damaged_page_of_payloads_costs_its_jobs_and_says_which_file() {
     beaver.storage.tamper(&paths[0], |bytes| bytes[pages[0].start + 40] ^= 1);
     // Nobody looks at payloads to start.
     beaver.boot().unwrap();
-    let readable = |number: Lsn| beaver.payload_of(number);
+    let readable = |number: Seq| beaver.payload_of(number);
     let mut lost = 0;
     for job in image {
         match readable(job.number) {
@@ -341,7 +340,7 @@ fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
     assert_eq!(layers(&beaver).len(), 3, "{:?}", layers(&beaver));
     assert!(layers(&beaver).contains(&full));
     let store = beaver.snapshots();
-    let Image::Layer(layer) = store.open(full).unwrap() else { panic!("a layer") };
+    let layer = store.open(full).unwrap();
     assert_eq!((layer.jobs_total(), layer.gone_total()), (200, 0));
     beaver.storage.tamper(store.path_of(full), |bytes| bytes[100] ^= 1);
     let lengths = payload_bytes(&beaver.storage.bytes(store.path_of(full)));

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::{Ending, EngineError};
-use beaver_actors::ids::{Attempt, ChildId, KindName, Lsn, QueueName, Timestamp, WorkerId};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::handle::{Ending, EngineError};
+use beaver_actors::ids::{Attempt, ChildId, KindName, QueueName, Seq, Timestamp, WorkerId};
 use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::jobs::{
-    Backoff, Body, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, Policy,
-    Start, Status,
+    Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, PayloadRef,
+    Policy, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine, times};
-use beaver_actors::worker::handler::Handlers;
 use tokio::task::JoinSet;
 
 use crate::harness::{enqueue, job, on_system, options, ready};
@@ -111,7 +111,7 @@ fn jobs_of_one_moment_become_pending_in_slices_and_in_the_order_in_which_they_ca
     assert_eq!(table.check(), Vec::<String>::new());
     let numbers: std::collections::HashMap<_, _> =
         table.records().into_iter().map(|job| (job.id, job.number)).collect();
-    let mut last = Lsn::ZERO;
+    let mut last = Seq::ZERO;
     for _ in 0..1_000 {
         let dispatch = Command::Dispatch { worker: WorkerId(0) };
         let event = table.decide(dispatch, Timestamp(10_000), &mut dice).unwrap().unwrap();
@@ -126,15 +126,15 @@ fn jobs_of_one_moment_become_pending_in_slices_and_in_the_order_in_which_they_ca
 #[test]
 fn positions_pass_two_to_the_32_and_attempts_stop_at_their_end() {
     let kind = KindName::parse("mail").unwrap();
-    let last = Lsn(u64::from(u32::MAX) - 1);
+    let last = Seq(u64::from(u32::MAX) - 1);
     let tired = JobRecord {
         id: "tired".parse().unwrap(),
-        number: Lsn(1),
-        order: Lsn(1),
+        number: Seq(1),
+        order: Seq(1),
         queue: QueueName::parse("default").unwrap(),
         kind: kind.clone(),
         priority: Default::default(),
-        payload: Body::Here(Payload::empty()),
+        payload: PayloadRef::Here(Payload::empty()),
         timeout_ms: u64::MAX,
         max_retry: u32::MAX,
         backoff: Backoff::Server,

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use beaver_actors::doctor::{Doctor, DoctorError};
-use beaver_actors::engine::{Ending, Engine, FailCause};
-use beaver_actors::options::EngineOptions;
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Ending, Engine, FailCause};
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::worker::handler::Handlers;
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 
 use crate::harness::{enqueue, job, on_system};
 

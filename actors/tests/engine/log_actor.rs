@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
-use beaver_actors::clock::SystemClock;
-use beaver_actors::guard::ExitGuard;
-use beaver_actors::ids::{ChildId, Lsn, Timestamp};
-use beaver_actors::jobs::{Change, Event};
-use beaver_actors::messages::{Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe};
-use beaver_actors::metrics::Metrics;
-use beaver_actors::options::Durability;
+use beaver_actors::api::options::Durability;
+use beaver_actors::base::clock::SystemClock;
+use beaver_actors::base::metrics::Metrics;
+use beaver_actors::engine::liveness::ExitGuard;
+use beaver_actors::engine::log::actor::{WalActor, WalSettings};
+use beaver_actors::engine::log::thread::LogThread;
+use beaver_actors::engine::messages::{
+    Append, ChildExited, CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe,
+};
+use beaver_actors::ids::{ChildId, Seq, Timestamp};
+use beaver_actors::jobs::{Event, EventKind};
 use beaver_actors::storage::Storage;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::wal::actor::{WalActor, WalSettings};
 use beaver_actors::wal::format::{SegmentEnd, StoreId};
 use beaver_actors::wal::index::LogIndex;
-use beaver_actors::wal::recovery::{EachEvent, Known, recover};
-use beaver_actors::wal::thread::LogThread;
+use beaver_actors::wal::recovery::{EachEvent, ReplayFrom, recover};
 use beaver_actors::wal::writer::{LogPlace, LogWriter};
 use beaver_actors::wal::{Group, codec};
 use tokio::sync::{oneshot, watch};
@@ -30,7 +32,7 @@ const DIR: &str = "/log";
 
 /// Hears what a WalActor tells.
 struct Listener {
-    through: watch::Sender<Lsn>,
+    through: watch::Sender<Seq>,
 }
 
 impl Actor for Listener {
@@ -61,7 +63,7 @@ impl Handler<ChildExited> for Listener {
     }
 }
 
-fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Lsn>) {
+fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Seq>) {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let place = LogPlace {
         storage: storage.clone(),
@@ -72,7 +74,7 @@ fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Lsn>) {
         index: Arc::new(LogIndex::new(storage, DIR.into())),
     };
     let writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
-    let (through, heard) = watch::channel(Lsn::ZERO);
+    let (through, heard) = watch::channel(Seq::ZERO);
     let listener = Listener { through }.start();
     let settings = WalSettings {
         durability: Durability::Always,
@@ -91,20 +93,20 @@ fn start(disk: &SimStorage) -> (Addr<WalActor>, watch::Receiver<Lsn>) {
 /// So many events from `first` on.
 fn group(first: u64, count: u32) -> Append {
     let mut bytes = Vec::new();
-    let change = Change::Promote { due: Timestamp(1), number: Lsn(1) };
-    let event = Event { at: Timestamp(1), number: None, change };
+    let change = EventKind::Promote { due: Timestamp(1), number: Seq(1) };
+    let event = Event { at: Timestamp(1), number: Seq::ZERO, change };
     (0..count).for_each(|_| codec::encode(&event, &mut bytes));
     let (emptied, _) = std::sync::mpsc::sync_channel(1);
-    Append { group: Group { first: Lsn(first), count, bytes }, emptied }
+    Append { group: Group { first: Seq(first), count, bytes }, emptied }
 }
 
-fn last_on(disk: &SimStorage) -> Lsn {
-    let mut last = Lsn::ZERO;
-    let mut visit = |lsn, _, _: &_| {
-        last = lsn;
+fn last_on(disk: &SimStorage) -> Seq {
+    let mut last = Seq::ZERO;
+    let mut visit = |seq, _, _: &_| {
+        last = seq;
         Ok(())
     };
-    recover(disk, Path::new(DIR), Known::default(), &mut EachEvent(&mut visit), &mut |_, _| {}).unwrap();
+    recover(disk, Path::new(DIR), ReplayFrom::default(), &mut EachEvent(&mut visit), &mut |_, _| {}).unwrap();
     last
 }
 
@@ -119,7 +121,7 @@ fn whatever_comes_while_the_log_is_at_the_disk_is_done_afterwards_and_in_order()
             let mut append = |log: &Addr<WalActor>| {
                 log.do_send(group(next, count));
                 next += u64::from(count);
-                Lsn(next - 1)
+                Seq(next - 1)
             };
             // All of them are in the mailbox before the actor looks.
             for _ in 0..20 {
@@ -127,7 +129,7 @@ fn whatever_comes_while_the_log_is_at_the_disk_is_done_afterwards_and_in_order()
                 append(&log);
                 log.do_send(Seal { done });
                 append(&log);
-                log.do_send(Prune { through: Lsn::ZERO });
+                log.do_send(Prune { through: Seq::ZERO });
                 append(&log);
                 sealed.await.unwrap().expect("a segment was begun");
             }

@@ -9,15 +9,17 @@
 //!   and what a job may ask for.
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
-//! - `joined`: a disk that writes and syncs by one call, and buffers that are used again.
-//! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
+//! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
+//! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
+//!   stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
 //! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead.
-//! - `formats`: files that earlier versions wrote.
+//! - `formats`: files that were written once, and those that another version wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 
 mod actors;
+mod append;
 mod bugs;
 mod closing;
 mod doctor;
@@ -27,7 +29,6 @@ mod explorer;
 mod formats;
 mod fuzz;
 mod harness;
-mod joined;
 mod layers;
 mod load;
 mod locks;
@@ -35,6 +36,7 @@ mod log_actor;
 mod model;
 mod overload;
 mod queues;
+mod read_only;
 mod recovery;
 mod remote;
 mod replay;

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::ids::{JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::queues::Overview;
+use beaver_actors::api::options::Layering;
+use beaver_actors::ids::{JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::record::JobRecord;
+use beaver_actors::jobs::sections::queues::Overview;
 use beaver_actors::jobs::{
-    Backoff, Change, Command, Event, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
+    Backoff, Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
     Rejection, Retention, Start, Status,
 };
-use beaver_actors::options::Layering;
 use beaver_actors::snapshot::compact::{Compaction, Step};
 use beaver_actors::snapshot::fold::Delta;
 use beaver_actors::snapshot::store::SnapshotStore;
@@ -134,7 +134,7 @@ fn handled() -> Vec<KindName> {
 struct Run {
     table: JobTable,
     model: Model,
-    log: Vec<(Lsn, Event)>,
+    log: Vec<(Seq, Event)>,
     now: Timestamp,
     dice: fastrand::Rng,
 }
@@ -143,10 +143,10 @@ impl Run {
     fn execute(&mut self, command: Command) -> Result<Option<Event>, Rejection> {
         let event = self.table.decide(command, self.now, &mut self.dice)?;
         if let Some(event) = &event {
-            let lsn = self.table.last().next();
-            self.table.apply(lsn, event.clone()).unwrap();
-            self.model.follow(lsn, event);
-            self.log.push((lsn, event.clone()));
+            let seq = self.table.last().next();
+            self.table.apply(seq, event.clone()).unwrap();
+            self.model.follow(seq, event);
+            self.log.push((seq, event.clone()));
             let broken = self.table.check();
             assert!(broken.is_empty(), "after {event:?}: {broken:#?}");
         }
@@ -341,19 +341,19 @@ fn image(table: &JobTable) -> (Vec<JobRecord>, Overview) {
 }
 
 /// A table from events as they are read back from bytes.
-fn replayed(log: &[(Lsn, Event)]) -> JobTable {
+fn replayed(log: &[(Seq, Event)]) -> JobTable {
     let mut table = JobTable::new(policy(), &handled());
-    for (lsn, event) in log {
+    for (seq, event) in log {
         let mut bytes = Vec::new();
         codec::encode(event, &mut bytes);
-        table.apply(*lsn, codec::decode(&mut bytes.as_slice()).unwrap()).unwrap();
+        table.apply(*seq, codec::decode(&mut bytes.as_slice()).unwrap()).unwrap();
     }
     table
 }
 
-fn restored(last: Lsn, last_at: Timestamp, (records, overview): (Vec<JobRecord>, Overview)) -> JobTable {
+fn restored(last: Seq, last_at: Timestamp, (records, overview): (Vec<JobRecord>, Overview)) -> JobTable {
     let mut table = JobTable::restore(policy(), &handled(), last, last_at, records).unwrap();
-    table.set_overview(Some(overview));
+    table.set_overview(overview);
     table
 }
 
@@ -365,19 +365,19 @@ fn images(changes_from_bytes: u64) -> SnapshotStore {
 }
 
 /// Folds events into the state before them, if there is one.
-fn fold(images: &SnapshotStore, events: &[(Lsn, Event)]) {
+fn fold(images: &SnapshotStore, events: &[(Seq, Event)]) {
     let before = images.newest_without(&[]).unwrap();
     let (last, last_at) = before
         .as_ref()
-        .map_or((Lsn::ZERO, Timestamp(0)), |before| (before.header().last, before.header().last_at));
+        .map_or((Seq::ZERO, Timestamp(0)), |before| (before.header().last, before.header().last_at));
     let mut delta = Delta::after(last, last_at);
-    events.iter().for_each(|(lsn, event)| delta.take(*lsn, event.clone()).unwrap());
+    events.iter().for_each(|(seq, event)| delta.take(*seq, event.clone()).unwrap());
     images.write(before, delta, [7; 16], Timestamp(9)).unwrap();
 }
 
 fn read(images: &SnapshotStore) -> (Vec<JobRecord>, Overview) {
     let loaded = images.load(|_, jobs| Ok(jobs.collect())).unwrap_or_else(|(error, _)| panic!("{error}"));
-    (loaded.value, loaded.overview.unwrap())
+    (loaded.value, loaded.overview)
 }
 
 /// The jobs that local workers get one after the other.
@@ -421,22 +421,18 @@ proptest! {
         let mut restored_there = restored(first.last(), first.last_at(), image(&first));
         prop_assert_eq!(image(&restored_there), image(&first));
         prop_assert_eq!(restored_there.check(), Vec::<String>::new());
-        for (lsn, event) in &run.log[at..] {
-            restored_there.apply(*lsn, event.clone()).unwrap();
+        for (seq, event) in &run.log[at..] {
+            restored_there.apply(*seq, event.clone()).unwrap();
         }
         prop_assert_eq!(image(&restored_there), run.image());
         prop_assert_eq!(restored_there.check(), Vec::<String>::new());
-        // From images folded out of the log, the second one on top of the first: as a whole, as what changed, and
-        // as a whole since the events name their jobs by id only, as those of earlier versions do.
-        let whole = u64::MAX;
-        let mut nameless = run.log.clone();
-        nameless.iter_mut().for_each(|(_, event)| event.number = None);
-        for (changes_from_bytes, log) in [(whole, &run.log), (0, &run.log), (0, &nameless)] {
+        // From images folded out of the log, the second one on top of the first: as a whole, and as what changed.
+        for changes_from_bytes in [u64::MAX, 0] {
             let images = images(changes_from_bytes);
-            fold(&images, &log[..at]);
+            fold(&images, &run.log[..at]);
             prop_assert_eq!(read(&images), image(&first));
-            if at < log.len() {
-                fold(&images, &log[at..]);
+            if at < run.log.len() {
+                fold(&images, &run.log[at..]);
             }
             prop_assert_eq!(read(&images), run.image());
             while let Some(mut compaction) = Compaction::begin_if_due(&images, Timestamp(10)).unwrap() {
@@ -459,12 +455,12 @@ fn an_event_that_does_not_follow_or_does_not_fit_is_refused() {
     let mut table = JobTable::new(policy(), &handled());
     let cancel = Event {
         at: Timestamp(1),
-        number: None,
-        change: Change::Cancel { job: JobId::parse("job-1").unwrap() },
+        number: Seq::ZERO,
+        change: EventKind::Cancel { job: JobId::parse("job-1").unwrap() },
     };
-    let gap = table.apply(Lsn(2), cancel.clone()).unwrap_err().to_string();
+    let gap = table.apply(Seq(2), cancel.clone()).unwrap_err().to_string();
     assert!(gap.contains("should follow event 0"), "{gap}");
-    let unknown = table.apply(Lsn(1), cancel).unwrap_err().to_string();
+    let unknown = table.apply(Seq(1), cancel).unwrap_err().to_string();
     assert!(unknown.contains("there is no job job-1"), "{unknown}");
 }
 

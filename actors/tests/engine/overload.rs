@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, EngineError, Verdict};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{AttemptEnd, Claim, EngineError};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{JobSpec, Payload};
-use beaver_actors::options::EngineOptions;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{in_simulated_time, job, options, ready_here};
 
@@ -74,7 +74,7 @@ fn reports_and_looks_are_taken_while_new_jobs_are_not() {
         let many = engine.enqueue(jobs(2_000));
         assert_eq!(engine.enqueue(jobs(1)).await, Err(EngineError::Busy));
         let claim = Claim { worker: worker.clone(), token: Some(token) };
-        let report = engine.report(held.id.clone(), claim, Verdict::Success(None));
+        let report = engine.report(held.id.clone(), claim, AttemptEnd::Success(None));
         let (status, seen) = (engine.status(), engine.job(held.id.clone()));
         assert!(fetch().await.unwrap().is_some());
         assert!(report.await.is_ok() && status.await.is_ok() && seen.await.is_ok() && many.await.is_ok());

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Claim, Engine, QueueSet, QueueStatus, Seams, Verdict};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::handle::{AttemptEnd, Claim, Engine, Environment, QueueSet, QueueStatus};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{Command, JobSpec, Start, Status};
 use beaver_actors::testing::{ManualClock, SimStorage, StepEngine};
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{Does, enqueue, job_in, kind, on_system, options, queue, ready, when};
 
@@ -48,7 +48,7 @@ fn what_runs_when_its_queue_is_paused_goes_on_and_a_retry_waits_for_the_resume()
         engine.pause(QueueSet::All).await.unwrap();
         let failure = beaver_actors::jobs::Failure::new(beaver_actors::jobs::FailureKind::Error, "no");
         let claim = Claim { worker: worker.clone(), token: None };
-        engine.report(id.clone(), claim, Verdict::Failure(failure)).await.unwrap();
+        engine.report(id.clone(), claim, AttemptEnd::Failure(failure)).await.unwrap();
         when(&engine, &id, Status::Pending).await;
         assert!(fetch().await.unwrap().is_none());
         engine.resume(QueueSet::All).await.unwrap();
@@ -114,7 +114,11 @@ fn a_removed_queue_takes_its_pending_jobs_along_and_no_others_and_begins_anew_un
 fn a_queue_exists_while_it_is_empty_and_tells_how_long_its_oldest_job_has_waited() {
     on_system(|| async {
         let clock = Arc::new(ManualClock::default());
-        let seams = Seams { storage: Arc::new(SimStorage::new()), clock: clock.clone(), ..Seams::default() };
+        let seams = Environment {
+            storage: Arc::new(SimStorage::new()),
+            clock: clock.clone(),
+            ..Environment::default()
+        };
         let engine = Engine::start_on(seams, options(), Handlers::new());
         engine.ready().await.unwrap();
         let oldest = enqueue(&engine, job_in("a", "mail")).await;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use beaver_actors::engine::FailCause;
-use beaver_actors::ids::{JobId, Lsn, Timestamp, Token};
-use beaver_actors::jobs::{Change, Command, Event, Status};
+use beaver_actors::engine::handle::FailCause;
+use beaver_actors::ids::{JobId, Seq, Timestamp, Token};
+use beaver_actors::jobs::{Command, Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::wal::{Group, codec};
 
@@ -87,8 +87,8 @@ fn every_256th_event_sums_up_the_state_and_replay_refuses_another_sum() {
 
     let mut beaver = StepEngine::on(SimStorage::new());
     beaver.enqueue("mail");
-    let wrong = Event { at: Timestamp(1), number: None, change: Change::Digest { digest: Some(1) } };
-    let mut group = Group { first: Lsn(2), count: 1, bytes: Vec::new() };
+    let wrong = Event { at: Timestamp(1), number: Seq::ZERO, change: EventKind::Digest { digest: 1 } };
+    let mut group = Group { first: Seq(2), count: 1, bytes: Vec::new() };
     codec::encode(&wrong, &mut group.bytes);
     beaver.log().append(&[group], Timestamp(1)).1.unwrap();
     beaver.sync();

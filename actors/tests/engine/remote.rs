@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::clock::Clock;
-use beaver_actors::engine::{
-    Answer, Claim, Delivery, Ending, Engine, EngineError, QueueSet, Seams, SetAction, Verdict,
+use beaver_actors::api::handler::{Handlers, JobRun};
+use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::handle::{
+    Answer, AttemptEnd, Claim, Delivery, Ending, Engine, EngineError, Environment, QueueSet, SetAction,
 };
 use beaver_actors::ids::{Holder, JobId, Priority, RemoteName, Token};
 use beaver_actors::jobs::{Backoff, Failure, FailureKind, Filter, JobSpec, JobView, Rejection, Status};
 use beaver_actors::testing::{ManualClock, SimStorage};
-use beaver_actors::worker::handler::{Handlers, JobRun};
 
 use crate::harness::{
     Does, enqueue, job_in, kind, on_system, options, queue, ready, ready_here, until, when,
@@ -49,7 +49,7 @@ fn claim(name: &str, token: Option<Token>) -> Claim {
 }
 
 async fn succeed(engine: &Engine, job: &JobId, claim: Claim) -> Result<(), EngineError> {
-    engine.report(job.clone(), claim, Verdict::Success(None)).await
+    engine.report(job.clone(), claim, AttemptEnd::Success(None)).await
 }
 
 fn named(name: &str, queue: &str) -> JobSpec {
@@ -189,7 +189,7 @@ fn a_job_that_nobody_takes_delivery_of_comes_back_and_the_attempt_does_not_count
         assert_eq!(view.errors[0].failure.kind, FailureKind::Lost);
         let given = fetch_now(&engine, &["a"], "ada").await.expect("it is there again");
         assert_eq!(given.job.attempt.0, 2);
-        let sorry = Verdict::Failure(Failure::new(FailureKind::Error, "no").of_type("Sorry"));
+        let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no").of_type("Sorry"));
         engine.report(id.clone(), claim("ada", Some(given.token)), sorry).await.unwrap();
         let view = engine.job(id).await.unwrap();
         assert_eq!((view.status, view.failed), (Status::Dead, 1), "its only attempt was this one");
@@ -232,7 +232,7 @@ fn a_report_by_another_worker_or_under_another_token_is_refused_and_changes_noth
         ] {
             let refused = succeed(&engine, job, claim(name, token)).await;
             assert_eq!(refused, Err(not_held(job, name)));
-            let sorry = Verdict::Failure(Failure::new(FailureKind::Error, "no"));
+            let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no"));
             let refused = engine.report(job.clone(), claim(name, token), sorry).await;
             assert_eq!(refused, Err(not_held(job, name)));
         }
@@ -271,7 +271,11 @@ fn a_report_on_a_local_workers_job_is_refused() {
 fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_report_is_refused() {
     on_system(|| async {
         let clock = Arc::new(ManualClock::default());
-        let seams = Seams { storage: Arc::new(SimStorage::new()), clock: clock.clone(), ..Seams::default() };
+        let seams = Environment {
+            storage: Arc::new(SimStorage::new()),
+            clock: clock.clone(),
+            ..Environment::default()
+        };
         let engine = Engine::start_on(seams, options(), Handlers::new());
         engine.ready().await.unwrap();
         let id = enqueue(

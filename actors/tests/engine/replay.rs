@@ -1,8 +1,8 @@
 //! Logs that are long enough to be read on one thread and applied on another.
 
-use beaver_actors::engine::FailCause;
-use beaver_actors::ids::{Lsn, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::{Change, Command, Event, Payload};
+use beaver_actors::engine::handle::FailCause;
+use beaver_actors::ids::{Seq, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::{Command, Event, EventKind, Payload};
 use beaver_actors::testing::{SimStorage, StepEngine, times};
 use beaver_actors::wal::{Group, codec};
 
@@ -29,9 +29,9 @@ fn long_log(dice: &mut fastrand::Rng) -> StepEngine {
         let begun = beaver.history.len();
         let started = (0..jobs / 2).map(|_| Command::Dispatch { worker: WorkerId(1) }).collect();
         beaver.execute_together(started).unwrap();
-        let ack = |(lsn, event): &(Lsn, Event)| match &event.change {
-            Change::Dispatch { job, .. } => {
-                Command::Ack { job: job.clone(), token: Token(lsn.0), result: None }
+        let ack = |(seq, event): &(Seq, Event)| match &event.change {
+            EventKind::Dispatch { job, .. } => {
+                Command::Ack { job: job.clone(), token: Token(seq.0), result: None }
             }
             other => panic!("{} is no DISPATCH", other.name()),
         };
@@ -63,8 +63,8 @@ fn what_is_wrong_far_behind_in_a_long_log_is_told_with_its_event_and_its_segment
     };
     let again = |bytes: &mut Vec<u8>, event: &Event| codec::encode(event, bytes);
     let too_long = |bytes: &mut Vec<u8>, event: &Event| {
-        let change = Change::Pause { queue: queue("default") };
-        codec::encode(&Event { change, number: Some(Lsn::ZERO), ..event.clone() }, bytes);
+        let change = EventKind::Pause { queue: queue("default") };
+        codec::encode(&Event { change, number: Seq::ZERO, ..event.clone() }, bytes);
         bytes.extend([0; 20]);
     };
     type Writes = dyn Fn(&mut Vec<u8>, &Event);
@@ -77,7 +77,7 @@ fn what_is_wrong_far_behind_in_a_long_log_is_told_with_its_event_and_its_segment
         let mut beaver = long_log(&mut fastrand::Rng::with_seed(1));
         let first = beaver.table().last().next();
         let (_, event) =
-            beaver.history.iter().rfind(|(_, event)| matches!(event.change, Change::Enqueue(_))).unwrap();
+            beaver.history.iter().rfind(|(_, event)| matches!(event.change, EventKind::Enqueue(_))).unwrap();
         let mut bytes = Vec::new();
         write(&mut bytes, event);
         beaver.log().append(&[Group { first, count: 1, bytes }], Timestamp(1)).1.unwrap();

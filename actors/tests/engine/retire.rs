@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use beaver_actors::retire::{free_retired, retire};
+use beaver_actors::storage::reclaim::{free_retired, retire};
 use beaver_actors::storage::{DiskStorage, Storage};
 use beaver_actors::testing::{Call, Kept, SimStorage};
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::engine::{Answer, Claim, Engine, QueueSet, SetAction, Verdict};
+use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
+use beaver_actors::engine::handle::{Answer, AttemptEnd, Claim, Engine, QueueSet, SetAction};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::worker::handler::{Handlers, JobError, JobRun, StopReason};
 use tokio::sync::oneshot;
 
 use crate::harness::{
@@ -116,11 +116,11 @@ fn a_flush_takes_every_job_whatever_its_status_and_every_queue_and_survives_a_cr
             held.push(given.expect("a job").accept().0.id);
         }
         let claim = || Claim { worker: worker.clone(), token: None };
-        engine.report(held[0].clone(), claim(), Verdict::Success(None)).await.unwrap();
+        engine.report(held[0].clone(), claim(), AttemptEnd::Success(None)).await.unwrap();
         engine.cancel(held[1].clone()).await.unwrap();
         engine.pause(QueueSet::All).await.unwrap();
         assert_eq!(engine.flush().await, Ok(MANY as u64 / 2 + 10));
-        let gone = engine.report(held[2].clone(), claim(), Verdict::Success(None)).await;
+        let gone = engine.report(held[2].clone(), claim(), AttemptEnd::Success(None)).await;
         assert_eq!(gone, Err(Rejection::NotFound { job: held[2].clone() }.into()));
         disk.cut_power();
         engine.abort().await;

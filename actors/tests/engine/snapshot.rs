@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::FailCause;
-use beaver_actors::ids::{JobId, Lsn};
+use beaver_actors::engine::handle::FailCause;
+use beaver_actors::ids::{JobId, Seq};
 use beaver_actors::jobs::record::JobRecord;
-use beaver_actors::jobs::{Body, Command, Payload, Retention, Start, Status};
+use beaver_actors::jobs::{Command, Payload, PayloadRef, Retention, Start, Status};
 use beaver_actors::snapshot::SnapshotError;
 use beaver_actors::snapshot::payloads::PayloadPages;
 use beaver_actors::testing::{SimStorage, StepEngine};
@@ -13,7 +13,7 @@ use beaver_actors::testing::{SimStorage, StepEngine};
 const SNAPSHOTS: &str = "/data/snapshots";
 
 /// The jobs of the snapshot at a position, with their payloads.
-pub(crate) fn jobs_of(beaver: &StepEngine, last: Lsn) -> Result<Vec<JobRecord>, SnapshotError> {
+pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, SnapshotError> {
     let state = beaver.snapshots().open_state(last)?;
     let payloads = PayloadPages::new(state.layers().to_vec());
     let mut pages = state.into_pages();
@@ -23,7 +23,7 @@ pub(crate) fn jobs_of(beaver: &StepEngine, last: Lsn) -> Result<Vec<JobRecord>, 
     }
     for job in &mut jobs {
         if job.payload.here().is_none() {
-            job.payload = Body::Here(payloads.find(job.number)?.expect("a layer has it"));
+            job.payload = PayloadRef::Here(payloads.find(job.number)?.expect("a layer has it"));
         }
     }
     Ok(jobs)
@@ -223,7 +223,7 @@ fn another_schema_version_is_refused_by_name_and_left_alone() {
     });
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
-    assert!(error.message.contains("schema version 4, but this beaver reads those up to 3"), "{error}");
+    assert!(error.message.contains("schema version 4, but this beaver reads 3"), "{error}");
     assert_eq!(beaver.storage.paths(SNAPSHOTS).len(), 2);
 }
 

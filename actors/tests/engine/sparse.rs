@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use beaver_actors::doctor::Doctor;
-use beaver_actors::doctor::report::{SegmentState, Verdict};
-use beaver_actors::engine::{Ending, Engine, FailCause};
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::handle::{Ending, Engine, FailCause};
 use beaver_actors::ids::Timestamp;
-use beaver_actors::options::EngineOptions;
+use beaver_actors::tools::doctor::Doctor;
+use beaver_actors::tools::doctor::report::{Diagnosis, SegmentState};
 use beaver_actors::wal::format::SEGMENT_BYTES_MAX;
-use beaver_actors::worker::handler::Handlers;
 
 use crate::harness::{enqueue, job, on_system};
 
@@ -64,7 +64,7 @@ fn a_segment_of_a_tebibyte_is_refused_by_name_and_size_and_set_aside_by_a_repair
             matches!(state, SegmentState::Damaged { problem, .. } if problem.contains("the file has")),
             "{report}"
         );
-        let Verdict::Damaged { plan, .. } = &report.verdict else { panic!("{report}") };
+        let Diagnosis::Damaged { plan, .. } = &report.verdict else { panic!("{report}") };
         let repaired = doctor.apply(plan, Timestamp(1_767_225_600_000)).unwrap();
         drop(doctor);
         let aside = File::open(repaired.quarantine.join(segment.file_name().unwrap())).unwrap();

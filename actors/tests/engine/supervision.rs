@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use beaver_actors::engine::{Ending, EngineError, FailCause, Phase};
+use beaver_actors::api::handler::{Handlers, JobRun};
+use beaver_actors::engine::handle::{Ending, EngineError, FailCause, Phase};
 use beaver_actors::ids::{ChildId, WorkerId};
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Status};
 use beaver_actors::testing::SimStorage;
-use beaver_actors::worker::handler::{Handlers, JobRun};
 use tokio::sync::Notify;
 
 use crate::harness::{Does, enqueue, job, kind, on_system, options, ready, start, until, when};

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use beaver_actors::engine::FailCause;
-use beaver_actors::ids::{Lsn, Timestamp};
-use beaver_actors::jobs::{Change, Event, Status};
+use beaver_actors::engine::handle::FailCause;
+use beaver_actors::ids::{Seq, Timestamp};
+use beaver_actors::jobs::{Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine, StepError};
 use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
-use beaver_actors::wal::recovery::{EachEvent, Known, recover};
+use beaver_actors::wal::recovery::{EachEvent, ReplayFrom, recover};
 use beaver_actors::wal::{Group, WalError, codec};
 
 const WAL: &str = "/data/wal";
@@ -30,13 +30,13 @@ fn last_segment(storage: &SimStorage) -> PathBuf {
     storage.paths(WAL).into_iter().rfind(|path| path.extension().is_some_and(|end| end == "wal")).unwrap()
 }
 
-fn events_on(storage: &SimStorage) -> Result<Vec<(Lsn, Event)>, WalError> {
+fn events_on(storage: &SimStorage) -> Result<Vec<(Seq, Event)>, WalError> {
     let mut events = Vec::new();
-    let mut visit = |lsn, event, _: &BatchHeader| {
-        events.push((lsn, event));
+    let mut visit = |seq, event, _: &BatchHeader| {
+        events.push((seq, event));
         Ok(())
     };
-    recover(storage, Path::new(WAL), Known::default(), &mut EachEvent(&mut visit), &mut |_, _| {})?;
+    recover(storage, Path::new(WAL), ReplayFrom::default(), &mut EachEvent(&mut visit), &mut |_, _| {})?;
     Ok(events)
 }
 
@@ -251,7 +251,7 @@ fn batches_of_another_segment_behind_the_end_are_never_applied() {
     assert!(beaver.recovery.torn_bytes > 0);
 }
 
-/// Row 30: a newer beaver's log is left alone.
+/// Row 30: another version's log is left alone.
 #[test]
 fn an_event_of_unknown_type_is_refused_as_newer_and_the_file_untouched() {
     let mut beaver = busy_engine();
@@ -266,7 +266,7 @@ fn an_event_of_unknown_type_is_refused_as_newer_and_the_file_untouched() {
     let error = beaver.boot().unwrap_err();
     assert_eq!(error.cause, FailCause::Damaged);
     assert!(
-        error.message.contains("unknown event type 77") && error.message.contains("newer beaver"),
+        error.message.contains("unknown event type 77") && error.message.contains("another version"),
         "{error}"
     );
     assert_eq!(beaver.storage.bytes(last_segment(&beaver.storage)), before);
@@ -340,7 +340,7 @@ fn rotation_keeps_every_event_and_old_segments_shrink_to_what_they_hold() {
     }
     let history = beaver.history.clone();
     let mut events = events_on(&beaver.storage).unwrap();
-    events.retain(|(_, event)| !matches!(event.change, Change::Digest { .. }));
+    events.retain(|(_, event)| !matches!(event.change, EventKind::Digest { .. }));
     assert_eq!(events, history);
     let image = beaver.image();
     beaver.crash_keeping_only_synced_bytes();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use beaver_actors::inspect::{self, Summary, Verdict as Found};
+use beaver_actors::inspect::{self, LogState, Summary};
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
@@ -214,7 +214,7 @@ impl History {
 /// A torn tail is what a kill may leave; damage is not.
 fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
     match summary {
-        Ok(Summary { verdict: Found::Damaged { problem } }) => {
+        Ok(Summary { verdict: LogState::Damaged { problem } }) => {
             Err(failed(format!("the {what} is damaged: {problem}")))
         }
         Ok(_) => Ok(()),

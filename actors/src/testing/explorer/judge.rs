@@ -4,17 +4,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::workload::{REMOTE_QUEUES, Story, options};
-use super::{Effort, Report, has_file, some};
-use crate::clock::Clock;
-use crate::ids::{Holder, Lsn, Token, WorkerId};
-use crate::jobs::queues::Overview;
+use crate::base::clock::Clock;
+use crate::ids::{Holder, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
-use crate::jobs::{Change, Command, Failure, FailureKind, JobState, JobTable};
-use crate::oracle::{Oracle, Outcome};
+use crate::jobs::sections::queues::Overview;
+use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotStore};
+use crate::testing::explorer::workload::{REMOTE_QUEUES, Story, options};
+use crate::testing::explorer::{Effort, Report, has_file, some};
 use crate::testing::{SimStorage, StepEngine, StepError};
+use crate::tools::oracle::{Oracle, Outcome};
 
 /// Crashes on top of each other.
 const DEPTH_MAX: usize = 3;
@@ -162,22 +162,22 @@ impl Judge {
         engine.clock.advance(Duration::from_secs(3_600));
         while engine.execute(Command::Promote).map_err(failed)?.is_some() {}
         loop {
-            let lsn = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
-                Some(lsn) => lsn,
+            let seq = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
+                Some(seq) => seq,
                 None => match engine.reserve(&REMOTE_QUEUES, "ada").map_err(failed)? {
-                    Some((_, token)) => Lsn(token.0),
+                    Some((_, token)) => Seq(token.0),
                     None => break,
                 },
             };
             let Some((_, event)) = engine.history.last() else { break };
-            let (Change::Dispatch { job, attempt, .. } | Change::Reserve { job, attempt, .. }) =
+            let (EventKind::Dispatch { job, attempt, .. } | EventKind::Reserve { job, attempt, .. }) =
                 event.change.clone()
             else {
                 break;
             };
             at += 1;
-            oracle.began(&job.to_string(), attempt.0, lsn.0, at);
-            engine.ack(&job, Token(lsn.0)).map_err(failed)?;
+            oracle.began(&job.to_string(), attempt.0, seq.0, at);
+            engine.ack(&job, Token(seq.0)).map_err(failed)?;
             at += 1;
             oracle.completed(&job.to_string(), at);
         }
@@ -199,22 +199,22 @@ impl Judge {
 /// What the clients and workers of the story know: only what was acknowledged was told to anybody.
 fn told(story: &Story, acked: u64) -> Oracle {
     let mut oracle = Oracle::new();
-    for (lsn, event) in (1..).zip(&story.events) {
+    for (seq, event) in (1..).zip(&story.events) {
         let Some(job) = event.change.job().map(ToString::to_string) else { continue };
         match &event.change {
-            Change::Enqueue(_) => {
+            EventKind::Enqueue(_) => {
                 oracle.asked(&job);
-                let outcome = if lsn <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
+                let outcome = if seq <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
                 oracle.answered(&job, outcome);
             }
-            Change::Dispatch { attempt, .. } | Change::Reserve { attempt, .. } if lsn <= acked => {
-                oracle.began(&job, attempt.0, lsn, lsn);
+            EventKind::Dispatch { attempt, .. } | EventKind::Reserve { attempt, .. } if seq <= acked => {
+                oracle.began(&job, attempt.0, seq, seq);
             }
-            Change::Discard { .. } => {
-                let outcome = if lsn <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
+            EventKind::Discard { .. } => {
+                let outcome = if seq <= acked { Outcome::Acknowledged } else { Outcome::Unknown };
                 oracle.discarded(&job, outcome);
             }
-            Change::Ack { .. } if lsn <= acked => oracle.completed(&job, lsn),
+            EventKind::Ack { .. } if seq <= acked => oracle.completed(&job, seq),
             _ => {}
         }
     }
@@ -229,11 +229,11 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
     let (covered, held) = match store.load(|header, jobs| Ok((header.last, jobs.collect::<Vec<_>>()))) {
         Ok(Loaded { value: (last, jobs), overview, corrupted, .. }) if corrupted.is_empty() => {
-            (last, (jobs, overview.unwrap_or_default()))
+            (last, (jobs, overview))
         }
         Ok(Loaded { corrupted, .. }) => return Err(format!("a snapshot is damaged: {corrupted:?}")),
         Err((SnapshotError::NotFound { .. }, corrupted)) if corrupted.is_empty() => {
-            (Lsn::ZERO, Image::default())
+            (Seq::ZERO, Image::default())
         }
         Err((error, corrupted)) => return Err(format!("no snapshot can be read: {error}; {corrupted:?}")),
     };
@@ -250,13 +250,13 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     if (last as u64) < acked {
         return Err(format!("event {acked} was acknowledged, but only {last} are there"));
     }
-    for (lsn, (event, proposed)) in (1..).zip(found.events.iter().zip(&story.events)) {
+    for (seq, (event, proposed)) in (1..).zip(found.events.iter().zip(&story.events)) {
         if event != proposed {
-            return Err(format!("event {lsn} is {event:?}, and {proposed:?} was proposed"));
+            return Err(format!("event {seq} is {event:?}, and {proposed:?} was proposed"));
         }
     }
     let more = found.events.get(story.events.len()..).unwrap_or_default();
-    let is_boots = |change: &Change| matches!(change, Change::Requeue { .. } | Change::Dead { .. });
+    let is_boots = |change: &EventKind| matches!(change, EventKind::Requeue { .. } | EventKind::Dead { .. });
     let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.change)));
     if !is_permitted {
         return Err(format!("nobody proposed {more:?}"));
@@ -274,8 +274,8 @@ type Image = (Vec<JobRecord>, Overview);
 /// The state after replaying all events of a story from the first one.
 fn image_of(story: &Story) -> Result<Image, String> {
     let mut table = JobTable::new(options().policy, &StepEngine::kinds());
-    for (lsn, event) in (1..).zip(&story.events) {
-        table.apply(Lsn(lsn), event.clone()).map_err(|misfit| misfit.to_string())?;
+    for (seq, event) in (1..).zip(&story.events) {
+        table.apply(Seq(seq), event.clone()).map_err(|misfit| misfit.to_string())?;
     }
     Ok((table.records(), table.overview()))
 }
@@ -291,7 +291,8 @@ fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
     let mut ended = BTreeSet::new();
     for event in &after.events[before.events.len()..] {
         match &event.change {
-            Change::Requeue { job, .. } | Change::Dead { job, .. } if ended.insert(job.to_string()) => {}
+            EventKind::Requeue { job, .. } | EventKind::Dead { job, .. } if ended.insert(job.to_string()) => {
+            }
             change => return Err(format!("boot has decided {change:?}")),
         }
     }

@@ -5,7 +5,7 @@
 //! the first one on without a gap, at least up to the last one acknowledged, and never half of an operation (PRE,
 //! DUR, PHA). Then it boots: the table must be what replaying those events from the beginning gives (DET), with the
 //! leases of the dead process settled; a power cut right after must take nothing of that. Boot itself is crashed at
-//! every call, and again, three deep. At last the queue is drained and the [`crate::oracle`] asked.
+//! every call, and again, three deep. At last the queue is drained and the [`crate::tools::oracle`] asked.
 //!
 //! A call that only reads leaves the disk as it was: a crash at it is the same as at the next call that changes
 //! something. Equal disks are recovered once.
@@ -37,9 +37,9 @@ use std::fmt;
 
 pub use judge::Judge;
 
-use self::workload::play;
-use super::{Fault, Kept, SimStorage, times};
 use crate::storage::Storage;
+use crate::testing::explorer::workload::play;
+use crate::testing::{Fault, Kept, SimStorage, times};
 
 /// Up to so many un-synced sectors and lengths, every subset is tried.
 const ALL_SUBSETS_MAX: usize = 6;
@@ -58,7 +58,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What fits into a test, as many [times](super::times) as is asked for.
+    /// What fits into a test, as many [times](crate::testing::times) as is asked for.
     #[must_use]
     pub fn from_env(seed: u64) -> Effort {
         let times = times().max(1);

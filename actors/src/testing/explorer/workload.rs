@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::ids::{JobId, Lsn, QueueName, RemoteName, Token, WorkerId};
+use crate::api::options::{EngineOptions, Layering};
+use crate::base::clock::Clock;
+use crate::ids::{JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
-use crate::options::{EngineOptions, Layering};
 use crate::testing::{SimStorage, StepEngine, StepError};
-use crate::wal::recovery::{EachEvent, Known, recover};
+use crate::wal::recovery::{EachEvent, ReplayFrom, recover};
 
 /// Small, so that the work fills several.
 const SEGMENT_BYTES: u64 = 2 << 10;
@@ -43,7 +43,7 @@ impl Story {
     /// # Errors
     /// What recovery says.
     pub fn read_on(&mut self, storage: &SimStorage, options: &EngineOptions) -> Result<(), String> {
-        let known = Known { covered: Lsn(self.events.len() as u64), store: None };
+        let known = ReplayFrom { covered: Seq(self.events.len() as u64), store: None };
         let mut take = |_, event, _: &_| {
             self.events.push(event);
             Ok(())
@@ -277,9 +277,9 @@ impl Player<'_> {
     fn dispatch(&mut self) -> Result<Option<(JobId, Token)>, Ended> {
         let mut taken = None;
         self.op(|engine| {
-            let Some(lsn) = engine.execute(Command::Dispatch { worker: WorkerId(0) })? else { return Ok(()) };
+            let Some(seq) = engine.execute(Command::Dispatch { worker: WorkerId(0) })? else { return Ok(()) };
             let job = engine.history.last().and_then(|(_, event)| event.change.job().cloned());
-            taken = job.map(|job| (job, Token(lsn.0)));
+            taken = job.map(|job| (job, Token(seq.0)));
             Ok(())
         })?;
         Ok(taken)

@@ -1,19 +1,19 @@
-//! Bytes as events: the reverse of [`super::encode`], for every version there ever was.
+//! Bytes as events: the reverse of [`crate::wal::codec::encode`].
 
 use serde::Deserialize;
 
-use super::{CRC_BYTES, CodecError, ENVELOPE_BYTES, TAGGED, V1, V2, V3, has_crc, kind};
+use crate::base::msgpack;
 use crate::ids::{
-    Attempt, JobId, KindName, Lsn, Priority, QueueName, RemoteName, Timestamp, Token, WorkerId,
+    Attempt, JobId, KindName, Priority, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId,
 };
-use crate::jobs::event::{Change, Event, NewJob};
-use crate::jobs::failure::{Failure, FailureKind};
-use crate::jobs::{Backoff, Body, Exhausted, Payload};
-use crate::msgpack;
-use crate::stored::{backoff_of, exhausted_of, remote_of};
+use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::model::failure::{Failure, FailureKind};
+use crate::jobs::stored::{backoff_of, exhausted_of, remote_of};
+use crate::jobs::{Backoff, Exhausted, Payload, PayloadRef};
+use crate::wal::codec::{CRC_BYTES, CodecError, ENVELOPE_BYTES, V1, V2, has_crc, has_number, kind};
 use crate::wal::fields::{
-    AckV1, DeadV1, DeadV2, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, FailV2, ForgetV1,
-    MoveV1, OfJobV1, OfQueueV1, PromoteV1, RequeueV1, RequeueV2, ReserveV1,
+    AckV1, DeadV1, DigestV1, DispatchV1, EnqueueV1, EnqueueV2, ExtendV1, FailV1, ForgetV1, MoveV1, OfJobV1,
+    OfQueueV1, PromoteV1, RequeueV1, ReserveV1,
 };
 use crate::wal::pack::Unpack;
 
@@ -78,77 +78,69 @@ impl Decoder {
     }
 
     fn decode_any(&mut self, record: &Record<'_>) -> Result<Event, CodecError> {
-        let &Record { kind, version, tag, body, has_crc } = record;
+        let &Record { kind, version, number, body } = record;
         let (at, change) = match (kind, version) {
-            (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body, has_crc)?,
-            (kind::RETRY | kind::TIMEOUT, V1 | V2) => decode_fail(kind, version, body)?,
-            (kind::DEAD | kind::DROP, V1 | V2) => decode_end(kind, version, body)?,
+            (kind::ENQUEUE, V1 | V2) => self.decode_enqueue(version, body)?,
+            (kind::RETRY | kind::TIMEOUT, V1) => decode_fail(kind, body)?,
+            (kind::DEAD | kind::DROP, V1) => decode_end(kind, body)?,
             (kind::REQUEUE, V1) => {
-                let RequeueV1(at, job, token, sort, message) = read(body)?;
-                (at, Change::Requeue { job, token, failure: failure(sort, message)?.into(), counted: true })
-            }
-            (kind::REQUEUE, V2) => {
-                let RequeueV2(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
+                let RequeueV1(at, job, token, sort, message, counted, errtype, backtrace) = read(body)?;
                 let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
-                (at, Change::Requeue { job, token, failure, counted })
+                (at, EventKind::Requeue { job, token, failure, counted })
             }
             (kind::DISPATCH, V1) => {
                 let DispatchV1(at, job, worker, attempt, deadline) = read(body)?;
-                (at, Change::Dispatch { job, worker, attempt, deadline })
+                (at, EventKind::Dispatch { job, worker, attempt, deadline })
             }
             (kind::RESERVE, V1) => {
                 let ReserveV1(at, job, worker, attempt, deadline) = read(body)?;
-                (at, Change::Reserve { job, worker: self.remote(worker)?, attempt, deadline })
+                (at, EventKind::Reserve { job, worker: self.remote(worker)?, attempt, deadline })
             }
             (kind::ACK, V1) => {
                 let AckV1(at, job, token, result) = read(body)?;
-                (at, Change::Ack { job, token, result: result.map(Payload::trusted) })
+                (at, EventKind::Ack { job, token, result: result.map(Payload::trusted) })
             }
             (kind::EXTEND, V1) => {
                 let ExtendV1(at, job, token, deadline) = read(body)?;
-                (at, Change::Extend { job, token, deadline })
+                (at, EventKind::Extend { job, token, deadline })
             }
             (kind::CANCEL | kind::KILL | kind::RUN_NOW | kind::DISCARD, V1) => {
                 let OfJobV1(at, job) = read(body)?;
                 let change = match kind {
-                    kind::CANCEL => Change::Cancel { job },
-                    kind::KILL => Change::Kill { job },
-                    kind::RUN_NOW => Change::RunNow { job },
-                    _ => Change::Discard { job },
+                    kind::CANCEL => EventKind::Cancel { job },
+                    kind::KILL => EventKind::Kill { job },
+                    kind::RUN_NOW => EventKind::RunNow { job },
+                    _ => EventKind::Discard { job },
                 };
                 (at, change)
             }
             (kind::MOVE, V1) => {
                 let MoveV1(at, job, queue) = read(body)?;
-                (at, Change::Move { job, queue: self.named_queue(queue)? })
+                (at, EventKind::Move { job, queue: self.named_queue(queue)? })
             }
             (kind::PAUSE | kind::RESUME | kind::REMOVE_QUEUE, V1) => {
                 let OfQueueV1(at, queue) = read(body)?;
                 let queue = self.named_queue(queue)?;
                 let change = match kind {
-                    kind::PAUSE => Change::Pause { queue },
-                    kind::RESUME => Change::Resume { queue },
-                    _ => Change::RemoveQueue { queue },
+                    kind::PAUSE => EventKind::Pause { queue },
+                    kind::RESUME => EventKind::Resume { queue },
+                    _ => EventKind::RemoveQueue { queue },
                 };
                 (at, change)
             }
             (kind::PROMOTE, V1) => {
                 let PromoteV1(at, due, number) = read(body)?;
-                (at, Change::Promote { due, number })
+                (at, EventKind::Promote { due, number })
             }
-            (kind::DIGEST, V1 | V2 | V3) => {
+            (kind::DIGEST, V1) => {
                 let DigestV1(at, digest) = read(body)?;
-                (at, Change::Digest { digest: (version == V3).then_some(digest) })
+                (at, EventKind::Digest { digest })
             }
             (kind::FORGET, V1) => {
                 let ForgetV1(at, completed, dead, cancelled) = read(body)?;
-                (at, Change::Forget { completed, dead, cancelled })
+                (at, EventKind::Forget { completed, dead, cancelled })
             }
             _ => return Err(CodecError::Unknown { kind, version }),
-        };
-        let number = match change.job() {
-            Some(_) => tag,
-            None => Some(Lsn::ZERO),
         };
         Ok(Event { at, number, change })
     }
@@ -156,7 +148,7 @@ impl Decoder {
     /// The records that most of a log is made of, in their usual form; whatever else there is, is left to the rest.
     #[inline]
     fn decode_hot<T>(&mut self, record: &Record<'_>, then: &mut impl FnMut(Event) -> T) -> Option<T> {
-        let &Record { kind, version: V1, tag: number, body, has_crc } = record else { return None };
+        let &Record { kind, version: V1, number, body } = record else { return None };
         let body = &mut Unpack(body);
         match kind {
             kind::ENQUEUE => {
@@ -166,13 +158,13 @@ impl Decoder {
                 let (priority, run_at) = (Priority::new(body.uint8()?).ok()?, Timestamp(body.uint()?));
                 let (timeout_ms, max_retry) = (body.uint()?, body.uint32()?);
                 body.end()?;
-                let payload = self.body(payload, has_crc)?;
+                let payload = self.body(payload)?;
                 let run_at = (run_at != Timestamp(0)).then_some(run_at);
                 let mut new = self.new_job(queue, job_kind)?;
                 id.made(|id| new.id = id)?;
                 (new.payload, new.priority, new.run_at) = (payload, priority, run_at);
                 (new.timeout_ms, new.max_retry) = (timeout_ms, max_retry);
-                Some(then(Event { at, number, change: Change::Enqueue(new) }))
+                Some(then(Event { at, number, change: EventKind::Enqueue(new) }))
             }
             kind::DISPATCH => {
                 body.array(5)?;
@@ -181,7 +173,7 @@ impl Decoder {
                 let deadline = Timestamp(body.uint()?);
                 body.end()?;
                 id.made(|job| {
-                    then(Event { at, number, change: Change::Dispatch { job, worker, attempt, deadline } })
+                    then(Event { at, number, change: EventKind::Dispatch { job, worker, attempt, deadline } })
                 })
             }
             kind::RESERVE => {
@@ -192,7 +184,7 @@ impl Decoder {
                 body.end()?;
                 let worker = self.remote(worker).ok()?;
                 id.made(|job| {
-                    then(Event { at, number, change: Change::Reserve { job, worker, attempt, deadline } })
+                    then(Event { at, number, change: EventKind::Reserve { job, worker, attempt, deadline } })
                 })
             }
             kind::ACK => {
@@ -201,7 +193,7 @@ impl Decoder {
                 let (token, result) = (Token(body.uint()?), body.optional_text()?);
                 body.end()?;
                 let result = result.map(Payload::trusted);
-                id.made(|job| then(Event { at, number, change: Change::Ack { job, token, result } }))
+                id.made(|job| then(Event { at, number, change: EventKind::Ack { job, token, result } }))
             }
             _ => None,
         }
@@ -236,7 +228,7 @@ impl Decoder {
             id: JobId::NOBODY,
             queue: self.queue(queue)?,
             kind: self.kind(kind)?,
-            payload: Body::Stored { bytes: 0 },
+            payload: PayloadRef::Stored { bytes: 0 },
             priority: Priority::default(),
             run_at: None,
             timeout_ms: 0,
@@ -248,25 +240,20 @@ impl Decoder {
         }))
     }
 
-    /// A payload, or that it is there: only from a record with a checksum of its own can it be read back later.
+    /// A payload, or that it is there.
     ///
     /// None if it is no text. One that is left is not looked at.
     #[inline]
-    fn body(&self, payload: &[u8], has_crc: bool) -> Option<Body> {
+    fn body(&self, payload: &[u8]) -> Option<PayloadRef> {
         match u32::try_from(payload.len()) {
-            Ok(bytes) if self.leaves_payloads && has_crc && payload.len() > Body::KEPT_BYTES => {
-                Some(Body::Stored { bytes })
+            Ok(bytes) if self.leaves_payloads && payload.len() > PayloadRef::KEPT_BYTES => {
+                Some(PayloadRef::Stored { bytes })
             }
-            _ => Some(Body::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
+            _ => Some(PayloadRef::Here(Payload::trusted(std::str::from_utf8(payload).ok()?))),
         }
     }
 
-    fn decode_enqueue(
-        &mut self,
-        version: u8,
-        body: &[u8],
-        has_crc: bool,
-    ) -> Result<(Timestamp, Change), CodecError> {
+    fn decode_enqueue(&mut self, version: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
         let more = ((0, 0, 0, 0), 0, None, 0);
         let (plain, (backoff, exhausted, custom, backtrace_lines)) = match version {
             V1 => (read(body)?, more),
@@ -280,7 +267,7 @@ impl Decoder {
             id,
             queue: self.named_queue(queue)?,
             kind: self.named_kind(job_kind)?,
-            payload: self.body(payload.as_bytes(), has_crc).expect("it is a text"),
+            payload: self.body(payload.as_bytes()).expect("it is a text"),
             priority: Priority::new(priority).map_err(invalid)?,
             run_at: (run_at != Timestamp(0)).then_some(run_at),
             timeout_ms,
@@ -290,7 +277,7 @@ impl Decoder {
             custom: custom.map(Payload::trusted),
             backtrace_lines,
         };
-        Ok((at, Change::Enqueue(Box::new(new))))
+        Ok((at, EventKind::Enqueue(Box::new(new))))
     }
 
     fn remote(&mut self, name: &str) -> Result<RemoteName, CodecError> {
@@ -327,36 +314,24 @@ impl Decoder {
     }
 }
 
-fn decode_fail(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
-    let FailV2(at, job, token, sort, message, retry_at, result, errtype, backtrace) = match version {
-        V1 => {
-            let FailV1(at, job, token, sort, message, retry_at, result) = read(body)?;
-            FailV2(at, job, token, sort, message, retry_at, result, "", Vec::new())
-        }
-        _ => read(body)?,
-    };
+fn decode_fail(kind: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
+    let FailV1(at, job, token, sort, message, retry_at, result, errtype, backtrace) = read(body)?;
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
-        kind::RETRY => Change::Retry { job, token, failure, retry_at, result },
-        _ => Change::Timeout { job, token, failure, retry_at, result },
+        kind::RETRY => EventKind::Retry { job, token, failure, retry_at, result },
+        _ => EventKind::Timeout { job, token, failure, retry_at, result },
     };
     Ok((at, change))
 }
 
-fn decode_end(kind: u8, version: u8, body: &[u8]) -> Result<(Timestamp, Change), CodecError> {
-    let DeadV2(at, job, token, sort, message, result, errtype, backtrace) = match version {
-        V1 => {
-            let DeadV1(at, job, token, sort, message, result) = read(body)?;
-            DeadV2(at, job, token, sort, message, result, "", Vec::new())
-        }
-        _ => read(body)?,
-    };
+fn decode_end(kind: u8, body: &[u8]) -> Result<(Timestamp, EventKind), CodecError> {
+    let DeadV1(at, job, token, sort, message, result, errtype, backtrace) = read(body)?;
     let failure = failure(sort, message)?.of_type(errtype).with_backtrace(backtrace).into();
     let result = result.map(Payload::trusted);
     let change = match kind {
-        kind::DEAD => Change::Dead { job, token, failure, result },
-        _ => Change::Drop { job, token, failure, result },
+        kind::DEAD => EventKind::Dead { job, token, failure, result },
+        _ => EventKind::Drop { job, token, failure, result },
     };
     Ok((at, change))
 }
@@ -390,11 +365,10 @@ fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
 /// A record's parts.
 struct Record<'a> {
     kind: u8,
-    /// Without [`TAGGED`].
     version: u8,
-    tag: Option<Lsn>,
+    /// Of its job; zero if it is about none, or about all.
+    number: Seq,
     body: &'a [u8],
-    has_crc: bool,
 }
 
 #[inline]
@@ -409,14 +383,13 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
     };
     *bytes = rest;
     let (kind, version) = (envelope[0], envelope[1]);
-    if version & TAGGED == 0 {
-        return Ok(Record { kind, version, tag: None, body, has_crc: false });
-    }
-    if !(kind::ENQUEUE..=kind::MOVE).contains(&kind) {
+    if !matches!((kind, version), (_, V1) | (kind::ENQUEUE, V2)) {
         return Err(CodecError::Unknown { kind, version });
     }
-    let has_crc = has_crc(kind, version);
-    if has_crc {
+    if !has_number(kind) {
+        return Ok(Record { kind, version, number: Seq::ZERO, body });
+    }
+    if has_crc(kind) {
         let covered = ENVELOPE_BYTES + len.saturating_sub(CRC_BYTES);
         let Some((left, crc)) = body.split_last_chunk::<CRC_BYTES>() else {
             return Err(CodecError::Invalid(format!("an event of {len} bytes has no room for its checksum")));
@@ -429,10 +402,10 @@ fn open_envelope<'a>(bytes: &mut &'a [u8], check: bool) -> Result<Record<'a>, Co
         }
         body = left;
     }
-    let Some(tag) = read_leb128(&mut body) else {
+    let Some(number) = read_leb128(&mut body) else {
         return Err(CodecError::Invalid("an event's job number is cut off".to_owned()));
     };
-    Ok(Record { kind, version: version & !TAGGED, tag: Some(Lsn(tag)), body, has_crc })
+    Ok(Record { kind, version, number: Seq(number), body })
 }
 
 /// An id that was found and is not made yet, so that it is made where it will be.

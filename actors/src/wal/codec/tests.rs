@@ -1,8 +1,8 @@
 //! One event of every type goes through bytes and back.
 
-use super::*;
 use crate::ids::{Attempt, KindName, Priority, QueueName, RemoteName, WorkerId};
-use crate::jobs::{Backoff, Body, FailureKind};
+use crate::jobs::{Backoff, FailureKind, PayloadRef};
+use crate::wal::codec::*;
 
 /// One event of every type.
 pub(crate) fn samples() -> Vec<Event> {
@@ -15,7 +15,7 @@ pub(crate) fn samples() -> Vec<Event> {
         id: generated.clone(),
         queue: QueueName::parse("default").unwrap(),
         kind: KindName::parse("mail").unwrap(),
-        payload: Body::Here(Payload::parse(r#"{"to":"é"}"#).unwrap()),
+        payload: PayloadRef::Here(Payload::parse(r#"{"to":"é"}"#).unwrap()),
         priority: Priority::new(9).unwrap(),
         run_at: Some(Timestamp(5_000)),
         timeout_ms: 30_000,
@@ -39,87 +39,84 @@ pub(crate) fn samples() -> Vec<Event> {
     let fixed = unlike(Backoff::Fixed { delay_ms: 5 });
     let doubling = unlike(Backoff::Exponential { first_ms: 1, max_ms: 9, jitter_percent: 30 });
     let changes = vec![
-        Change::Enqueue(Box::new(unlike(Backoff::Quartic))),
-        Change::Enqueue(Box::new(fixed)),
-        Change::Enqueue(Box::new(doubling)),
-        Change::Reserve {
+        EventKind::Enqueue(Box::new(unlike(Backoff::Quartic))),
+        EventKind::Enqueue(Box::new(fixed)),
+        EventKind::Enqueue(Box::new(doubling)),
+        EventKind::Reserve {
             job: job.clone(),
             worker: RemoteName::parse("9a8b").unwrap(),
             attempt: Attempt(4),
             deadline: Timestamp(9),
         },
-        Change::Reserve {
+        EventKind::Reserve {
             job: job.clone(),
             worker: RemoteName::anonymous(),
             attempt: Attempt(5),
             deadline: Timestamp(9),
         },
-        Change::Retry {
+        EventKind::Retry {
             job: job.clone(),
             token,
             failure: full.clone(),
             retry_at: Timestamp(7),
             result: result.clone(),
         },
-        Change::Timeout {
+        EventKind::Timeout {
             job: job.clone(),
             token,
             failure: full.clone(),
             retry_at: Timestamp(7),
             result: None,
         },
-        Change::Requeue { job: job.clone(), token, failure: full.clone(), counted: true },
-        Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: false },
-        Change::Dead { job: job.clone(), token, failure: full.clone(), result: result.clone() },
-        Change::Drop { job: job.clone(), token, failure: full, result: result.clone() },
-        Change::Drop { job: job.clone(), token, failure: failure.clone(), result: None },
-        Change::Kill { job: job.clone() },
-        Change::RunNow { job: job.clone() },
-        Change::Discard { job: job.clone() },
-        Change::Move { job: job.clone(), queue: queue.clone() },
-        Change::Pause { queue: queue.clone() },
-        Change::Resume { queue: queue.clone() },
-        Change::RemoveQueue { queue },
-        Change::Enqueue(Box::new(new)),
-        Change::Enqueue(Box::new(at_once)),
-        Change::Dispatch {
+        EventKind::Requeue { job: job.clone(), token, failure: full.clone(), counted: true },
+        EventKind::Requeue { job: job.clone(), token, failure: failure.clone(), counted: false },
+        EventKind::Dead { job: job.clone(), token, failure: full.clone(), result: result.clone() },
+        EventKind::Drop { job: job.clone(), token, failure: full, result: result.clone() },
+        EventKind::Drop { job: job.clone(), token, failure: failure.clone(), result: None },
+        EventKind::Kill { job: job.clone() },
+        EventKind::RunNow { job: job.clone() },
+        EventKind::Discard { job: job.clone() },
+        EventKind::Move { job: job.clone(), queue: queue.clone() },
+        EventKind::Pause { queue: queue.clone() },
+        EventKind::Resume { queue: queue.clone() },
+        EventKind::RemoveQueue { queue },
+        EventKind::Enqueue(Box::new(new)),
+        EventKind::Enqueue(Box::new(at_once)),
+        EventKind::Dispatch {
             job: job.clone(),
             worker: WorkerId(2),
             attempt: Attempt(1),
             deadline: Timestamp(9),
         },
-        Change::Ack { job: job.clone(), token, result: result.clone() },
-        Change::Ack { job: generated, token, result: None },
-        Change::Retry {
+        EventKind::Ack { job: job.clone(), token, result: result.clone() },
+        EventKind::Ack { job: generated, token, result: None },
+        EventKind::Retry {
             job: job.clone(),
             token,
             failure: failure.clone(),
             retry_at: Timestamp(7),
             result: None,
         },
-        Change::Timeout {
+        EventKind::Timeout {
             job: job.clone(),
             token,
             failure: failure.clone(),
             retry_at: Timestamp(7),
             result: result.clone(),
         },
-        Change::Requeue { job: job.clone(), token, failure: failure.clone(), counted: true },
-        Change::Dead { job: job.clone(), token, failure, result },
-        Change::Extend { job: job.clone(), token, deadline: Timestamp(99) },
-        Change::Cancel { job },
-        Change::Promote { due: Timestamp(8), number: Lsn(2) },
-        Change::Digest { digest: Some(u64::MAX) },
-        Change::Digest { digest: None },
-        Change::Forget { completed: Lsn(1), dead: Lsn(2), cancelled: Lsn(3) },
+        EventKind::Requeue { job: job.clone(), token, failure: failure.clone(), counted: true },
+        EventKind::Dead { job: job.clone(), token, failure, result },
+        EventKind::Extend { job: job.clone(), token, deadline: Timestamp(99) },
+        EventKind::Cancel { job },
+        EventKind::Promote { due: Timestamp(8), number: Seq(2) },
+        EventKind::Digest { digest: u64::MAX },
+        EventKind::Forget { completed: Seq(1), dead: Seq(2), cancelled: Seq(3) },
     ];
-    let plain = changes.into_iter().map(|change| {
-        let number = change.job().is_none().then_some(Lsn::ZERO);
+    let events = changes.into_iter().map(|change| {
+        let number = if change.job().is_some() { Seq(300) } else { Seq::ZERO };
         Event { at: Timestamp(1_234), number, change }
     });
-    // As an earlier version wrote them, and with the job's number.
-    let tagged = |event: &Event| Event { number: Some(event.number.unwrap_or(Lsn(300))), ..event.clone() };
-    plain.flat_map(|event| [tagged(&event), event]).collect()
+    events.collect()
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use beaver_actors::ids::{JobId, Lsn, RemoteName, Timestamp};
+use beaver_actors::ids::{JobId, RemoteName, Seq, Timestamp};
 use beaver_actors::jobs::event::NewJob;
-use beaver_actors::jobs::queues::Totals;
-use beaver_actors::jobs::{Backoff, Change, Event, Exhausted, Status};
+use beaver_actors::jobs::sections::queues::Totals;
+use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Status};
 
 #[derive(Clone, Debug)]
 pub(super) struct ModelJob {
@@ -64,21 +64,21 @@ impl Model {
     }
 
     /// Follows an event; everything it says was decided by the table.
-    pub fn follow(&mut self, lsn: Lsn, event: &Event) {
+    pub fn follow(&mut self, seq: Seq, event: &Event) {
         match &event.change {
-            Change::Enqueue(new) => self.add(lsn, new),
-            Change::Discard { job } => self.jobs.retain(|other| other.id != *job),
-            Change::Pause { queue } => drop(self.queues.insert(queue.to_string(), true)),
-            Change::Resume { queue } => drop(self.queues.insert(queue.to_string(), false)),
-            Change::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
-            Change::Promote { due, number } => {
+            EventKind::Enqueue(new) => self.add(seq, new),
+            EventKind::Discard { job } => self.jobs.retain(|other| other.id != *job),
+            EventKind::Pause { queue } => drop(self.queues.insert(queue.to_string(), true)),
+            EventKind::Resume { queue } => drop(self.queues.insert(queue.to_string(), false)),
+            EventKind::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
+            EventKind::Promote { due, number } => {
                 let mut waiting: Vec<_> = self.jobs.iter_mut().filter(|job| is_waiting(job.status)).collect();
                 waiting.retain(|job| (job.due, job.number) <= (due.0, number.0));
                 for job in waiting {
-                    (job.status, job.order) = (Status::Pending, lsn.0);
+                    (job.status, job.order) = (Status::Pending, seq.0);
                 }
             }
-            Change::Forget { completed, dead, cancelled } => self.jobs.retain(|job| match job.status {
+            EventKind::Forget { completed, dead, cancelled } => self.jobs.retain(|job| match job.status {
                 Status::Completed => job.finished.0 > completed.0,
                 Status::Dead => job.finished.0 > dead.0,
                 Status::Cancelled => job.finished.0 > cancelled.0,
@@ -86,17 +86,17 @@ impl Model {
             }),
             change => {
                 self.count(change);
-                if let Change::Move { queue, .. } = change {
+                if let EventKind::Move { queue, .. } = change {
                     self.queues.entry(queue.to_string()).or_default();
                 }
                 let position =
                     change.job().and_then(|id| self.position(id)).expect("the model knows the job");
-                self.jobs[position].follow(lsn.0, event.at, change);
+                self.jobs[position].follow(seq.0, event.at, change);
             }
         }
     }
 
-    fn add(&mut self, lsn: Lsn, new: &NewJob) {
+    fn add(&mut self, seq: Seq, new: &NewJob) {
         self.queues.entry(new.queue.to_string()).or_default();
         self.jobs.retain(|job| job.id != new.id);
         self.jobs.push(ModelJob {
@@ -104,8 +104,8 @@ impl Model {
             status: if new.run_at.is_some() { Status::Scheduled } else { Status::Pending },
             queue: new.queue.to_string(),
             priority: new.priority.level(),
-            order: lsn.0,
-            number: lsn.0,
+            order: seq.0,
+            number: seq.0,
             due: new.run_at.map_or(0, |run_at| run_at.0),
             deadline: 0,
             token: 0,
@@ -120,10 +120,13 @@ impl Model {
         });
     }
 
-    fn count(&mut self, change: &Change) {
+    fn count(&mut self, change: &EventKind) {
         let failed = match change {
-            Change::Ack { .. } => 0,
-            Change::Retry { .. } | Change::Timeout { .. } | Change::Dead { .. } | Change::Drop { .. } => 1,
+            EventKind::Ack { .. } => 0,
+            EventKind::Retry { .. }
+            | EventKind::Timeout { .. }
+            | EventKind::Dead { .. }
+            | EventKind::Drop { .. } => 1,
             _ => return,
         };
         self.totals.processed += 1;
@@ -132,15 +135,15 @@ impl Model {
 }
 
 impl ModelJob {
-    fn follow(&mut self, lsn: u64, at: Timestamp, change: &Change) {
-        let end = (lsn, at.0);
+    fn follow(&mut self, seq: u64, at: Timestamp, change: &EventKind) {
+        let end = (seq, at.0);
         match change {
-            Change::Dispatch { attempt, deadline, .. } => self.begin(lsn, attempt.0, deadline.0, None),
-            Change::Reserve { attempt, deadline, worker, .. } => {
-                self.begin(lsn, attempt.0, deadline.0, Some(worker.clone()));
+            EventKind::Dispatch { attempt, deadline, .. } => self.begin(seq, attempt.0, deadline.0, None),
+            EventKind::Reserve { attempt, deadline, worker, .. } => {
+                self.begin(seq, attempt.0, deadline.0, Some(worker.clone()));
             }
-            Change::Ack { .. } => (self.status, self.finished) = (Status::Completed, end),
-            Change::Retry { retry_at, .. } | Change::Timeout { retry_at, .. } => {
+            EventKind::Ack { .. } => (self.status, self.finished) = (Status::Completed, end),
+            EventKind::Retry { retry_at, .. } | EventKind::Timeout { retry_at, .. } => {
                 assert!(self.failed < self.max_retry, "it has a retry left");
                 self.failed += 1;
                 (self.status, self.due) = (Status::Retrying, retry_at.0);
@@ -148,41 +151,41 @@ impl ModelJob {
                 let given = retry_at.since_ms(at);
                 assert!((least..=most).contains(&given), "{:?}: {given} ms", self.backoff);
             }
-            Change::Requeue { counted, .. } => {
+            EventKind::Requeue { counted, .. } => {
                 assert!(!counted || self.failed < self.max_retry, "it has a retry left");
                 self.failed += u32::from(*counted);
                 self.status = Status::Pending;
             }
-            Change::Dead { .. } | Change::Drop { .. } => {
+            EventKind::Dead { .. } | EventKind::Drop { .. } => {
                 assert!(self.failed >= self.max_retry, "it is out of attempts");
-                let is_drop = matches!(change, Change::Drop { .. });
+                let is_drop = matches!(change, EventKind::Drop { .. });
                 assert_eq!(is_drop, self.exhausted == Exhausted::Drop);
                 self.failed += 1;
                 self.status = if is_drop { Status::Cancelled } else { Status::Dead };
                 self.finished = end;
             }
-            Change::Extend { deadline, .. } => {
+            EventKind::Extend { deadline, .. } => {
                 assert!(deadline.0 >= self.deadline, "a lease only gets longer");
                 self.deadline = deadline.0;
             }
-            Change::Cancel { .. } => (self.status, self.finished) = (Status::Cancelled, end),
-            Change::Kill { .. } => (self.status, self.finished) = (Status::Dead, end),
-            Change::RunNow { .. } => (self.status, self.order) = (Status::Pending, lsn),
-            Change::Move { queue, .. } => {
+            EventKind::Cancel { .. } => (self.status, self.finished) = (Status::Cancelled, end),
+            EventKind::Kill { .. } => (self.status, self.finished) = (Status::Dead, end),
+            EventKind::RunNow { .. } => (self.status, self.order) = (Status::Pending, seq),
+            EventKind::Move { queue, .. } => {
                 self.queue = queue.to_string();
                 if self.status == Status::Pending {
-                    self.order = lsn;
+                    self.order = seq;
                 }
             }
             other => panic!("{} is not about one job", other.name()),
         }
     }
 
-    fn begin(&mut self, lsn: u64, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
+    fn begin(&mut self, seq: u64, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
         assert_eq!(self.status, Status::Pending);
         assert_eq!(attempt, self.attempt + 1);
         self.status = Status::InFlight;
-        (self.token, self.attempt, self.deadline, self.remote) = (lsn, attempt, deadline, remote);
+        (self.token, self.attempt, self.deadline, self.remote) = (seq, attempt, deadline, remote);
     }
 }
 

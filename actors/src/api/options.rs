@@ -1,0 +1,92 @@
+//! What an operator can set about the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::jobs::Policy;
+pub use crate::snapshot::layering::Layering;
+
+/// When the log calls fdatasync, and so what an answer promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Every answer comes after fdatasync: what was answered survives a power cut.
+    Always,
+    /// Answers come after the write; fdatasync follows within this time. A crash of the process loses nothing,
+    /// a power cut at most so much.
+    Interval(Duration),
+    /// The operating system decides. A crash of the process loses nothing, a power cut some seconds.
+    Never,
+}
+
+/// Options of one engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Holds the lock file, `quarantine/`, and unless said otherwise `wal/` and `snapshots/`.
+    pub data_dir: PathBuf,
+    /// Directory of the log's segments.
+    pub wal_dir: PathBuf,
+    /// Directory of the snapshots.
+    pub snapshot_dir: PathBuf,
+    /// When the log calls fdatasync.
+    pub durability: Durability,
+    /// Size of one segment of the log, in bytes, at most; a batch that is larger gets one of its own.
+    pub segment_bytes: u64,
+    /// WorkerActors in the pool; each runs one job at a time. 0 accepts jobs without running any.
+    pub worker_count: usize,
+    /// A snapshot is taken so often, if anything happened.
+    pub snapshot_interval: Duration,
+    /// Whether one is taken when the engine is stopped, too.
+    pub snapshot_at_stop: bool,
+    /// How many snapshots are kept, at least 2 (the newest and the one to fall back to).
+    pub snapshots_kept: usize,
+    /// Snapshots older than this are deleted, but never the two newest. With 2 kept and a state of
+    /// [`Layering::checked_whole_bytes`] or more, the older one goes early: before all layers are put together again.
+    pub snapshot_age_max: Duration,
+    /// When snapshots tell only of what changed, and when those are put together.
+    pub layering: Layering,
+    /// At shutdown, running jobs get this long to end by themselves.
+    pub drain_timeout: Duration,
+    /// An actor that gives no sign of life for so long ends the engine; the log is only reported.
+    pub heartbeat_timeout: Duration,
+    /// Requests that may wait for an answer at the same time; more are answered "busy".
+    pub requests_max: usize,
+    /// New jobs are answered "busy" while there is so much to do already that their answer would take longer. A request
+    /// that finds nobody waiting is accepted however large it is.
+    pub request_wait_max: Duration,
+    /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
+    /// by itself, or larger than 512 MiB, is rejected.
+    pub request_bytes_max: usize,
+    /// Payloads of jobs that wait are kept in memory up to about so many bytes; the rest of them are read back from disk
+    /// when their job is started. Small ones are always in memory.
+    pub payload_memory_bytes: u64,
+    /// Defaults, retries, retention, limits.
+    pub policy: Policy,
+}
+
+impl EngineOptions {
+    /// The defaults, with everything below `data_dir`.
+    #[must_use]
+    pub fn in_dir(data_dir: impl Into<PathBuf>) -> EngineOptions {
+        let data_dir = data_dir.into();
+        EngineOptions {
+            wal_dir: data_dir.join("wal"),
+            snapshot_dir: data_dir.join("snapshots"),
+            data_dir,
+            durability: Durability::Always,
+            segment_bytes: 64 << 20,
+            worker_count: 8,
+            snapshot_interval: Duration::from_secs(60),
+            snapshot_at_stop: true,
+            snapshots_kept: 2,
+            snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
+            layering: Layering::default(),
+            drain_timeout: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(30),
+            requests_max: 10_000,
+            request_wait_max: Duration::from_millis(250),
+            request_bytes_max: 512 << 20,
+            payload_memory_bytes: 64 << 20,
+            policy: Policy::default(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The whole queue at a glance, as people and programs see it.
+
+use serde::Serialize;
+
+use crate::ids::{KindName, QueueName, Seq, Timestamp};
+use crate::jobs::sections::queues::Totals;
+use crate::jobs::{Counts, JobTable};
+
+/// The whole queue at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineStatus {
+    /// Jobs in each status.
+    pub jobs: Counts,
+    /// Every queue that exists.
+    pub queues: Vec<QueueStatus>,
+    /// Attempts that ended, since ever.
+    pub totals: Totals,
+    /// Pending jobs that no worker here handles.
+    pub waiting_for_worker: Vec<WaitingKind>,
+    /// The pool.
+    pub workers: WorkersStatus,
+    /// The log.
+    pub log: LogStatus,
+    /// The newest snapshot, if there is one.
+    pub snapshot: Option<SnapshotStatus>,
+    /// What boot found and how long it took.
+    pub recovery: RecoveryStatus,
+}
+
+/// One queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueStatus {
+    /// Its name.
+    pub queue: QueueName,
+    /// Whether nobody gets jobs of it.
+    pub paused: bool,
+    /// How long the oldest of its pending jobs has been waiting, in milliseconds.
+    pub latency_ms: u64,
+    /// Jobs in each status.
+    pub jobs: Counts,
+}
+
+impl QueueStatus {
+    /// Every queue that exists, by name.
+    pub(crate) fn all(table: &JobTable, now: Timestamp) -> Vec<QueueStatus> {
+        let mut queues: Vec<_> = table
+            .queues()
+            .map(|queue| QueueStatus {
+                latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
+                queue: queue.queue,
+                paused: queue.paused,
+                jobs: queue.jobs,
+            })
+            .collect();
+        queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
+        queues
+    }
+}
+
+/// A kind that no worker here handles.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaitingKind {
+    /// Its name.
+    pub kind: KindName,
+    /// How many jobs wait.
+    pub pending: u64,
+}
+
+impl WaitingKind {
+    /// Every kind with pending jobs that no worker here handles.
+    pub(crate) fn all(table: &JobTable) -> Vec<WaitingKind> {
+        let waiting = table.pending_without_worker();
+        waiting.map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending }).collect()
+    }
+}
+
+/// The pool of workers.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkersStatus {
+    /// How many there should be.
+    pub count: usize,
+    /// How many are up and run a job.
+    pub busy: usize,
+    /// How many are up and wait for one.
+    pub idle: usize,
+    /// How often one was restarted since the server started.
+    pub restarts: u64,
+    /// Which kinds they handle.
+    pub kinds: Vec<KindName>,
+}
+
+/// The log.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LogStatus {
+    /// Position of the last event.
+    pub seq: Seq,
+    /// Everything up to here is on disk.
+    pub durable_seq: Seq,
+    /// False while new jobs are refused because the disk is full.
+    pub accepts_jobs: bool,
+}
+
+/// A snapshot.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SnapshotStatus {
+    /// Position up to which it holds everything.
+    pub seq: Seq,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Its size.
+    pub bytes: u64,
+    /// Jobs in it.
+    pub jobs: u64,
+}
+
+/// What boot found.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RecoveryStatus {
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// Jobs that came from the snapshot.
+    pub snapshot_jobs: u64,
+    /// Events that were replayed from the log.
+    pub events: u64,
+    /// Jobs that were in flight when the process before ended.
+    pub interrupted: u64,
+    /// Bytes of an unfinished last write that were set aside.
+    pub torn_bytes: u64,
+}

@@ -1,0 +1,12 @@
+//! What every room may use and that knows nothing of jobs.
+//!
+//! [`clock`]: the seam to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
+//! `bugs`: deliberate ones, that the tests must notice, not in a release; `bytes` and `msgpack`: numbers, texts and
+//! values as bytes.
+
+pub(crate) mod bugs;
+pub(crate) mod bytes;
+pub mod clock;
+pub mod failpoint;
+pub mod metrics;
+pub(crate) mod msgpack;

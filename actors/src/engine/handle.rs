@@ -1,0 +1,495 @@
+//! The engine as its users hold it: a handle that any thread may clone and call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::api::handler::Handlers;
+use crate::api::options::EngineOptions;
+pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
+pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
+pub use crate::api::status::{
+    EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
+};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::metrics::Metrics;
+use crate::engine::admission::{Line, Ticket};
+pub use crate::engine::answer::Answer;
+use crate::engine::manager::JobManagerActor;
+use crate::engine::messages::{Ask, Fetch, Host, Place, Reply, StopEngine, Submit};
+use crate::engine::read_only::ReadOnlyState;
+use crate::engine::supervisor::{SupervisorActor, Threads};
+use crate::ids::{JobId, QueueName, RemoteName};
+use crate::jobs::command::Enqueued;
+use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
+use crate::recovery::boot::Boot;
+use crate::storage::{DiskStorage, Storage};
+
+/// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
+pub struct Environment {
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids, jitter and salts come from.
+    pub dice: fastrand::Rng,
+    /// Where actors live.
+    pub threads: Threads,
+}
+
+impl Default for Environment {
+    /// The machine's.
+    fn default() -> Environment {
+        Environment {
+            storage: Arc::new(DiskStorage),
+            clock: Arc::new(SystemClock::default()),
+            dice: fastrand::Rng::new(),
+            threads: Threads::Own,
+        }
+    }
+}
+
+/// Where an engine that only looks finds what it looks at.
+type ReadOnlyChannel =
+    (watch::Sender<Option<Arc<ReadOnlyState>>>, watch::Receiver<Option<Arc<ReadOnlyState>>>);
+
+/// A running engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    phase: watch::Receiver<Phase>,
+    manager: watch::Receiver<Option<Addr<JobManagerActor>>>,
+    /// Of an engine that only looks.
+    read_only: Option<watch::Receiver<Option<Arc<ReadOnlyState>>>>,
+    supervisor: Addr<SupervisorActor>,
+    metrics: Arc<Metrics>,
+    /// Requests of producers and workers that wait for an answer, by how long they take.
+    line: Arc<Line>,
+    /// Places for requests that wait for an answer.
+    requests: Arc<Semaphore>,
+    requests_max: usize,
+    /// Room for what they hold, in KiB.
+    kibibytes: Arc<Semaphore>,
+    kibibytes_max: u32,
+    /// Places for workers that wait for a job: they may wait long, and must not be in the way of requests.
+    fetches: Arc<Semaphore>,
+}
+
+/// No request may be larger: it becomes one batch of the log.
+const REQUEST_BYTES_MAX: usize = 512 << 20;
+/// How many remote workers may wait for a job at the same time.
+const FETCHES_MAX: usize = 100_000;
+
+impl Engine {
+    /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
+    /// background: watch [`Engine::phase`].
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn start(options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::start_on(Environment::default(), options, handlers)
+    }
+
+    /// Starts an engine on seams of the caller's choice: the same engine on another disk, clock, dice or threads.
+    ///
+    /// # Panics
+    /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
+    #[must_use]
+    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::begin(seams, options, handlers, None)
+    }
+
+    /// Opens the data of a queue that no server holds, on the machine's disk, only to look at it: the directories stay as
+    /// they are, byte for byte, and nothing runs. [`Engine::job`], [`Engine::list`] and [`Engine::status`] tell what the
+    /// disk has; everything else is refused. Others may look at the same time; no server can start meanwhile.
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn open_read_only(options: EngineOptions) -> Engine {
+        Engine::open_read_only_on(Environment::default(), options)
+    }
+
+    /// The same on seams of the caller's choice.
+    ///
+    /// # Panics
+    /// As [`Engine::start_on`].
+    #[must_use]
+    pub fn open_read_only_on(seams: Environment, options: EngineOptions) -> Engine {
+        Engine::begin(seams, options, Handlers::new(), Some(watch::channel(None)))
+    }
+
+    fn begin(
+        seams: Environment,
+        options: EngineOptions,
+        handlers: Handlers,
+        read_only: Option<ReadOnlyChannel>,
+    ) -> Engine {
+        let (read_only_sender, read_only) = read_only.unzip();
+        let Environment { storage, clock, dice, threads } = seams;
+        let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
+        let (manager_sender, manager) = watch::channel(None);
+        let metrics = Arc::new(Metrics::default());
+        let kibibytes_max = u32::try_from(options.request_bytes_max >> 10).unwrap_or(u32::MAX).max(1);
+        let requests_max = options.requests_max.min(Semaphore::MAX_PERMITS);
+        let requests = Arc::new(Semaphore::new(requests_max));
+        let line = Line::new(clock.clone(), options.request_wait_max);
+        let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
+        let supervisor = SupervisorActor::new(
+            boot,
+            threads,
+            handlers,
+            metrics.clone(),
+            phase_sender,
+            manager_sender,
+            read_only_sender,
+        )
+        .start();
+        Engine {
+            phase,
+            manager,
+            read_only,
+            supervisor,
+            metrics,
+            line,
+            requests,
+            requests_max,
+            kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
+            kibibytes_max,
+            fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
+        }
+    }
+
+    /// Where the engine is in its life.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.clone()
+    }
+
+    /// Waits until recovery is over.
+    ///
+    /// # Errors
+    /// The engine could not start, or has ended.
+    pub async fn ready(&self) -> Result<(), Ending> {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| !matches!(phase, Phase::Recovering(_))).await;
+        match reached.as_deref() {
+            Ok(Phase::Stopped(ending)) => Err(ending.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(vanished()),
+        }
+    }
+
+    /// Adds jobs: all of them or none. Answered when they are durable, one answer a job.
+    ///
+    /// Dropping the [`Answer`] does not take the jobs back.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
+    pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
+        let bytes = jobs.iter().map(JobSpec::weight).sum();
+        let Some(ticket) = self.line.enter(jobs.len(), bytes) else {
+            return Answer::now(Err(self.turn_away()));
+        };
+        self.ask_at(&self.requests, bytes, Some(ticket), |reply| Submit::Enqueue { jobs, reply })
+    }
+
+    /// Gives a remote worker the next job of the first of `queues` that has one, under a lease as long as the job's
+    /// timeout. With none ready it waits, without polling: the first to ask is the first to get one. None after `wait`.
+    ///
+    /// Dropping the [`Answer`] before it came gives the job back.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn fetch(
+        &self,
+        queues: Arc<[QueueName]>,
+        worker: RemoteName,
+        wait: Duration,
+    ) -> Answer<Option<Delivery>> {
+        self.ask_at(&self.fetches, 0, None, |reply| Fetch { queues, worker, wait, reply })
+    }
+
+    /// A remote worker's report on how an attempt ended.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], [`Rejection::Finished`] or [`Rejection::NotHeld`] unless the job is in flight under
+    /// that claim; nothing has changed then.
+    pub fn report(&self, job: JobId, claim: Claim, verdict: AttemptEnd) -> Answer<()> {
+        let bytes = verdict.weight();
+        let ticket = self.line.enter_report(bytes);
+        let message = |reply| Submit::Report { job, claim, verdict, reply };
+        self.ask_at(&self.requests, bytes, Some(ticket), message)
+    }
+
+    /// One job, as of everything that is durable.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`] among others.
+    pub fn job(&self, job: JobId) -> Answer<JobView> {
+        match self.read_only(|state| state.job(job.clone())) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::Job { job, reply }),
+        }
+    }
+
+    /// The first `limit` jobs in a status that pass a filter.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn list(&self, set: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
+        match self.read_only(|state| state.list(set, &filter, limit)) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::List { set, filter, limit, reply }),
+        }
+    }
+
+    /// Withdraws a job; if it runs here, its handler is told to stop.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], [`Rejection::Finished`] among others.
+    pub fn cancel(&self, job: JobId) -> Answer<()> {
+        self.ask(|reply| Submit::Cancel { job, reply })
+    }
+
+    /// Does the same to every job that is in a status now and passes a filter; answers to how many. Those that
+    /// cannot have it done to them are left alone.
+    ///
+    /// Large sets are gone through a piece at a time, so that the queue goes on beside it: after a crash in the middle,
+    /// a part of them is done.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn act(&self, action: SetAction, set: Status, filter: Filter) -> Answer<u64> {
+        self.ask(|reply| Submit::Act { action, set, filter, reply })
+    }
+
+    /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn pause(&self, queues: QueueSet) -> Answer<()> {
+        self.ask(|reply| Submit::Pause { queues, paused: true, reply })
+    }
+
+    /// The reverse of [`Engine::pause`].
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn resume(&self, queues: QueueSet) -> Answer<()> {
+        self.ask(|reply| Submit::Pause { queues, paused: false, reply })
+    }
+
+    /// Discards the pending jobs of these queues and forgets the queues; answers how many jobs.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn remove_queues(&self, queues: QueueSet) -> Answer<u64> {
+        self.ask(|reply| Submit::RemoveQueues { queues, reply })
+    }
+
+    /// Discards every job, whatever its status, and forgets every queue; answers how many jobs.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn flush(&self) -> Answer<u64> {
+        self.ask(|reply| Submit::Flush { reply })
+    }
+
+    /// The queue at a glance, as of everything that is durable.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn status(&self) -> Answer<EngineStatus> {
+        match self.read_only(|state| Ok(state.status())) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::Status { reply }),
+        }
+    }
+
+    /// Runs a future on the thread that decides about jobs, once recovery is over: for a server whose every request is
+    /// one of the engine. Each saves a hop between threads in either direction, and requests that come in together go
+    /// to the log together. It must never block that thread, and ends with the engine at the latest.
+    ///
+    /// # Errors
+    /// The engine has not recovered or has ended.
+    pub fn run_beside(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<(), EngineError> {
+        let manager = self.running()?;
+        manager.do_send(Host(Box::pin(future)));
+        Ok(())
+    }
+
+    /// Whether so much waits already that whoever has asked for much should wait for answers before asking for more: so
+    /// others wait less, and do not find the engine busy.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.requests.available_permits() <= self.requests_max - self.requests_max / 4
+            || self.kibibytes.available_permits() < (self.kibibytes_max / 2) as usize
+            || self.line.is_crowded()
+    }
+
+    /// Turns new jobs of so many bytes away as [`Engine::enqueue`] would, before they are read: refusing must cost less
+    /// than accepting.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]; none is no promise.
+    pub fn refuse_if_busy(&self, bytes: usize) -> Result<(), EngineError> {
+        match self.line.is_full(bytes) || self.requests.available_permits() == 0 {
+            true => Err(self.turn_away()),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a request that is turned away, and says so. For new jobs that have waited for
+    /// [`Engine::request_wait_max`] before the engine is even asked.
+    #[must_use]
+    pub fn turn_away(&self) -> EngineError {
+        self.metrics.requests_busy.add(1);
+        EngineError::Busy
+    }
+
+    /// How long new jobs may wait for their answer: [`EngineOptions::request_wait_max`].
+    #[must_use]
+    pub fn request_wait_max(&self) -> Duration {
+        self.line.wait_max()
+    }
+
+    /// Changes whenever there may be something new to see: a job in another state, a worker that is free or was
+    /// restarted, a snapshot, more or less space on the disk, another phase. For waiting without asking again and
+    /// again: get this first, then look, and look again after every change (the [crate] has an example).
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.metrics.changes.listen()
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Drains and stops: no new jobs, running ones get `drain_timeout` (or `within`, if given), then the log is
+    /// closed and a last snapshot taken. Returns how it ended; calling it again waits for the same end.
+    pub async fn stop(&self, within: Option<Duration>) -> Ending {
+        self.supervisor.do_send(StopEngine { within });
+        self.stopped().await
+    }
+
+    /// Ends at once, without draining, closing the log or taking a snapshot: as a crash would. What was
+    /// acknowledged is on disk; the next start recovers.
+    pub async fn abort(&self) -> Ending {
+        self.supervisor.do_send(crate::engine::messages::AbortEngine);
+        self.stopped().await
+    }
+
+    /// Waits until the engine has ended, for whatever reason.
+    pub async fn stopped(&self) -> Ending {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await;
+        match reached.as_deref() {
+            Ok(Phase::Stopped(ending)) => ending.clone(),
+            _ => vanished(),
+        }
+    }
+
+    /// Makes one of the actors panic, to test what follows.
+    #[cfg(feature = "testing")]
+    pub fn crash(&self, child: crate::ids::ChildId) {
+        self.supervisor.do_send(crate::engine::messages::Crash(child));
+    }
+
+    /// Makes the supervisor panic, to test what follows.
+    #[cfg(feature = "testing")]
+    pub fn crash_supervisor(&self) {
+        self.supervisor.do_send(crate::engine::messages::CrashSupervisor);
+    }
+
+    /// Makes one of the actors block its thread, to test what follows. Returns when it does.
+    #[cfg(feature = "testing")]
+    pub async fn freeze(&self, child: crate::ids::ChildId, time: Duration) {
+        let (begun, begins) = oneshot::channel();
+        let freeze = crate::engine::messages::Freeze { time, begun };
+        self.supervisor.do_send(crate::engine::messages::FreezeChild(child, freeze));
+        begins.await.expect("the child is there");
+    }
+
+    /// Sends a message to the manager.
+    fn ask<T, M>(&self, message: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        JobManagerActor: actix::Handler<M>,
+    {
+        self.ask_at(&self.requests, 0, Some(self.line.enter_other()), message)
+    }
+
+    /// A place among the waiting requests is taken first: a mailbox has no bound of its own.
+    fn ask_at<T, M>(
+        &self,
+        places: &Arc<Semaphore>,
+        bytes: usize,
+        ticket: Option<Ticket>,
+        message: impl FnOnce(Reply<T>) -> M,
+    ) -> Answer<T>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        JobManagerActor: actix::Handler<M>,
+    {
+        let manager = match self.running() {
+            Ok(manager) => manager,
+            Err(error) => return Answer::now(Err(error)),
+        };
+        let place = match self.take_place(places, bytes, ticket) {
+            Ok(place) => place,
+            Err(error) => return Answer::now(Err(error)),
+        };
+        let (to, answer) = oneshot::channel();
+        manager.do_send(message(Reply { to, _place: place }));
+        Answer::later(answer)
+    }
+
+    /// What data that is only looked at answers; none if this is not about such.
+    fn read_only<T>(&self, look: impl FnOnce(&ReadOnlyState) -> Result<T, EngineError>) -> Option<Answer<T>> {
+        let state = self.read_only.as_ref()?.borrow().clone();
+        Some(Answer::now(state.ok_or_else(|| self.not_running()).and_then(|state| look(&state))))
+    }
+
+    fn running(&self) -> Result<Addr<JobManagerActor>, EngineError> {
+        if self.read_only.is_some() {
+            return Err(EngineError::ReadOnly);
+        }
+        self.manager.borrow().clone().ok_or_else(|| self.not_running())
+    }
+
+    fn not_running(&self) -> EngineError {
+        match *self.phase.borrow() {
+            Phase::Recovering(_) => EngineError::Recovering,
+            _ => Rejection::Stopping.into(),
+        }
+    }
+
+    fn take_place(
+        &self,
+        places: &Arc<Semaphore>,
+        bytes: usize,
+        ticket: Option<Ticket>,
+    ) -> Result<Place, EngineError> {
+        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let bytes_max = (self.kibibytes_max as usize * 1024).min(REQUEST_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(Rejection::RequestTooLarge { bytes, bytes_max }.into());
+        }
+        let request = places.clone().try_acquire_owned();
+        let room = self.kibibytes.clone().try_acquire_many_owned(kibibytes);
+        match (request, room) {
+            (Ok(request), Ok(room)) => Ok(Place { _request: request, _room: room, _ticket: ticket }),
+            _ => Err(self.turn_away()),
+        }
+    }
+}
+
+fn vanished() -> Ending {
+    let message = "the supervisor died".to_owned();
+    Ending::Failed { cause: FailCause::Crashed, message }
+}

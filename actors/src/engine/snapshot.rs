@@ -1,0 +1,287 @@
+//! SnapshotActor: decides when a snapshot is taken, and takes it, on a thread of its own.
+//!
+//! The log is sealed, the sealed part is folded into the next layer upon the previous snapshot, the result is published,
+//! and only then do segments go that no snapshot needs any more. Between snapshots, layers are put together, a few
+//! milliseconds at a time and no faster than they may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use tokio::sync::oneshot;
+
+use crate::base::clock::Clock;
+use crate::base::failpoint;
+use crate::base::metrics::Metrics;
+use crate::engine::liveness::ExitGuard;
+use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
+use crate::ids::Seq;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::scrub::Scrub;
+use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
+use crate::snapshot::taking::{Visit, take_next};
+
+/// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
+pub type SealedLog = Arc<dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
+
+/// How often it looks whether so much log has been written that a snapshot is due before its time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When payloads are looked at that nobody has asked for: not while everybody is busy with a start.
+const SCRUB_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of them that are read a second: an hour for 28 GB, and no measurable CPU.
+const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
+/// Putting layers together goes on for about so many bytes without a pause.
+const TURN_BYTES: u64 = 1 << 20;
+
+/// What a SnapshotActor is made of; cloned for each of its lives.
+#[derive(Clone)]
+pub struct SnapshotSettings {
+    /// Where snapshots are.
+    pub store: SnapshotStore,
+    /// Whose they are.
+    pub store_id: [u8; 16],
+    /// How often one is taken.
+    pub interval: Duration,
+    /// How many are kept.
+    pub kept: usize,
+    /// How old they may get.
+    pub age_max: Duration,
+    /// Reads the log.
+    pub log: SealedLog,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// Ends the current segment.
+    pub seal: Recipient<Seal>,
+    /// Deletes old ones.
+    pub prune: Recipient<Prune>,
+    /// Hears of every snapshot.
+    pub taken: Recipient<SnapshotTaken>,
+    /// Gets the payloads that are in images, whenever those are others. What they replace is deleted later.
+    pub images: Arc<dyn Fn(PayloadPages) + Send + Sync>,
+}
+
+/// The actor.
+pub struct SnapshotActor {
+    settings: SnapshotSettings,
+    /// Layers that are being put together.
+    compaction: Option<Compaction>,
+    /// The walk through all payloads, while it goes on.
+    scrub: Option<Scrub>,
+    /// Bytes of the log when the last snapshot was taken.
+    log_bytes: u64,
+    _guard: ExitGuard,
+}
+
+impl SnapshotActor {
+    /// One that takes its first snapshot after the interval.
+    #[must_use]
+    pub fn new(settings: SnapshotSettings, guard: ExitGuard) -> SnapshotActor {
+        let log_bytes = settings.metrics.log_bytes.get();
+        SnapshotActor { settings, compaction: None, scrub: None, log_bytes, _guard: guard }
+    }
+
+    /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
+    fn take(&mut self, sealed: Seq, ctx: &mut Context<SnapshotActor>) {
+        failpoint::pass("snapshot.take").expect("this point is for panics");
+        let metrics = self.settings.metrics.clone();
+        self.log_bytes = metrics.log_bytes.get();
+        loop {
+            let started = self.settings.clock.ticks();
+            match self.settings.take_next(sealed) {
+                Ok(None) => break,
+                Ok(Some(info)) => {
+                    let took = self.settings.clock.ticks().saturating_sub(started);
+                    metrics.snapshots.add(1);
+                    metrics.snapshot_bytes.set(info.bytes);
+                    metrics.snapshot_micros.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                    tracing::info!(
+                        actor = "supervisor/snapshot",
+                        seq = info.header.last.0,
+                        behind = info.header.parent.0,
+                        jobs = info.jobs,
+                        bytes = info.bytes,
+                        milliseconds = took.as_secs_f64() * 1e3,
+                        "snapshot taken"
+                    );
+                    self.settings.taken.do_send(SnapshotTaken(info));
+                    self.let_go();
+                }
+                Err(error) => {
+                    metrics.snapshots_failed.add(1);
+                    tracing::error!(actor = "supervisor/snapshot", %error, "no snapshot taken; the log is kept and goes on");
+                    return;
+                }
+            }
+        }
+        self.begin_compaction(ctx);
+    }
+
+    fn begin_compaction(&mut self, ctx: &mut Context<SnapshotActor>) {
+        if self.compaction.is_some() {
+            return;
+        }
+        match Compaction::begin_if_due(&self.settings.store, self.settings.clock.now()) {
+            Ok(None) => {}
+            Ok(Some(compaction)) => {
+                self.compaction = Some(compaction);
+                ctx.run_later(Duration::ZERO, SnapshotActor::compact);
+            }
+            Err(error) => self.compaction_failed(&error),
+        }
+    }
+
+    /// One turn of putting layers together, and a pause after it as long as it takes to stay within the rate.
+    fn compact(&mut self, ctx: &mut Context<SnapshotActor>) {
+        let Some(mut compaction) = self.compaction.take() else { return };
+        let mut bytes = 0;
+        while bytes < TURN_BYTES {
+            match compaction.step() {
+                Ok(Step::More(more)) => bytes += more,
+                Ok(Step::Published) => {
+                    tracing::info!(actor = "supervisor/snapshot", "layers put together");
+                    if let Err(error) = self.settings.show_and_retain() {
+                        self.compaction_failed(&error);
+                    }
+                    self.let_go();
+                    // The next may be due at once.
+                    return self.begin_compaction(ctx);
+                }
+                Err(error) => return self.compaction_failed(&error),
+            }
+        }
+        self.compaction = Some(compaction);
+        let rate = self.settings.store.layering().bytes_per_second.max(1);
+        ctx.run_later(Duration::from_secs_f64(bytes as f64 / rate as f64), SnapshotActor::compact);
+    }
+
+    /// Nothing is read here any more from layers that are gone, so that their space may be given back.
+    fn let_go(&mut self) {
+        let Some(scrub) = &mut self.scrub else { return };
+        match self.settings.store.list() {
+            Ok(names) => {
+                scrub.keep(|path| names.iter().any(|name| self.settings.store.path_of(*name) == path))
+            }
+            Err(error) => tracing::warn!(actor = "supervisor/snapshot", %error, "layers not listed"),
+        }
+    }
+
+    fn begin_scrub(&mut self, ctx: &mut Context<SnapshotActor>) {
+        match self.settings.store.newest_without(&[]) {
+            Ok(Some(state)) => {
+                self.scrub = Some(Scrub::of(state.layers().to_vec()));
+                self.scrub(ctx);
+            }
+            Ok(None) => {}
+            Err(error) => self.found_damage(&error),
+        }
+    }
+
+    /// Reads the next page and goes on later, until all have been read.
+    fn scrub(&mut self, ctx: &mut Context<SnapshotActor>) {
+        let Some(scrub) = &mut self.scrub else { return };
+        let bytes = match scrub.step() {
+            None => {
+                self.scrub = None;
+                return;
+            }
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => {
+                self.found_damage(&error);
+                TURN_BYTES
+            }
+        };
+        let pause = Duration::from_secs_f64(bytes as f64 / SCRUB_BYTES_PER_SECOND as f64);
+        ctx.run_later(pause, SnapshotActor::scrub);
+    }
+
+    fn found_damage(&self, error: &SnapshotError) {
+        self.settings.metrics.snapshots_damaged.add(1);
+        tracing::error!(actor = "supervisor/snapshot", %error, "payloads are damaged: their jobs cannot run; put the file back from a backup");
+    }
+
+    fn compaction_failed(&self, error: &SnapshotError) {
+        self.settings.metrics.snapshots_failed.add(1);
+        tracing::error!(actor = "supervisor/snapshot", %error, "layers not put together; they stay as they are");
+    }
+}
+
+impl SnapshotSettings {
+    fn take_next(&self, sealed: Seq) -> Result<Option<SnapshotInfo>, SnapshotError> {
+        let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
+        let Some(taken) = taken else { return Ok(None) };
+        for (_, error) in &taken.aside {
+            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was set aside");
+        }
+        self.show_and_retain()?;
+        Ok(Some(taken.info))
+    }
+
+    /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
+    fn show_and_retain(&self) -> Result<(), SnapshotError> {
+        if let Some(state) = self.store.newest_without(&[])? {
+            (self.images)(PayloadPages::new(state.layers().to_vec()));
+        }
+        if let Some(through) = self.store.retain(self.kept, self.age_max, self.clock.now())? {
+            self.prune.do_send(Prune { through });
+        }
+        Ok(())
+    }
+}
+
+impl Actor for SnapshotActor {
+    type Context = Context<SnapshotActor>;
+
+    fn started(&mut self, ctx: &mut Context<SnapshotActor>) {
+        ctx.run_interval(self.settings.interval, |_, ctx| {
+            let (done, _) = oneshot::channel();
+            ctx.notify(TakeSnapshot { done });
+        });
+        ctx.run_later(SCRUB_AFTER, SnapshotActor::begin_scrub);
+        ctx.run_interval(LOOK_EVERY, |actor, ctx| {
+            let log_bytes = actor.settings.metrics.log_bytes.get();
+            // What is not in a snapshot yet takes up disk, and time at the next start.
+            if log_bytes - actor.log_bytes >= actor.settings.store.layering().log_bytes as u64 {
+                actor.log_bytes = log_bytes;
+                let (done, _) = oneshot::channel();
+                ctx.notify(TakeSnapshot { done });
+            }
+        });
+    }
+}
+
+impl Handler<TakeSnapshot> for SnapshotActor {
+    type Result = ();
+
+    fn handle(&mut self, request: TakeSnapshot, ctx: &mut Context<SnapshotActor>) {
+        let (done, sealed) = oneshot::channel();
+        self.settings.seal.do_send(Seal { done });
+        ctx.wait(sealed.into_actor(self).map(|sealed, actor, ctx| {
+            // No answer: the log is closed, or has no space for another segment.
+            if let Ok(Some(sealed)) = sealed {
+                actor.take(sealed, ctx);
+            }
+            let _ = request.done.send(());
+        }));
+    }
+}
+
+impl Handler<End> for SnapshotActor {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Context<SnapshotActor>) {
+        ctx.stop();
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handler<crate::engine::messages::Crash> for SnapshotActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: crate::engine::messages::Crash, _: &mut Context<SnapshotActor>) {
+        panic!("a test asked {} to crash", crash.0);
+    }
+}

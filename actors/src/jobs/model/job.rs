@@ -1,0 +1,259 @@
+//! A job, its states and the one place where a state may change into another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Attempt, Holder, JobId, KindName, Priority, QueueName, Seq, Timestamp, Token};
+use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::payload::Payload;
+use crate::jobs::model::policy::Backoff;
+
+/// Where a job is in its life. Data that means nothing in a state is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Waits for a worker. Entered by `Enqueue`, by `Promote`, by `RunNow`, or by `Requeue` when a lease ended without
+    /// a verdict.
+    Pending {
+        /// When it joined the pending jobs.
+        since: Timestamp,
+    },
+    /// Waits for its first moment. Entered by `Enqueue` with a start in the future, left by `Promote`, `RunNow`,
+    /// `Kill` or `Cancel`.
+    Scheduled {
+        /// Not before this moment.
+        run_at: Timestamp,
+    },
+    /// One worker holds the lease. Left by `Ack`, `Retry`, `Timeout`, `Requeue`, `Dead`, `Drop` or `Cancel`.
+    InFlight(Box<Lease>),
+    /// Waits after a failed attempt. Entered by `Retry` and `Timeout`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
+    Retrying {
+        /// Not before this moment.
+        retry_at: Timestamp,
+    },
+    /// Succeeded. Left only by being forgotten.
+    Completed(Finish),
+    /// Out of attempts, or killed. Left by `RunNow`, or by being forgotten.
+    Dead(Finish),
+    /// Withdrawn, or failed for good with the wish to be dropped then. Left only by being forgotten.
+    Cancelled(Finish),
+}
+
+/// The right of one worker to one job until a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it.
+    pub holder: Holder,
+    /// Names it; larger than that of any lease before.
+    pub token: Token,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it expires.
+    pub deadline: Timestamp,
+    /// When the job had joined the pending jobs.
+    pub pending_since: Timestamp,
+}
+
+/// What becomes of a job whose last attempt failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exhausted {
+    /// It is dead, until its retention is over.
+    #[default]
+    Dead,
+    /// It is cancelled: nobody wants to see it again.
+    Drop,
+}
+
+/// When and where in the log a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// The moment.
+    pub at: Timestamp,
+    /// The event.
+    pub seq: Seq,
+}
+
+/// A state without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// [`JobState::Pending`]
+    Pending,
+    /// [`JobState::Scheduled`]
+    Scheduled,
+    /// [`JobState::InFlight`]
+    InFlight,
+    /// [`JobState::Retrying`]
+    Retrying,
+    /// [`JobState::Completed`]
+    Completed,
+    /// [`JobState::Dead`]
+    Dead,
+    /// [`JobState::Cancelled`]
+    Cancelled,
+}
+
+impl Status {
+    /// All of them, in the order in which people see them.
+    pub const ALL: [Status; 7] = [
+        Status::Pending,
+        Status::Scheduled,
+        Status::InFlight,
+        Status::Retrying,
+        Status::Completed,
+        Status::Dead,
+        Status::Cancelled,
+    ];
+
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Scheduled => "scheduled",
+            Status::InFlight => "in_flight",
+            Status::Retrying => "retrying",
+            Status::Completed => "completed",
+            Status::Dead => "dead",
+            Status::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether a job in it will never run again, unless somebody asks for it.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Status::Completed | Status::Dead | Status::Cancelled)
+    }
+
+    /// Whether a job in it can be declared dead: it waits.
+    #[must_use]
+    pub fn can_be_killed(self) -> bool {
+        matches!(self, Status::Pending | Status::Scheduled | Status::Retrying)
+    }
+
+    /// Whether a job in it can be made pending at once: it waits for a moment, or is dead.
+    #[must_use]
+    pub fn can_run_now(self) -> bool {
+        matches!(self, Status::Scheduled | Status::Retrying | Status::Dead)
+    }
+
+    /// Whether a job in it can go to another queue: it waits, or is dead.
+    #[must_use]
+    pub fn can_be_moved(self) -> bool {
+        self.can_be_killed() || self == Status::Dead
+    }
+}
+
+impl JobState {
+    /// The state without its data.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            JobState::Pending { .. } => Status::Pending,
+            JobState::Scheduled { .. } => Status::Scheduled,
+            JobState::InFlight(_) => Status::InFlight,
+            JobState::Retrying { .. } => Status::Retrying,
+            JobState::Completed(_) => Status::Completed,
+            JobState::Dead(_) => Status::Dead,
+            JobState::Cancelled(_) => Status::Cancelled,
+        }
+    }
+
+    /// The moment a waiting job (scheduled, retrying) waits for.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        match self {
+            JobState::Scheduled { run_at: due } | JobState::Retrying { retry_at: due } => Some(*due),
+            _ => None,
+        }
+    }
+
+    /// How a finished job ended.
+    #[must_use]
+    pub fn finish(&self) -> Option<Finish> {
+        match self {
+            JobState::Completed(finish) | JobState::Dead(finish) | JobState::Cancelled(finish) => {
+                Some(*finish)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An event does not fit the job it names: the log and the state disagree, which only damage or a bug can cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {seq} ({change}) does not fit: {problem}")]
+pub struct Misfit {
+    /// The event's position.
+    pub seq: Seq,
+    /// Its type's name.
+    pub change: &'static str,
+    /// What is in the way.
+    pub problem: String,
+}
+
+/// A job as people and programs see it; inside of the engine with a [`crate::jobs::PayloadRef`] that may still be on disk.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobView<P = Payload> {
+    /// Its name.
+    pub id: JobId,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The line it waits in.
+    pub queue: QueueName,
+    /// Which handler runs it.
+    pub kind: KindName,
+    /// 0 to 9, 9 first.
+    pub priority: Priority,
+    /// How often it was started.
+    pub attempt: Attempt,
+    /// How many attempts failed that count against `max_retry`; an orderly stop of the server does not.
+    pub failed: u32,
+    /// How many more runs it gets after a failed one.
+    pub max_retry: u32,
+    /// The pauses between its attempts.
+    #[serde(skip_serializing_if = "Backoff::is_server")]
+    pub backoff: Backoff,
+    /// What becomes of it when they have all failed.
+    pub exhausted: Exhausted,
+    /// Longest run of one attempt, in milliseconds.
+    pub timeout_ms: u64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last joined the pending jobs; `created_at` before that.
+    pub enqueued_at: Timestamp,
+    /// Scheduled or retrying: not before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// In flight: who runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Holder>,
+    /// In flight: since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// In flight: when its lease expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// In flight: the fencing token of its lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// Completed, dead or cancelled: since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Its last failed attempts, oldest first.
+    pub errors: Vec<FailedAttempt>,
+    /// What its last attempt left behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Payload>,
+    /// What the producer gave for whoever reads it; beaver does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Payload>,
+    /// How many lines of a backtrace its producer would like to see; a hint for workers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub backtrace_lines: u32,
+    /// What the producer gave for the handler.
+    pub payload: P,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}

@@ -1,0 +1,545 @@
+//! The job table: the single source of truth about every job, and `apply`, the only thing that changes it.
+//!
+//! `apply` is deterministic: the same events in the same order give the same table on every machine and in every
+//! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
+//! counters) follow from the jobs and the queues' settings alone and are rebuilt by [`JobTable::restore`].
+
+mod check;
+pub mod digest;
+mod id_index;
+mod lane;
+mod lane_heap;
+mod leases;
+pub(crate) mod list;
+pub(crate) mod packed_job;
+pub(crate) mod profiles;
+mod ready;
+mod recent;
+mod restore;
+mod slots;
+mod view;
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use crate::base::bugs::{self, Bug};
+use crate::ids::{Attempt, JobId, KindName, QueueName, Seq, Timestamp, Token};
+use crate::jobs::counts::Counts;
+use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::intern::{Interner, KindKey, QueueKey};
+use crate::jobs::model::job::{Finish, Misfit, Status};
+use crate::jobs::model::payload::PayloadRef;
+use crate::jobs::model::policy::Policy;
+use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::{Overview, Queues, Totals};
+use crate::jobs::table::id_index::IdIndex;
+use crate::jobs::table::leases::Leases;
+use crate::jobs::table::list::{Links, List, Slot};
+use crate::jobs::table::packed_job::{EmptyBoxes, IndexedAs, PackedJob, occupied, occupied_mut};
+use crate::jobs::table::profiles::{JobProfile, ProfileId, Profiles};
+use crate::jobs::table::ready::Ready;
+use crate::jobs::table::recent::Recent;
+use crate::jobs::table::slots::Slots;
+
+/// A job that was dispatched, as its worker gets it.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The job.
+    pub job: JobId,
+    /// Its number, by which a payload on disk is found.
+    pub number: Seq,
+    /// The line it waited in.
+    pub queue: QueueName,
+    /// Which handler runs it.
+    pub kind: KindName,
+    /// What the handler gets.
+    pub payload: PayloadRef,
+    /// Which run this is.
+    pub attempt: Attempt,
+    /// The lease it is run under.
+    pub token: Token,
+    /// Longest run of this attempt, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// Every job and where it stands.
+#[derive(Debug)]
+pub struct JobTable {
+    pub(super) policy: Policy,
+    pub(super) jobs: Slots<Option<PackedJob>>,
+    pub(super) links: Slots<Links>,
+    pub(super) free: Vec<Slot>,
+    pub(super) ids: IdIndex,
+    pub(super) queues: Queues,
+    pub(super) kinds: Interner<KindName>,
+    pub(super) profiles: Profiles,
+    /// Kinds that a worker of this process handles.
+    pub(super) handled: Vec<KindKey>,
+    pub(super) ready: Ready,
+    /// Scheduled and retrying jobs by the moment they wait for.
+    pub(super) waiting: BTreeSet<(Timestamp, Seq, Slot)>,
+    /// Jobs in flight by the moment their lease expires.
+    pub(super) leases: Leases,
+    /// Completed, dead and cancelled jobs, each in the order in which they ended.
+    pub(super) finished: [List; 3],
+    pub(super) counts: Counts,
+    pub(super) totals: Totals,
+    pub(super) digest: u64,
+    /// Bytes of payloads in memory that could be on disk only: all but small ones.
+    pub(super) resident: u64,
+    /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
+    fresh: VecDeque<(Seq, Slot)>,
+    boxes: EmptyBoxes,
+    /// What is left of the last job that was accepted: its box and its names.
+    emptied: Option<Box<NewJob>>,
+    recent: Recent,
+    pub(super) last: Seq,
+    pub(super) last_at: Timestamp,
+}
+
+/// Statuses of [`JobTable::finished`], in its order.
+pub(super) const FINISHED: [Status; 3] = [Status::Completed, Status::Dead, Status::Cancelled];
+
+#[inline]
+pub(super) fn finished_index(status: Status) -> usize {
+    status as usize - Status::Completed as usize
+}
+
+impl JobTable {
+    /// A table without jobs, before the first event.
+    ///
+    /// `handled` are the kinds that local workers take; jobs of other kinds stay pending.
+    #[must_use]
+    pub fn new(policy: Policy, handled: &[KindName]) -> JobTable {
+        let mut kinds = Interner::new();
+        let handled = handled.iter().map(|kind| KindKey(kinds.intern(kind))).collect();
+        JobTable {
+            policy,
+            jobs: Slots::new(),
+            links: Slots::new(),
+            free: Vec::new(),
+            ids: IdIndex::default(),
+            queues: Queues::new(),
+            kinds,
+            handled,
+            ready: Ready::default(),
+            waiting: BTreeSet::new(),
+            leases: Leases::default(),
+            finished: [List::EMPTY; 3],
+            counts: Counts::default(),
+            totals: Totals::default(),
+            profiles: Profiles::default(),
+            digest: 0,
+            resident: 0,
+            fresh: VecDeque::new(),
+            boxes: EmptyBoxes::default(),
+            emptied: None,
+            recent: Recent::default(),
+            last: Seq::ZERO,
+            last_at: Timestamp(0),
+        }
+    }
+
+    /// Changes the table by the next event of the log.
+    ///
+    /// # Errors
+    /// The event does not follow the last one, or does not fit the job it names. The table must not be used
+    /// after that: log and state disagree.
+    pub fn apply(&mut self, seq: Seq, event: Event) -> Result<(), Misfit> {
+        if seq != self.last.next() {
+            let problem = format!("it should follow event {}", self.last);
+            return Err(Misfit { seq, change: event.change.name(), problem });
+        }
+        match event.change {
+            EventKind::Enqueue(new) => self.add(seq, event.at, event.number, new)?,
+            EventKind::Promote { due, number } => self.promote(seq, event.at, (due, number))?,
+            EventKind::Forget { completed, dead, cancelled } => {
+                for (status, through) in FINISHED.into_iter().zip([completed, dead, cancelled]) {
+                    self.forget(status, through);
+                }
+            }
+            EventKind::Pause { queue } => self.set_paused(&queue, true),
+            EventKind::Resume { queue } => self.set_paused(&queue, false),
+            EventKind::RemoveQueue { queue } => {
+                self.set_paused(&queue, false);
+                let key = self.queues.intern(&queue);
+                self.queues.get_mut(key).exists = false;
+            }
+            EventKind::Digest { digest } if digest != self.digest => {
+                let problem = format!(
+                    "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
+                    self.digest
+                );
+                return Err(Misfit { seq, change: "DIGEST", problem });
+            }
+            EventKind::Digest { .. } => {}
+            // What is bound here would be copied first, and it is not small.
+            _ => {
+                let job = event.change.job();
+                let slot = job.and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
+                    seq,
+                    change: event.change.name(),
+                    problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
+                })?;
+                let number = self.job(slot).number;
+                if event.number != number {
+                    let problem = format!("its job has number {number}, but it means {}", event.number);
+                    return Err(Misfit { seq, change: event.change.name(), problem });
+                }
+                self.change(seq, event.at, slot, event.change)?;
+            }
+        }
+        self.last = seq;
+        self.last_at = self.last_at.max(event.at);
+        Ok(())
+    }
+
+    /// The box of the last job that was accepted, for the next one. The names in it are still there.
+    pub fn take_emptied(&mut self) -> Option<Box<NewJob>> {
+        self.emptied.take()
+    }
+
+    /// The event that says what the state sums up to, if the next position is meant for it.
+    #[must_use]
+    pub fn due_digest(&self) -> Option<Event> {
+        let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
+        is_due.then_some(Event {
+            at: self.last_at,
+            number: Seq::ZERO,
+            change: EventKind::Digest { digest: self.digest },
+        })
+    }
+
+    /// Position of the last event that was applied.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.last
+    }
+
+    /// Latest moment that an event carries: time never runs backwards in the log.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Takes over what an image says beside the jobs.
+    pub fn set_overview(&mut self, Overview { queues, totals }: Overview) {
+        self.totals = totals;
+        for queue in queues {
+            let key = self.queues.intern(&queue.name);
+            self.queues.get_mut(key).exists = true;
+            self.set_paused(&queue.name, queue.paused);
+        }
+    }
+
+    fn set_paused(&mut self, queue: &QueueName, paused: bool) {
+        let key = self.queues.intern(queue);
+        let state = self.queues.get_mut(key);
+        if std::mem::replace(&mut state.paused, paused) == paused {
+            return;
+        }
+        state.exists |= paused;
+        let part = digest::of_paused(state.digest);
+        self.digest = match paused {
+            true => self.digest.wrapping_add(part),
+            false => self.digest.wrapping_sub(part),
+        };
+        self.ready.set_paused(key, paused);
+    }
+
+    pub(super) fn job(&self, slot: Slot) -> &PackedJob {
+        occupied(&self.jobs, slot)
+    }
+
+    pub(super) fn profile_of(&self, job: &PackedJob) -> &JobProfile {
+        self.profiles.get(job.profile)
+    }
+
+    pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
+        let has = |slot: Slot| self.jobs.get(slot as usize)?.as_ref().filter(|job| job.id == *id);
+        if let Some(slot) = self.recent.guess(id).filter(|slot| has(*slot).is_some()) {
+            return Some(slot);
+        }
+        let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
+        self.recent.note(id, slot);
+        Some(slot)
+    }
+
+    /// Whether no job has this id, which has just been generated.
+    pub(super) fn is_free(&self, id: &JobId) -> bool {
+        self.ids.find(id, |slot| self.job(slot).id == *id).is_none()
+    }
+
+    /// The job in a slot, which is about to be asked for by its id.
+    pub(super) fn next_job(&self, slot: Slot) -> &PackedJob {
+        let job = self.job(slot);
+        self.recent.note(&job.id, slot);
+        job
+    }
+
+    /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
+    /// memory. Those that came first stay: they are wanted first.
+    pub fn leave_payloads(&mut self, through: Seq, bytes_max: u64) {
+        while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
+            let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.number == number);
+            if is_there && self.resident > bytes_max {
+                self.leave_payload(slot);
+            }
+        }
+    }
+
+    fn leave_payload(&mut self, slot: Slot) {
+        let job = occupied_mut(&mut self.jobs, slot);
+        let bytes = resident_bytes(&job.body);
+        if bytes > 0 {
+            job.body = PayloadRef::Stored {
+                bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB"),
+            };
+            self.resident -= bytes;
+        }
+    }
+
+    fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {
+        let misfit = |problem| Misfit { seq, change: "ENQUEUE", problem };
+        let place = self.ids.place(&new.id);
+        let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
+        let number = older.map_or(Seq::ZERO, |slot| self.job(slot).number);
+        if gives_way != number {
+            let problem = format!("job {} has number {number}, but it means {gives_way}", new.id);
+            return Err(misfit(problem));
+        }
+        if let Some(slot) = older {
+            if !self.job(slot).status().is_finished() {
+                return Err(misfit(format!("job {} is there already", new.id)));
+            }
+            // A finished job gives way to a new one of its name.
+            self.unlink(slot);
+            self.drop_job(slot);
+        }
+        let profile = JobProfile {
+            queue: self.queues.intern(&new.queue),
+            kind: KindKey(self.kinds.intern(&new.kind)),
+            priority: new.priority,
+            exhausted: new.exhausted,
+            backoff: new.backoff,
+            timeout_ms: new.timeout_ms,
+            max_retry: new.max_retry,
+            backtrace_lines: new.backtrace_lines,
+        };
+        self.queues.get_mut(profile.queue).exists = true;
+        let profile = self.join(profile);
+        let id = std::mem::replace(&mut new.id, JobId::NOBODY);
+        let body = std::mem::replace(&mut new.payload, PayloadRef::Stored { bytes: 0 });
+        let mut job = PackedJob::accepted(id, seq, at, new.run_at, body, profile);
+        job.set_custom(new.custom.take());
+        self.emptied = Some(new);
+        let is_fresh = resident_bytes(&job.body) > 0;
+        let slot = self.next_slot();
+        self.ids.insert_at(place, slot);
+        self.fill(slot, job);
+        if is_fresh {
+            self.fresh.push_back((seq, slot));
+        }
+        self.link(slot);
+        Ok(())
+    }
+
+    fn promote(&mut self, seq: Seq, at: Timestamp, through: (Timestamp, Seq)) -> Result<(), Misfit> {
+        let due = self.waiting.range(..=(through.0, through.1, Slot::MAX));
+        let mut due: Vec<Slot> = due.map(|(_, _, slot)| *slot).collect();
+        // They join the line in the order in which they were accepted, so that the place in line of each can be
+        // told from the job alone.
+        due.sort_unstable_by_key(|slot| self.job(*slot).number);
+        for &slot in &due {
+            self.change(seq, at, slot, EventKind::Promote { due: through.0, number: through.1 })?;
+        }
+        if bugs::has(Bug::HashMapOrder) {
+            self.shuffle(seq, due.into_iter().collect());
+        }
+        Ok(())
+    }
+
+    /// What [`Bug::HashMapOrder`] does.
+    fn shuffle(&mut self, seq: Seq, due: HashSet<Slot>) {
+        for (nth, slot) in due.into_iter().enumerate() {
+            self.unlink(slot);
+            let job = occupied_mut(&mut self.jobs, slot);
+            job.order = Seq(seq.0.saturating_sub(nth as u64));
+            self.link(slot);
+        }
+    }
+
+    fn forget(&mut self, status: Status, through: Seq) {
+        while let Some(slot) = self.finished[finished_index(status)].head() {
+            if self.finish_of(slot).seq > through {
+                break;
+            }
+            self.unlink(slot);
+            self.drop_job(slot);
+        }
+    }
+
+    fn change(&mut self, seq: Seq, at: Timestamp, slot: Slot, change: EventKind) -> Result<(), Misfit> {
+        // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
+        let keeps_its_place = matches!(change, EventKind::Move { .. }) && self.job(slot).finish().is_some();
+        // What has run is on disk, and is seldom wanted again.
+        let has_run =
+            matches!(change, EventKind::Ack { .. } | EventKind::Dead { .. } | EventKind::Drop { .. });
+        match keeps_its_place {
+            true => self.count_out(slot),
+            false => self.unlink(slot),
+        }
+        match &change {
+            EventKind::Discard { .. } => {
+                self.drop_job(slot);
+                return Ok(());
+            }
+            EventKind::Move { queue, .. } => {
+                let key = self.queues.intern(queue);
+                self.queues.get_mut(key).exists = true;
+                self.move_to(slot, key);
+            }
+            change => self.totals.take(change),
+        }
+        occupied_mut(&mut self.jobs, slot).change(seq, at, change, &mut self.boxes)?;
+        if has_run {
+            self.leave_payload(slot);
+        }
+        match keeps_its_place {
+            true => self.count_in(slot),
+            false => self.link(slot),
+        }
+        Ok(())
+    }
+
+    fn move_to(&mut self, slot: Slot, queue: QueueKey) {
+        let before = self.job(slot).profile;
+        let profile = JobProfile { queue, ..*self.profiles.get(before) };
+        let profile = self.join(profile);
+        self.profiles.leave(before);
+        occupied_mut(&mut self.jobs, slot).profile = profile;
+    }
+
+    pub(super) fn join(&mut self, profile: JobProfile) -> ProfileId {
+        let JobProfile { queue, kind, priority, .. } = profile;
+        self.profiles.join(profile, || self.ready.lane_of(queue, kind, priority))
+    }
+
+    /// Puts a job into a free slot and into the id index, and into no other index; if its id is there, nothing is changed
+    /// and the job is given back.
+    pub(super) fn store_new(&mut self, job: PackedJob) -> Result<Slot, PackedJob> {
+        let slot = self.next_slot();
+        let is = |other: Slot| occupied(&self.jobs, other).id == job.id;
+        match self.ids.insert_new(&job.id, slot, is) {
+            true => {
+                self.fill(slot, job);
+                Ok(slot)
+            }
+            false => Err(job),
+        }
+    }
+
+    /// Where the next job goes.
+    fn next_slot(&self) -> Slot {
+        let end = || Slot::try_from(self.jobs.len()).expect("fewer than 2^32 jobs fit in memory");
+        self.free.last().copied().unwrap_or_else(end)
+    }
+
+    /// Puts a job into the next slot.
+    fn fill(&mut self, slot: Slot, job: PackedJob) {
+        self.resident += resident_bytes(&job.body);
+        match self.free.pop() {
+            Some(free) => {
+                debug_assert_eq!(free, slot, "it was the next");
+                self.jobs[slot as usize] = Some(job);
+            }
+            None => {
+                self.jobs.push(Some(job));
+                self.links.push(Links::LOOSE);
+            }
+        }
+    }
+
+    fn drop_job(&mut self, slot: Slot) {
+        let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
+        self.resident -= resident_bytes(&job.body);
+        self.profiles.leave(job.profile);
+        self.ids.remove(&job.id, slot);
+        self.free.push(slot);
+    }
+
+    /// Enters a job into the index and the counters of its state.
+    pub(super) fn link(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        match job.place() {
+            IndexedAs::Line => {
+                let lane = self.profiles.lane(job.profile);
+                self.ready.insert(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
+            }
+            IndexedAs::Leased(_) => self.leases.insert(&mut self.links, &self.jobs, slot),
+            IndexedAs::Waiting(due) => {
+                self.waiting.insert((due, job.number, slot));
+            }
+            IndexedAs::Finished(_) => {
+                self.finished[finished_index(job.status())].push_back(&mut self.links, slot);
+            }
+        }
+        self.count_in(slot);
+    }
+
+    /// Enters a job into the sums: the counters and the digest.
+    pub(super) fn count_in(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
+        self.digest = self.digest.wrapping_add(digest::of(job, queue.digest));
+        *self.counts.of_mut(status) += 1;
+        *queue.counts.of_mut(status) += 1;
+    }
+
+    /// The reverse of [`JobTable::link`].
+    fn unlink(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        match job.place() {
+            IndexedAs::Line => {
+                let lane = self.profiles.lane(job.profile);
+                self.ready.remove(&mut self.links, |slot| occupied(&self.jobs, slot), lane, slot);
+            }
+            IndexedAs::Leased(_) => self.leases.remove(&mut self.links, &self.jobs, slot),
+            IndexedAs::Waiting(due) => {
+                self.waiting.remove(&(due, job.number, slot));
+            }
+            IndexedAs::Finished(_) => {
+                self.finished[finished_index(job.status())].remove(&mut self.links, slot)
+            }
+        }
+        self.count_out(slot);
+    }
+
+    /// The reverse of [`JobTable::count_in`].
+    fn count_out(&mut self, slot: Slot) {
+        let job = occupied(&self.jobs, slot);
+        let (status, queue) = (job.status(), self.queues.get_mut(self.profiles.get(job.profile).queue));
+        self.digest = self.digest.wrapping_sub(digest::of(job, queue.digest));
+        *self.counts.of_mut(status) -= 1;
+        *queue.counts.of_mut(status) -= 1;
+    }
+
+    pub(super) fn finish_of(&self, slot: Slot) -> Finish {
+        self.job(slot).finish().expect("only finished jobs are in the lists of finished jobs")
+    }
+
+    pub(super) fn record_of(&self, job: &PackedJob) -> JobRecord {
+        let profile = self.profile_of(job);
+        JobRecord::of(job, profile, self.queues.name(profile.queue), self.kinds.name(profile.kind.0))
+    }
+}
+
+/// What a payload takes in memory that could be on disk only.
+#[inline]
+pub(super) fn resident_bytes(body: &PayloadRef) -> u64 {
+    match body {
+        PayloadRef::Here(payload) if payload.as_str().len() > PayloadRef::KEPT_BYTES => {
+            payload.as_str().len() as u64
+        }
+        PayloadRef::Here(_) | PayloadRef::Stored { .. } => 0,
+    }
+}

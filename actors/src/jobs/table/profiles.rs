@@ -1,0 +1,163 @@
+//! What many jobs have in common, kept once: where a job waits, who runs it, how long, how often.
+//!
+//! A profile lives as long as a job has it, and somewhat longer, since the next job mostly has it too.
+
+use std::collections::HashMap;
+
+use crate::ids::Priority;
+use crate::jobs::intern::{KindKey, QueueKey};
+use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::policy::Backoff;
+use crate::jobs::table::lane::LaneNumber;
+
+/// Number of a profile in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProfileId(pub u32);
+
+/// What jobs have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobProfile {
+    pub queue: QueueKey,
+    pub kind: KindKey,
+    pub priority: Priority,
+    pub exhausted: Exhausted,
+    pub backoff: Backoff,
+    pub timeout_ms: u64,
+    pub max_retry: u32,
+    pub backtrace_lines: u32,
+}
+
+/// Profiles without jobs are kept up to this many.
+const IDLE_MAX: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(crate) struct Profiles {
+    entries: Vec<Entry>,
+    numbers: HashMap<JobProfile, u32>,
+    /// Numbers that no profile has now.
+    free: Vec<u32>,
+    /// Profiles without jobs.
+    idle: usize,
+    /// Most jobs have the profile of the one before; comparing is cheaper than hashing.
+    last: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    profile: JobProfile,
+    lane: LaneNumber,
+    jobs: u32,
+    is_free: bool,
+}
+
+impl Profiles {
+    /// The number of a profile for one more job; `lane` finds the line in which its jobs wait.
+    #[inline]
+    pub fn join(&mut self, profile: JobProfile, lane: impl FnOnce() -> LaneNumber) -> ProfileId {
+        let is_last = self
+            .entries
+            .get(self.last as usize)
+            .is_some_and(|entry| entry.profile == profile && !entry.is_free);
+        if !is_last {
+            self.last = match self.numbers.get(&profile) {
+                Some(number) => *number,
+                None => self.add(profile, lane()),
+            };
+        }
+        let entry = &mut self.entries[self.last as usize];
+        if entry.jobs == 0 {
+            self.idle -= 1;
+        }
+        entry.jobs += 1;
+        ProfileId(self.last)
+    }
+
+    /// One job less has it.
+    #[inline]
+    pub fn leave(&mut self, key: ProfileId) {
+        let entry = &mut self.entries[key.0 as usize];
+        entry.jobs -= 1;
+        if entry.jobs == 0 {
+            self.idle += 1;
+        }
+    }
+
+    #[inline]
+    pub fn get(&self, key: ProfileId) -> &JobProfile {
+        &self.entries[key.0 as usize].profile
+    }
+
+    #[inline]
+    pub fn lane(&self, key: ProfileId) -> LaneNumber {
+        self.entries[key.0 as usize].lane
+    }
+
+    /// How many jobs have it, for `check()`.
+    pub fn jobs(&self) -> impl Iterator<Item = (ProfileId, u32)> {
+        self.entries.iter().enumerate().map(|(number, entry)| (ProfileId(number as u32), entry.jobs))
+    }
+
+    /// Adds a profile, without jobs yet.
+    fn add(&mut self, profile: JobProfile, lane: LaneNumber) -> u32 {
+        if self.idle >= IDLE_MAX {
+            self.clear_idle();
+        }
+        self.idle += 1;
+        let entry = Entry { profile, lane, jobs: 0, is_free: false };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.entries[number as usize] = entry;
+                number
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 profiles fit in memory")
+            }
+        };
+        self.numbers.insert(profile, number);
+        number
+    }
+
+    fn clear_idle(&mut self) {
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            if entry.jobs == 0 && !entry.is_free {
+                entry.is_free = true;
+                self.numbers.remove(&entry.profile);
+                self.free.push(number as u32);
+            }
+        }
+        self.idle = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(timeout_ms: u64) -> JobProfile {
+        JobProfile {
+            queue: QueueKey(0),
+            kind: KindKey(0),
+            priority: Priority::default(),
+            exhausted: Exhausted::Dead,
+            backoff: Backoff::Server,
+            timeout_ms,
+            max_retry: 3,
+            backtrace_lines: 0,
+        }
+    }
+
+    #[test]
+    fn a_class_that_no_job_has_any_more_makes_room_for_others() {
+        let mut profiles = Profiles::default();
+        let kept = profiles.join(profile(7), || 0);
+        for timeout_ms in 100..100 + 10 * IDLE_MAX as u64 {
+            let key = profiles.join(profile(timeout_ms), || 0);
+            assert_eq!(profiles.get(key).timeout_ms, timeout_ms);
+            profiles.leave(key);
+        }
+        assert!(profiles.entries.len() <= IDLE_MAX + 2, "{}", profiles.entries.len());
+        assert_eq!(profiles.join(profile(7), || 0), kept);
+        assert_eq!(profiles.get(kept).timeout_ms, 7);
+    }
+}

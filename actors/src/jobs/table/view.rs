@@ -1,0 +1,213 @@
+//! What the job table tells: jobs, queues, numbers, and what is due. Nothing here changes anything.
+
+use crate::ids::{Holder, JobId, KindName, QueueName, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::counts::Counts;
+use crate::jobs::intern::KindKey;
+use crate::jobs::model::job::{JobView, Lease, Status};
+use crate::jobs::model::payload::{PayloadRef, PayloadStore, UnreadablePayload};
+use crate::jobs::record::JobRecord;
+use crate::jobs::sections::queues::{Overview, QueueView, Totals};
+use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::table::{Assignment, JobTable};
+
+impl JobTable {
+    /// How many jobs are in each status.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Every queue that there is, in no particular order.
+    pub fn queues(&self) -> impl Iterator<Item = QueueView> {
+        let seen = self.queues.iter().filter(|(_, _, state)| state.is_there());
+        seen.map(|(key, name, state)| QueueView {
+            queue: name.clone(),
+            paused: state.paused,
+            oldest_at: self.ready.heads_in(key).filter_map(|slot| self.job(slot).pending_since()).min(),
+            jobs: state.counts,
+        })
+    }
+
+    /// Whether there is a queue of this name.
+    #[must_use]
+    pub fn has_queue(&self, name: &QueueName) -> bool {
+        self.queues.find(name).is_some_and(|key| self.queues.get(key).is_there())
+    }
+
+    /// Whether a remote worker could take a job of this queue now.
+    #[must_use]
+    pub fn has_ready_in(&self, name: &QueueName) -> bool {
+        self.queues.find(name).is_some_and(|key| self.ready.first_in(key).is_some())
+    }
+
+    /// What an image holds beside the jobs.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        Overview { queues: self.queues.records(), totals: self.totals }
+    }
+
+    /// How many attempts have ended since ever.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Kinds with pending jobs that no local worker takes, and how many.
+    pub fn pending_without_worker(&self) -> impl Iterator<Item = (&KindName, u64)> {
+        let all = self.kinds.all().iter().enumerate().map(|(number, name)| (KindKey(number as u32), name));
+        all.filter(|(kind, _)| !self.handled.contains(kind))
+            .map(|(kind, name)| (name, self.ready.len_of(kind)))
+            .filter(|(_, len)| *len > 0)
+    }
+
+    /// Whether a worker could take a job now.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.ready.first(&self.handled).is_some()
+    }
+
+    /// The job with this id, as people see it, but for a payload that is on disk.
+    #[must_use]
+    pub fn view(&self, id: &JobId) -> Option<JobView<PayloadRef>> {
+        let job = self.job(self.slot_of(id)?);
+        Some(self.view_of(job, job.body.clone()))
+    }
+
+    /// The job with this id, as people see it, with its payload read back if it has to be.
+    ///
+    /// # Errors
+    /// The payload is not in memory and cannot be read.
+    pub fn whole_view(
+        &self,
+        id: &JobId,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<Option<JobView>, UnreadablePayload> {
+        self.slot_of(id).map(|slot| self.whole_view_of(self.job(slot), payload_store)).transpose()
+    }
+
+    pub(crate) fn whole_view_of(
+        &self,
+        job: &PackedJob,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<JobView, UnreadablePayload> {
+        let payload = match &job.body {
+            PayloadRef::Here(payload) => payload.clone(),
+            PayloadRef::Stored { .. } => payload_store.read(job.number)?,
+        };
+        Ok(self.view_of(job, payload))
+    }
+
+    /// Whether the job with this id is known to have succeeded.
+    #[must_use]
+    pub fn is_completed(&self, id: &JobId) -> bool {
+        self.slot_of(id).is_some_and(|slot| self.job(slot).status() == Status::Completed)
+    }
+
+    /// The number of the job with this id: the position of the event that created it.
+    #[must_use]
+    pub fn number(&self, id: &JobId) -> Option<Seq> {
+        self.slot_of(id).map(|slot| self.job(slot).number)
+    }
+
+    /// When the job with this id was accepted.
+    #[must_use]
+    pub fn created_at(&self, id: &JobId) -> Option<Timestamp> {
+        self.slot_of(id).map(|slot| self.job(slot).created_at)
+    }
+
+    /// What the local worker needs to run the job with this id; none unless one holds it.
+    #[must_use]
+    pub fn assignment(&self, id: &JobId) -> Option<(WorkerId, Assignment)> {
+        let job = self.job(self.slot_of(id)?);
+        let (lease, profile) = (job.lease()?, self.profile_of(job));
+        let Holder::Local(worker) = lease.holder else { return None };
+        let assignment = Assignment {
+            job: job.id.clone(),
+            number: job.number,
+            queue: self.queues.name(profile.queue).clone(),
+            kind: self.kinds.name(profile.kind.0).clone(),
+            payload: job.body.clone(),
+            attempt: job.attempt(),
+            token: lease.token,
+            timeout_ms: profile.timeout_ms,
+        };
+        Some((worker, assignment))
+    }
+
+    /// The lease of the job with this id, while it is in flight.
+    #[must_use]
+    pub fn lease(&self, id: &JobId) -> Option<&Lease> {
+        self.job(self.slot_of(id)?).lease()
+    }
+
+    /// The jobs whose lease expires at or before `now`, the longest expired first, at most `max`.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp, max: usize) -> Vec<(JobId, Token)> {
+        let jobs = self.leases.iter(&self.links, &self.jobs).map(|slot| self.job(slot));
+        let leases = jobs.filter_map(|job| Some((&job.id, job.lease()?)));
+        let expired = leases.take_while(|(_, lease)| lease.deadline <= now).take(max);
+        expired.map(|(id, lease)| (id.clone(), lease.token)).collect()
+    }
+
+    /// The jobs in flight of those holders, in the order in which they were dispatched.
+    #[must_use]
+    pub fn in_flight(&self, of: impl Fn(&Holder) -> bool) -> Vec<(JobId, Token)> {
+        let mut held: Vec<_> = self
+            .leases
+            .iter(&self.links, &self.jobs)
+            .map(|slot| self.job(slot))
+            .filter_map(|job| {
+                let lease = job.lease().filter(|lease| of(&lease.holder))?;
+                Some((job.id.clone(), lease.token))
+            })
+            .collect();
+        held.sort_unstable_by_key(|(_, token)| *token);
+        held
+    }
+
+    /// When something is due next without anybody asking: a promotion, an expired lease, something to forget.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let promotion = self.waiting.first().map(|(due, ..)| *due);
+        let expiry = self.leases.first(&self.jobs);
+        [promotion, expiry, self.next_forget()].into_iter().flatten().min()
+    }
+
+    /// Every job, as it is written to an image, in the order of their numbers.
+    #[must_use]
+    pub fn records(&self) -> Vec<JobRecord> {
+        let mut all: Vec<_> = self.jobs.iter().flatten().map(|job| self.record_of(job)).collect();
+        all.sort_unstable_by_key(|record| record.number);
+        all
+    }
+
+    fn view_of<P>(&self, job: &PackedJob, payload: P) -> JobView<P> {
+        let (lease, rare, profile) = (job.lease(), job.rare(), self.profile_of(job));
+        JobView {
+            id: job.id.clone(),
+            status: job.status(),
+            queue: self.queues.name(profile.queue).clone(),
+            kind: self.kinds.name(profile.kind.0).clone(),
+            priority: profile.priority,
+            attempt: job.attempt(),
+            failed: job.failed(),
+            max_retry: profile.max_retry,
+            backoff: profile.backoff,
+            exhausted: profile.exhausted,
+            timeout_ms: profile.timeout_ms,
+            created_at: job.created_at,
+            enqueued_at: job.pending_since().unwrap_or(job.created_at),
+            run_at: job.due(),
+            worker: lease.map(|lease| lease.holder.clone()),
+            started_at: lease.map(|lease| lease.since),
+            deadline: lease.map(|lease| lease.deadline),
+            token: lease.map(|lease| lease.token),
+            finished_at: job.finish().map(|finish| finish.at),
+            errors: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
+            result: rare.and_then(|rare| rare.result.clone()),
+            custom: rare.and_then(|rare| rare.custom.clone()),
+            backtrace_lines: profile.backtrace_lines,
+            payload,
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The recovery protocol: from a data directory to a table and a log that goes on.
+//!
+//! lock -> newest whole snapshot -> replay of the log behind it -> invariants -> a new segment with whatever was
+//! not proven durable -> leases of dead workers settled. Every step may be cut off by a crash and is done again by
+//! the next boot; running it twice gives the same state.
+
+use std::any::Any;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::options::EngineOptions;
+use crate::api::outcome::{FailCause, Progress};
+use crate::api::status::RecoveryStatus;
+use crate::base::clock::Clock;
+use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token};
+use crate::jobs::{Command, Failure, FailureKind, JobTable};
+use crate::recovery::journal;
+use crate::recovery::payload_store::StoredPayloads;
+use crate::recovery::replay::replay;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::chain::LayerName;
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
+use crate::storage::{Storage, write_whole};
+use crate::wal::format::{SegmentEnd, StoreId};
+use crate::wal::index::LogIndex;
+use crate::wal::recovery::{LogScan, ReplayFrom, settle};
+use crate::wal::writer::{LogPlace, LogWriter};
+use crate::wal::{Group, WalError};
+
+/// The lock that keeps a second process out, in each of the directories.
+pub(crate) const LOCK_FILE: &str = "lock";
+/// Says that there is, or was, a log here; so that one which is gone is missed.
+pub(crate) const STORE_FILE: &str = "store-id";
+/// A state of up to so many jobs is checked whole at boot, which takes 30 ns a job and as much memory again as its
+/// indexes; of larger ones the sums.
+const CHECKED_WHOLE_MAX: u64 = 100_000;
+/// Where what cannot be used is set aside.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// What boot hands to the actors.
+pub struct Recovered {
+    /// The state.
+    pub table: JobTable,
+    /// Payloads that are not in memory.
+    pub payload_store: Arc<StoredPayloads>,
+    /// The log, at its new segment.
+    pub writer: LogWriter,
+    /// Whose data it is.
+    pub store: StoreId,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotInfo>,
+    /// What was found.
+    pub status: RecoveryStatus,
+    /// Held as long as the engine lives.
+    pub lock: Box<dyn Any + Send>,
+}
+
+/// What is handed over to be looked at.
+pub(crate) struct ReadOnly {
+    /// The state, as the disk has it: nothing is settled.
+    pub table: JobTable,
+    /// Payloads that are not in memory.
+    pub payload_store: Arc<StoredPayloads>,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotInfo>,
+    /// What was found.
+    pub status: RecoveryStatus,
+    /// Keeps owners out for as long as somebody looks.
+    pub locks: Locks,
+}
+
+/// The locks of the data directory, of the log's and of the snapshots'; each once, however many names it has.
+#[derive(Default)]
+pub(crate) struct Locks {
+    /// By the directories' real paths.
+    held: Vec<(PathBuf, Box<dyn Any + Send>)>,
+}
+
+/// With whom a lock is held.
+#[derive(Clone, Copy)]
+enum Share {
+    Nobody,
+    Readers,
+}
+
+impl Locks {
+    fn holds(&self, real: &Path) -> bool {
+        self.held.iter().any(|(held, _)| held == real)
+    }
+}
+
+/// What is on disk, before anything there is changed.
+pub(crate) struct DiskState {
+    /// The state.
+    pub table: JobTable,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotInfo>,
+    /// Newer snapshots that are corrupted.
+    pub set_aside: Vec<LayerName>,
+    /// Where its payloads are.
+    pub payload_store: Arc<StoredPayloads>,
+    /// The log; none at the first boot.
+    pub found: Option<LogScan>,
+    /// Events that were replayed.
+    pub events: u64,
+}
+
+/// Why there is nothing to hand over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BootError {
+    /// Which sort.
+    pub cause: FailCause,
+    /// What happened and what can be done.
+    pub message: String,
+}
+
+impl From<WalError> for BootError {
+    fn from(error: WalError) -> BootError {
+        let (cause, way_out) = match error.is_damage() {
+            true => (FailCause::Damaged, "; nothing was changed: restore the file from a backup"),
+            false => (FailCause::Storage, ""),
+        };
+        BootError { cause, message: format!("{error}{way_out}") }
+    }
+}
+
+impl From<SnapshotError> for BootError {
+    fn from(error: SnapshotError) -> BootError {
+        let cause = match error {
+            SnapshotError::Io { .. } => FailCause::Storage,
+            _ => FailCause::Damaged,
+        };
+        BootError { cause, message: error.to_string() }
+    }
+}
+
+/// Where the engine's parts are, and what they are made of.
+#[derive(Clone)]
+pub struct Boot {
+    /// Paths and numbers.
+    pub options: EngineOptions,
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Kinds that local workers handle.
+    pub kinds: Vec<KindName>,
+    /// Where all dice come from.
+    pub dice: fastrand::Rng,
+}
+
+impl Boot {
+    /// The directory of snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStore {
+        SnapshotStore::new(self.storage.clone(), &self.options.snapshot_dir, &self.quarantine())
+            .with(self.options.layering)
+    }
+
+    fn quarantine(&self) -> PathBuf {
+        self.options.data_dir.join(QUARANTINE)
+    }
+
+    /// Runs the whole protocol. `progress` hears how far it is.
+    ///
+    /// # Errors
+    /// Somebody holds the directory, durable data is damaged, or the storage reported an error.
+    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
+        let started = self.clock.ticks();
+        let mut locks = self.lock()?;
+        let DiskState { mut table, payload_store, snapshot, set_aside, found, events } =
+            self.look(progress)?;
+
+        self.lock_what_was_missing(&mut locks)?;
+        // From here on the disk is changed; everything that could refuse has agreed.
+        for name in set_aside {
+            self.snapshots().set_aside(name)?;
+        }
+        self.snapshots().clean()?;
+        let now = self.clock.now().max(table.last_at());
+        let torn = found.as_ref().and_then(|found| found.torn.clone());
+        let wal_dir = self.options.wal_dir.clone();
+        settle(&*self.storage, &wal_dir, &self.quarantine(), torn.as_ref())?;
+        if let Some(torn) = &torn {
+            tracing::warn!(
+                segment = %torn.path.display(),
+                offset = torn.offset,
+                bytes = torn.bytes.len(),
+                problem = torn.problem,
+                "an unfinished last write was set aside: nothing in it was acknowledged"
+            );
+        }
+        let (store, end, unproven) = match found {
+            Some(found) => (found.store, found.end, found.unproven),
+            None => (StoreId(self.dice.u128(..).to_le_bytes()), SegmentEnd::default(), Vec::new()),
+        };
+        let place = LogPlace {
+            storage: self.storage.clone(),
+            dir: wal_dir,
+            segment_bytes: self.options.segment_bytes,
+            store,
+            dice: self.dice.fork(),
+            index: payload_store.log().clone(),
+        };
+        let mut writer = LogWriter::begin(place, end, &unproven, now)?;
+        self.note_store(store)?;
+        let interrupted = self.settle_leases(&mut table, &mut writer, now)?;
+        let duration = self.clock.ticks().saturating_sub(started);
+        let status = RecoveryStatus {
+            duration_ms: round_ms(duration),
+            snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
+            events,
+            interrupted,
+            torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
+        };
+        Ok(Recovered { table, payload_store, writer, store, snapshot, status, lock: Box::new(locks) })
+    }
+
+    /// Opens the data only to look at it: nothing is made, written or settled, and others may look at the same time.
+    ///
+    /// # Errors
+    /// There is none, a server holds it, it is damaged, or the storage reported an error.
+    pub(crate) fn open_read_only(&self, progress: &mut dyn FnMut(Progress)) -> Result<ReadOnly, BootError> {
+        let started = self.clock.ticks();
+        let mut locks = Locks::default();
+        let (dir, told) = (&self.options.data_dir, "is using this data directory");
+        let is_there = self.lock_dir(&mut locks, dir, told, Share::Readers)?;
+        for (dir, told) in self.dirs_apart() {
+            self.lock_dir(&mut locks, dir, told, Share::Readers)?;
+        }
+        let nothing = || BootError {
+            cause: FailCause::Absent,
+            message: format!("there is no data in {}", dir.display()),
+        };
+        if !is_there {
+            return Err(nothing());
+        }
+        let DiskState { table, payload_store, snapshot, found, events, .. } = self.look(progress)?;
+        if found.is_none() && snapshot.is_none() {
+            return Err(nothing());
+        }
+        let torn = found.and_then(|found| found.torn);
+        let status = RecoveryStatus {
+            duration_ms: round_ms(self.clock.ticks().saturating_sub(started)),
+            snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
+            events,
+            interrupted: interrupted(&table).len() as u64,
+            torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
+        };
+        Ok(ReadOnly { table, payload_store, snapshot, status, locks })
+    }
+
+    /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
+    ///
+    /// # Errors
+    /// Durable data is damaged, or the storage reported an error.
+    pub(crate) fn look(&self, progress: &mut dyn FnMut(Progress)) -> Result<DiskState, BootError> {
+        let (mut table, snapshot, payloads, passed_over) = self.load_snapshot()?;
+        let mut so_far =
+            Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
+        progress(so_far);
+
+        let known =
+            ReplayFrom { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
+        let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
+        let mut read = |bytes, total| {
+            (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
+            progress(so_far);
+        };
+        let (found, events) =
+            replay(&*self.storage, &self.options.wal_dir, known, &index, &mut table, &mut read)
+                .map_err(|error| told_of(error.into(), &passed_over))?;
+        let set_aside: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
+        so_far.events = events;
+        progress(so_far);
+        self.expect_log(found.is_some(), known, &set_aside)?;
+        let broken = table.check_at_boot(CHECKED_WHOLE_MAX);
+        if let Some(first) = broken.first() {
+            let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
+            return Err(BootError { cause: FailCause::Damaged, message });
+        }
+        let payload_store = Arc::new(StoredPayloads::new(index));
+        payload_store.set_images(Arc::new(payloads));
+        Ok(DiskState { table, payload_store, snapshot, set_aside, found, events })
+    }
+
+    /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
+    /// by mistake. None of the others is made: who puts a lost log back should find its place free.
+    pub(crate) fn lock(&self) -> Result<Locks, BootError> {
+        let dir = &self.options.data_dir;
+        self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
+        let mut locks = Locks::default();
+        let told = "is using this data directory";
+        self.lock_dir(&mut locks, dir, told, Share::Nobody)?;
+        for (dir, told) in self.dirs_apart() {
+            self.lock_dir(&mut locks, dir, told, Share::Nobody)?;
+        }
+        Ok(locks)
+    }
+
+    /// Makes and locks the directories that were not there when the others were locked.
+    fn lock_what_was_missing(&self, locks: &mut Locks) -> Result<(), BootError> {
+        for (dir, told) in self.dirs_apart() {
+            self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
+            let is_new = self.lock_dir(locks, dir, told, Share::Nobody)?;
+            let names = if is_new { self.storage.list(dir) } else { Ok(Vec::new()) };
+            let names = names.map_err(storage_error(dir, "list"))?;
+            // Somebody else made it, used it and left again since it was looked at.
+            if names.iter().any(|name| name.ends_with(".wal") || name.ends_with(".snap")) {
+                let message = format!("{}: another beaver has just used it: start again", dir.display());
+                return Err(BootError { cause: FailCause::Locked, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories beside the data directory, and what to say of each if another beaver holds it.
+    fn dirs_apart(&self) -> [(&Path, &'static str); 2] {
+        let log = "keeps its log here: stop it, or give each data directory a wal_path of its own";
+        let snapshots =
+            "keeps its snapshots here: stop it, or give each data directory a snapshot_path of its own";
+        [(&self.options.wal_dir, log), (&self.options.snapshot_dir, snapshots)]
+    }
+
+    /// Whether it is there and was not locked before.
+    fn lock_dir(&self, locks: &mut Locks, dir: &Path, told: &str, share: Share) -> Result<bool, BootError> {
+        let real = match self.storage.real_path(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            real => real.map_err(storage_error(dir, "find"))?,
+        };
+        if locks.holds(&real) {
+            return Ok(false);
+        }
+        let path = dir.join(LOCK_FILE);
+        let lock = match share {
+            Share::Nobody => self.storage.lock(&path),
+            Share::Readers => self.storage.lock_shared(&path),
+        };
+        let Some(lock) = lock.map_err(storage_error(&path, "lock"))? else {
+            let message = format!("{}: another beaver {told}", dir.display());
+            return Err(BootError { cause: FailCause::Locked, message });
+        };
+        locks.held.push((real, lock));
+        Ok(true)
+    }
+
+    /// The table from the newest whole snapshot (empty without one), the payloads that it does not hold, and the
+    /// corrupted snapshots that were passed over.
+    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
+        let policy = self.options.policy.clone();
+        let loaded = self.snapshots().load_pages(|header, pages| {
+            JobTable::restore_pages(policy.clone(), &self.kinds, header.last, header.last_at, pages)
+                .map_err(|misfit| misfit.to_string())
+        });
+        let (table, info, layers, corrupted) = match loaded {
+            Ok(Loaded { info, value: mut table, overview, layers, corrupted }) => {
+                table.set_overview(overview);
+                (table, Some(info), layers, corrupted)
+            }
+            Err((SnapshotError::NotFound { .. }, corrupted)) => {
+                (JobTable::new(policy, &self.kinds), None, Vec::new(), corrupted)
+            }
+            Err((error, _)) => return Err(error.into()),
+        };
+        for (_, error) in &corrupted {
+            tracing::error!(%error, "a snapshot is damaged: using what was before it");
+        }
+        Ok((table, info, PayloadPages::new(layers), corrupted))
+    }
+
+    /// Refuses to start from nothing where there was something.
+    fn expect_log(&self, found: bool, known: ReplayFrom, corrupted: &[LayerName]) -> Result<(), BootError> {
+        if found {
+            return Ok(());
+        }
+        let dir = &self.options.data_dir;
+        let names = self.storage.list(dir).map_err(storage_error(dir, "list"))?;
+        let had_log = names.iter().any(|name| name == STORE_FILE);
+        if !had_log && known.covered == Seq::ZERO && corrupted.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: the log is gone, but {} says that there was one: put its segments back, or move {} away to start empty",
+            self.options.wal_dir.display(),
+            if had_log { STORE_FILE } else { "a snapshot" },
+            dir.display(),
+        );
+        Err(BootError { cause: FailCause::Damaged, message })
+    }
+
+    fn note_store(&self, store: StoreId) -> Result<(), BootError> {
+        let path = self.options.data_dir.join(STORE_FILE);
+        let names = self.storage.list(&self.options.data_dir).unwrap_or_default();
+        if names.iter().any(|name| name == STORE_FILE) {
+            return Ok(());
+        }
+        let text = format!("{store}\n");
+        write_whole(&*self.storage, &path, text.as_bytes()).map_err(storage_error(&path, "write"))
+    }
+
+    /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt
+    /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
+    /// their leases run on until their deadline.
+    fn settle_leases(
+        &mut self,
+        table: &mut JobTable,
+        writer: &mut LogWriter,
+        now: Timestamp,
+    ) -> Result<u64, BootError> {
+        let interrupted = interrupted(table);
+        let mut group = Group { first: table.last().next(), ..Group::default() };
+        for (job, token) in &interrupted {
+            let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
+            let command = Command::Requeue { job: job.clone(), token: *token, failure, counts: true };
+            let Ok(Some(event)) = table.decide(command, now, &mut self.dice) else { continue };
+            journal::record(table, &mut group, event);
+        }
+        if group.count > 0 {
+            writer.append(&[group], now).1?;
+            writer.sync()?;
+        }
+        Ok(interrupted.len() as u64)
+    }
+}
+
+/// Jobs whose workers died with the process that wrote this.
+fn interrupted(table: &JobTable) -> Vec<(JobId, Token)> {
+    table.in_flight(|holder| matches!(holder, Holder::Local(_)))
+}
+
+/// What was in the way of an older snapshot may be why the log does not reach.
+fn told_of(error: BootError, passed_over: &PassedOver) -> BootError {
+    let message =
+        passed_over.iter().fold(error.message, |message, (_, damage)| format!("{message}; {damage}"));
+    BootError { message, ..error }
+}
+
+fn storage_error(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> BootError {
+    let path = path.to_owned();
+    move |source| BootError {
+        cause: FailCause::Storage,
+        message: format!("{}: cannot {action}: {source}", path.display()),
+    }
+}
+
+fn round_ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

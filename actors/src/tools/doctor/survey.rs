@@ -1,0 +1,328 @@
+//! Every file looked at for itself: what can be read, and what its bytes prove to have existed.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::api::options::EngineOptions;
+use crate::ids::Seq;
+use crate::recovery::boot::{LOCK_FILE, QUARANTINE, STORE_FILE};
+use crate::snapshot::chain::{LayerName, chain_to};
+use crate::snapshot::store::SnapshotStore;
+use crate::storage::{Storage, read_all};
+use crate::tools::doctor::error::DoctorError;
+use crate::tools::doctor::files::{
+    Found, Halt, Header, Segment, Survey, header_of, read_batches, snapshot_of,
+};
+use crate::tools::doctor::interrupted_repair::{Aside, aside};
+use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
+use crate::wal::WalError;
+use crate::wal::format::{SegmentEnd, StoreId, segment_number};
+use crate::wal::reader::{SegmentReader, Stop};
+
+/// A note of the store's id is 33 bytes; somebody may have added a word.
+const NOTE_BYTES_MAX: u64 = 1 << 10;
+
+/// Looks at everything. Changes nothing.
+///
+/// If a start is refused, what a repair that was cut off has moved away counts as well; if not, nobody needs it.
+pub(super) fn survey(
+    storage: &Arc<dyn Storage>,
+    options: &EngineOptions,
+    is_refused: bool,
+) -> Result<Survey, DoctorError> {
+    let quarantine = options.data_dir.join(QUARANTINE);
+    let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
+    let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
+    let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for name in list(&options.wal_dir)? {
+        let path = options.wal_dir.join(&name);
+        match segment_number(&name) {
+            Some(named) => {
+                let header = header_of(&**storage, &path)?;
+                found.push(Found { named, header, path, is_aside: false });
+            }
+            None if name == LOCK_FILE => {}
+            None if name.ends_with(".partial") => unfinished.push(path),
+            None => foreign.push(path),
+        }
+    }
+    let positions = snapshots.list()?;
+    for name in list(&options.snapshot_dir)? {
+        let path = options.snapshot_dir.join(&name);
+        if positions.iter().any(|name| snapshots.path_of(*name) == path) {
+            continue;
+        }
+        match name.ends_with(".partial") {
+            true => unfinished.push(path),
+            false if name == LOCK_FILE => {}
+            false => foreign.push(path),
+        }
+    }
+    // Where log or snapshots share the data directory, by whatever name, its other files are no strangers.
+    let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
+    let home = real(Some(&options.data_dir));
+    let at_home = [STORE_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
+    foreign.retain(|path| {
+        let is_home_name = at_home.iter().any(|name| path.ends_with(name));
+        let is_at_home = is_home_name && real(path.parent()) == home;
+        !is_at_home && *path != options.wal_dir && *path != options.snapshot_dir
+    });
+    let mut images: Vec<_> = positions
+        .iter()
+        .rev()
+        .map(|name| snapshot_of(&snapshots, *name, &options.policy))
+        .collect::<Result<_, _>>()?;
+    name_what_leads_nowhere(&positions, &mut images);
+    let mut survey = Survey {
+        store: None,
+        segments: Vec::new(),
+        aside: Vec::new(),
+        copies: Vec::new(),
+        snapshots: Vec::new(),
+        findings: Vec::new(),
+        unfinished,
+        foreign,
+        quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
+        proven: Seq::ZERO,
+        written: Seq::ZERO,
+    };
+    let noted = survey.read_note(&**storage, &options.data_dir)?;
+    let of_log = found.iter().filter_map(|found| Some(found.header()?.store));
+    let of_images = images.iter().rev().filter_map(|(_, store)| *store);
+    let all: Vec<_> = of_images.chain(of_log).collect();
+    // The note names the store, unless nothing here is of it.
+    survey.store = noted.filter(|noted| all.is_empty() || all.contains(noted)).or(all.first().copied());
+    if let (Some(noted), Some(store)) = (noted, survey.store.filter(|store| Some(*store) != noted)) {
+        survey.findings.push(format!("{STORE_FILE} says store {noted}, but the files are of store {store}"));
+    }
+    for (report, store) in &mut images {
+        match store {
+            Some(store) if Some(*store) != survey.store => {
+                report.state = SnapshotState::Foreign { store: store.to_string() };
+            }
+            Some(_) => survey.proven = survey.proven.max(report.through),
+            None => {}
+        }
+    }
+    survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
+    let moved = match is_refused {
+        true => aside(storage, &quarantine, survey.store, &found, &options.policy)?,
+        false => Aside::default(),
+    };
+    survey.proven = survey.proven.max(moved.proven);
+    survey.findings.extend(moved.findings);
+    survey.copies = moved.copies;
+    found.extend(moved.segments);
+    survey.read_segments(&**storage, found)?;
+    survey.name_damage();
+    survey.name_misnamed();
+    (survey.aside, survey.segments) =
+        survey.segments.into_iter().partition(|segment| segment.path().starts_with(&quarantine));
+    Ok(survey)
+}
+
+/// What changes a state that cannot be had is of no more use than what is damaged. `images` are the other way round.
+fn name_what_leads_nowhere(names: &[LayerName], images: &mut [(SnapshotReport, Option<StoreId>)]) {
+    let is_whole = |(name, (report, _)): (&LayerName, &(SnapshotReport, _))| {
+        (report.state == SnapshotState::Whole).then_some(*name)
+    };
+    let whole: Vec<_> = names.iter().zip(images.iter().rev()).filter_map(is_whole).collect();
+    for (name, (report, _)) in names.iter().zip(images.iter_mut().rev()) {
+        if report.state == SnapshotState::Whole && chain_to(&whole, name.last).is_none() {
+            let problem = format!("the layers before it, up to event {}, are not whole", name.parent);
+            report.state = SnapshotState::Corrupted { problem };
+        }
+    }
+}
+
+impl Survey {
+    /// The store that the data directory's note names.
+    fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
+        let names = storage.list(data_dir).map_err(DoctorError::io(data_dir, "list"))?;
+        let path = data_dir.join(STORE_FILE);
+        if !names.iter().any(|name| name == STORE_FILE) {
+            return Ok(None);
+        }
+        let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
+        let text = match read_all(&*file, NOTE_BYTES_MAX) {
+            // Whatever it is, it is no note.
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),
+            text => text.map_err(DoctorError::io(&path, "read"))?,
+        };
+        let noted = std::str::from_utf8(&text).ok().and_then(|text| {
+            let number = u128::from_str_radix(text.trim(), 16).ok()?;
+            Some(StoreId(number.to_be_bytes()))
+        });
+        if noted.is_none() {
+            self.findings.push(format!("{}: it names no store", path.display()));
+        }
+        Ok(noted)
+    }
+
+    fn read_segments(&mut self, storage: &dyn Storage, found: Vec<Found>) -> Result<(), DoctorError> {
+        // A number belongs to the file of that name, or else to the first one that says so.
+        let mut owners: BTreeMap<u64, (&Path, SegmentEnd)> = BTreeMap::new();
+        for file in &found {
+            let Some(header) = file.header_in(self.store) else { continue };
+            let claim = (file.path.as_path(), header.predecessor);
+            match header.number == file.named {
+                true => drop(owners.insert(header.number, claim)),
+                false => drop(owners.entry(header.number).or_insert(claim)),
+            }
+        }
+        let followed: BTreeMap<u64, SegmentEnd> =
+            owners.values().map(|(_, predecessor)| (predecessor.number, *predecessor)).collect();
+        let place = |file: &Found| {
+            let number = file.header_in(self.store)?.number;
+            (owners[&number].0 == file.path).then_some(number)
+        };
+        let places: Vec<_> = found.iter().map(place).collect();
+        let mut files: Vec<_> = places.into_iter().zip(found).collect();
+        files.retain(|(place, file)| place.is_some() || !file.is_aside);
+        files.sort_by_key(|(place, file)| (place.unwrap_or(file.named), place.is_none()));
+        let mut previous = None;
+        for (place, file) in files {
+            let number = place.unwrap_or(file.named);
+            if let Some(missing) = previous.map(|previous| previous + 1).filter(|next| *next < number) {
+                self.findings.push(match missing + 1 == number {
+                    true => format!("segment {missing} is missing"),
+                    false => format!("segments {missing} to {} are missing", number - 1),
+                });
+            }
+            previous = Some(number);
+            let ends = place.and_then(|place| followed.get(&place).copied());
+            let segment = self.read_segment(storage, place, file, ends)?;
+            self.segments.push(segment);
+        }
+        Ok(())
+    }
+
+    fn read_segment(
+        &mut self,
+        storage: &dyn Storage,
+        place: Option<u64>,
+        Found { named, header, path, .. }: Found,
+        ends: Option<SegmentEnd>,
+    ) -> Result<Segment, DoctorError> {
+        let number = place.unwrap_or(named);
+        let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
+        let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
+        drop(file);
+        let report = |from, to, state| SegmentReport { path: path.clone(), bytes, from, to, state };
+        let alone = |report| Segment { number, header: None, beyond: Vec::new(), good: 0, report };
+        let header = match header {
+            Header::Bad(state) => return Ok(alone(report(None, None, state))),
+            Header::Read(header) if Some(header.store) != self.store => {
+                let state = SegmentState::Foreign { store: header.store.to_string() };
+                return Ok(alone(report(Some(header.first), None, state)));
+            }
+            Header::Read(header) => header,
+        };
+        let mut reader = match SegmentReader::open(storage, &path) {
+            // Longer than any segment: its header is believed, but nothing else is read.
+            Err(WalError::Damaged { offset, problem, .. }) => {
+                self.proven = self.proven.max(header.predecessor.last);
+                let state = SegmentState::Damaged { at: offset, problem, from: None, to: None };
+                return Ok(alone(report(Some(header.first), None, state)));
+            }
+            reader => reader?,
+        };
+        let read = read_batches(&mut reader, ends, &mut |_, _| Ok(()))?;
+        let to = read.good.last;
+        self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
+        self.written = self.written.max(to);
+        let mut beyond = Vec::new();
+        let is_over = ends.is_some_and(|end| end == read.good) || matches!(read.stop, Halt::Stop(Stop::End));
+        if !is_over {
+            let rest = reader.rest()?;
+            self.proven = self.proven.max(rest.durable());
+            beyond.extend(
+                rest.batches()
+                    .filter(|batch| batch.header.count > 0)
+                    .map(|batch| (batch.header.first, u64::from(batch.header.count))),
+            );
+        }
+        let at = read.good.len;
+        let damaged = |problem| SegmentState::Damaged { at, problem, from: Some(to.next()), to: None };
+        let state = match (read.stop, ends) {
+            _ if place.is_none() => SegmentState::Renamed { says: header.number },
+            (Halt::Newer(problem), _) => SegmentState::Newer { problem },
+            (_, Some(end)) if end == read.good => SegmentState::Sealed,
+            (Halt::Stop(Stop::End), None) => SegmentState::Whole,
+            (Halt::Stop(Stop::Sealed), None) => {
+                self.findings.push(format!("segment {} is missing: segment {number} was sealed", number + 1));
+                SegmentState::Sealed
+            }
+            (Halt::Stop(Stop::Invalid(problem)), None) => {
+                SegmentState::Torn { at, bytes: reader.rest()?.bytes().len() as u64, problem }
+            }
+            (Halt::Invalid(problem), _)
+            | (Halt::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),
+            (Halt::Stop(Stop::End), Some(_)) => damaged("a batch is missing: only zeros follow".to_owned()),
+            (Halt::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
+            (Halt::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
+        };
+        let segment_header = place.map(|_| header);
+        Ok(Segment {
+            number,
+            header: segment_header,
+            beyond,
+            good: at,
+            report: report(Some(header.first), Some(to), state),
+        })
+    }
+
+    /// Which segments only lost their names. One that is damaged, too, is told as such first.
+    fn name_misnamed(&mut self) {
+        for segment in self.segments.iter_mut().filter(|segment| segment.is_misnamed()) {
+            let says = segment.number;
+            match segment.report.state {
+                SegmentState::Whole | SegmentState::Sealed | SegmentState::Torn { .. } => {
+                    segment.report.state = SegmentState::Renamed { says };
+                }
+                _ => {
+                    let path = segment.report.path.display();
+                    self.findings.push(format!("{path}: it says that it is segment {says}: was it renamed?"));
+                }
+            }
+        }
+    }
+
+    /// Now that everything was seen: which tails are damage, and how far damage reaches.
+    fn name_damage(&mut self) {
+        let last = self.segments.last().map(|segment| segment.number);
+        for index in 0..self.segments.len() {
+            let segment = &self.segments[index];
+            let Some(next) = segment.report.to.map(Seq::next) else { continue };
+            let beyond = segment.beyond.iter().copied();
+            let readable = beyond.clone().map(|(first, _)| first).filter(|first| *first >= next).min();
+            let later = self.segments[index + 1..].iter().filter_map(|later| Some(later.header?.first));
+            let again = readable.into_iter().chain(later.filter(|first| *first >= next)).min();
+            let is_last = Some(segment.number) == last;
+            let is_damage = match &segment.report.state {
+                SegmentState::Torn { .. } => !is_last || self.proven >= next,
+                SegmentState::Whole => is_last && self.proven >= next,
+                SegmentState::Damaged { .. } => true,
+                _ => false,
+            };
+            if !is_damage {
+                continue;
+            }
+            let ends = beyond.map(|(first, count)| Seq(first.0 + count - 1)).max();
+            self.written = self.written.max(ends.unwrap_or_default());
+            let through = again.map_or(self.proven.max(next), |again| Seq(again.0 - 1));
+            let segment = &mut self.segments[index];
+            let (at, problem) = match &segment.report.state {
+                SegmentState::Torn { problem, .. } | SegmentState::Damaged { problem, .. } => {
+                    (segment.good, problem.clone())
+                }
+                _ => (segment.good, "only zeros follow what was durable".to_owned()),
+            };
+            let (from, to) = (Some(next), Some(through));
+            segment.report.state = SegmentState::Damaged { at, problem, from, to };
+        }
+    }
+}

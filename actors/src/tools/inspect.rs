@@ -1,0 +1,293 @@
+//! Log and snapshots as JSON values, one a row, for `jq` and for people. Reads only; a server may be running.
+//!
+//! An event is `{"seq", "type", "job_id", "timestamp", "checksum", "data"}`. `checksum` is the one on disk that covers
+//! the event: its batch's payload crc32. The last row is `{"summary": {...}}`.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::ids::Seq;
+use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::model::failure::Failure;
+use crate::jobs::model::job::JobState;
+use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::record::JobRecord;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::store::SnapshotStore;
+use crate::storage::{DiskStorage, Storage};
+use crate::wal::WalError;
+use crate::wal::format::BatchHeader;
+use crate::wal::recovery::{EachEvent, ReplayFrom, recover, segments};
+
+/// Takes the rows; an error of its own (such as a closed pipe) ends the reading.
+pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// What can be said of the whole.
+    pub verdict: LogState,
+}
+
+/// What can be said of a log or a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// Everything is as it was written.
+    Whole,
+    /// The last write was not finished, which a crash explains (or a server that is writing right now).
+    TornTail {
+        /// Where, and what is there.
+        problem: String,
+    },
+    /// Something that was durable cannot be read, or files do not belong together.
+    Damaged {
+        /// Where, and what is wrong.
+        problem: String,
+    },
+}
+
+impl fmt::Display for LogState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogState::Whole => f.write_str("whole"),
+            LogState::TornTail { problem } => write!(f, "torn tail: {problem}"),
+            LogState::Damaged { problem } => write!(f, "damaged: {problem}"),
+        }
+    }
+}
+
+/// There was nothing to read, or the reading was cut short.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Nothing is there.
+    #[error("{what} not found in {dir}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        dir: String,
+    },
+    /// A row could not be written.
+    #[error("cannot write: {0}")]
+    Write(io::Error),
+    /// The storage reported an error.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Every event of the log in `dir`, then a summary.
+///
+/// # Errors
+/// See [`InspectError`]. Damage is no error but a [`LogState`].
+pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
+    let storage = DiskStorage;
+    let begins = match segments(&storage, dir) {
+        Ok(segments) => segments.first().map(|segment| segment.header.first),
+        Err(error) => return summarize_damage(error, Seq::ZERO, 0, row),
+    };
+    let Some(first) = begins else {
+        return Err(InspectError::NotFound { what: "a log", dir: dir.display().to_string() });
+    };
+    let known = ReplayFrom { covered: Seq(first.0.saturating_sub(1)), store: None };
+    let mut written = Ok(());
+    let (mut last, mut events) = (known.covered, 0_u64);
+    let mut visit = |seq: Seq, event: Event, batch: &BatchHeader| {
+        (last, events) = (seq, events + 1);
+        written = row(event_row(seq, event, batch));
+        match &written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let result = recover(&storage, dir, known, &mut EachEvent(&mut visit), &mut |_, _| {});
+    written.map_err(InspectError::Write)?;
+    let found = match result {
+        Ok(found) => found,
+        Err(error) => return summarize_damage(error, last, events, row),
+    };
+    let verdict = match found.and_then(|found| found.torn) {
+        None => LogState::Whole,
+        Some(torn) => LogState::TornTail {
+            problem: format!("{} at byte {}: {}", torn.path.display(), torn.offset, torn.problem),
+        },
+    };
+    summarize(verdict, json!({ "events": events, "last_seq": last }), row)
+}
+
+/// Every job of the newest snapshot in `dir`, then a summary.
+///
+/// # Errors
+/// See [`InspectError`]. Damage is no error but a [`LogState`].
+pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let store = SnapshotStore::new(storage, dir, dir);
+    let newest = store.list().map_err(|error| InspectError::Storage(error.to_string()))?.first().copied();
+    let Some(newest) = newest else {
+        return Err(InspectError::NotFound { what: "a snapshot", dir: dir.display().to_string() });
+    };
+    let path = store.path_of(newest);
+    let mut jobs = 0_u64;
+    let mut rows = || -> Result<Value, SnapshotOrWrite> {
+        let state = store.open_state(newest.last).map_err(|error| match error {
+            SnapshotError::NotFound { .. } => leads_nowhere(&path, newest.parent),
+            error => error,
+        })?;
+        let header = *state.header();
+        let payloads = PayloadPages::new(state.layers().to_vec());
+        let bytes = state.bytes();
+        let mut pages = state.into_pages();
+        while let Some(records) = pages.next_records()? {
+            for mut record in records {
+                jobs += 1;
+                if record.payload.here().is_none()
+                    && let Some(payload) = payloads.find(record.number)?
+                {
+                    record.payload = PayloadRef::Here(payload);
+                }
+                row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
+            }
+        }
+        Ok(json!({ "last_seq": header.last, "taken_at": header.taken_at, "bytes": bytes }))
+    };
+    match rows() {
+        Ok(mut facts) => {
+            facts["jobs"] = jobs.into();
+            summarize(LogState::Whole, facts, row)
+        }
+        Err(SnapshotOrWrite::Write(error)) => Err(InspectError::Write(error)),
+        Err(SnapshotOrWrite::Snapshot(error @ SnapshotError::Io { .. })) => {
+            Err(InspectError::Storage(error.to_string()))
+        }
+        Err(SnapshotOrWrite::Snapshot(error)) => {
+            summarize(LogState::Damaged { problem: error.to_string() }, json!({ "jobs": jobs }), row)
+        }
+    }
+}
+
+fn leads_nowhere(path: &Path, parent: Seq) -> SnapshotError {
+    let problem = format!("the layers before it, up to event {parent}, are not there");
+    SnapshotError::Corrupted { path: path.to_owned(), offset: 0, problem }
+}
+
+enum SnapshotOrWrite {
+    Snapshot(SnapshotError),
+    Write(io::Error),
+}
+
+impl From<SnapshotError> for SnapshotOrWrite {
+    fn from(error: SnapshotError) -> SnapshotOrWrite {
+        SnapshotOrWrite::Snapshot(error)
+    }
+}
+
+fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Result<Summary, InspectError> {
+    if !error.is_damage() {
+        return Err(InspectError::Storage(error.to_string()));
+    }
+    let verdict = LogState::Damaged { problem: error.to_string() };
+    summarize(verdict, json!({ "events": events, "last_seq": last }), row)
+}
+
+fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<Summary, InspectError> {
+    facts["verdict"] = match &verdict {
+        LogState::Whole => "whole",
+        LogState::TornTail { .. } => "torn_tail",
+        LogState::Damaged { .. } => "damaged",
+    }
+    .into();
+    if let LogState::TornTail { problem } | LogState::Damaged { problem } = &verdict {
+        facts["problem"] = problem.as_str().into();
+    }
+    row(json!({ "summary": facts })).map_err(InspectError::Write)?;
+    Ok(Summary { verdict })
+}
+
+fn event_row(seq: Seq, event: Event, batch: &BatchHeader) -> Value {
+    json!({
+        "seq": seq,
+        "type": event.change.name(),
+        "job_id": event.change.job(),
+        "timestamp": event.at,
+        "checksum": format!("{:08x}", batch.payload_crc),
+        "data": data(&event.change),
+    })
+}
+
+fn data(change: &EventKind) -> Value {
+    match change {
+        EventKind::Enqueue(new) => added(new),
+        EventKind::Dispatch { job: _, worker, attempt, deadline } => {
+            json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
+        }
+        EventKind::Reserve { job: _, worker, attempt, deadline } => {
+            json!({ "worker": worker, "attempt": attempt, "deadline": deadline })
+        }
+        EventKind::Ack { job: _, token, result } => json!({ "token": token, "result": result }),
+        EventKind::Retry { job: _, token, failure, retry_at, result }
+        | EventKind::Timeout { job: _, token, failure, retry_at, result } => {
+            let mut data = failed(*token, failure, result);
+            data["retry_at"] = json!(retry_at);
+            data
+        }
+        EventKind::Requeue { job: _, token, failure, counted } => {
+            let mut data = failed(*token, failure, &None);
+            data["counted"] = json!(counted);
+            data
+        }
+        EventKind::Dead { job: _, token, failure, result }
+        | EventKind::Drop { job: _, token, failure, result } => failed(*token, failure, result),
+        EventKind::Extend { job: _, token, deadline } => json!({ "token": token, "deadline": deadline }),
+        EventKind::Cancel { job: _ }
+        | EventKind::Kill { job: _ }
+        | EventKind::RunNow { job: _ }
+        | EventKind::Discard { job: _ } => json!({}),
+        EventKind::Move { job: _, queue }
+        | EventKind::Pause { queue }
+        | EventKind::Resume { queue }
+        | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
+        EventKind::Promote { due, number } => json!({ "due": due, "number": number }),
+        EventKind::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
+        EventKind::Forget { completed, dead, cancelled } => {
+            json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
+        }
+    }
+}
+
+fn added(new: &NewJob) -> Value {
+    let NewJob { id: _, queue, kind, payload, priority, run_at, timeout_ms, max_retry, .. } = new;
+    let NewJob { backoff, exhausted, custom, backtrace_lines, .. } = new;
+    json!({
+        "queue": queue, "kind": kind, "payload": payload, "priority": priority, "run_at": run_at,
+        "timeout_ms": timeout_ms, "max_retry": max_retry, "backoff": backoff, "exhausted": exhausted,
+        "custom": custom, "backtrace_lines": backtrace_lines,
+    })
+}
+
+fn failed(token: crate::ids::Token, failure: &Failure, result: &Option<Payload>) -> Value {
+    json!({
+        "token": token, "reason": failure.kind, "message": failure.message, "errtype": failure.errtype,
+        "backtrace": failure.backtrace, "result": result,
+    })
+}
+
+fn job_row(job: JobRecord) -> Value {
+    let lease = match &job.state {
+        JobState::InFlight(lease) => Some(json!({
+            "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
+        })),
+        _ => None,
+    };
+    json!({
+        "job_id": job.id, "seq": job.number, "status": job.state.status(), "queue": job.queue, "kind": job.kind,
+        "priority": job.priority, "attempt": job.attempt, "failed": job.failed, "max_retry": job.max_retry,
+        "backoff": job.backoff, "exhausted": job.exhausted, "timeout_ms": job.timeout_ms,
+        "created_at": job.created_at, "order": job.order, "run_at": job.state.due(), "lease": lease,
+        "finished_at": job.state.finish().map(|finish| finish.at), "errors": job.failures,
+        "result": job.result, "custom": job.custom, "payload": job.payload,
+    })
+}

@@ -1,0 +1,111 @@
+//! What is done about segments that have a successor, beside the one that is written: their end is noted and their
+//! unused space given back, and in the end they are deleted.
+//!
+//! A file system takes its time for both, so nobody waits for it: it is done in the background, one after the other, and
+//! [little by little](crate::storage::reclaim), since appends would wait for the disk.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::ids::{Seq, Timestamp};
+use crate::storage::reclaim::{cut, free_retired, retire};
+use crate::storage::{Storage, StoredFile};
+use crate::wal::WalError;
+use crate::wal::format::{BatchHeader, SEAL_COUNT, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
+use crate::wal::index::LogIndex;
+
+/// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
+pub(super) struct Maintenance {
+    storage: Arc<dyn Storage>,
+    /// Closed when the last of them is done.
+    last: Option<Receiver<()>>,
+}
+
+impl Maintenance {
+    pub fn new(storage: Arc<dyn Storage>) -> Maintenance {
+        Maintenance { storage, last: None }
+    }
+
+    /// Does one more when those before are done.
+    pub fn add(&mut self, chore: impl FnOnce(&dyn Storage) + Send + 'static) {
+        let (done, is_done) = channel::<()>();
+        let before = self.last.replace(is_done);
+        let storage = self.storage.clone();
+        self.storage.in_background(Box::new(move || {
+            // Nothing is ever sent: the other end is dropped.
+            before.map(|before| before.recv());
+            chore(&*storage);
+            drop(done);
+        }));
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.last.take().map(|last| last.recv());
+    }
+}
+
+/// Notes in a segment whose successor is published that it has one, and gives back its unused space.
+/// The log is complete without it, so trouble here is only reported.
+pub(super) fn seal(
+    storage: &dyn Storage,
+    path: &Path,
+    file: Option<Box<dyn StoredFile>>,
+    end: SegmentEnd,
+    now: Timestamp,
+) {
+    let result = (|| {
+        let mut file = match file {
+            Some(file) => file,
+            None => storage.open(path)?,
+        };
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        file.read_at(0, &mut header)?;
+        let salt = SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?.salt;
+        let seal = BatchHeader {
+            payload_len: 0,
+            first: end.last.next(),
+            durable: end.last,
+            written_at: now,
+            count: SEAL_COUNT,
+            chain: end.chain,
+            payload_crc: 0,
+        };
+        let (bytes, _) = seal.encode(salt);
+        file.write_at(end.len, &bytes)?;
+        file.sync()?;
+        cut(&mut *file, end.len + bytes.len() as u64)
+    })();
+    if let Err(error) = result {
+        tracing::warn!(segment = %path.display(), %error, "the segment was not sealed");
+    }
+}
+
+/// Deletes the sealed segments in `dir` whose events all lie at or before `through`; returns how many.
+///
+/// # Errors
+/// The storage reported an error; the rest goes another time.
+pub(super) fn prune(
+    storage: &dyn Storage,
+    dir: &Path,
+    index: &LogIndex,
+    through: Seq,
+) -> Result<usize, WalError> {
+    let segments = crate::wal::recovery::segments(storage, dir)?;
+    let mut deleted = 0;
+    // Oldest first, so that a crash in between leaves no gap.
+    for pair in segments.windows(2) {
+        if pair[1].header.predecessor.last > through {
+            break;
+        }
+        retire(storage, &pair[0].path).map_err(WalError::io(&pair[0].path, "remove"))?;
+        storage.sync_dir(dir).map_err(WalError::io(dir, "sync"))?;
+        index.forget_through(pair[0].header.number);
+        deleted += 1;
+    }
+    free_retired(storage, dir).map_err(WalError::io(dir, "free the space of old segments in"))?;
+    Ok(deleted)
+}

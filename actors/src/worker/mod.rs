@@ -1,5 +1,0 @@
-//! Running jobs: the trait that handlers implement, the WorkerActor that runs them.
-
-pub mod actor;
-mod attempt;
-pub mod handler;
