@@ -11,7 +11,7 @@ const SALT_BYTES: usize = 8;
 
 /// What a client has to answer to prove that it knows the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
+pub(crate) struct Challenge {
     salt: String,
     iterations: u32,
 }
@@ -19,14 +19,14 @@ pub struct Challenge {
 /// The system gives no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system has no random bytes")]
-pub struct NoRandomness;
+pub(crate) struct NoRandomness;
 
 impl Challenge {
     /// A fresh one. An answer to it is of no use for any other.
     ///
     /// # Errors
     /// The system has no random bytes.
-    pub fn new() -> Result<Challenge, NoRandomness> {
+    pub(crate) fn new() -> Result<Challenge, NoRandomness> {
         let mut bytes = [0; SALT_BYTES + 2];
         SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
         let (salt, number) = bytes.split_at(SALT_BYTES);
@@ -36,19 +36,19 @@ impl Challenge {
 
     /// What the client appends to the password before it hashes.
     #[must_use]
-    pub fn salt(&self) -> &str {
+    pub(crate) fn salt(&self) -> &str {
         &self.salt
     }
 
     /// How often the client hashes.
     #[must_use]
-    pub fn iterations(&self) -> u32 {
+    pub(crate) fn iterations(&self) -> u32 {
         self.iterations
     }
 
     /// Whether `answer` shows that somebody knows the password, hashed so often. Takes the same time for every wrong one.
     #[must_use]
-    pub fn is_met(&self, password: &Secret, answer: &str, iterations: u32) -> bool {
+    pub(crate) fn is_met(&self, password: &Secret, answer: &str, iterations: u32) -> bool {
         let expected = hash(password.reveal(), &self.salt, iterations);
         expected.as_bytes().ct_eq(answer.as_bytes()).into()
     }

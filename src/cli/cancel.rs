@@ -8,7 +8,7 @@ use super::setup::parse_id;
 use super::target::TargetArgs;
 
 /// Examples below `beaver cancel --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver cancel order-17
 
@@ -16,7 +16,7 @@ A job that has already ended stays as it is: exit code 5. One that does not exis
 
 /// Flags of `beaver cancel`.
 #[derive(Debug, Args)]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     /// The job
     #[arg(value_name = "ID")]
     id: String,
@@ -31,7 +31,7 @@ pub struct CancelArgs {
 ///
 /// # Errors
 /// The job is not there, has ended, or nobody answers.
-pub fn run(args: &CancelArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &CancelArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
     args.target.ask(async |target| target.cancel(&id).await)?;
     let mut output = Output::stdout();

@@ -38,7 +38,7 @@ const FAIL_RATE: f64 = 0.05;
 const MAX_RETRY: u32 = 10;
 
 /// Examples below `beaver demo --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver demo
   beaver demo --jobs 2000 --workers 32 --keep
@@ -47,7 +47,7 @@ Exit code 1 if a job was lost, or one ran again after its completion had been se
 
 /// Flags of `beaver demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// How many jobs
     #[arg(long, value_name = "N", default_value_t = 300)]
     #[arg(value_parser = value_parser!(u32).range(20..=10_000))]
@@ -65,7 +65,7 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// A job was lost or ran again after its completion, or the demo could not be carried through.
-pub fn run(args: &DemoArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &DemoArgs) -> Result<(), CliFailure> {
     let dir = tempfile::Builder::new()
         .prefix("beaver-demo-")
         .tempdir()

@@ -13,7 +13,7 @@ use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver doctor --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver doctor
   beaver doctor --data-dir /var/lib/beaver --json | jq .verdict
@@ -25,7 +25,7 @@ no data.";
 
 /// Flags of `beaver doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Say what a repair would do; with --accept-data-loss, do it
     #[arg(long)]
     repair: bool,
@@ -43,7 +43,7 @@ pub struct DoctorArgs {
 ///
 /// # Errors
 /// The directory is damaged and was not repaired, a server is running on it, or nothing is there.
-pub fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let doctor = Doctor::on_disk(engine).map_err(failed)?;
     let report = doctor.examine().map_err(failed)?;

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::wire::job::{self, JobDefaults};
 
 /// Examples below `beaver enqueue --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver enqueue --kind simulate --payload '{\"sleep_ms\": 200}'
   beaver enqueue --kind mail --id order-17 --delay 5m --payload '{\"to\": \"ann\"}'
@@ -41,7 +41,7 @@ Nothing of a file with a bad job is enqueued.";
 /// Flags of `beaver enqueue`.
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true, args = ["file", "kind", "payload", "program"])]
-pub struct EnqueueArgs {
+pub(crate) struct EnqueueArgs {
     /// Read jobs from this file (- is stdin): a JSON array, one object, or one object a line
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
         "kind", "payload", "id", "queue", "priority", "delay", "run_at", "max_retry", "backoff",
@@ -106,7 +106,7 @@ pub struct EnqueueArgs {
 ///
 /// # Errors
 /// Nothing was enqueued; or, as the message then says, the outcome is unknown.
-pub fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let loaded = args.target.load()?;
     let request = Request::identified(args.jobs(&loaded.settings)?);
     let receipts = args.target.ask_loaded(&loaded, Absent::Create, async |target| match target {

@@ -14,7 +14,7 @@ use crate::telemetry::logging::{self, LogFormat};
 /// Exit codes. They are part of the interface: scripts test them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It was done.
     Ok = 0,
     /// It failed in a way that none of the others names: a port in use, a directory that is locked, a bug.
@@ -52,9 +52,9 @@ impl From<FailCause> for Exit {
 
 /// Why a command did not do what it was asked to: for people, with the code for programs.
 #[derive(Debug)]
-pub struct CliFailure {
+pub(crate) struct CliFailure {
     /// The code that the process ends with.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     message: String,
     hint: Option<String>,
 }
@@ -62,26 +62,26 @@ pub struct CliFailure {
 impl CliFailure {
     /// A failure in words: a lowercase fragment without a dot.
     #[must_use]
-    pub fn new(exit: Exit, message: impl Into<String>) -> CliFailure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> CliFailure {
         CliFailure { exit, message: message.into(), hint: None }
     }
 
     /// Adds the way out.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> CliFailure {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> CliFailure {
         self.hint = Some(hint.into());
         self
     }
 
     /// Whoever read our output has seen enough, as in `beaver inspect wal | head`: the end, but not an error.
     #[must_use]
-    pub fn reader_left() -> CliFailure {
+    pub(crate) fn reader_left() -> CliFailure {
         CliFailure::new(Exit::Ok, "")
     }
 
     /// Stdout could not be written.
     #[must_use]
-    pub fn of_stdout(error: &io::Error) -> CliFailure {
+    pub(crate) fn of_stdout(error: &io::Error) -> CliFailure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => CliFailure::reader_left(),
             _ => CliFailure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
@@ -89,7 +89,7 @@ impl CliFailure {
     }
 
     /// Tells it on stderr: as `error: ...` and `hint: ...`, or as a log event while the log is JSON lines.
-    pub fn report(&self) {
+    pub(crate) fn report(&self) {
         if self.exit == Exit::Ok {
             return;
         }
@@ -126,7 +126,7 @@ impl fmt::Display for CliFailure {
 ///
 /// # Errors
 /// The engine failed.
-pub fn from_ending(ending: Ending) -> Result<(), CliFailure> {
+pub(crate) fn from_ending(ending: Ending) -> Result<(), CliFailure> {
     match ending {
         Ending::Clean => Ok(()),
         Ending::Failed { cause, message } => {
@@ -143,7 +143,7 @@ pub fn from_ending(ending: Ending) -> Result<(), CliFailure> {
 }
 
 /// What an answer that is not the hoped-for one means for a command.
-pub fn refused(error: ClientError) -> CliFailure {
+pub(crate) fn refused(error: ClientError) -> CliFailure {
     let message = error.to_string();
     match error {
         ClientError::BadUrl(_) => CliFailure::new(Exit::Usage, message)
@@ -160,7 +160,7 @@ pub fn refused(error: ClientError) -> CliFailure {
 }
 
 /// What an engine of our own that does not do it means for a command.
-pub fn declined(engine: &Engine, error: &EngineError) -> CliFailure {
+pub(crate) fn declined(engine: &Engine, error: &EngineError) -> CliFailure {
     match error {
         EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
             CliFailure::new(Exit::NotFound, rejection.to_string())
@@ -188,7 +188,7 @@ fn unknown(engine: &Engine, error: &EngineError) -> CliFailure {
 }
 
 /// Words that mean nothing, before anybody was asked.
-pub fn senseless(problem: String) -> CliFailure {
+pub(crate) fn senseless(problem: String) -> CliFailure {
     CliFailure::new(Exit::Usage, problem)
 }
 

@@ -14,7 +14,7 @@ use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver inspect --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver inspect wal | jq -c 'select(.job_id == \"order-17\")'
   beaver inspect snapshot | tail -n 1
@@ -24,7 +24,7 @@ acknowledged.";
 
 /// Flags of `beaver inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// What to print
     #[arg(value_enum)]
     what: What,
@@ -44,7 +44,7 @@ enum What {
 ///
 /// # Errors
 /// Nothing can be read there, or it is damaged.
-pub fn run(args: &InspectArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &InspectArgs) -> Result<(), CliFailure> {
     let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let mut output = Output::stdout();
     let mut stdout_error = None;

@@ -10,21 +10,21 @@ use super::exit::CliFailure;
 
 /// A server's status, as far as the sum needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Glance {
+pub(crate) struct Glance {
     /// Jobs in any status.
-    pub known: u64,
+    pub(crate) known: u64,
     /// Jobs that may still run.
-    pub unfinished: u64,
-    pub completed: u64,
-    pub recovery_ms: f64,
+    pub(crate) unfinished: u64,
+    pub(crate) completed: u64,
+    pub(crate) recovery_ms: f64,
 }
 
 /// A job at one moment.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Sighting {
-    pub status: Status,
-    pub attempt: u32,
-    pub finished_at: Option<String>,
+pub(crate) struct Sighting {
+    pub(crate) status: Status,
+    pub(crate) attempt: u32,
+    pub(crate) finished_at: Option<String>,
     errors: Vec<FailedAttempt>,
 }
 
@@ -33,7 +33,7 @@ impl Glance {
     ///
     /// # Errors
     /// It has another shape.
-    pub fn read(status: &Value) -> Result<Glance, CliFailure> {
+    pub(crate) fn read(status: &Value) -> Result<Glance, CliFailure> {
         let of = |wanted: Status| status["jobs"][wanted.as_str()].as_u64();
         let sum = |finished: bool| {
             Status::ALL
@@ -60,13 +60,13 @@ impl Sighting {
     ///
     /// # Errors
     /// It has another shape.
-    pub fn read(job: Value) -> Result<Sighting, CliFailure> {
+    pub(crate) fn read(job: Value) -> Result<Sighting, CliFailure> {
         Sighting::deserialize(&job).map_err(|_| unreadable("job", &job))
     }
 
     /// Whether a server ended in the middle of one of its runs.
     #[must_use]
-    pub fn was_interrupted(&self) -> bool {
+    pub(crate) fn was_interrupted(&self) -> bool {
         self.errors.iter().any(|failed| failed.failure.kind == FailureKind::Lost)
     }
 }

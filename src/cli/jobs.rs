@@ -13,7 +13,7 @@ use super::target::TargetArgs;
 use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver jobs list --status dead
   beaver jobs run-now --status dead --kind mail      # try them again
@@ -30,7 +30,7 @@ const MESSAGE_CHARS_MAX: usize = 60;
 
 /// Flags of `beaver jobs`.
 #[derive(Debug, Args)]
-pub struct JobsArgs {
+pub(crate) struct JobsArgs {
     /// What to do
     #[arg(value_enum, value_name = "ACTION")]
     action: JobsAction,
@@ -115,7 +115,7 @@ struct JobRow {
 ///
 /// # Errors
 /// The command line makes no sense, or nobody answers.
-pub fn run(args: &JobsArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &JobsArgs) -> Result<(), CliFailure> {
     match args.action {
         JobsAction::List => list(args),
         _ => act(args),

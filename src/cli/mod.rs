@@ -3,7 +3,7 @@
 //! Results go to stdout, everything said about them to stderr. A command that fails prints `error: ...`, and
 //! `hint: ...` where there is a way out, and ends with a code of [`exit::Exit`].
 
-pub mod exit;
+pub(crate) mod exit;
 
 mod run;
 

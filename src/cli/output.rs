@@ -9,19 +9,19 @@ use super::exit::CliFailure;
 
 /// What is printed of a job that was enqueued.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    pub id: String,
+pub(crate) struct Receipt {
+    pub(crate) id: String,
     /// False when a job with this id existed already; then nothing was added.
-    pub created: bool,
+    pub(crate) created: bool,
 }
 
 /// Stdout while a command prints its result. Nothing is sure to be out before [`Output::finish`].
-pub struct Output(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 
 impl Output {
     /// Takes stdout for this command.
     #[must_use]
-    pub fn stdout() -> Output {
+    pub(crate) fn stdout() -> Output {
         Output(BufWriter::new(io::stdout().lock()))
     }
 
@@ -29,7 +29,7 @@ impl Output {
     ///
     /// # Errors
     /// Stdout cannot be written, or its reader left ([`CliFailure::reader_left`]).
-    pub fn line(&mut self, line: impl Display) -> Result<(), CliFailure> {
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), CliFailure> {
         writeln!(self.0, "{line}").map_err(|error| CliFailure::of_stdout(&error))
     }
 
@@ -37,7 +37,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliFailure> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CliFailure> {
         self.json_row(value).map_err(|error| CliFailure::of_stdout(&error))
     }
 
@@ -45,7 +45,7 @@ impl Output {
     ///
     /// # Errors
     /// Stdout cannot be written.
-    pub fn json_row(&mut self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn json_row(&mut self, value: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.0, value)?;
         self.0.write_all(b"\n")
     }
@@ -54,12 +54,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn finish(mut self) -> Result<(), CliFailure> {
+    pub(crate) fn finish(mut self) -> Result<(), CliFailure> {
         self.0.flush().map_err(|error| CliFailure::of_stdout(&error))
     }
 }
 
 /// Says something on stderr that is neither result nor trouble.
-pub fn note(text: fmt::Arguments<'_>) {
+pub(crate) fn note(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "note: {text}");
 }

@@ -18,7 +18,7 @@ use super::target::{Target, TargetArgs};
 use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver queues
   beaver queues pause mail reports     # what runs goes on; nobody gets further jobs of them
@@ -30,7 +30,7 @@ those named is touched.";
 
 /// Flags of `beaver queues`.
 #[derive(Debug, Args)]
-pub struct QueuesArgs {
+pub(crate) struct QueuesArgs {
     /// What to do
     #[arg(value_enum, value_name = "ACTION", default_value_t = QueuesAction::List)]
     action: QueuesAction,
@@ -60,11 +60,11 @@ enum QueuesAction {
 }
 
 /// Jobs by status, as it is written.
-pub type CountsByStatus = BTreeMap<String, u64>;
+pub(crate) type CountsByStatus = BTreeMap<String, u64>;
 
 /// What people are shown of a queue.
 #[derive(Debug, Deserialize)]
-pub struct QueueRow {
+pub(crate) struct QueueRow {
     queue: String,
     paused: bool,
     latency_ms: u64,
@@ -75,7 +75,7 @@ pub struct QueueRow {
 ///
 /// # Errors
 /// The command line makes no sense, a queue does not exist, or nobody answers.
-pub fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
     let names = args.names()?;
     let answers = args.target.ask(async |target| carry_out(target, args.action, &names).await)?;
     let mut output = Output::stdout();
@@ -162,7 +162,7 @@ fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {
 }
 
 /// Queues with their jobs by status, and if wanted the sum of all.
-pub fn counts_table(queues: &[QueueRow], all: Option<&CountsByStatus>) -> Table {
+pub(crate) fn counts_table(queues: &[QueueRow], all: Option<&CountsByStatus>) -> Table {
     let header = ["queue", "latency"].into_iter().chain(Status::ALL.map(Status::as_str));
     let mut table = of_numbers(header);
     let row = |name: String, latency: String, jobs: &CountsByStatus| {

@@ -11,7 +11,7 @@ use crate::server::serve;
 use crate::telemetry::logging::LogFormat;
 
 /// Examples below `beaver run --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver run
   beaver run --data-dir /var/lib/beaver --workers 16
@@ -24,7 +24,7 @@ acknowledged is lost either way: jobs that were running run again after the next
 
 /// Flags of `beaver run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// How the log on stderr is written
     #[arg(long, value_enum, env = "BEAVER_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
     log_format: LogFormat,
@@ -36,7 +36,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// It could not start, or had to stop.
-pub fn run(args: &RunArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &RunArgs) -> Result<(), CliFailure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
     let settings = setup::load(&args.config)?.settings;
     runtime::block_on(async { from_ending(serve(settings).await?) })

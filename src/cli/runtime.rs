@@ -17,7 +17,7 @@ const RUNTIME_THREADS: usize = 2;
 ///
 /// # Errors
 /// The runtime cannot be started, or `work` failed.
-pub fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> Result<T, CliFailure> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> Result<T, CliFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("beaver-runtime")

@@ -25,15 +25,15 @@ const RESEND_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESEND_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The jobs of one request.
-pub struct Request {
-    pub jobs: Vec<JobSpec>,
+pub(crate) struct Request {
+    pub(crate) jobs: Vec<JobSpec>,
     /// The ids that were made up here: nobody else can have used them.
     generated: Vec<bool>,
 }
 
 impl Request {
     /// Gives every job without an id a new one.
-    pub fn identified(mut jobs: Vec<JobSpec>) -> Request {
+    pub(crate) fn identified(mut jobs: Vec<JobSpec>) -> Request {
         let now = SystemClock::default().now();
         let generated = jobs.iter().map(|job| job.id.is_none()).collect();
         for job in &mut jobs {
@@ -69,7 +69,7 @@ impl Request {
 ///
 /// # Errors
 /// Nothing was enqueued; or, as the message then says, the outcome is unknown.
-pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt>, CliFailure> {
+pub(crate) async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt>, CliFailure> {
     let body = request.body();
     let started = Instant::now();
     let mut pause = RESEND_PAUSE_MIN;

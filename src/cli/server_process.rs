@@ -22,14 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 30;
 
 /// A running `beaver run` that is ready. Dropping it kills the process.
-pub struct ServerProcess {
-    pub pid: u32,
-    pub client: Client,
+pub(crate) struct ServerProcess {
+    pub(crate) pid: u32,
+    pub(crate) client: Client,
     child: Child,
 }
 
 /// A `beaver run` that was started and may not be ready yet. Dropping it kills the process.
-pub struct StartingServer {
+pub(crate) struct StartingServer {
     data_dir: PathBuf,
     pid: u32,
     child: Child,
@@ -41,7 +41,7 @@ impl StartingServer {
     ///
     /// # Errors
     /// It does not start.
-    pub fn spawn(dir: &Path, flags: &[String]) -> Result<StartingServer, CliFailure> {
+    pub(crate) fn spawn(dir: &Path, flags: &[String]) -> Result<StartingServer, CliFailure> {
         let data_dir = data_dir(dir);
         // What a killed server left there would name a port that is not ours any more.
         let _ = fs::remove_file(address_file::path(&data_dir));
@@ -56,7 +56,7 @@ impl StartingServer {
     ///
     /// # Errors
     /// It ends, or is not ready in time.
-    pub async fn ready(mut self) -> Result<ServerProcess, CliFailure> {
+    pub(crate) async fn ready(mut self) -> Result<ServerProcess, CliFailure> {
         loop {
             if let Some(address) = address_file::read(&self.data_dir) {
                 let client = Client::new(&url_of(address)).map_err(unanswered)?;
@@ -78,7 +78,7 @@ impl StartingServer {
     ///
     /// # Errors
     /// It had ended already.
-    pub async fn kill_9(self) -> Result<(), CliFailure> {
+    pub(crate) async fn kill_9(self) -> Result<(), CliFailure> {
         kill(self.child).await
     }
 }
@@ -88,7 +88,7 @@ impl ServerProcess {
     ///
     /// # Errors
     /// It had ended already.
-    pub async fn kill_9(self) -> Result<(), CliFailure> {
+    pub(crate) async fn kill_9(self) -> Result<(), CliFailure> {
         kill(self.child).await
     }
 
@@ -96,7 +96,7 @@ impl ServerProcess {
     ///
     /// # Errors
     /// It does not end, or not with exit code 0.
-    pub async fn drain(mut self) -> Result<(), CliFailure> {
+    pub(crate) async fn drain(mut self) -> Result<(), CliFailure> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| failed("the server has no process id"))?;
         kill_process(pid, Signal::TERM)
@@ -113,7 +113,7 @@ impl ServerProcess {
 }
 
 /// Shows the end of the server's log on stderr.
-pub fn show_log_tail(dir: &Path) {
+pub(crate) fn show_log_tail(dir: &Path) {
     let log = fs::read(log_path(dir)).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<_> = log.lines().collect();
@@ -151,22 +151,22 @@ fn command(dir: &Path, flags: &[String]) -> io::Result<Command> {
 
 /// Where a server of ours keeps its data.
 #[must_use]
-pub fn data_dir(dir: &Path) -> PathBuf {
+pub(crate) fn data_dir(dir: &Path) -> PathBuf {
     dir.join("data")
 }
 
 /// Where its log goes.
 #[must_use]
-pub fn log_path(dir: &Path) -> PathBuf {
+pub(crate) fn log_path(dir: &Path) -> PathBuf {
     dir.join("server.log")
 }
 
 /// The command could not be carried through.
-pub fn failed(message: impl Into<String>) -> CliFailure {
+pub(crate) fn failed(message: impl Into<String>) -> CliFailure {
     CliFailure::new(Exit::Failure, message)
 }
 
 /// The server that the command itself started does not do what it was asked.
-pub fn unanswered(error: ClientError) -> CliFailure {
+pub(crate) fn unanswered(error: ClientError) -> CliFailure {
     failed(format!("the command's own server: {error}"))
 }

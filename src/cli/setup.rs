@@ -11,7 +11,7 @@ use crate::telemetry::logging::{self, LogFormat};
 ///
 /// # Errors
 /// `BEAVER_LOG` is no filter.
-pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFailure> {
+pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFailure> {
     logging::init(format, level).map_err(|error| {
         CliFailure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
     })
@@ -21,7 +21,7 @@ pub fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFai
 ///
 /// # Errors
 /// It makes no sense.
-pub fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
+pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
     crate::config::load(flags).map_err(|error| {
         CliFailure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
     })
@@ -31,6 +31,6 @@ pub fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
 ///
 /// # Errors
 /// It is none.
-pub fn parse_id(text: &str) -> Result<JobId, CliFailure> {
+pub(crate) fn parse_id(text: &str) -> Result<JobId, CliFailure> {
     JobId::parse(text).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
 }

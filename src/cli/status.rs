@@ -20,7 +20,7 @@ use super::workers::RemoteView;
 const REMOTE_SHOWN_MAX: usize = 10;
 
 /// Examples below `beaver status --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver status
   beaver status order-17
@@ -30,7 +30,7 @@ A job that is not known (any more): exit code 3. No server and no data: exit cod
 
 /// Flags of `beaver status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Show this job instead of the whole queue
     #[arg(value_name = "ID")]
     id: Option<String>,
@@ -107,7 +107,7 @@ struct Recovery {
 ///
 /// # Errors
 /// The job is not there, or nobody answers.
-pub fn run(args: &StatusArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
     let answer = args.target.ask(async |target| match &id {
         Some(id) => target.job(id).await,

@@ -34,7 +34,7 @@ const URL_VARIABLE: &str = "BEAVER_URL";
 
 /// Flags of every command that asks something of a queue.
 #[derive(Debug, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Talk to the server at this address and to no other [env: BEAVER_URL]
     #[arg(long, value_name = "URL", help_heading = "Which queue")]
     url: Option<String>,
@@ -47,7 +47,7 @@ pub struct TargetArgs {
 
 /// What a command needs of a data directory that no server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub(crate) enum Absent {
     /// It may be created: there is something to put into it.
     Create,
     /// Without it there is nothing to ask.
@@ -55,7 +55,7 @@ pub enum Absent {
 }
 
 /// A queue that can be asked.
-pub enum Target {
+pub(crate) enum Target {
     /// Through a server.
     ServerProcess(Client),
     /// In this process, which holds the directory's lock.
@@ -76,7 +76,7 @@ impl TargetArgs {
     ///
     /// # Errors
     /// It makes no sense.
-    pub fn load(&self) -> Result<LoadedConfig, CliFailure> {
+    pub(crate) fn load(&self) -> Result<LoadedConfig, CliFailure> {
         setup::load(&self.data.clone().into())
     }
 
@@ -85,7 +85,7 @@ impl TargetArgs {
     /// # Errors
     /// The configuration makes no sense; no server answers where one was named; the directory is locked, damaged, or
     /// absent; `question` failed; or an engine of our own could not end cleanly.
-    pub fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
     ) -> Result<T, CliFailure> {
@@ -96,7 +96,7 @@ impl TargetArgs {
     ///
     /// # Errors
     /// The same.
-    pub fn ask_loaded<T>(
+    pub(crate) fn ask_loaded<T>(
         &self,
         loaded: &LoadedConfig,
         absent: Absent,
@@ -140,7 +140,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such job, or no answer.
-    pub async fn job(&self, id: &JobId) -> Result<Value, CliFailure> {
+    pub(crate) async fn job(&self, id: &JobId) -> Result<Value, CliFailure> {
         match self {
             Target::ServerProcess(client) => client.job(&id.to_string()).await.map_err(refused),
             Target::Directory(engine) => {
@@ -154,7 +154,7 @@ impl Target {
     ///
     /// # Errors
     /// No answer.
-    pub async fn status(&self) -> Result<Value, CliFailure> {
+    pub(crate) async fn status(&self) -> Result<Value, CliFailure> {
         match self {
             Target::ServerProcess(client) => client.status().await.map_err(refused),
             Target::Directory(engine) => {
@@ -171,7 +171,7 @@ impl Target {
     ///
     /// # Errors
     /// No answer.
-    pub async fn queues(&self) -> Result<Vec<Value>, CliFailure> {
+    pub(crate) async fn queues(&self) -> Result<Vec<Value>, CliFailure> {
         let queues = match self {
             Target::ServerProcess(client) => client.queues().await.map_err(refused)?,
             Target::Directory(engine) => {
@@ -188,7 +188,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such queue, or no answer.
-    pub async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), CliFailure> {
+    pub(crate) async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), CliFailure> {
         match self {
             Target::ServerProcess(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
             Target::Directory(engine) => {
@@ -203,7 +203,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such queue, or no answer.
-    pub async fn remove_queue(&self, queue: &QueueName) -> Result<u64, CliFailure> {
+    pub(crate) async fn remove_queue(&self, queue: &QueueName) -> Result<u64, CliFailure> {
         match self {
             Target::ServerProcess(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
             Target::Directory(engine) => {
@@ -217,7 +217,7 @@ impl Target {
     ///
     /// # Errors
     /// The words make no sense, or no answer.
-    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), CliFailure> {
+    pub(crate) async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), CliFailure> {
         match self {
             Target::ServerProcess(client) => client.jobs(words).await.map_err(refused),
             Target::Directory(engine) => {
@@ -235,7 +235,7 @@ impl Target {
     ///
     /// # Errors
     /// The words make no sense, or no answer.
-    pub async fn act(&self, words: &ActionWords) -> Result<u64, CliFailure> {
+    pub(crate) async fn act(&self, words: &ActionWords) -> Result<u64, CliFailure> {
         match self {
             Target::ServerProcess(client) => client.act(words).await.map_err(refused),
             Target::Directory(engine) => {
@@ -249,7 +249,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such job, it has ended, or no answer.
-    pub async fn cancel(&self, id: &JobId) -> Result<(), CliFailure> {
+    pub(crate) async fn cancel(&self, id: &JobId) -> Result<(), CliFailure> {
         match self {
             Target::ServerProcess(client) => client.cancel(&id.to_string()).await.map_err(refused),
             Target::Directory(engine) => {
@@ -271,7 +271,10 @@ impl Target {
 ///
 /// # Errors
 /// A job was rejected, and nothing was added; or no answer.
-pub async fn enqueue_directly(engine: &Engine, jobs: Vec<JobSpec>) -> Result<Vec<Receipt>, CliFailure> {
+pub(crate) async fn enqueue_directly(
+    engine: &Engine,
+    jobs: Vec<JobSpec>,
+) -> Result<Vec<Receipt>, CliFailure> {
     let enqueued = engine.enqueue(jobs).await.map_err(|error| declined(engine, &error))?;
     Ok(enqueued.into_iter().map(|one| Receipt { id: one.id.to_string(), created: one.created }).collect())
 }

@@ -73,7 +73,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// Examples below `beaver torture --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver torture                                     # a minute, in a temporary directory
   beaver torture --data-dir /mnt/new-disk --for 1h   # on the disk that shall hold your jobs
@@ -84,7 +84,7 @@ the killing and goes on to the verdict.";
 
 /// Flags of `beaver torture`.
 #[derive(Debug, Args)]
-pub struct TortureArgs {
+pub(crate) struct TortureArgs {
     /// Empty directory, or one to be made, on the disk to be tried; else a temporary one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -114,7 +114,7 @@ pub struct TortureArgs {
 ///
 /// # Errors
 /// A job was lost or a promise broken, or it could not be carried through.
-pub fn run(args: &TortureArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &TortureArgs) -> Result<(), CliFailure> {
     let dir = prepare(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

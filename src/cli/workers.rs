@@ -14,7 +14,7 @@ use super::table::{count, of_facts, plain};
 use super::target::{Target, TargetArgs};
 
 /// Examples below `beaver workers --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver workers
   beaver workers quiet 8a2f      # it takes no more jobs and ends those that run
@@ -25,7 +25,7 @@ Workers inside of the server are shown by `beaver status`.";
 
 /// Flags of `beaver workers`.
 #[derive(Debug, Args)]
-pub struct WorkersArgs {
+pub(crate) struct WorkersArgs {
     /// What to do
     #[arg(value_enum, value_name = "ACTION", default_value_t = WorkersAction::List)]
     action: WorkersAction,
@@ -51,7 +51,7 @@ enum WorkersAction {
 
 /// Remote workers and connections, as the server tells of them.
 #[derive(Debug, Deserialize)]
-pub struct RemoteView {
+pub(crate) struct RemoteView {
     connections: u64,
     workers: Vec<WorkerView>,
 }
@@ -72,7 +72,7 @@ struct WorkerView {
 ///
 /// # Errors
 /// The command line makes no sense, the worker is not connected, or nobody answers.
-pub fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
     let usage = |message: &str| CliFailure::new(Exit::Usage, message).hint("`beaver workers` shows them all");
     match (args.action, &args.wid) {
         (WorkersAction::List, Some(_)) => return Err(usage("a list is of all workers: name none")),
@@ -144,7 +144,7 @@ fn table(remote: &RemoteView) -> String {
 
 impl RemoteView {
     /// All of them in one line.
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let connections = count(self.connections, "connection");
         match self.workers.len() {
             0 => format!("no workers; {connections}"),
@@ -157,7 +157,7 @@ impl RemoteView {
     }
 
     /// The first `most` of the workers with their places in the tree of supervision, and how many are left out.
-    pub fn branches(&self, most: usize) -> (Vec<(String, String)>, usize) {
+    pub(crate) fn branches(&self, most: usize) -> (Vec<(String, String)>, usize) {
         let branch = |worker: &WorkerView| {
             let place = format!("remote[{}]", plain(&worker.wid));
             let told = format!(

@@ -37,7 +37,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 
 /// Where a server is. Cheap; connects anew for each request.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     url: String,
     host: String,
     port: u16,
@@ -48,7 +48,7 @@ pub struct Client {
 
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// The URL cannot be used. The text says why.
     #[error("{0}")]
     BadUrl(String),
@@ -88,7 +88,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::BadUrl`]
-    pub fn new(url: &str) -> Result<Client, ClientError> {
+    pub(crate) fn new(url: &str) -> Result<Client, ClientError> {
         let bad = |problem: &str| ClientError::BadUrl(format!("the URL {url:?} {problem}"));
         let uri: Uri = url.trim().parse().map_err(|error| bad(&format!("is not readable: {error}")))?;
         match uri.scheme() {
@@ -122,7 +122,7 @@ impl Client {
 
     /// Where the server is, as it was given.
     #[must_use]
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`]; only after [`ClientError::Lost`] or the code `unknown` may anything have been done.
-    pub async fn enqueue(
+    pub(crate) async fn enqueue(
         &self,
         ndjson: Vec<u8>,
         on_sent: impl Fn(u64) + Send + Sync + 'static,
@@ -149,7 +149,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub async fn job(&self, id: &str) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn job(&self, id: &str) -> Result<serde_json::Value, ClientError> {
         self.ask(Method::GET, &job_path(id), Vec::new()).await
     }
 
@@ -157,7 +157,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn status(&self) -> Result<serde_json::Value, ClientError> {
         self.ask(Method::GET, "/api/v1/status", Vec::new()).await
     }
 
@@ -165,7 +165,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found` or `finished`, among others.
-    pub async fn cancel(&self, id: &str) -> Result<(), ClientError> {
+    pub(crate) async fn cancel(&self, id: &str) -> Result<(), ClientError> {
         self.answer(Method::DELETE, &job_path(id), Upload::empty(), STALL_TIMEOUT).await.map(|_| ())
     }
 
@@ -173,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn queues(&self) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn queues(&self) -> Result<serde_json::Value, ClientError> {
         self.ask(Method::GET, "/api/v1/queues", Vec::new()).await
     }
 
@@ -181,7 +181,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), ClientError> {
+    pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), ClientError> {
         let verb = if paused { "pause" } else { "resume" };
         let path = format!("/api/v1/queues/{}/{verb}", encoded(queue));
         self.ask::<serde_json::Value>(Method::POST, &path, Vec::new()).await.map(|_| ())
@@ -191,7 +191,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub async fn remove_queue(&self, queue: &str) -> Result<u64, ClientError> {
+    pub(crate) async fn remove_queue(&self, queue: &str) -> Result<u64, ClientError> {
         let path = format!("/api/v1/queues/{}", encoded(queue));
         let RemovedQueue { discarded, .. } = self.ask(Method::DELETE, &path, Vec::new()).await?;
         Ok(discarded)
@@ -201,7 +201,10 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<serde_json::Value>, bool), ClientError> {
+    pub(crate) async fn jobs(
+        &self,
+        words: &ListWords,
+    ) -> Result<(Vec<serde_json::Value>, bool), ClientError> {
         let query: Vec<_> =
             words.pairs().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
         let path = format!("/api/v1/jobs?{}", query.join("&"));
@@ -214,7 +217,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; only after [`ClientError::Lost`] or the code `unknown` may a part of it have been
     /// done.
-    pub async fn act(&self, words: &ActionWords) -> Result<u64, ClientError> {
+    pub(crate) async fn act(&self, words: &ActionWords) -> Result<u64, ClientError> {
         let body = serde_json::to_vec(words).expect("words are JSON, and memory takes every write");
         let ChangedJobs { changed } = self.ask(Method::POST, "/api/v1/jobs/actions", body).await?;
         Ok(changed)
@@ -224,7 +227,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn workers(&self) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn workers(&self) -> Result<serde_json::Value, ClientError> {
         self.ask(Method::GET, "/api/v1/workers", Vec::new()).await
     }
 
@@ -232,7 +235,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub async fn ask_worker(&self, wid: &str, ends: bool) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn ask_worker(&self, wid: &str, ends: bool) -> Result<serde_json::Value, ClientError> {
         let verb = if ends { "terminate" } else { "quiet" };
         let path = format!("/api/v1/workers/{}/{verb}", encoded(wid));
         self.ask(Method::POST, &path, Vec::new()).await
@@ -248,12 +251,12 @@ impl Client {
     }
 
     /// Whether a server answers there at all, within a few seconds.
-    pub async fn is_live(&self) -> bool {
+    pub(crate) async fn is_live(&self) -> bool {
         self.probe("/livez").await
     }
 
     /// Whether the server has recovered and takes jobs. No answer within a few seconds is a no.
-    pub async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         self.probe("/readyz").await
     }
 

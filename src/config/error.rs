@@ -9,7 +9,7 @@ use super::origin::{ConfigValue, Origin};
 /// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
 /// allowed; nothing has been changed.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file was asked for, or is there, and cannot be read.
     #[error("configuration file {}: {source}", path.display())]
     Unreadable {

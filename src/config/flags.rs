@@ -15,7 +15,7 @@ use super::keys::{ConfigKey, Form, KEYS};
 ///
 /// For `#[command(flatten)]`. The arguments' ids are `config` and the names of the keys, such as `data_dir`.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigFlags {
+pub(crate) struct ConfigFlags {
     pub(super) config: Option<PathBuf>,
     /// By the name of the key.
     pub(super) values: BTreeMap<&'static str, String>,
@@ -25,7 +25,7 @@ pub struct ConfigFlags {
 ///
 /// The file and the environment still set every other key.
 #[derive(Clone, Debug, Default)]
-pub struct DataFlags(ConfigFlags);
+pub(crate) struct DataFlags(ConfigFlags);
 
 impl From<DataFlags> for ConfigFlags {
     fn from(flags: DataFlags) -> ConfigFlags {

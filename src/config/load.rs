@@ -42,7 +42,7 @@ pub(super) type Environment = BTreeMap<String, OsString>;
 /// # Errors
 /// A file that cannot be read, an unknown key, a bad value at any level (also one that another level
 /// overrides), or two values that do not go together.
-pub fn load(flags: &ConfigFlags) -> Result<LoadedConfig, ConfigError> {
+pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, ConfigError> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, value)| name.starts_with("BEAVER_") && !value.is_empty())

@@ -11,19 +11,19 @@ use super::settings::Settings;
 
 /// The settings in force, and where each came from.
 #[derive(Clone, Debug)]
-pub struct LoadedConfig {
+pub(crate) struct LoadedConfig {
     /// For the program.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// For people: every key once, in the order of `configs/default.yaml`.
-    pub values: Vec<ConfigValue>,
+    pub(crate) values: Vec<ConfigValue>,
     /// The file that was read, if any.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl LoadedConfig {
     /// A line for each key: its name, its value and where that came from, in columns.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let width = |text: fn(&ConfigValue) -> &str| {
             self.values.iter().map(|value| text(value).chars().count()).max().unwrap_or(0)
         };
@@ -41,7 +41,7 @@ impl LoadedConfig {
     ///
     /// Counts are numbers and switches booleans; durations and sizes are text as in a file.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let value_of = |value: &ConfigValue| {
             let form = KEYS.iter().find(|key| key.name == value.key).map(|key| &key.form);
             // Both spell these values as JSON does.

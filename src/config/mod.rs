@@ -17,9 +17,9 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-pub use error::ConfigError;
-pub use flags::{ConfigFlags, DataFlags};
-pub use load::load;
-pub use loaded::LoadedConfig;
-pub use origin::{ConfigValue, Origin};
-pub use settings::{FwpLimits, FwpSettings, HttpLimits, Secret, Settings};
+pub(crate) use flags::{ConfigFlags, DataFlags};
+pub(crate) use load::load;
+pub(crate) use loaded::LoadedConfig;
+pub(crate) use origin::Origin;
+pub(crate) use settings::{FwpLimits, FwpSettings, HttpLimits};
+pub use settings::{Secret, Settings};

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 /// One key, its value as one would write it in a file, and where that came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigValue {
+pub(crate) struct ConfigValue {
     /// As in a YAML file.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// In one spelling, whatever was given: `90s` shows as `1m30s`, and `{data_dir}` is filled in.
-    pub value: String,
+    pub(crate) value: String,
     /// Who said so.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
 }
 
 impl fmt::Display for ConfigValue {
@@ -22,7 +22,7 @@ impl fmt::Display for ConfigValue {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Nobody said anything.
     Default,
     /// A configuration file.

@@ -67,7 +67,7 @@ pub struct Secret(String);
 
 impl Secret {
     /// How a secret that is set is shown.
-    pub const MASK: &str = "********";
+    pub(crate) const MASK: &str = "********";
 
     /// Keeps a text.
     #[must_use]
@@ -77,7 +77,7 @@ impl Secret {
 
     /// The text.
     #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

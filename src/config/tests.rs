@@ -9,6 +9,7 @@ use std::time::Duration;
 use beaver_actors::options::{Durability, EngineOptions};
 use tempfile::TempDir;
 
+use super::error::ConfigError;
 use super::keys::KEYS;
 use super::load::{Environment, load_from, unknown_variables};
 use super::*;

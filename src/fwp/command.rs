@@ -137,7 +137,7 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
 
 /// What a FAIL of a job that is not there (any more) is answered.
 #[must_use]
-pub fn no_such_job(jid: impl std::fmt::Display) -> String {
+pub(crate) fn no_such_job(jid: impl std::fmt::Display) -> String {
     format!("Job not found {jid}")
 }
 
@@ -158,11 +158,11 @@ fn shortened(text: Option<String>, chars_max: usize) -> String {
 #[derive(Default)]
 pub struct Beat {
     /// Which worker.
-    pub wid: String,
+    pub(crate) wid: String,
     /// What it says it is doing, if it does.
-    pub current_state: Option<String>,
+    pub(crate) current_state: Option<String>,
     /// Its memory.
-    pub rss_kb: Option<i64>,
+    pub(crate) rss_kb: Option<i64>,
 }
 
 impl Beat {
@@ -229,7 +229,7 @@ impl QueueCommand {
 }
 
 /// What everybody hears once the server stops.
-pub const SHUTDOWN: &str = "shutdown in progress";
+pub(crate) const SHUTDOWN: &str = "shutdown in progress";
 
 #[cfg(test)]
 mod tests {

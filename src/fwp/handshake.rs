@@ -12,7 +12,7 @@ const VERSION: u32 = 2;
 
 /// What the server says first.
 #[must_use]
-pub fn greeting(challenge: Option<&Challenge>) -> String {
+pub(crate) fn greeting(challenge: Option<&Challenge>) -> String {
     match challenge {
         None => format!("+HI {{\"v\":{VERSION}}}\r\n"),
         Some(challenge) => {
@@ -27,22 +27,22 @@ pub fn greeting(challenge: Option<&Challenge>) -> String {
 #[serde(default)]
 pub struct Hello {
     /// The version that it speaks.
-    pub v: u32,
+    pub(crate) v: u32,
     /// Its answer to the challenge.
     #[serde(deserialize_with = "null_means_default")]
-    pub pwdhash: String,
+    pub(crate) pwdhash: String,
     /// Its machine.
     #[serde(deserialize_with = "null_means_default")]
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Its name as a worker; empty for none.
     #[serde(deserialize_with = "null_means_default")]
-    pub wid: String,
+    pub(crate) wid: String,
     /// Its process.
     #[serde(deserialize_with = "null_means_default")]
-    pub pid: i64,
+    pub(crate) pid: i64,
     /// What it says about itself.
     #[serde(deserialize_with = "null_means_default")]
-    pub labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
 }
 
 impl From<Hello> for Introduction {
@@ -74,7 +74,7 @@ impl Hello {
 
     /// Whether it answers a challenge with the right password. Takes the same time for every wrong one.
     #[must_use]
-    pub fn knows(&self, password: &Secret, challenge: &Challenge) -> bool {
+    pub(crate) fn knows(&self, password: &Secret, challenge: &Challenge) -> bool {
         let iterations = if self.v < VERSION { 1 } else { challenge.iterations() };
         challenge.is_met(password, &self.pwdhash, iterations)
     }

@@ -14,13 +14,13 @@
 //! disk. A line that is too long is answered with an error and ends its connection; every other mistake is answered
 //! and leaves it open.
 
-pub mod command;
+pub(crate) mod command;
 mod connection;
-pub mod handshake;
+pub(crate) mod handshake;
 mod info;
-pub mod line;
+pub(crate) mod line;
 mod long_line_gate;
-pub mod mutate;
+pub(crate) mod mutate;
 mod reply;
 mod session;
 mod state;

@@ -1,10 +1,10 @@
 //! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`.
 
-pub mod simulate;
+pub(crate) mod simulate;
 
-pub mod noop;
+pub(crate) mod noop;
 
-pub mod exec;
+pub(crate) mod exec;
 
 mod fields;
 
@@ -21,20 +21,20 @@ use simulate::Simulate;
 
 /// What an operator can set about the built-in handlers.
 #[derive(Clone, Debug)]
-pub struct HandlerOptions {
+pub(crate) struct HandlerOptions {
     /// Registers `exec`: whoever may enqueue may then run programs as this user.
-    pub allow_exec: bool,
+    pub(crate) allow_exec: bool,
     /// How long a program of an `exec` job may take between SIGTERM and SIGKILL.
-    pub stop_grace: Duration,
+    pub(crate) stop_grace: Duration,
     /// Its identity marks the programs of `exec` jobs, so that leftovers are recognised at the next boot.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait.
 ///
 /// # Errors
 /// `exec` is allowed and the data directory's identity cannot be read or created, or `/proc` is missing.
-pub fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
+pub(crate) fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
     let handlers = Handlers::new().with(kind("simulate"), Simulate).with(kind("noop"), Noop);
     if !options.allow_exec {
         return Ok(handlers);
@@ -57,7 +57,7 @@ mod testing {
     use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
 
     /// A first attempt with this payload; it is cancelled when the sender is dropped.
-    pub fn run_of(payload: &str) -> (StopSender, JobRun) {
+    pub(crate) fn run_of(payload: &str) -> (StopSender, JobRun) {
         let (sender, stop) = StopSignal::new();
         let run = JobRun {
             id: JobId::parse("order-17").unwrap(),

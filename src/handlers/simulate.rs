@@ -17,7 +17,7 @@ const FAIL_RATE: f64 = 0.1;
 /// Sleeps `payload.sleep_ms` (else 0 to 500 ms), then fails with probability `payload.fail_rate` (else 0.1).
 ///
 /// Other fields of the payload are the producer's own business.
-pub struct Simulate;
+pub(crate) struct Simulate;
 
 impl JobHandler for Simulate {
     fn run(&self, job: JobRun) -> HandlerFuture {

@@ -35,23 +35,23 @@ pub(crate) struct HeldBody {
 }
 
 impl HeldBody {
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub fn text(&self) -> Result<&str, ApiError> {
+    pub(crate) fn text(&self) -> Result<&str, ApiError> {
         std::str::from_utf8(&self.bytes).map_err(|error| ApiError::not_utf8(error.valid_up_to()))
     }
 }
 
 impl BodyReader {
-    pub fn new(limits: &HttpLimits) -> BodyReader {
+    pub(crate) fn new(limits: &HttpLimits) -> BodyReader {
         let budget = BODIES_BYTES_MAX.max(limits.body_bytes_max).min(Semaphore::MAX_PERMITS);
         BodyReader { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
     }
 
     /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
-    pub async fn read(&self, mut request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+    pub(crate) async fn read(&self, mut request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
         match self.collect(&mut request, deadline).await {
             Err(refusal) if refusal.leaves_a_body() => {
                 discard(request).await;

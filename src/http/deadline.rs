@@ -11,12 +11,12 @@ use super::error::ApiError;
 /// By when a request must be answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
-    pub at: Instant,
-    pub timeout: Duration,
+    pub(crate) at: Instant,
+    pub(crate) timeout: Duration,
 }
 
 impl Deadline {
-    pub fn after(timeout: Duration) -> Deadline {
+    pub(crate) fn after(timeout: Duration) -> Deadline {
         Deadline { at: Instant::now() + timeout, timeout }
     }
 }

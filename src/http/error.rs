@@ -26,88 +26,88 @@ impl ApiError {
         ApiError { status, body: ErrorBody { code, message, line: None, index: None } }
     }
 
-    pub fn not_utf8(valid_bytes: usize) -> ApiError {
+    pub(crate) fn not_utf8(valid_bytes: usize) -> ApiError {
         let message = format!("the body is not UTF-8 text: byte {valid_bytes} fits no character");
         ApiError::new(StatusCode::BAD_REQUEST, BadJobKind::NotJson.code(), message)
     }
 
-    pub fn body_too_large(bytes_max: usize) -> ApiError {
+    pub(crate) fn body_too_large(bytes_max: usize) -> ApiError {
         let message =
             format!("the body has more than {bytes_max} bytes (body_bytes_max): send it in several requests");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     }
 
-    pub fn body_broke_off(cause: &str) -> ApiError {
+    pub(crate) fn body_broke_off(cause: &str) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "body_broke_off", format!("the body broke off: {cause}"))
     }
 
-    pub fn body_too_slow(timeout: Duration) -> ApiError {
+    pub(crate) fn body_too_slow(timeout: Duration) -> ApiError {
         let message =
             format!("the body was not complete within {timeout:?} (request_timeout); nothing was done");
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
     }
 
-    pub fn no_answer_in_time(timeout: Duration) -> ApiError {
+    pub(crate) fn no_answer_in_time(timeout: Duration) -> ApiError {
         let message = format!("no answer within {timeout:?} (request_timeout): the outcome is unknown");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
     }
 
-    pub fn busy(message: &str) -> ApiError {
+    pub(crate) fn busy(message: &str) -> ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
     }
 
-    pub fn from_a_web_page() -> ApiError {
+    pub(crate) fn from_a_web_page() -> ApiError {
         let message =
             "requests that change something are not taken from web pages (they send an Origin header)";
         ApiError::new(StatusCode::FORBIDDEN, "from_a_web_page", message)
     }
 
-    pub fn no_such_path(uri: &Uri) -> ApiError {
+    pub(crate) fn no_such_path(uri: &Uri) -> ApiError {
         let path: String = uri.path().chars().take(100).collect();
         ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
     }
 
-    pub fn wrong_method(method: &Method, uri: &Uri) -> ApiError {
+    pub(crate) fn wrong_method(method: &Method, uri: &Uri) -> ApiError {
         let path: String = uri.path().chars().take(100).collect();
         let message = format!("{path} does not know the method {method}");
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    pub fn bad_id(problem: impl Into<String>) -> ApiError {
+    pub(crate) fn bad_id(problem: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_id", problem)
     }
 
     /// It was understood and makes no sense.
-    pub fn bad_request(problem: impl Into<String>) -> ApiError {
+    pub(crate) fn bad_request(problem: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_request", problem)
     }
 
-    pub fn no_such_queue(message: &str) -> ApiError {
+    pub(crate) fn no_such_queue(message: &str) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    pub fn no_such_worker(wid: &str) -> ApiError {
+    pub(crate) fn no_such_worker(wid: &str) -> ApiError {
         let wid: String = wid.chars().take(100).collect();
         ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no remote worker {wid:?} is connected"))
     }
 
-    pub fn panicked() -> ApiError {
+    pub(crate) fn panicked() -> ApiError {
         let message = "the request could not be processed because of a bug; the outcome is unknown";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
     }
 
     /// Whether the server would have taken the request at a quieter time.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.body.code == "busy"
     }
 
     /// Whether the client may still be sending a body that nobody wants any more.
-    pub fn leaves_a_body(&self) -> bool {
+    pub(crate) fn leaves_a_body(&self) -> bool {
         self.is_busy() || self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
     /// The answer to a request with a single job, which needs no number.
-    pub fn about_the_only_job(mut self) -> ApiError {
+    pub(crate) fn about_the_only_job(mut self) -> ApiError {
         self.body.index = None;
         self
     }

@@ -23,14 +23,14 @@ const MICROS_PER_SECOND: f64 = 1e6;
 pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
-    pub fn new(metrics: Arc<Metrics>, remote: registry::Registry) -> MetricsPage {
+    pub(crate) fn new(metrics: Arc<Metrics>, remote: registry::Registry) -> MetricsPage {
         let mut page = Registry::default();
         page.register_collector(Box::new(EngineMetrics(metrics)));
         page.register_collector(Box::new(RemoteMetrics(remote)));
         MetricsPage(page)
     }
 
-    pub fn response(&self) -> Response {
+    pub(crate) fn response(&self) -> Response {
         ([(CONTENT_TYPE, OPEN_METRICS)], self.text()).into_response()
     }
 

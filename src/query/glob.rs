@@ -7,7 +7,7 @@
 //! `?` and `[..]` stand for one character (Redis: one byte).
 
 /// Longest pattern, in bytes: one that is longer only costs time.
-pub const PATTERN_BYTES_MAX: usize = 1_000;
+pub(crate) const PATTERN_BYTES_MAX: usize = 1_000;
 
 /// A pattern, ready to be matched.
 #[derive(Clone, Debug)]

@@ -3,5 +3,5 @@
 //! `words` reads and writes filters and what is done to a set, `glob` is a pattern, `fits` holds it against a job.
 
 pub(crate) mod fits;
-pub mod glob;
+pub(crate) mod glob;
 pub(crate) mod words;

@@ -19,61 +19,61 @@ use crate::wire::null::null_means_default;
 /// What can be done to a set, as it is written.
 const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];
 /// How many jobs are listed at once at most.
-pub const LIMIT_MAX: usize = 1_000;
+pub(crate) const LIMIT_MAX: usize = 1_000;
 /// How many jobs are listed when nobody says.
-pub const LIMIT_DEFAULT: usize = 100;
+pub(crate) const LIMIT_DEFAULT: usize = 100;
 
 /// Which jobs of a set are meant, as it is written; without conditions, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct FilterWords {
+pub(crate) struct FilterWords {
     /// Only these.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ids: Option<Vec<String>>,
+    pub(crate) ids: Option<Vec<String>>,
     /// Only of this kind.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// Only in this queue.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
+    pub(crate) queue: Option<String>,
     /// Only those whose JSON this pattern fits.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<String>,
+    pub(crate) pattern: Option<String>,
 }
 
 /// Which jobs are to be listed, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListWords {
+pub(crate) struct ListWords {
     /// In which status they are.
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// Which of those.
-    pub filter: FilterWords,
+    pub(crate) filter: FilterWords,
     /// How many at most: [`LIMIT_DEFAULT`] if it is not said.
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// What is to be done to which jobs, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ActionWords {
+pub(crate) struct ActionWords {
     /// `run_now`, `kill`, `discard`, `cancel` or `move`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
+    pub(crate) action: Option<String>,
     /// In which status the jobs are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// Which of those.
     #[serde(deserialize_with = "null_means_default")]
-    pub filter: FilterWords,
+    pub(crate) filter: FilterWords,
     /// Where to, for `move`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
 }
 
 impl FilterWords {
     /// Whether it names no condition.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == FilterWords::default()
     }
 
@@ -81,7 +81,7 @@ impl FilterWords {
     ///
     /// # Errors
     /// A word is none, and what is wrong with it.
-    pub fn read(&self) -> Result<Filter, String> {
+    pub(crate) fn read(&self) -> Result<Filter, String> {
         if self.ids.as_ref().is_some_and(Vec::is_empty) {
             // Whoever computed an empty list did not mean all jobs.
             return Err("ids is empty: leave it out to mean all jobs".to_owned());
@@ -111,7 +111,7 @@ impl ListWords {
     ///
     /// # Errors
     /// There is no such part, or it is given twice.
-    pub fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+    pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         let before = match name {
             // The only one that may be repeated.
             "id" => {
@@ -139,7 +139,7 @@ impl ListWords {
     ///
     /// # Errors
     /// A word is none, and what is wrong with it.
-    pub fn read(&self) -> Result<(Status, Filter, usize), String> {
+    pub(crate) fn read(&self) -> Result<(Status, Filter, usize), String> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(format!("limit: {limit} is not 1 to {LIMIT_MAX}"));
@@ -149,7 +149,7 @@ impl ListWords {
 
     /// As the query of an address, each name with its value.
     #[must_use]
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
         let ListWords { status, filter, limit } = self;
         let one = |name: &'static str, value: &Option<String>| value.clone().map(|value| (name, value));
         let ids = filter.ids.iter().flatten().map(|id| ("id", id.clone()));
@@ -172,7 +172,7 @@ impl ActionWords {
     ///
     /// # Errors
     /// A word is none, or jobs in that status cannot have that done to them.
-    pub fn read(&self) -> Result<(SetAction, Status, Filter), String> {
+    pub(crate) fn read(&self) -> Result<(SetAction, Status, Filter), String> {
         let word =
             self.action.as_deref().ok_or_else(|| format!("action is missing: {}", ACTIONS.join(", ")))?;
         let action = match (word, &self.to) {
@@ -204,7 +204,7 @@ impl ActionWords {
 
 /// What is said about a queue that does not exist.
 #[must_use]
-pub fn no_such_queue<'q>(queue: &QueueName, known: impl Iterator<Item = &'q QueueName>) -> String {
+pub(crate) fn no_such_queue<'q>(queue: &QueueName, known: impl Iterator<Item = &'q QueueName>) -> String {
     match nearest(queue.as_str(), known.map(QueueName::as_str)) {
         Some(name) => format!("no queue {queue}: did you mean {name}?"),
         None => format!("no queue {queue}: a queue exists from its first job on until it is removed"),

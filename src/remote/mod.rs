@@ -1,4 +1,4 @@
 //! Remote workers, whatever protocol they speak: `registry` knows who is connected, `status` shows it.
 
-pub mod registry;
+pub(crate) mod registry;
 pub(crate) mod status;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::status::{RemoteStatus, RemoteWorker, WorkerState};
 
 /// A worker that did not BEAT for so long is gone.
-pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How many leases of one worker are remembered; of others only its name is checked.
 const LEASES_MAX: usize = 10_000;
 /// How many workers without a connection are waited for.
@@ -24,7 +24,7 @@ const ABSENT_MAX: usize = 4_000;
 
 /// Why a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// Its worker was silent for too long.
     Reaped,
     /// The server stops.
@@ -35,13 +35,13 @@ pub enum CloseReason {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Introduction {
     /// Its name as a worker; empty for none.
-    pub wid: String,
+    pub(crate) wid: String,
     /// Its machine.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Its process.
-    pub pid: i64,
+    pub(crate) pid: i64,
     /// What it says about itself.
-    pub labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
 }
 
 /// All remote workers and connections. Clones are the same registry.
@@ -134,7 +134,7 @@ impl Registry {
 
     /// How many workers are known, and how many were given up since the server started.
     #[must_use]
-    pub fn workers(&self) -> (usize, u64) {
+    pub(crate) fn workers(&self) -> (usize, u64) {
         let inner = self.lock();
         (inner.workers.len(), inner.reaped)
     }

@@ -19,7 +19,7 @@ pub enum WorkerState {
 impl WorkerState {
     /// As it goes over the wire.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             WorkerState::Running => "running",
             WorkerState::Quiet => "quiet",

@@ -49,12 +49,12 @@ pub(crate) struct Acceptor<L> {
 
 impl<L: Listener> Acceptor<L> {
     /// Around a listener to which `whom` connects.
-    pub fn new(listener: L, whom: &'static str) -> Acceptor<L> {
+    pub(crate) fn new(listener: L, whom: &'static str) -> Acceptor<L> {
         Acceptor { listener, whom, failures: 0, paused_until: None }
     }
 
     /// Waits for the next connection, through failures. Nothing is lost when the wait is given up and begun again.
-    pub async fn next(&mut self) -> (L::Stream, SocketAddr) {
+    pub(crate) async fn next(&mut self) -> (L::Stream, SocketAddr) {
         loop {
             if let Some(until) = self.paused_until {
                 sleep_until(until).await;

@@ -14,18 +14,18 @@ const REMOTE_FILE: &str = "fwp.addr";
 
 /// Where the address of the server on `data_dir` is.
 #[must_use]
-pub fn path(data_dir: &Path) -> PathBuf {
+pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
 /// The address that the last server on `data_dir` left there, if it did.
 #[must_use]
-pub fn read(data_dir: &Path) -> Option<SocketAddr> {
+pub(crate) fn read(data_dir: &Path) -> Option<SocketAddr> {
     std::fs::read_to_string(path(data_dir)).ok()?.trim().parse().ok()
 }
 
 /// The URL at which a server that listens on `address` is reached from this machine.
-pub fn url_of(address: SocketAddr) -> String {
+pub(crate) fn url_of(address: SocketAddr) -> String {
     // "Any address" is one to listen on, not one to connect to.
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -37,7 +37,7 @@ pub fn url_of(address: SocketAddr) -> String {
 
 /// The file while the server runs; dropping it removes the file.
 #[derive(Debug)]
-pub struct AddressFile {
+pub(crate) struct AddressFile {
     path: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl AddressFile {
     ///
     /// # Errors
     /// The directory cannot be written.
-    pub fn write(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
+    pub(crate) fn write(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
         AddressFile::write_to(path(data_dir), address)
     }
 
@@ -56,7 +56,7 @@ impl AddressFile {
     ///
     /// # Errors
     /// The directory cannot be written.
-    pub fn write_remote(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
+    pub(crate) fn write_remote(data_dir: &Path, address: SocketAddr) -> io::Result<AddressFile> {
         AddressFile::write_to(data_dir.join(REMOTE_FILE), address)
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 /// Why a server did not start: a lowercase fragment without a dot.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub(crate) enum ServerError {
     /// Nobody can be served at an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -34,7 +34,7 @@ impl ServerError {
 
     /// The way out, if there is one.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         let (source, (key, choice)) = match self {
             ServerError::Listen { source, port, .. } => (source, port),
             ServerError::Setup { hint, .. } => return hint.map(str::to_owned),

@@ -53,7 +53,7 @@ impl HttpServer {
     ///
     /// # Errors
     /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
-    pub async fn bind(addr: SocketAddr) -> io::Result<HttpServer> {
+    pub(crate) async fn bind(addr: SocketAddr) -> io::Result<HttpServer> {
         let listener = TcpListener::bind(addr).await?;
         let local_addr = listener.local_addr()?;
         Ok(HttpServer { listener, local_addr })
@@ -69,7 +69,7 @@ impl<L: Listener> HttpServer<L> {
 
     /// The address with its real port, also when port 0 was asked for.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 

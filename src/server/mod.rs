@@ -19,14 +19,14 @@ mod stall;
 
 mod fwp_server;
 mod fwp_setup;
-pub mod tls;
+pub(crate) mod tls;
 
-pub mod address_file;
+pub(crate) mod address_file;
 mod error;
 mod recovery_view;
 
 pub use accept::Listener;
-pub use error::ServerError;
+pub(crate) use error::ServerError;
 pub use fwp_server::{FwpHandle, FwpServer};
-pub use http_server::{HttpHandle, HttpServer};
-pub use serve::serve;
+pub use http_server::HttpServer;
+pub(crate) use serve::serve;

@@ -15,7 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a person sees of one recovery. Dropping it clears the bar.
 #[derive(Debug)]
-pub struct RecoveryView {
+pub(crate) struct RecoveryView {
     on_terminal: bool,
     started: Instant,
     last_line: Instant,
@@ -25,14 +25,14 @@ pub struct RecoveryView {
 impl RecoveryView {
     /// Shows nothing yet.
     #[must_use]
-    pub fn new() -> RecoveryView {
+    pub(crate) fn new() -> RecoveryView {
         let on_terminal = logging::format() == Some(LogFormat::Human) && io::stderr().is_terminal();
         let now = Instant::now();
         RecoveryView { on_terminal, started: now, last_line: now, bar: None }
     }
 
     /// Shows how far recovery is, if it is time to.
-    pub fn show(&mut self, progress: Progress) {
+    pub(crate) fn show(&mut self, progress: Progress) {
         if self.on_terminal {
             return self.show_bar(progress);
         }

@@ -31,7 +31,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The server could not start.
-pub async fn serve(settings: Settings) -> Result<Ending, ServerError> {
+pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let mut signals = Signals::listen()?;
     let http = listen(&settings).await?;
     let address = http.local_addr();

@@ -14,12 +14,12 @@ pub(super) struct Signals {
 /// One of them, as it came.
 #[derive(Clone, Copy)]
 pub(super) struct ReceivedSignal {
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     number: i32,
 }
 
 impl Signals {
-    pub fn listen() -> Result<Signals, ServerError> {
+    pub(crate) fn listen() -> Result<Signals, ServerError> {
         let listen = |kind| {
             signal(kind).map_err(|error| ServerError::new(format!("cannot listen for signals: {error}")))
         };
@@ -29,7 +29,7 @@ impl Signals {
         })
     }
 
-    pub async fn next(&mut self) -> ReceivedSignal {
+    pub(crate) async fn next(&mut self) -> ReceivedSignal {
         let (name, kind) = tokio::select! {
             Some(()) = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
             Some(()) = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
@@ -41,7 +41,7 @@ impl Signals {
 
 impl ReceivedSignal {
     /// Ends the process as the signal would: what was acknowledged is on disk, and running jobs run again.
-    pub fn end_process(self) -> ! {
+    pub(crate) fn end_process(self) -> ! {
         warn!(
             "{} again: ending at once; jobs that are running will run again after the next start",
             self.name

@@ -21,7 +21,7 @@ pub(super) struct StallGuard<S> {
 }
 
 impl<S> StallGuard<S> {
-    pub fn new(stream: S, patience: Duration) -> StallGuard<S> {
+    pub(crate) fn new(stream: S, patience: Duration) -> StallGuard<S> {
         StallGuard { stream: TokioIo::new(stream), patience, stalled: None }
     }
 

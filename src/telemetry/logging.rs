@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// A line of text for people
     #[default]
     Human,
@@ -29,7 +29,7 @@ pub enum LogFormat {
 /// A log filter that was asked for cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}={value:?} is not a log filter: {problem}")]
-pub struct BadFilter {
+pub(crate) struct BadFilter {
     variable: &'static str,
     value: String,
     problem: String,
@@ -47,7 +47,7 @@ static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 ///
 /// # Errors
 /// The environment has a filter that cannot be read.
-pub fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilter> {
+pub(crate) fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilter> {
     let filter = filter_from(level, |name| std::env::var(name).ok())?;
     if FORMAT.set(format).is_err() {
         return Ok(());
@@ -70,18 +70,18 @@ pub fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilter> {
 
 /// The format in force; `None` before [`init`].
 #[must_use]
-pub fn format() -> Option<LogFormat> {
+pub(crate) fn format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }
 
 /// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal.
 #[must_use]
-pub fn show(bar: ProgressBar) -> ProgressBar {
+pub(crate) fn show(bar: ProgressBar) -> ProgressBar {
     BARS.add(bar)
 }
 
 /// Does something that writes to the terminal while the progress bars are out of the way.
-pub fn beside_bars<T>(write: impl FnOnce() -> T) -> T {
+pub(crate) fn beside_bars<T>(write: impl FnOnce() -> T) -> T {
     BARS.suspend(write)
 }
 

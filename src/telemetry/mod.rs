@@ -1,3 +1,3 @@
 //! What the program says about itself while it works: `logging`.
 
-pub mod logging;
+pub(crate) mod logging;

@@ -10,74 +10,74 @@ use serde::{Deserialize, Serialize};
 
 /// One job of an enqueue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnqueuedJob {
+pub(crate) struct EnqueuedJob {
     /// The job's id, as given or as generated.
-    pub id: JobId,
+    pub(crate) id: JobId,
     /// False when a job with this id existed already; then nothing was added.
-    pub created: bool,
+    pub(crate) created: bool,
 }
 
 /// A job was withdrawn.
 #[derive(Debug, Serialize)]
-pub struct CancelledJob {
+pub(crate) struct CancelledJob {
     /// Which.
-    pub id: JobId,
+    pub(crate) id: JobId,
     /// [`Status::Cancelled`]
-    pub status: Status,
+    pub(crate) status: Status,
 }
 
 /// The first jobs of a set.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct JobList<J> {
+pub(crate) struct JobList<J> {
     /// The jobs.
-    pub jobs: Vec<J>,
+    pub(crate) jobs: Vec<J>,
     /// Whether there are further ones.
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 /// The same was done to a set of jobs.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ChangedJobs {
+pub(crate) struct ChangedJobs {
     /// To how many.
-    pub changed: u64,
+    pub(crate) changed: u64,
 }
 
 /// A queue was paused or resumed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct PausedQueue {
+pub(crate) struct PausedQueue {
     /// Which.
-    pub queue: QueueName,
+    pub(crate) queue: QueueName,
     /// Or resumed.
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 /// A queue was removed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RemovedQueue {
+pub(crate) struct RemovedQueue {
     /// Which.
-    pub queue: QueueName,
+    pub(crate) queue: QueueName,
     /// How many pending jobs went with it.
-    pub discarded: u64,
+    pub(crate) discarded: u64,
 }
 
 /// A refusal.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ErrorAnswer {
+pub(crate) struct ErrorAnswer {
     /// What is wrong.
-    pub error: ErrorBody,
+    pub(crate) error: ErrorBody,
 }
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     /// Stable name for programs.
-    pub code: Cow<'static, str>,
+    pub(crate) code: Cow<'static, str>,
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// Which line of the request's body is meant, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
+    pub(crate) line: Option<usize>,
     /// Which job of the request is meant, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<usize>,
+    pub(crate) index: Option<usize>,
 }

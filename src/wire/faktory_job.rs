@@ -62,9 +62,9 @@ struct SentJob<'l> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// As it was given, also when that is the reason.
-    pub jid: String,
+    pub(crate) jid: String,
     /// What is wrong with the job.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// Reads jobs. It remembers the names of the last one, which the next one mostly shares.
@@ -207,7 +207,7 @@ impl<'de> Visitor<'de> for Many<'_> {
 }
 
 /// How text that is not JSON is refused.
-pub fn not_json(error: serde_json::Error) -> String {
+pub(crate) fn not_json(error: serde_json::Error) -> String {
     format!("invalid JSON: {error}")
 }
 

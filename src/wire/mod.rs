@@ -4,6 +4,6 @@
 //! readers take what was left out.
 
 pub(crate) mod answers;
-pub mod faktory_job;
-pub mod job;
+pub(crate) mod faktory_job;
+pub(crate) mod job;
 pub(crate) mod null;

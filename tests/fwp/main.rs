@@ -11,12 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver::auth::password::hash;
-use beaver::config::{Secret, Settings};
-use beaver::fwp::FwpState;
-use beaver::remote::registry::Registry;
-use beaver::server::Listener;
-use beaver::server::{FwpHandle, FwpServer, tls};
+use beaver::internals::{
+    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, password_hash, tls_acceptor,
+};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Engine, Environment};
 use beaver_actors::ids::Timestamp;

@@ -1,11 +1,9 @@
 //! The body of the fuzz target `commands`: any bytes as what a client of the work protocol sends.
 
-use beaver::fwp::command::{Beat, FwpCommand, QueueCommand, acked_job, failed_job, fetched_queues};
-use beaver::fwp::handshake::Hello;
-use beaver::fwp::line::{Budget, Inbox};
-use beaver::fwp::mutate::Mutation;
-use beaver::query::glob::Glob;
-use beaver::wire::faktory_job::{self, JobReader};
+use beaver::internals::{
+    Beat, Budget, FwpCommand, Glob, Hello, Inbox, JobReader, Mutation, QueueCommand, acked_job, failed_job,
+    fetched_queues, write_faktory_job,
+};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::JobSpec;
 use beaver_actors::testing::accepted;
@@ -78,7 +76,7 @@ fn fits_something(mutation: &Mutation, text: &str) {
 /// A job that was accepted is written so that it is read again as the same.
 fn check(spec: &JobSpec) {
     let mut text = Vec::new();
-    faktory_job::write(&accepted(spec.clone(), Timestamp(1)), &mut text);
+    write_faktory_job(&accepted(spec.clone(), Timestamp(1)), &mut text);
     let text = String::from_utf8(text).expect("JSON is UTF-8");
     assert!(!text.contains('\n'), "one line: {text}");
     let again = JobReader::new(PAYLOAD_BYTES_MAX).one(&text).unwrap_or_else(|bad| panic!("{bad}: {text}"));

@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use beaver::config::Settings;
-use beaver::fwp::FwpState;
-use beaver::http::HttpState;
-use beaver::remote::registry::Registry;
-use beaver::server::{FwpServer, HttpServer, Listener};
-use beaver::wire::job::JobDefaults;
+use beaver::internals::{
+    FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Registry, Settings,
+};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};

@@ -24,7 +24,7 @@ const MAX_RETRY: u32 = 10_000;
 
 /// What the clients and those who kill the server share.
 #[derive(Default)]
-pub struct Load {
+pub(crate) struct Load {
     server: Mutex<Option<Client>>,
     history: Mutex<History>,
     is_over: AtomicBool,
@@ -34,22 +34,22 @@ pub struct Load {
 
 impl Load {
     /// All that is known.
-    pub fn history(&self) -> MutexGuard<'_, History> {
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().expect("whoever held it did not panic")
     }
 
     /// Tells the clients where the server is now; `None`: nowhere.
-    pub fn set_server(&self, server: Option<Client>) {
+    pub(crate) fn set_server(&self, server: Option<Client>) {
         *self.server.lock().expect("whoever held it did not panic") = server;
     }
 
     /// No new jobs from now on.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// The jobs that were seen completed since this was last asked.
-    pub fn take_fresh(&self) -> Vec<String> {
+    pub(crate) fn take_fresh(&self) -> Vec<String> {
         std::mem::take(&mut *self.fresh.lock().expect("whoever held it did not panic"))
     }
 
@@ -102,7 +102,7 @@ fn job(id: &str, is_doomed: bool, dice: &mut Rng) -> Value {
 }
 
 /// Enqueues one request after the other until it is over.
-pub async fn produce(shared: Arc<Load>, client: usize, mut dice: Rng) {
+pub(crate) async fn produce(shared: Arc<Load>, client: usize, mut dice: Rng) {
     for number in 0.. {
         if shared.is_over() {
             return;
@@ -146,7 +146,7 @@ async fn send(shared: &Load, batch: &JobBatch, asks_again: bool) {
 }
 
 /// Looks at one acknowledged job after the other until it is over.
-pub async fn watch(shared: Arc<Load>, mut dice: Rng) {
+pub(crate) async fn watch(shared: Arc<Load>, mut dice: Rng) {
     while !shared.is_over() {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(server) = shared.server() else { continue };
@@ -167,7 +167,7 @@ pub async fn watch(shared: Arc<Load>, mut dice: Rng) {
 }
 
 /// Looks at one acknowledged job; whether it was seen completed.
-pub async fn look(shared: &Load, server: &Client, id: &str) -> bool {
+pub(crate) async fn look(shared: &Load, server: &Client, id: &str) -> bool {
     match server.job(id).await {
         Ok(job) => match Sighting::read(job) {
             Ok(sighting) => shared.history().sighted(id, Some(sighting)),

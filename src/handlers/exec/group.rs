@@ -35,7 +35,7 @@ struct GroupMembers {
 
 impl ProgramGroup {
     /// Starts a program as the leader of a new group.
-    pub fn start(command: &mut Command, link: Arc<WatcherLink>) -> io::Result<ProgramGroup> {
+    pub(crate) fn start(command: &mut Command, link: Arc<WatcherLink>) -> io::Result<ProgramGroup> {
         link.starting();
         // Never a `pre_exec` here: it would make every start a plain fork (see `program.rs`).
         let leader = command.process_group(0).spawn()?;
@@ -48,22 +48,22 @@ impl ProgramGroup {
     }
 
     /// The leader, for its pipes.
-    pub fn leader(&mut self) -> &mut Child {
+    pub(crate) fn leader(&mut self) -> &mut Child {
         &mut self.members.leader
     }
 
     /// Waits until the leader has ended, without reaping it. May be called again.
-    pub async fn leader_ended(&self) -> io::Result<()> {
+    pub(crate) async fn leader_ended(&self) -> io::Result<()> {
         self.leader_end.readable().await.map(drop)
     }
 
     /// Sends a signal to everybody in the group.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         self.members.signal(signal);
     }
 
     /// Kills whoever is left and returns how the leader ended.
-    pub async fn end(mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         self.members.kill();
         let status = self.members.leader.wait().await?;
         self.members.is_reaped = true;

@@ -28,8 +28,8 @@ const ID_LENGTH: usize = 36;
 /// Which data directory, and which server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProgramMark {
-    pub store: StoreMark,
-    pub server: ServerMark,
+    pub(crate) store: StoreMark,
+    pub(crate) server: ServerMark,
 }
 
 /// Identity of a data directory on this machine.
@@ -39,18 +39,18 @@ pub(super) struct StoreMark(String);
 /// A server process: its process id, told from later owners of the same id by its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ServerMark {
-    pub pid: Pid,
-    pub start_ticks: u64,
+    pub(crate) pid: Pid,
+    pub(crate) start_ticks: u64,
 }
 
 impl ProgramMark {
     /// The mark of what this process starts for that data directory.
-    pub fn of_this_server(data_dir: &Path) -> io::Result<ProgramMark> {
+    pub(crate) fn of_this_server(data_dir: &Path) -> io::Result<ProgramMark> {
         Ok(ProgramMark { store: StoreMark::open_or_create(data_dir)?, server: ServerMark::this()? })
     }
 
     /// Reads a mark; `None` if it is none.
-    pub fn parse(text: &str) -> Option<ProgramMark> {
+    pub(crate) fn parse(text: &str) -> Option<ProgramMark> {
         let (store, server) = text.rsplit_once('@')?;
         let (pid, start_ticks) = server.split_once('.')?;
         let server = ServerMark { pid: process::parse_pid(pid)?, start_ticks: start_ticks.parse().ok()? };
@@ -66,7 +66,7 @@ impl fmt::Display for ProgramMark {
 
 impl StoreMark {
     /// The identity of a data directory, `None` if it never got one.
-    pub fn open(data_dir: &Path) -> io::Result<Option<StoreMark>> {
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Option<StoreMark>> {
         let path = data_dir.join(FILE);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -109,7 +109,7 @@ impl ServerMark {
 
     /// False once the server has let go of its files, so surely by the time that another one holds its data
     /// directory.
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         let pid = self.pid;
         if process::stat(pid).ok().is_none_or(|stat| stat.start_ticks != self.start_ticks) {
             return false;

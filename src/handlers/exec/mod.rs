@@ -29,9 +29,9 @@ mod report;
 mod run;
 
 mod mark;
-pub mod orphans;
+pub(crate) mod orphans;
 mod process;
-pub mod watcher;
+pub(crate) mod watcher;
 mod watcher_link;
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ use watcher_link::{WatcherLink, WatcherProgram};
 const GRACE_EXTRA: Duration = Duration::from_secs(2);
 
 /// Runs programs.
-pub struct ExecHandler {
+pub(crate) struct ExecHandler {
     stop_grace: Duration,
     mark: ProgramMark,
     link: Arc<WatcherLink>,
@@ -69,7 +69,7 @@ impl ExecHandler {
     ///
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.
-    pub fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
+    pub(crate) fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
         let mark = ProgramMark::of_this_server(data_dir)?;
         Ok(ExecHandler::with_watcher(WatcherProgram::this_one(), mark, stop_grace))
     }

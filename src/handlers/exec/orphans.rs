@@ -30,7 +30,7 @@ const PASS_TIME: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// `/proc` or the data directory's identity cannot be read.
-pub fn end_leftovers(data_dir: &Path) -> io::Result<usize> {
+pub(crate) fn end_leftovers(data_dir: &Path) -> io::Result<usize> {
     let Some(store) = StoreMark::open(data_dir)? else { return Ok(0) };
     let ended = end_carriers(|mark| mark.store == store && !mark.server.is_alive())?;
     if ended > 0 {

@@ -28,7 +28,7 @@ struct ExecReport {
 
 impl FinishedProgram {
     /// Exit code 0 of a program that was not told to stop is success; the result is kept in any case.
-    pub fn into_outcome(self) -> Result<Option<Payload>, JobError> {
+    pub(crate) fn into_outcome(self) -> Result<Option<Payload>, JobError> {
         let report = ExecReport {
             exit_code: self.status.code(),
             signal: self.status.signal(),

@@ -25,13 +25,13 @@ pub(super) const DRAIN: Duration = Duration::from_millis(500);
 
 /// What is left of a run.
 pub(super) struct FinishedProgram {
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// Why it was told to stop, if it was.
-    pub stopped: Option<StopReason>,
-    pub stdout: Capture,
-    pub stderr: Capture,
+    pub(crate) stopped: Option<StopReason>,
+    pub(crate) stdout: Capture,
+    pub(crate) stderr: Capture,
     /// From the start to the end of the leader.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 /// Runs a program until its leader ends or it must stop, and then ends its whole group.

@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Body of the hidden subcommand `beaver exec-watcher`: listens on stdin until it closes, then ends what
 /// runs.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     watch(io::stdin().lock(), GRACE);
     ExitCode::SUCCESS
 }

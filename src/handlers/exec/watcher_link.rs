@@ -21,15 +21,15 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How a watcher is started.
 #[derive(Clone, Debug)]
 pub(super) struct WatcherProgram {
-    pub path: PathBuf,
-    pub arguments: Vec<OsString>,
+    pub(crate) path: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
     /// Shortest time from one start to the next.
-    pub restart_pause: Duration,
+    pub(crate) restart_pause: Duration,
 }
 
 impl WatcherProgram {
     /// The program that this process runs, even if its file was replaced by a newer version since.
-    pub fn this_one() -> WatcherProgram {
+    pub(crate) fn this_one() -> WatcherProgram {
         WatcherProgram {
             path: "/proc/self/exe".into(),
             arguments: vec![SUBCOMMAND.into()],
@@ -54,7 +54,7 @@ struct LinkState {
 }
 
 impl WatcherLink {
-    pub fn new(program: WatcherProgram, mark: ProgramMark) -> WatcherLink {
+    pub(crate) fn new(program: WatcherProgram, mark: ProgramMark) -> WatcherLink {
         WatcherLink { program, mark, state: Mutex::default() }
     }
 
@@ -62,12 +62,12 @@ impl WatcherLink {
     /// name the group, the programs in it are still found by their mark.
     ///
     /// A watcher that is not there is a warning, not an error: leftovers would be found at the next boot.
-    pub fn starting(&self) {
+    pub(crate) fn starting(&self) {
         self.keep_watcher(&mut self.lock());
     }
 
     /// To be called as soon as a group runs.
-    pub fn started(&self, group: Pid) {
+    pub(crate) fn started(&self, group: Pid) {
         let mut state = self.lock();
         state.groups.insert(group);
         state.tell(&Message::Started(group));
@@ -76,7 +76,7 @@ impl WatcherLink {
 
     /// To be called when a group has ended, *before* its leader is reaped: from then on the number may be
     /// somebody else's.
-    pub fn ended(&self, group: Pid) {
+    pub(crate) fn ended(&self, group: Pid) {
         let mut state = self.lock();
         state.groups.remove(&group);
         state.tell(&Message::Ended(group));

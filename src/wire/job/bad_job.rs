@@ -33,7 +33,7 @@ pub enum BadJobKind {
 impl BadJobKind {
     /// Stable name for programs.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             BadJobKind::NotJson => "bad_json",
             BadJobKind::NotAJob => "bad_job",

@@ -9,7 +9,7 @@ const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A text or number is not a usable duration. Says what would be; the caller names what was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadDuration {
+pub(crate) enum BadDuration {
     /// Neither of the two ways to write one.
     #[error("is not a duration such as \"30s\", \"5m\", \"1h30m\" or a whole number of milliseconds")]
     Unreadable,
@@ -25,7 +25,7 @@ pub enum BadDuration {
 ///
 /// # Errors
 /// See [`BadDuration`].
-pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     let span: Span = text.trim().parse().map_err(|_| BadDuration::Unreadable)?;
     let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| BadDuration::Unreadable)?;
     let exact = Duration::try_from(exact).map_err(|_| BadDuration::Negative)?;

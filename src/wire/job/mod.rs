@@ -27,8 +27,8 @@ mod write;
 
 use beaver_actors::jobs::JobSpec;
 
-pub use bad_job::{BadJob, BadJobKind};
-pub use duration::{BadDuration, parse_duration};
+pub(crate) use bad_job::{BadJob, BadJobKind};
+pub(crate) use duration::parse_duration;
 pub use read::JobDefaults;
 pub use write::write_line;
 

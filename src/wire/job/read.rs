@@ -78,7 +78,7 @@ enum Problem {
 }
 
 impl<'t> Reader<'t> {
-    pub fn new(text: &'t str, defaults: &'t JobDefaults) -> Reader<'t> {
+    pub(crate) fn new(text: &'t str, defaults: &'t JobDefaults) -> Reader<'t> {
         Reader {
             text,
             defaults,
@@ -92,7 +92,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The job that the text begins with, and what follows it.
-    pub fn first(&mut self) -> Result<(JobSpec, &'t str), BadJob> {
+    pub(crate) fn first(&mut self) -> Result<(JobSpec, &'t str), BadJob> {
         let mut jobs = serde_json::Deserializer::from_str(self.text).into_iter::<&RawValue>();
         if let Some(Err(error)) = jobs.next() {
             return Err(self.bad_job(&error, None, None));
@@ -102,7 +102,7 @@ impl<'t> Reader<'t> {
     }
 
     /// All jobs of a text that is one array.
-    pub fn array(&mut self) -> Result<Vec<JobSpec>, BadJob> {
+    pub(crate) fn array(&mut self) -> Result<Vec<JobSpec>, BadJob> {
         let mut specs = Vec::new();
         let mut deserializer = serde_json::Deserializer::from_str(self.text);
         let read = ArrayVisitor { reader: self, specs: &mut specs };
@@ -113,7 +113,7 @@ impl<'t> Reader<'t> {
     }
 
     /// All jobs of a text with one object a line.
-    pub fn lines(&mut self) -> Result<Vec<JobSpec>, BadJob> {
+    pub(crate) fn lines(&mut self) -> Result<Vec<JobSpec>, BadJob> {
         let mut specs = Vec::new();
         for (index, line) in self.text.lines().enumerate() {
             if !line.trim_ascii().is_empty() {

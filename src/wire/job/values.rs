@@ -11,7 +11,7 @@ use super::duration::{BadDuration, from_millis, parse_duration};
 use crate::suggest::shortened;
 
 /// A field's name; borrowed unless it was written with escapes.
-pub(super) struct Name<'t>(pub Cow<'t, str>);
+pub(super) struct Name<'t>(pub(crate) Cow<'t, str>);
 
 impl<'t> serde::Deserialize<'t> for Name<'t> {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Name<'t>, D::Error> {
