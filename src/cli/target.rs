@@ -194,7 +194,7 @@ impl Target {
             Target::Directory(engine) => {
                 let set = QueueSet::Named(vec![queue.clone()]);
                 let answer = if paused { engine.pause(set) } else { engine.resume(set) };
-                answer.await.map_err(|error| declined(engine, &error))
+                answer.await.map(drop).map_err(|error| declined(engine, &error))
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) enum Pending {
     Held(Pin<Box<Sleep>>),
     Acked(Answer<()>, JobId),
     Failed(Answer<()>, JobId),
-    Done(Answer<()>),
+    Paused(Answer<Vec<QueueName>>),
     Counted(Answer<u64>),
     Info(Answer<EngineStatus>),
     Latencies(Answer<EngineStatus>, Vec<String>),
@@ -199,8 +199,8 @@ impl Session {
     fn queue(&self, text: &str) -> Result<Pending, String> {
         let engine = &self.shared.state.engine;
         Ok(match QueueCommand::parse(text)? {
-            QueueCommand::Pause(queues) => Pending::Done(engine.pause(queues)),
-            QueueCommand::Resume(queues) => Pending::Done(engine.resume(queues)),
+            QueueCommand::Pause(queues) => Pending::Paused(engine.pause(queues)),
+            QueueCommand::Resume(queues) => Pending::Paused(engine.resume(queues)),
             QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(queues)),
             QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
         })
@@ -261,7 +261,7 @@ impl Session {
                     false => reply::error(out, &command::no_such_job(job)),
                 })
             }
-            Pending::Done(answer) => ready!(Pin::new(answer).poll(cx)).map(|()| reply::ok(out)),
+            Pending::Paused(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
             Pending::Counted(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
             Pending::Info(answer) => {
                 let status = ready!(Pin::new(answer).poll(cx));

@@ -266,11 +266,12 @@ impl Engine {
         self.ask(|reply| Submit::Act { action, set, filter, reply })
     }
 
-    /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
+    /// Gives nobody jobs of these queues any more; what runs goes on. Answers which of them there are: the names of no
+    /// queue are passed over.
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn pause(&self, queues: QueueSet) -> Answer<()> {
+    pub fn pause(&self, queues: QueueSet) -> Answer<Vec<QueueName>> {
         self.ask(|reply| Submit::Pause { queues, paused: true, reply })
     }
 
@@ -278,7 +279,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn resume(&self, queues: QueueSet) -> Answer<()> {
+    pub fn resume(&self, queues: QueueSet) -> Answer<Vec<QueueName>> {
         self.ask(|reply| Submit::Pause { queues, paused: false, reply })
     }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use beaver_actors::engine::QueueSet;
+use beaver_actors::engine::{QueueSet, QueueStatus};
 use beaver_actors::ids::QueueName;
 
 use crate::http::context::{Api, RouteAnswer};
@@ -32,31 +32,40 @@ pub(crate) async fn resume(State(api): State<Arc<Api>>, name: Named) -> RouteAns
 }
 
 async fn set_paused(api: &Api, name: Named, paused: bool) -> RouteAnswer {
-    let deadline = api.deadline();
-    let queue = existing(api, deadline, name).await?;
+    let (deadline, queue) = (api.deadline(), queue_name(name)?);
     let set = QueueSet::Named(vec![queue.clone()]);
     let answer = if paused { api.engine.pause(set) } else { api.engine.resume(set) };
-    in_time(deadline, answer).await?;
+    if in_time(deadline, answer).await?.is_empty() {
+        return Err(unknown_queue(api, deadline, &queue).await);
+    }
     Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
 pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
-    let deadline = api.deadline();
-    let queue = existing(&api, deadline, name).await?;
+    let (deadline, queue) = (api.deadline(), queue_name(name)?);
+    // The engine passes over unknown ones, which would hide a slip of the pen; what is removed does not come back.
+    let queues = in_time(deadline, api.engine.status()).await?.queues;
+    if !queues.iter().any(|known| known.queue == queue) {
+        return Err(no_queue(&queue, &queues));
+    }
     let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
     let discarded = in_time(deadline, removed).await?;
     Ok(Json(RemovedQueue { queue, discarded }).into_response())
 }
 
-/// The name, if a queue has it. The engine passes over unknown ones, which would hide a slip of the pen.
-async fn existing(api: &Api, deadline: Deadline, name: Named) -> Result<QueueName, ApiError> {
+fn queue_name(name: Named) -> Result<QueueName, ApiError> {
     let Path(name) = name.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    let queue = QueueName::parse(&name).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let queues = in_time(deadline, api.engine.status()).await?.queues;
-    match queues.iter().any(|known| known.queue == queue) {
-        true => Ok(queue),
-        false => {
-            Err(ApiError::no_such_queue(&no_such_queue(&queue, queues.iter().map(|known| &known.queue))))
-        }
+    QueueName::parse(&name).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// What is said about a queue that the engine did not find.
+async fn unknown_queue(api: &Api, deadline: Deadline, queue: &QueueName) -> ApiError {
+    match in_time(deadline, api.engine.status()).await {
+        Ok(status) => no_queue(queue, &status.queues),
+        Err(error) => error,
     }
+}
+
+fn no_queue(queue: &QueueName, known: &[QueueStatus]) -> ApiError {
+    ApiError::no_such_queue(&no_such_queue(queue, known.iter().map(|known| &known.queue)))
 }
