@@ -5,6 +5,7 @@
 //! what may know what is in `imports`, what README.md promises in `readme`.
 
 mod imports;
+mod product;
 mod readme;
 mod tree;
 
