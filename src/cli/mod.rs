@@ -2,6 +2,19 @@
 //!
 //! Results go to stdout, everything said about them to stderr. A command that fails prints `error: ...`, and
 //! `hint: ...` where there is a way out, and ends with a code of [`exit::Exit`].
+//!
+//! | file | story |
+//! |---|---|
+//! | `run` | the server |
+//! | `enqueue`, `status`, `cancel`, `queues`, `jobs`, `workers` | asking a server, or working on a data directory |
+//! | `inspect`, `doctor`, `config` | looking at a data directory, repairing it; looking at the configuration |
+//! | `demo`, `torture` | a server of their own that is killed |
+//! | `target` | which server or directory a command means |
+//! | `send` | sending jobs until the outcome is known |
+//! | `setup`, `runtime` | what a command begins with, what it runs on |
+//! | `answer`, `job_view` | reading what a server says |
+//! | `output`, `table`, `exit` | what a command prints, and how it ends |
+//! | `server_process` | a server as a child process |
 
 pub(crate) mod exit;
 

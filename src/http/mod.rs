@@ -17,6 +17,9 @@
 //! | `GET /livez` | 200 while the process serves |
 //! | `GET /readyz` | 200 while jobs are taken, else 503 with the phase and how far recovery is |
 //!
+//! `router` says which path leads where; `routes` has what is done there, `context` what all share. `body` reads requests
+//! within the limits, `deadline` bounds the wait for an answer, `error` is every way to say no, `metrics` the page.
+//!
 //! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. Whatever a client does (sends too
 //! much, too slowly, or never reads), it holds one of a limited number of connections for a limited time.
 

@@ -7,6 +7,7 @@
 mod circles;
 mod graph;
 mod imports;
+mod product;
 mod readme;
 mod tree;
 

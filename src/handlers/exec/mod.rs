@@ -17,6 +17,14 @@
 //! **The program's process group ends with the job.** Whatever it left in the background is killed when it
 //! has ended itself, on a stop (SIGTERM, grace, SIGKILL), and when the server dies: then by a [`watcher`] at
 //! once, and by [`orphans`] at the next boot if the watcher died too.
+//!
+//! | file | story |
+//! |---|---|
+//! | `payload`, `variables`, `program` | what is to run: read, checked, found |
+//! | `run`, `process`, `group` | the program from its start to the end of its group |
+//! | `capture`, `report` | what it wrote, and what is kept of it |
+//! | `mark` | how a program is known as one of this data directory |
+//! | `watcher`, `watcher_link`, `orphans` | ending what a dead server left |
 
 mod payload;
 mod variables;

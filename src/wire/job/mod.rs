@@ -14,9 +14,12 @@
 //! | `delay` | `"5m"`, or milliseconds | now |
 //! | `timeout` | `"30s"`, or milliseconds | the server's `task_timeout` |
 //! | `max_retry` | an integer; 0 is never again | the server's `max_retry` |
-//! | `backoff` | the pauses between attempts: see `backoff` | `"server"` |
+//! | `backoff` | the pauses between attempts: see there | `"server"` |
 //! | `exhausted` | what becomes of it when all attempts failed: `"dead"`, or `"drop"` (cancelled) | `"dead"` |
 //! | `custom` | an object that travels with the job unread | none |
+//!
+//! `read` reads jobs out of text, `bad_job` says what is wrong where; `backoff`, `duration` and `values` are how single
+//! fields are written; `write` is a job on its way to a server.
 
 mod backoff;
 mod bad_job;
