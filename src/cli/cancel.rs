@@ -33,7 +33,7 @@ pub(crate) struct CancelArgs {
 /// The job is not there, has ended, or nobody answers.
 pub(crate) fn run(args: &CancelArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
-    args.target.ask(async |target| target.cancel(&id).await)?;
+    args.target.ask(async |client| client.cancel(&id.to_string()).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,

@@ -103,7 +103,7 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), CliFailure> {
     say(format_args!("{} jobs, {} workers, everything in {}", args.jobs, args.workers, dir.display()))?;
 
     let first = start(args, dir).await?;
-    say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.url()))?;
+    say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.place()))?;
     let enqueued = first.client.enqueue(jobs(args, &ids), |_| {}).await.map_err(unanswered)?;
     say(format_args!("enqueued   {} jobs: all of them are on disk", enqueued.len()))?;
 

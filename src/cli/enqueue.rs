@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::send::{self, Request};
-use super::target::{Absent, Target, TargetArgs, enqueue_directly};
+use super::target::{Absent, TargetArgs};
 use crate::config::Settings;
 use crate::wire::job::{self, JobDefaults};
 
@@ -109,15 +109,14 @@ pub(crate) struct EnqueueArgs {
 pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let loaded = args.target.load()?;
     let request = Request::identified(args.jobs(&loaded.settings)?);
-    let receipts = args.target.ask_loaded(&loaded, Absent::Create, async |target| match target {
-        Target::ServerProcess(client) => send::to_server(client, &request).await,
-        Target::Directory(engine) => enqueue_directly(engine, request.jobs).await,
-    })?;
+    let enqueued = args
+        .target
+        .with_target(&loaded, Absent::Create, async |target| send::enqueue(target, &request).await)?;
     let mut output = Output::stdout();
-    for receipt in receipts {
+    for job in enqueued {
         match args.json {
-            true => output.json(&receipt)?,
-            false => output.line(receipt.id)?,
+            true => output.json(&job)?,
+            false => output.line(job.id)?,
         }
     }
     output.finish()

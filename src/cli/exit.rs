@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase};
-use beaver_actors::jobs::Rejection;
+use beaver_actors::engine::{Ending, Engine, FailCause, Phase};
 
 use crate::client::ClientError;
 use crate::server::ServerError;
 use crate::telemetry::logging::{self, LogFormat};
+use crate::wire::answers::{DAMAGED_PAYLOAD, OFFLINE, UNKNOWN};
 
 /// Exit codes. They are part of the interface: scripts test them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,9 @@ pub(crate) fn refused(error: ClientError) -> CliFailure {
         ClientError::Unreachable { .. } => CliFailure::new(Exit::NoServer, message)
             .hint("start a server with `beaver run`; nothing was sent"),
         ClientError::Lost { .. } => CliFailure::new(Exit::NoServer, message),
+        ClientError::Refused { code, .. } if code == OFFLINE => {
+            CliFailure::new(Exit::NoServer, message).hint("start one with `beaver run`")
+        }
         ClientError::Refused { status: 404, .. } => CliFailure::new(Exit::NotFound, message),
         ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
             CliFailure::new(Exit::Failure, message)
@@ -159,31 +162,20 @@ pub(crate) fn refused(error: ClientError) -> CliFailure {
     }
 }
 
-/// What an engine of our own that does not do it means for a command.
-pub(crate) fn declined(engine: &Engine, error: &EngineError) -> CliFailure {
-    match error {
-        EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
-            CliFailure::new(Exit::NotFound, rejection.to_string())
+/// The same from an engine of this very process: if it died under the request, its end says more.
+pub(crate) fn declined(engine: &Engine, error: ClientError) -> CliFailure {
+    let message = error.to_string();
+    match &error {
+        ClientError::Refused { code, .. } if code == UNKNOWN => match &*engine.phase().borrow() {
+            Phase::Stopped(Ending::Failed { cause, message: why }) => {
+                CliFailure::new((*cause).into(), format!("{message}: {why}"))
+            }
+            _ => CliFailure::new(Exit::Storage, message),
+        },
+        ClientError::Refused { code, .. } if code == DAMAGED_PAYLOAD => {
+            CliFailure::new(Exit::Damaged, message)
         }
-        // People count from 1.
-        EngineError::RejectedAt { index, rejection } => {
-            CliFailure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
-        }
-        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering | EngineError::ReadOnly => {
-            CliFailure::new(Exit::Rejected, error.to_string())
-        }
-        EngineError::Unreadable(_) => CliFailure::new(Exit::Damaged, error.to_string()),
-        EngineError::Unknown => unknown(engine, error),
-    }
-}
-
-/// The engine died under the request: its end says more than the request's.
-fn unknown(engine: &Engine, error: &EngineError) -> CliFailure {
-    match &*engine.phase().borrow() {
-        Phase::Stopped(Ending::Failed { cause, message }) => {
-            CliFailure::new((*cause).into(), format!("{error}: {message}"))
-        }
-        _ => CliFailure::new(Exit::Storage, error.to_string()),
+        _ => refused(error),
     }
 }
 

@@ -7,14 +7,6 @@ use serde::Serialize;
 
 use super::exit::CliFailure;
 
-/// What is printed of a job that was enqueued.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Receipt {
-    pub(crate) id: String,
-    /// False when a job with this id existed already; then nothing was added.
-    pub(crate) created: bool,
-}
-
 /// Stdout while a command prints its result. Nothing is sure to be out before [`Output::finish`].
 pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 

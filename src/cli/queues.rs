@@ -14,7 +14,8 @@ use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
-use super::target::{Target, TargetArgs};
+use super::target::{Absent, Target, TargetArgs};
+use crate::client::{Client, ClientError};
 use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.
@@ -77,7 +78,9 @@ pub(crate) struct QueueRow {
 /// The command line makes no sense, a queue does not exist, or nobody answers.
 pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
     let names = args.names()?;
-    let answers = args.target.ask(async |target| carry_out(target, args.action, &names).await)?;
+    let answers = args.target.with_target(&args.target.load()?, Absent::Refuse, async |target| {
+        carry_out(target, args.action, &names).await
+    })?;
     let mut output = Output::stdout();
     if args.json {
         answers.iter().try_for_each(|answer| output.json(answer))?;
@@ -125,29 +128,37 @@ async fn carry_out(
     action: QueuesAction,
     names: &[QueueName],
 ) -> Result<Vec<Value>, CliFailure> {
-    let mut queues = target.queues().await?;
-    let known: Vec<QueueName> =
-        queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-        return Err(CliFailure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+    let is_list = action == QueuesAction::List;
+    let mut queues = Vec::new();
+    // A single one that does not exist is refused when it is asked for.
+    if is_list || names.len() > 1 {
+        queues = target.client.queues().await.map_err(|error| target.failure(error))?;
+        let known: Vec<QueueName> =
+            queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+            return Err(CliFailure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+        }
+    }
+    if is_list {
+        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
+        return Ok(queues);
     }
     let mut answers = Vec::new();
     for name in names {
-        answers.push(match action {
-            QueuesAction::List => break,
-            QueuesAction::Pause | QueuesAction::Resume => {
-                let paused = action == QueuesAction::Pause;
-                target.set_paused(name, paused).await?;
-                json!({"queue": name, "paused": paused})
-            }
-            QueuesAction::Remove => json!({"queue": name, "discarded": target.remove_queue(name).await?}),
-        });
-    }
-    if action == QueuesAction::List {
-        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
-        answers = queues;
+        let answer = do_to(&target.client, action, name).await;
+        answers.push(answer.map_err(|error| target.failure(error))?);
     }
     Ok(answers)
+}
+
+async fn do_to(client: &Client, action: QueuesAction, queue: &QueueName) -> Result<Value, ClientError> {
+    if action == QueuesAction::Remove {
+        let discarded = client.remove_queue(queue.as_str()).await?;
+        return Ok(json!({"queue": queue, "discarded": discarded}));
+    }
+    let paused = action == QueuesAction::Pause;
+    client.set_paused(queue.as_str(), paused).await?;
+    Ok(json!({"queue": queue, "paused": paused}))
 }
 
 fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {

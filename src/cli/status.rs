@@ -109,9 +109,9 @@ struct Recovery {
 /// The job is not there, or nobody answers.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
-    let answer = args.target.ask(async |target| match &id {
-        Some(id) => target.job(id).await,
-        None => target.status().await,
+    let answer = args.target.ask(async |client| match &id {
+        Some(id) => client.job(&id.to_string()).await,
+        None => client.status().await,
     })?;
     let mut output = Output::stdout();
     if args.json {

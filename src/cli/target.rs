@@ -13,20 +13,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use beaver_actors::engine::{Ending, Engine, FailCause, QueueSet};
-use beaver_actors::ids::{JobId, QueueName};
-use beaver_actors::jobs::JobSpec;
+use beaver_actors::engine::{Ending, Engine, FailCause};
 use beaver_actors::worker::handler::Handlers;
 use clap::Args;
-use serde_json::Value;
 
-use super::answer::unreadable;
-use super::exit::{CliFailure, Exit, declined, from_ending, refused, senseless};
-use super::output::{Receipt, note};
+use super::exit::{CliFailure, Exit, declined, from_ending, refused};
+use super::output::note;
 use super::{runtime, setup};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::config::{DataFlags, LoadedConfig, Origin, Settings};
-use crate::query::words::{ActionWords, ListWords};
+use crate::http;
 use crate::server::address_file::{self, url_of};
 
 /// The environment variable that names a server.
@@ -55,11 +51,11 @@ pub(crate) enum Absent {
 }
 
 /// A queue that can be asked.
-pub(crate) enum Target {
-    /// Through a server.
-    ServerProcess(Client),
-    /// In this process, which holds the directory's lock.
-    Directory(Engine),
+pub(crate) struct Target {
+    /// Asks it, wherever it is.
+    pub(crate) client: Client,
+    /// The engine of this process that answers, and holds the directory's lock; none for a server.
+    engine: Option<Engine>,
 }
 
 /// Where to look for a queue, in this order.
@@ -84,31 +80,33 @@ impl TargetArgs {
     ///
     /// # Errors
     /// The configuration makes no sense; no server answers where one was named; the directory is locked, damaged, or
-    /// absent; `question` failed; or an engine of our own could not end cleanly.
+    /// absent; the answer is a refusal; or an engine of our own could not end cleanly.
     pub(crate) fn ask<T>(
         &self,
-        question: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CliFailure> {
-        self.ask_loaded(&self.load()?, Absent::Refuse, question)
+        self.with_target(&self.load()?, Absent::Refuse, async |target| {
+            question(&target.client).await.map_err(|error| target.failure(error))
+        })
     }
 
-    /// As [`TargetArgs::ask`], when the configuration has been read already.
+    /// As [`TargetArgs::ask`], for a command that has read the configuration already and makes failures of its own.
     ///
     /// # Errors
     /// The same.
-    pub(crate) fn ask_loaded<T>(
+    pub(crate) fn with_target<T>(
         &self,
         loaded: &LoadedConfig,
         absent: Absent,
-        question: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
+        work: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
     ) -> Result<T, CliFailure> {
         runtime::block_on(async {
             let target = self.open(loaded, absent).await?;
-            let answer = question(&target).await;
+            let outcome = work(&target).await;
             let closed = target.close().await;
             // What went wrong first says more.
-            let answer = answer?;
-            closed.map(|()| answer)
+            let outcome = outcome?;
+            closed.map(|()| outcome)
         })
     }
 
@@ -122,13 +120,13 @@ impl TargetArgs {
             names_directory(loaded),
         );
         let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {
-            Lookup::ServerProcess(url) => return Ok(Target::ServerProcess(client(&url)?)),
+            Lookup::ServerProcess(url) => return Ok(Target::server(client(&url)?)),
             Lookup::Either(urls) => urls,
         };
         for url in &urls {
             let client = client(url)?;
             if client.is_live().await {
-                return Ok(Target::ServerProcess(client));
+                return Ok(Target::server(client));
             }
         }
         open_directory(settings, &urls, absent).await
@@ -136,147 +134,31 @@ impl TargetArgs {
 }
 
 impl Target {
-    /// One job as JSON.
-    ///
-    /// # Errors
-    /// There is no such job, or no answer.
-    pub(crate) async fn job(&self, id: &JobId) -> Result<Value, CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.job(&id.to_string()).await.map_err(refused),
-            Target::Directory(engine) => {
-                let view = engine.job(id.clone()).await.map_err(|error| declined(engine, &error))?;
-                json(&view)
-            }
-        }
+    /// A server.
+    pub(crate) fn server(client: Client) -> Target {
+        Target { client, engine: None }
     }
 
-    /// The queue at a glance as JSON. Its `phase` is `offline` when no server answered.
-    ///
-    /// # Errors
-    /// No answer.
-    pub(crate) async fn status(&self) -> Result<Value, CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.status().await.map_err(refused),
-            Target::Directory(engine) => {
-                let status = engine.status().await.map_err(|error| declined(engine, &error))?;
-                let mut status = json(&status)?;
-                status["phase"] = "offline".into();
-                status["version"] = env!("CARGO_PKG_VERSION").into();
-                Ok(status)
-            }
-        }
+    /// Whether no server is there, but an engine of our own.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.engine.is_some()
     }
 
-    /// Every queue as JSON.
-    ///
-    /// # Errors
-    /// No answer.
-    pub(crate) async fn queues(&self) -> Result<Vec<Value>, CliFailure> {
-        let queues = match self {
-            Target::ServerProcess(client) => client.queues().await.map_err(refused)?,
-            Target::Directory(engine) => {
-                json(&engine.status().await.map_err(|error| declined(engine, &error))?.queues)?
-            }
-        };
-        match queues {
-            Value::Array(queues) => Ok(queues),
-            other => Err(unreadable("queues", &other)),
-        }
-    }
-
-    /// Pauses a queue, or resumes it.
-    ///
-    /// # Errors
-    /// There is no such queue, or no answer.
-    pub(crate) async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
-            Target::Directory(engine) => {
-                let set = QueueSet::Named(vec![queue.clone()]);
-                let answer = if paused { engine.pause(set) } else { engine.resume(set) };
-                answer.await.map(drop).map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Discards the pending jobs of a queue and forgets it; returns how many jobs.
-    ///
-    /// # Errors
-    /// There is no such queue, or no answer.
-    pub(crate) async fn remove_queue(&self, queue: &QueueName) -> Result<u64, CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
-            Target::Directory(engine) => {
-                let removed = engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
-                removed.await.map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Jobs of a set as JSON, and whether there are further ones.
-    ///
-    /// # Errors
-    /// The words make no sense, or no answer.
-    pub(crate) async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.jobs(words).await.map_err(refused),
-            Target::Directory(engine) => {
-                let (set, filter, limit) = words.read().map_err(senseless)?;
-                let jobs = engine.list(set, filter, limit + 1).await;
-                let jobs = jobs.map_err(|error| declined(engine, &error))?;
-                let more = jobs.len() > limit;
-                let jobs = jobs.iter().take(limit).map(json).collect::<Result<_, _>>()?;
-                Ok((jobs, more))
-            }
-        }
-    }
-
-    /// Does the same to every job of a set; returns to how many.
-    ///
-    /// # Errors
-    /// The words make no sense, or no answer.
-    pub(crate) async fn act(&self, words: &ActionWords) -> Result<u64, CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.act(words).await.map_err(refused),
-            Target::Directory(engine) => {
-                let (action, set, filter) = words.read().map_err(senseless)?;
-                engine.act(action, set, filter).await.map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Withdraws a job.
-    ///
-    /// # Errors
-    /// There is no such job, it has ended, or no answer.
-    pub(crate) async fn cancel(&self, id: &JobId) -> Result<(), CliFailure> {
-        match self {
-            Target::ServerProcess(client) => client.cancel(&id.to_string()).await.map_err(refused),
-            Target::Directory(engine) => {
-                engine.cancel(id.clone()).await.map_err(|error| declined(engine, &error))
-            }
+    /// What an answer that is not the hoped-for one means for the command.
+    pub(crate) fn failure(&self, error: ClientError) -> CliFailure {
+        match &self.engine {
+            None => refused(error),
+            Some(engine) => declined(engine, error),
         }
     }
 
     /// Lets go of the queue: an engine of our own is stopped and everything is on disk.
     async fn close(self) -> Result<(), CliFailure> {
-        match self {
-            Target::ServerProcess(_) => Ok(()),
-            Target::Directory(engine) => from_ending(engine.stop(None).await),
+        match self.engine {
+            None => Ok(()),
+            Some(engine) => from_ending(engine.stop(None).await),
         }
     }
-}
-
-/// Adds jobs through an engine of this process; what goes to a server is sent by [`send`](super::send).
-///
-/// # Errors
-/// A job was rejected, and nothing was added; or no answer.
-pub(crate) async fn enqueue_directly(
-    engine: &Engine,
-    jobs: Vec<JobSpec>,
-) -> Result<Vec<Receipt>, CliFailure> {
-    let enqueued = engine.enqueue(jobs).await.map_err(|error| declined(engine, &error))?;
-    Ok(enqueued.into_iter().map(|one| Receipt { id: one.id.to_string(), created: one.created }).collect())
 }
 
 fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Lookup {
@@ -329,7 +211,8 @@ async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -
     match engine.ready().await {
         Ok(()) => {
             note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
-            Ok(Target::Directory(engine))
+            let router = http::in_process(engine.clone(), settings);
+            Ok(Target { client: Client::in_process(router, &dir), engine: Some(engine) })
         }
         Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
         Err(ending) => Err(from_ending(ending).err().unwrap_or_else(|| {
@@ -357,11 +240,6 @@ fn nothing_there(tried: &[String], dir: &Path) -> CliFailure {
 fn locked(tried: &[String], dir: &Path) -> CliFailure {
     let message = format!("{}, but a process holds the lock of {}", nobody_answers(tried), dir.display());
     CliFailure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value, CliFailure> {
-    serde_json::to_value(value)
-        .map_err(|error| CliFailure::new(Exit::Failure, format!("cannot write the answer as JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::answer_of;
-use super::exit::{CliFailure, Exit, refused};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::{Target, TargetArgs};
+use super::target::TargetArgs;
+use crate::client::{Client, ClientError};
 
 /// Examples below `beaver workers --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
         (WorkersAction::Quiet | WorkersAction::Terminate, None) => return Err(usage("no worker is named")),
         _ => {}
     }
-    let answer = args.target.ask(async |target| ask(target, args.action, args.wid.as_deref()).await)?;
+    let answer = args.target.ask(async |client| ask(client, args.action, args.wid.as_deref()).await)?;
     let mut output = Output::stdout();
     match (args.json, &args.wid) {
         (true, _) => output.json(&answer)?,
@@ -91,17 +92,12 @@ pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
     output.finish()
 }
 
-async fn ask(target: &Target, action: WorkersAction, wid: Option<&str>) -> Result<Value, CliFailure> {
-    let Target::ServerProcess(client) = target else {
-        let message = "only a running server has remote workers, and none answers";
-        return Err(CliFailure::new(Exit::NoServer, message).hint("start one with `beaver run`"));
-    };
-    let answer = match (action, wid) {
+async fn ask(client: &Client, action: WorkersAction, wid: Option<&str>) -> Result<Value, ClientError> {
+    match (action, wid) {
         (WorkersAction::Quiet, Some(wid)) => client.ask_worker(wid, false).await,
         (WorkersAction::Terminate, Some(wid)) => client.ask_worker(wid, true).await,
         _ => client.workers().await,
-    };
-    answer.map_err(refused)
+    }
 }
 
 fn told_request(action: WorkersAction) -> &'static str {

@@ -10,7 +10,7 @@ use beaver_actors::engine::EngineError;
 use beaver_actors::ids::InvalidName;
 use beaver_actors::jobs::Rejection;
 
-use crate::wire::answers::{ErrorAnswer, ErrorBody};
+use crate::wire::answers::{DAMAGED_PAYLOAD, ErrorAnswer, ErrorBody, OFFLINE, UNKNOWN};
 use crate::wire::job::{BadJob, BadJobKind};
 
 /// An answer that is not what was hoped for: `{"error":{"code":..,"message":..}}`.
@@ -49,7 +49,7 @@ impl ApiError {
 
     pub(crate) fn no_answer_in_time(timeout: Duration) -> ApiError {
         let message = format!("no answer within {timeout:?} (request_timeout): the outcome is unknown");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message)
     }
 
     pub(crate) fn busy(message: &str) -> ApiError {
@@ -86,6 +86,12 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// There is no server, and this is about what only a server has.
+    pub(crate) fn offline() -> ApiError {
+        let message = "only a running server has remote workers, and none answers";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, OFFLINE, message)
+    }
+
     pub(crate) fn no_such_worker(wid: &str) -> ApiError {
         let wid: String = wid.chars().take(100).collect();
         ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no remote worker {wid:?} is connected"))
@@ -93,7 +99,7 @@ impl ApiError {
 
     pub(crate) fn panicked() -> ApiError {
         let message = "the request could not be processed because of a bug; the outcome is unknown";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message)
     }
 
     /// Whether the server would have taken the request at a quieter time.
@@ -164,9 +170,9 @@ impl From<EngineError> for ApiError {
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
             EngineError::ReadOnly => ApiError::new(StatusCode::CONFLICT, "read_only", message),
             EngineError::Unreadable(_) => {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged_payload", message)
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, DAMAGED_PAYLOAD, message)
             }
-            EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message),
+            EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message),
         }
     }
 }

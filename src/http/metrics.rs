@@ -23,10 +23,13 @@ const MICROS_PER_SECOND: f64 = 1e6;
 pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
-    pub(crate) fn new(metrics: Arc<Metrics>, remote: registry::Registry) -> MetricsPage {
+    /// Without a registry, nothing is said about remote workers.
+    pub(crate) fn new(metrics: Arc<Metrics>, remote: Option<registry::Registry>) -> MetricsPage {
         let mut page = Registry::default();
         page.register_collector(Box::new(EngineMetrics(metrics)));
-        page.register_collector(Box::new(RemoteMetrics(remote)));
+        if let Some(remote) = remote {
+            page.register_collector(Box::new(RemoteMetrics(remote)));
+        }
         MetricsPage(page)
     }
 
@@ -190,7 +193,7 @@ mod tests {
     fn the_page_shows_what_the_engine_counted_under_the_promised_names() {
         let metrics = Arc::new(Metrics::default());
         let remote = registry::Registry::new(Arc::new(SystemClock::default()));
-        let page = MetricsPage::new(Arc::clone(&metrics), remote);
+        let page = MetricsPage::new(Arc::clone(&metrics), Some(remote));
         metrics.jobs_enqueued.add(100);
         metrics.jobs_dispatched.add(60);
         metrics.jobs_completed.add(50);

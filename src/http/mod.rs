@@ -33,4 +33,4 @@ mod error;
 mod metrics;
 
 pub use context::HttpState;
-pub(crate) use router::router;
+pub(crate) use router::{in_process, router};

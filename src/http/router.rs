@@ -8,14 +8,26 @@ use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use beaver_actors::engine::Engine;
 
 use super::context::{Api, HttpState};
 use super::error::ApiError;
 use super::routes::{jobs, probes, queues, sets, status, workers};
 use crate::auth::web_pages;
+use crate::config::Settings;
 
 /// All routes, ready to serve.
 pub(crate) fn router(state: HttpState) -> Router {
+    routes(guarded).with_state(Arc::new(Api::new(state)))
+}
+
+/// All routes for requests of this very process. They enter below what guards a server: who may change something is
+/// decided by whoever may read and write the data, and nobody else waits.
+pub(crate) fn in_process(engine: Engine, settings: &Settings) -> Router {
+    routes(|mutating| mutating).with_state(Arc::new(Api::in_process(engine, settings)))
+}
+
+fn routes(guarded: impl Fn(Router<Arc<Api>>) -> Router<Arc<Api>>) -> Router<Arc<Api>> {
     let reading = Router::new()
         .route("/api/v1/jobs", get(sets::list))
         .route("/api/v1/jobs/{id}", get(jobs::job))
@@ -34,8 +46,7 @@ pub(crate) fn router(state: HttpState) -> Router {
         .route("/api/v1/queues/{queue}/resume", post(queues::resume))
         .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
         .route("/api/v1/workers/{wid}/terminate", post(workers::terminate));
-    let routes = reading.merge(guarded(mutating));
-    with_fallbacks(routes).with_state(Arc::new(Api::new(state)))
+    with_fallbacks(reading.merge(guarded(mutating)))
 }
 
 /// Routes that change something, behind all that decides who may: a further one belongs there, too.

@@ -22,7 +22,6 @@ use super::signals::Signals;
 use crate::config::Settings;
 use crate::handlers::{self, HandlerOptions, exec};
 use crate::http::HttpState;
-use crate::wire::job::JobDefaults;
 
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -42,12 +41,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let engine = Engine::start(settings.engine.clone(), handlers);
     let http = http.spawn(HttpState {
         engine: engine.clone(),
-        defaults: JobDefaults {
-            kind: settings.default_kind.clone(),
-            queue: settings.default_queue.clone(),
-            payload_bytes_max: settings.engine.policy.payload_bytes_max,
-            jobs_bytes_max: settings.engine.request_bytes_max,
-        },
+        defaults: HttpState::job_defaults(&settings),
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
     });

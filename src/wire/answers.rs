@@ -8,6 +8,13 @@ use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::Status;
 use serde::{Deserialize, Serialize};
 
+/// The code of a refusal after which nobody knows whether it was done.
+pub(crate) const UNKNOWN: &str = "unknown";
+/// The code for a payload that is damaged on disk.
+pub(crate) const DAMAGED_PAYLOAD: &str = "damaged_payload";
+/// The code for what only a server has, where there is none.
+pub(crate) const OFFLINE: &str = "offline";
+
 /// One job of an enqueue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EnqueuedJob {
@@ -80,4 +87,16 @@ pub(crate) struct ErrorBody {
     /// Which job of the request is meant, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<usize>,
+}
+
+impl ErrorBody {
+    /// What is wrong in one sentence, with the job that is meant if it is one of several.
+    pub(crate) fn told(&self) -> String {
+        let of_one = self.index.map(|index| format!("job {index}: "));
+        match of_one {
+            // What is found while a body is read says it already.
+            Some(of_one) if !self.message.starts_with(&of_one) => of_one + &self.message,
+            _ => self.message.clone(),
+        }
+    }
 }

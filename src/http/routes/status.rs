@@ -8,8 +8,9 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::EngineStatus;
 use serde::Serialize;
 
-use crate::http::context::{Api, RouteAnswer, phase_name};
+use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
+use crate::remote::registry::Registry;
 use crate::remote::status::RemoteStatus;
 
 pub(crate) async fn status(State(api): State<Arc<Api>>) -> RouteAnswer {
@@ -19,11 +20,12 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> RouteAnswer {
         phase: &'static str,
         #[serde(flatten)]
         status: EngineStatus,
-        remote: RemoteStatus,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remote: Option<RemoteStatus>,
     }
 
     let status = in_time(api.deadline(), api.engine.status()).await?;
-    let phase = phase_name(&api.engine.phase().borrow());
-    let remote = api.remote.status();
-    Ok(Json(StatusAnswer { version: env!("CARGO_PKG_VERSION"), phase, status, remote }).into_response())
+    let remote = api.remote.as_ref().map(Registry::status);
+    let (version, phase) = (env!("CARGO_PKG_VERSION"), api.phase());
+    Ok(Json(StatusAnswer { version, phase, status, remote }).into_response())
 }

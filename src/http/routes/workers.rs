@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use serde::Serialize;
 
 use crate::http::context::{Api, RouteAnswer};
@@ -16,16 +16,16 @@ use crate::remote::status::WorkerState;
 /// A worker by its name in the path.
 type Named = Result<Path<String>, PathRejection>;
 
-pub(crate) async fn list(State(api): State<Arc<Api>>) -> Response {
-    Json(api.remote.status()).into_response()
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
+    Ok(Json(api.remote()?.status()).into_response())
 }
 
 pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
-    ask(&api.remote, wid, WorkerState::Quiet)
+    ask(api.remote()?, wid, WorkerState::Quiet)
 }
 
 pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
-    ask(&api.remote, wid, WorkerState::Terminate)
+    ask(api.remote()?, wid, WorkerState::Terminate)
 }
 
 /// What the worker is to do; it hears of it with its next sign of life.
