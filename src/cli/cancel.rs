@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit::CliFailure;
 use super::output::Output;
 use super::setup::parse_id;
-use super::target::TargetArgs;
+use super::target::{Access, TargetArgs};
 
 /// Examples below `beaver cancel --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -33,7 +33,7 @@ pub(crate) struct CancelArgs {
 /// The job is not there, has ended, or nobody answers.
 pub(crate) fn run(args: &CancelArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
-    args.target.ask(async |client| client.cancel(&id.to_string()).await)?;
+    args.target.ask(Access::Change, async |client| client.cancel(&id.to_string()).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,

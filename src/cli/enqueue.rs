@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::send::{self, Request};
-use super::target::{Absent, TargetArgs};
+use super::target::{Access, TargetArgs};
 use crate::config::Settings;
 use crate::wire::job::{self, JobDefaults};
 
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let request = Request::identified(args.jobs(&loaded.settings)?);
     let enqueued = args
         .target
-        .with_target(&loaded, Absent::Create, async |target| send::enqueue(target, &request).await)?;
+        .with_target(&loaded, Access::Create, async |target| send::enqueue(target, &request).await)?;
     let mut output = Output::stdout();
     for job in enqueued {
         match args.json {

@@ -9,7 +9,7 @@ use super::answer::answer_of;
 use super::exit::{CliFailure, Exit, senseless};
 use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
-use super::target::TargetArgs;
+use super::target::{Access, TargetArgs};
 use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &JobsArgs) -> Result<(), CliFailure> {
 
 fn list(args: &JobsArgs) -> Result<(), CliFailure> {
     let words = args.list_words()?;
-    let (jobs, more) = args.target.ask(async |client| client.jobs(&words).await)?;
+    let (jobs, more) = args.target.ask(Access::Look, async |client| client.jobs(&words).await)?;
     let shown = jobs.len();
     let mut output = Output::stdout();
     if args.json {
@@ -141,7 +141,7 @@ fn list(args: &JobsArgs) -> Result<(), CliFailure> {
 
 fn act(args: &JobsArgs) -> Result<(), CliFailure> {
     let words = args.action_words()?;
-    let changed = args.target.ask(async |client| client.act(&words).await)?;
+    let changed = args.target.ask(Access::Change, async |client| client.act(&words).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&json!({"changed": changed}))?,

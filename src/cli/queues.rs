@@ -14,7 +14,7 @@ use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
-use super::target::{Absent, Target, TargetArgs};
+use super::target::{Access, Target, TargetArgs};
 use crate::client::{Client, ClientError};
 use crate::query::words::no_such_queue;
 
@@ -78,7 +78,11 @@ pub(crate) struct QueueRow {
 /// The command line makes no sense, a queue does not exist, or nobody answers.
 pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
     let names = args.names()?;
-    let answers = args.target.with_target(&args.target.load()?, Absent::Refuse, async |target| {
+    let access = match args.action {
+        QueuesAction::List => Access::Look,
+        QueuesAction::Pause | QueuesAction::Resume | QueuesAction::Remove => Access::Change,
+    };
+    let answers = args.target.with_target(&args.target.load()?, access, async |target| {
         carry_out(target, args.action, &names).await
     })?;
     let mut output = Output::stdout();

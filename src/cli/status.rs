@@ -13,8 +13,9 @@ use super::output::Output;
 use super::queues::{CountsByStatus, QueueRow, counts_table};
 use super::setup;
 use super::table::{count, of_facts, plain};
-use super::target::TargetArgs;
+use super::target::{Access, TargetArgs};
 use super::workers::RemoteView;
+use crate::wire::answers::OFFLINE;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
 const REMOTE_SHOWN_MAX: usize = 10;
@@ -109,7 +110,7 @@ struct Recovery {
 /// The job is not there, or nobody answers.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
-    let answer = args.target.ask(async |client| match &id {
+    let answer = args.target.ask(Access::Look, async |client| match &id {
         Some(id) => client.job(&id.to_string()).await,
         None => client.status().await,
     })?;
@@ -148,7 +149,7 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
         &answer.snapshot.as_ref().map_or_else(|| "none yet".to_owned(), told_snapshot),
     ]);
     facts.add_row(["log", &told_log(&answer.log)]);
-    facts.add_row(["recovery", &told_recovery(&answer.recovery)]);
+    facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
     output.line(facts.trim_fmt())?;
     for waiting in told_waiting(answer) {
         output.line(waiting)?;
@@ -193,7 +194,7 @@ fn told_log(log: &Log) -> String {
     }
 }
 
-fn told_recovery(recovery: &Recovery) -> String {
+fn told_recovery(recovery: &Recovery, is_only_read: bool) -> String {
     let mut told = format!(
         "took {:.1} ms: {} from the snapshot, {} from the log",
         recovery.duration_ms,
@@ -204,7 +205,8 @@ fn told_recovery(recovery: &Recovery) -> String {
         told += &format!("; {} had been interrupted", count(recovery.interrupted, "job"));
     }
     if recovery.torn_bytes > 0 {
-        told += &format!("; {} of an unfinished last write were set aside", BinaryBytes(recovery.torn_bytes));
+        let what = if is_only_read { "are passed over" } else { "were set aside" };
+        told += &format!("; {} of an unfinished last write {what}", BinaryBytes(recovery.torn_bytes));
     }
     told
 }
@@ -355,7 +357,8 @@ mod tests {
     fn a_full_disk_and_a_torn_tail_are_not_kept_quiet() {
         assert!(told_log(&answer(1, 0).log).contains("DISK IS FULL"));
         assert!(
-            told_recovery(&answer(1, 0).recovery).ends_with("7 B of an unfinished last write were set aside")
+            told_recovery(&answer(1, 0).recovery, false)
+                .ends_with("7 B of an unfinished last write were set aside")
         );
     }
 

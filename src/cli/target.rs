@@ -3,7 +3,7 @@
 //! | given | then |
 //! |---|---|
 //! | `--url`, else `BEAVER_URL` | that server and nothing else; if it does not answer, nothing is written |
-//! | `--offline` | the data directory, under its lock |
+//! | `--offline` | the data directory, under its lock; questions only look at it |
 //! | neither | the first server that answers, else the data directory |
 //!
 //! Servers are looked for at the address that one left in the data directory, then at `bind:metrics_port`.
@@ -41,13 +41,15 @@ pub(crate) struct TargetArgs {
     data: DataFlags,
 }
 
-/// What a command needs of a data directory that no server holds.
+/// What a command does with a data directory that no server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
-    /// It may be created: there is something to put into it.
+pub(crate) enum Access {
+    /// It looks, beside others that look, and leaves every byte as it is.
+    Look,
+    /// It changes what is there.
+    Change,
+    /// It puts something into it, and makes it if need be.
     Create,
-    /// Without it there is nothing to ask.
-    Refuse,
 }
 
 /// A queue that can be asked.
@@ -83,9 +85,10 @@ impl TargetArgs {
     /// absent; the answer is a refusal; or an engine of our own could not end cleanly.
     pub(crate) fn ask<T>(
         &self,
+        access: Access,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, CliFailure> {
-        self.with_target(&self.load()?, Absent::Refuse, async |target| {
+        self.with_target(&self.load()?, access, async |target| {
             question(&target.client).await.map_err(|error| target.failure(error))
         })
     }
@@ -97,11 +100,11 @@ impl TargetArgs {
     pub(crate) fn with_target<T>(
         &self,
         loaded: &LoadedConfig,
-        absent: Absent,
+        access: Access,
         work: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
     ) -> Result<T, CliFailure> {
         runtime::block_on(async {
-            let target = self.open(loaded, absent).await?;
+            let target = self.open(loaded, access).await?;
             let outcome = work(&target).await;
             let closed = target.close().await;
             // What went wrong first says more.
@@ -111,7 +114,7 @@ impl TargetArgs {
     }
 
     /// Finds the queue. On an actix system only.
-    async fn open(&self, loaded: &LoadedConfig, absent: Absent) -> Result<Target, CliFailure> {
+    async fn open(&self, loaded: &LoadedConfig, access: Access) -> Result<Target, CliFailure> {
         let settings = &loaded.settings;
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
@@ -129,7 +132,7 @@ impl TargetArgs {
                 return Ok(Target::server(client));
             }
         }
-        open_directory(settings, &urls, absent).await
+        open_directory(settings, &urls, access).await
     }
 }
 
@@ -197,24 +200,28 @@ fn client(url: &str) -> Result<Client, CliFailure> {
     Client::new(url).map_err(refused)
 }
 
-async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -> Result<Target, CliFailure> {
+async fn open_directory(settings: &Settings, tried: &[String], access: Access) -> Result<Target, CliFailure> {
     let dir = settings.engine.data_dir.clone();
-    if absent == Absent::Refuse && !dir.exists() {
+    if access == Access::Change && !dir.exists() {
         return Err(nothing_there(tried, &dir));
     }
-    // No workers: this process stays only as long as its answer takes.
     let mut options = settings.engine.clone();
+    // No workers: this process stays only as long as its answer takes.
     options.worker_count = 0;
     // Rewriting the state of a large queue for the sake of one job would be out of proportion; the log has it.
     options.snapshot_at_stop = false;
-    let engine = Engine::start(options, Handlers::new());
+    let (engine, doing) = match access {
+        Access::Look => (Engine::open_read_only(options), "reading"),
+        Access::Change | Access::Create => (Engine::start(options, Handlers::new()), "working on"),
+    };
     match engine.ready().await {
         Ok(()) => {
-            note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
+            note(format_args!("{}: {doing} {} directly", nobody_answers(tried), dir.display()));
             let router = http::in_process(engine.clone(), settings);
             Ok(Target { client: Client::in_process(router, &dir), engine: Some(engine) })
         }
         Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
+        Err(Ending::Failed { cause: FailCause::Absent, .. }) => Err(nothing_there(tried, &dir)),
         Err(ending) => Err(from_ending(ending).err().unwrap_or_else(|| {
             CliFailure::new(
                 Exit::Failure,

@@ -11,7 +11,7 @@ use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::TargetArgs;
+use super::target::{Access, TargetArgs};
 use crate::client::{Client, ClientError};
 
 /// Examples below `beaver workers --help`.
@@ -80,7 +80,8 @@ pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
         (WorkersAction::Quiet | WorkersAction::Terminate, None) => return Err(usage("no worker is named")),
         _ => {}
     }
-    let answer = args.target.ask(async |client| ask(client, args.action, args.wid.as_deref()).await)?;
+    let answer =
+        args.target.ask(Access::Look, async |client| ask(client, args.action, args.wid.as_deref()).await)?;
     let mut output = Output::stdout();
     match (args.json, &args.wid) {
         (true, _) => output.json(&answer)?,

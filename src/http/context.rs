@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::metrics::MetricsPage;
 use crate::config::{HttpLimits, Settings};
 use crate::remote::registry::Registry;
+use crate::wire::answers::OFFLINE;
 use crate::wire::job::JobDefaults;
 
 /// As good as no limit, and still one that can be added to any moment.
@@ -99,7 +100,7 @@ impl Api {
     pub(super) fn phase(&self) -> &'static str {
         match self.remote {
             Some(_) => phase_name(&self.engine.phase().borrow()),
-            None => "offline",
+            None => OFFLINE,
         }
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const UNKNOWN: &str = "unknown";
 /// The code for a payload that is damaged on disk.
 pub(crate) const DAMAGED_PAYLOAD: &str = "damaged_payload";
-/// The code for what only a server has, where there is none.
+/// The phase of a queue without a server, and the code for what only a server has.
 pub(crate) const OFFLINE: &str = "offline";
 
 /// One job of an enqueue.
