@@ -218,22 +218,24 @@ fn image_read(store: SnapshotStore) -> (SnapshotStore, JobTable) {
     (store, table)
 }
 
-fn lines() -> (beaver::fwp::job::JobReader, Vec<String>) {
+fn lines() -> (beaver::internals::JobReader, Vec<String>) {
     let line = |number: usize| {
         let payload = format!("customer-{number:06}@example.org");
         format!(
             r#"PUSH {{"jid":"job-{number:08}","jobtype":"{KIND}","queue":"default","args":["{payload}","order-confirmation","de-DE",{number}]}}"#
         )
     };
-    (beaver::fwp::job::JobReader::new(1 << 20), (0..JOBS).map(line).collect())
+    (beaver::internals::JobReader::new(1 << 20), (0..JOBS).map(line).collect())
 }
 
 #[library_benchmark(config = at_most(per_job::READ_PUSH))]
 #[bench::thousand(lines())]
-fn read_push((mut reader, lines): (beaver::fwp::job::JobReader, Vec<String>)) -> (Vec<JobSpec>, Vec<String>) {
+fn read_push(
+    (mut reader, lines): (beaver::internals::JobReader, Vec<String>),
+) -> (Vec<JobSpec>, Vec<String>) {
     let mut specs = Vec::with_capacity(lines.len());
     for line in &lines {
-        let beaver::fwp::command::Command::Push(text) = beaver::fwp::command::Command::parse(black_box(line))
+        let beaver::internals::FwpCommand::Push(text) = beaver::internals::FwpCommand::parse(black_box(line))
         else {
             panic!("{line} is a PUSH");
         };

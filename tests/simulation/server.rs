@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use beaver::config::Settings;
-use beaver::fwp::workers::Registry;
-use beaver::fwp::{FwpServer, FwpState};
-use beaver::http::{HttpServer, HttpState, Listener};
-use beaver::job_json::JobDefaults;
+use beaver::internals::{
+    FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Registry, Settings,
+};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};

@@ -13,13 +13,13 @@ use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
-use crate::cli::child::failed;
-use crate::cli::exit::Failure;
-use crate::cli::sighting::{Glance, Sighting};
+use crate::cli::exit::CliFailure;
+use crate::cli::job_view::{Glance, Sighting};
+use crate::cli::server_process::failed;
 
 /// Everything that is known.
 #[derive(Default)]
-pub struct History {
+pub(crate) struct History {
     oracle: Oracle,
     /// The last event of the log that was read.
     last: u64,
@@ -39,12 +39,12 @@ pub struct History {
 
 impl History {
     /// A client is about to ask for these jobs.
-    pub fn asked(&mut self, ids: &[String]) {
+    pub(crate) fn asked(&mut self, ids: &[String]) {
         ids.iter().for_each(|id| self.oracle.asked(id));
     }
 
     /// How a request for these jobs ended.
-    pub fn answered(&mut self, ids: &[String], outcome: Outcome) {
+    pub(crate) fn answered(&mut self, ids: &[String], outcome: Outcome) {
         for id in ids {
             self.oracle.answered(id, outcome);
             match outcome {
@@ -56,27 +56,27 @@ impl History {
     }
 
     /// Jobs that were acknowledged so far.
-    pub fn acknowledged(&self) -> &[String] {
+    pub(crate) fn acknowledged(&self) -> &[String] {
         &self.acknowledged
     }
 
     /// Jobs in requests that no answer came to, each time that it happened.
-    pub fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         self.unanswered
     }
 
     /// Events of the log that were read.
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.last
     }
 
     /// Something happened that must not.
-    pub fn complain(&mut self, problem: String) {
+    pub(crate) fn complain(&mut self, problem: String) {
         self.broken.push(problem);
     }
 
     /// What the API said of an acknowledged job; `None`: that there is none. Whether it was completed.
-    pub fn sighted(&mut self, id: &str, now: Option<Sighting>) -> bool {
+    pub(crate) fn sighted(&mut self, id: &str, now: Option<Sighting>) -> bool {
         let Some(now) = now else {
             self.broken.push(format!("job {id} was acknowledged and is not known"));
             return false;
@@ -95,7 +95,7 @@ impl History {
     }
 
     /// What a server that has recovered says of itself, against the log that it recovered from.
-    pub fn restarted(&mut self, glance: Glance) {
+    pub(crate) fn restarted(&mut self, glance: Glance) {
         let (known, completed) = (self.enqueued.len() as u64, self.completed.len() as u64);
         if glance.known < known || glance.completed < completed {
             self.broken.push(format!(
@@ -109,7 +109,7 @@ impl History {
     ///
     /// # Errors
     /// The log is damaged, or cannot be read.
-    pub fn read_log(&mut self, data_dir: &Path) -> Result<(), Failure> {
+    pub(crate) fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
         let summary = inspect::log(&data_dir.join("wal"), &mut |row| {
             if row.get("summary").is_none()
@@ -127,7 +127,7 @@ impl History {
     ///
     /// # Errors
     /// The snapshot is damaged, or cannot be read.
-    pub fn ended(&mut self, data_dir: &Path) -> Result<Verdict, Failure> {
+    pub(crate) fn ended(&mut self, data_dir: &Path) -> Result<Verdict, CliFailure> {
         let mut jobs = BTreeMap::new();
         let summary = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
             if let Some(id) = row["job_id"].as_str().map(str::to_owned) {
@@ -212,7 +212,7 @@ impl History {
 }
 
 /// A torn tail is what a kill may leave; damage is not.
-fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), Failure> {
+fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
     match summary {
         Ok(Summary { verdict: LogState::Damaged { problem } }) => {
             Err(failed(format!("the {what} is damaged: {problem}")))

@@ -96,12 +96,19 @@ impl JobManagerActor {
         self.begin_sweep(parts, Purpose::Act { action: SetAction::Discard, changed: 0, reply }, ctx);
     }
 
-    pub(super) fn pause(&mut self, queues: QueueSet, paused: bool, now: Timestamp) -> Result<(), Rejection> {
-        for queue in self.existing(queues) {
+    /// Pauses queues, or resumes them; returns those of them that there are.
+    pub(super) fn pause(
+        &mut self,
+        queues: QueueSet,
+        paused: bool,
+        now: Timestamp,
+    ) -> Result<Vec<QueueName>, Rejection> {
+        let found = self.existing(queues);
+        for queue in found.iter().cloned() {
             let command = Command::SetPaused { queue, paused };
             self.execute(command, now)?;
         }
-        Ok(())
+        Ok(found)
     }
 
     fn part(

@@ -6,7 +6,7 @@ use crate::api::requests::Delivery;
 use crate::api::status::EngineStatus;
 use crate::engine::manager::JobManagerActor;
 use crate::engine::messages::{GiveBack, Halt, Reply, Run};
-use crate::ids::{JobId, Token, WorkerId};
+use crate::ids::{JobId, QueueName, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Command, Failure, FailureKind, JobView, UnreadablePayload};
 
@@ -14,6 +14,7 @@ use crate::jobs::{Command, Failure, FailureKind, JobView, UnreadablePayload};
 pub(super) enum Effect {
     Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
     Done(Reply<()>),
+    Paused(Reply<Vec<QueueName>>, Vec<QueueName>),
     Changed(Reply<u64>, u64),
     Listed(Reply<Vec<JobView>>, Vec<JobView>),
     Viewed(Reply<JobView>, Box<JobView>),
@@ -63,6 +64,7 @@ impl JobManagerActor {
                 self.expect_another();
                 reply.answer(Ok(()));
             }
+            Effect::Paused(reply, found) => reply.answer(Ok(found)),
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
             Effect::Viewed(reply, view) => reply.answer(Ok(*view)),

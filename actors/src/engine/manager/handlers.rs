@@ -41,10 +41,10 @@ impl Handler<Submit> for JobManagerActor {
                 let done = self.report(job, &claim, verdict, now);
                 self.hold_outcome(reply, done);
             }
-            Submit::Pause { queues, paused, reply } => {
-                let done = self.pause(queues, paused, now);
-                self.hold_outcome(reply, done);
-            }
+            Submit::Pause { queues, paused, reply } => match self.pause(queues, paused, now) {
+                Ok(found) => self.hold(Effect::Paused(reply, found)),
+                Err(rejection) => self.hold_rejection(reply, rejection),
+            },
             Submit::Act { action, set, filter, reply } => self.act(action, set, filter, reply, ctx),
             Submit::RemoveQueues { queues, reply } => self.remove_queues(queues, reply, ctx),
             Submit::Flush { reply } => self.flush(reply, ctx),
@@ -57,11 +57,13 @@ impl JobManagerActor {
     fn hold_outcome(&mut self, reply: Reply<()>, outcome: Result<(), Rejection>) {
         match outcome {
             Ok(()) => self.hold(Effect::Done(reply)),
-            // What it was rejected for must be durable, too, before anybody hears of it.
-            Err(rejection) => {
-                self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
-            }
+            Err(rejection) => self.hold_rejection(reply, rejection),
         }
+    }
+
+    /// What it was rejected for must be durable, too, before anybody hears of it.
+    fn hold_rejection<T: Send + 'static>(&mut self, reply: Reply<T>, rejection: Rejection) {
+        self.hold(Effect::Rejected(Box::new(move || reply.answer(Err(rejection.into())))));
     }
 }
 

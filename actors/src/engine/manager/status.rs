@@ -12,13 +12,9 @@ impl JobManagerActor {
         let idle = self.workers.iter().flatten().filter(|worker| worker.busy.is_none()).count();
         EngineStatus {
             jobs: self.table.counts(),
-            queues: self.queues(now),
+            queues: QueueStatus::all(&self.table, now),
             totals: self.table.totals(),
-            waiting_for_worker: self
-                .table
-                .pending_without_worker()
-                .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
-                .collect(),
+            waiting_for_worker: WaitingKind::all(&self.table),
             workers: WorkersStatus {
                 count: self.settings.worker_count,
                 busy: up - idle,
@@ -34,21 +30,6 @@ impl JobManagerActor {
             snapshot: self.settings.snapshot,
             recovery: self.settings.recovery,
         }
-    }
-
-    fn queues(&self, now: Timestamp) -> Vec<QueueStatus> {
-        let mut queues: Vec<_> = self
-            .table
-            .queues()
-            .map(|queue| QueueStatus {
-                latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
-                queue: queue.queue,
-                paused: queue.paused,
-                jobs: queue.jobs,
-            })
-            .collect();
-        queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
-        queues
     }
 }
 
