@@ -14,20 +14,20 @@
 //! each group of threads. Clients (and, in a life, the no-op handlers) are on the runtime's threads,
 //! `tokio-rt-worker`; the rest is the engine's own.
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "kit/src/engine.rs"]
 mod kit;
 
-#[path = "kit/completed.rs"]
+#[path = "kit/src/completed.rs"]
 mod completed;
-#[path = "kit/facts.rs"]
+#[path = "kit/src/machine_header.rs"]
 mod facts;
-#[path = "kit/jobs.rs"]
+#[path = "kit/src/jobs.rs"]
 mod jobs;
-#[path = "kit/noop.rs"]
+#[path = "kit/src/noop.rs"]
 mod noop;
-#[path = "kit/shares.rs"]
+#[path = "kit/src/cpu_by_thread.rs"]
 mod shares;
 
 use std::cell::{Cell, RefCell};

@@ -4,9 +4,9 @@
 //! ready and has rested for a second, 10 seconds are looked at. Targets: no measurable CPU, which is to say
 //! no tick of the kernel's count (10 ms each), and less than 30 MiB of resident memory.
 
-#[path = "kit/process.rs"]
+#[path = "kit/src/memory.rs"]
 mod process;
-#[path = "kit/verdict.rs"]
+#[path = "kit/src/target.rs"]
 mod verdict;
 
 use std::fs;

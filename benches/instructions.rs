@@ -22,9 +22,9 @@
 
 #![expect(missing_docs, reason = "the macros of the counting library make public items that nobody sees")]
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/jobs.rs"]
+#[path = "kit/src/jobs.rs"]
 mod jobs;
 
 use std::hint::black_box;

@@ -13,24 +13,24 @@
 //! | a job | resident at the end of the second process, by the number of jobs | 120 bytes |
 //! | disk | the most that was allocated, without two segments of the log, by the bytes of live payloads | 2 |
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "kit/src/engine.rs"]
 mod kit;
 
-#[path = "kit/enqueue.rs"]
+#[path = "kit/src/enqueue.rs"]
 mod enqueue;
-#[path = "kit/facts.rs"]
+#[path = "kit/src/machine_header.rs"]
 mod facts;
-#[path = "kit/files.rs"]
+#[path = "kit/src/files.rs"]
 mod files;
-#[path = "kit/orders.rs"]
+#[path = "kit/src/payloads.rs"]
 mod orders;
-#[path = "kit/process.rs"]
+#[path = "kit/src/memory.rs"]
 mod process;
-#[path = "kit/remote.rs"]
+#[path = "kit/src/remote.rs"]
 mod remote;
-#[path = "kit/verdict.rs"]
+#[path = "kit/src/target.rs"]
 mod verdict;
 
 use std::path::{Path, PathBuf};

@@ -17,20 +17,20 @@
 //!
 //! Targets, of "dispatch": p50 at most 100 us, p99 at most 1 ms.
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "kit/src/engine.rs"]
 mod kit;
 
-#[path = "kit/facts.rs"]
+#[path = "kit/src/machine_header.rs"]
 mod facts;
-#[path = "kit/jobs.rs"]
+#[path = "kit/src/jobs.rs"]
 mod jobs;
-#[path = "kit/open_loop.rs"]
+#[path = "kit/src/open_loop.rs"]
 mod open_loop;
-#[path = "kit/quantiles.rs"]
+#[path = "kit/src/quantiles.rs"]
 mod quantiles;
-#[path = "kit/verdict.rs"]
+#[path = "kit/src/target.rs"]
 mod verdict;
 
 use std::sync::Arc;

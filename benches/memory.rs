@@ -5,13 +5,13 @@
 //! beyond `payload_memory` are. One in memory costs its text and what the allocator and a counter take beside it.
 //! How it grows with the number of jobs is in `size.rs`.
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/jobs.rs"]
+#[path = "kit/src/jobs.rs"]
 mod jobs;
-#[path = "kit/process.rs"]
+#[path = "kit/src/memory.rs"]
 mod process;
-#[path = "kit/verdict.rs"]
+#[path = "kit/src/target.rs"]
 mod verdict;
 
 use beaver_actors::ids::Timestamp;

@@ -14,22 +14,22 @@
 //! largest takes about 4 GB of memory and of disk. Target: flat, which is to say that no cost at the largest
 //! size exceeds 1.5 times that at the smallest.
 
-#[path = "kit/allocator.rs"]
+#[path = "kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "kit/src/engine.rs"]
 mod kit;
 
-#[path = "kit/chart.rs"]
+#[path = "kit/src/chart.rs"]
 mod chart;
-#[path = "kit/facts.rs"]
+#[path = "kit/src/machine_header.rs"]
 mod facts;
-#[path = "kit/jobs.rs"]
+#[path = "kit/src/jobs.rs"]
 mod jobs;
-#[path = "kit/process.rs"]
+#[path = "kit/src/memory.rs"]
 mod process;
-#[path = "kit/remote.rs"]
+#[path = "kit/src/remote.rs"]
 mod remote;
-#[path = "kit/verdict.rs"]
+#[path = "kit/src/target.rs"]
 mod verdict;
 
 use std::path::Path;

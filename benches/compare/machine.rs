@@ -1,8 +1,8 @@
 //! What the figures depend on: the machine, its disk, its loopback, and how much processor time each thread took.
 
-#[path = "../kit/machine.rs"]
+#[path = "../kit/src/machine.rs"]
 mod kit;
-#[path = "../kit/threads.rs"]
+#[path = "../kit/src/threads.rs"]
 mod threads;
 
 use std::collections::BTreeMap;

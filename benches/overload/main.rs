@@ -20,35 +20,31 @@
 //!
 //! Memory is how much the peak grew, by accepted job, as those are kept: what is refused adds nothing to it.
 
-#[path = "kit/allocator.rs"]
+#[path = "../kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "../kit/src/engine.rs"]
 mod kit;
 
 #[expect(dead_code, reason = "others say more over a connection than pushes")]
-#[path = "compare/client.rs"]
+#[path = "../kit/src/client.rs"]
 mod client;
-#[path = "kit/facts.rs"]
+#[path = "../kit/src/machine_header.rs"]
 mod facts;
-#[path = "overload/inside.rs"]
 mod inside;
-#[path = "kit/jobs.rs"]
+#[path = "../kit/src/jobs.rs"]
 mod jobs;
-#[path = "overload/memory.rs"]
 mod memory;
-#[path = "kit/noop.rs"]
+#[path = "../kit/src/noop.rs"]
 mod noop;
-#[path = "compare/pace.rs"]
+#[path = "../kit/src/pace.rs"]
 mod pace;
-#[path = "kit/process.rs"]
+#[path = "../kit/src/memory.rs"]
 mod process;
-#[path = "kit/quantiles.rs"]
+#[path = "../kit/src/quantiles.rs"]
 mod quantiles;
-#[path = "overload/report.rs"]
 mod report;
-#[path = "kit/verdict.rs"]
+#[path = "../kit/src/target.rs"]
 mod verdict;
-#[path = "overload/wire.rs"]
 mod wire;
 
 use std::path::PathBuf;

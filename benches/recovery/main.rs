@@ -19,30 +19,29 @@
 //! Every boot is a process of its own, so that its memory is its own; "warm" finds the files in the page
 //! cache, "cold" had them dropped from it. The median of three counts.
 
-#[path = "kit/allocator.rs"]
+#[path = "../kit/src/allocator.rs"]
 mod allocator;
-#[path = "kit/engine.rs"]
+#[path = "../kit/src/engine.rs"]
 mod kit;
 
-#[path = "recovery/child.rs"]
 mod child;
-#[path = "kit/completed.rs"]
+#[path = "../kit/src/completed.rs"]
 mod completed;
-#[path = "kit/enqueue.rs"]
+#[path = "../kit/src/enqueue.rs"]
 mod enqueue;
-#[path = "kit/facts.rs"]
+#[path = "../kit/src/machine_header.rs"]
 mod facts;
-#[path = "kit/jobs.rs"]
+#[path = "../kit/src/jobs.rs"]
 mod jobs;
-#[path = "kit/noop.rs"]
+#[path = "../kit/src/noop.rs"]
 mod noop;
-#[path = "kit/open_loop.rs"]
+#[path = "../kit/src/open_loop.rs"]
 mod open_loop;
-#[path = "kit/process.rs"]
+#[path = "../kit/src/memory.rs"]
 mod process;
-#[path = "kit/quantiles.rs"]
+#[path = "../kit/src/quantiles.rs"]
 mod quantiles;
-#[path = "kit/verdict.rs"]
+#[path = "../kit/src/target.rs"]
 mod verdict;
 
 use std::fs::{self, File};

@@ -31,23 +31,16 @@
 //! once, the other after one write and one fdatasync of all that has come in. What the disk and the loopback can do is
 //! measured before the first and after the last point.
 
-#[path = "compare/ceiling.rs"]
 mod ceiling;
-#[path = "compare/client.rs"]
+#[path = "../kit/src/client.rs"]
 mod client;
-#[path = "compare/machine.rs"]
 mod machine;
-#[path = "compare/pace.rs"]
+#[path = "../kit/src/pace.rs"]
 mod pace;
-#[path = "compare/peers.rs"]
 mod peers;
-#[path = "compare/report.rs"]
 mod report;
-#[path = "compare/servers.rs"]
 mod servers;
-#[path = "compare/summary.rs"]
 mod summary;
-#[path = "compare/talk.rs"]
 mod talk;
 
 use std::path::Path;
