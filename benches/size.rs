@@ -1,6 +1,6 @@
 //! What a job costs when 10 thousand, and when 10 million others are pending: `cargo bench --bench size`.
 //!
-//! At each size a few thousand jobs are measured, in microseconds a job:
+//! At each size some thousand jobs are measured, and printed as a table in Markdown, in microseconds a job:
 //!
 //! | column | what |
 //! |---|---|
@@ -9,18 +9,15 @@
 //! | fetch+ack | given to a remote worker and acked, both durable, through the engine, 500 at a time |
 //! | memory | resident bytes of the table per pending job, its payload of 100 bytes included |
 //!
-//! Writes the three lines as `cost-by-size.svg` beside the build's output; with `-- --save` into `benches/`,
-//! which README shows. Add a number to stop at a smaller size: `cargo bench --bench size -- 1000000`. The
-//! largest takes about 4 GB of memory and of disk. Target: flat, which is to say that no cost at the largest
-//! size exceeds 1.5 times that at the smallest.
+//! Add a number to stop at a smaller size: `cargo bench --bench size -- 1000000`. The largest takes about 4 GB of
+//! memory and of disk. Target: flat, which is to say that no cost at the largest size exceeds 1.5 times that at
+//! the smallest.
 
 #[path = "kit/src/allocator.rs"]
 mod allocator;
 #[path = "kit/src/engine.rs"]
 mod kit;
 
-#[path = "kit/src/chart.rs"]
-mod chart;
 #[path = "kit/src/machine_header.rs"]
 mod facts;
 #[path = "kit/src/jobs.rs"]
@@ -32,14 +29,12 @@ mod remote;
 #[path = "kit/src/target.rs"]
 mod verdict;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy, Retention};
 use beaver_actors::worker::handler::Handlers;
-use chart::{Frame, Line};
 use jobs::Jobs;
 use remote::fetch_and_ack;
 
@@ -79,43 +74,22 @@ fn main() {
         .map(|((table, bytes), (enqueue, fetch_and_ack))| Cost { table, bytes, enqueue, fetch_and_ack })
         .collect();
 
-    println!(
-        "{:>10} {:>12} {:>12} {:>14} {:>10}",
-        "pending", "table, us", "enqueue, us", "fetch+ack, us", "bytes"
-    );
+    println!("| pending | table, µs | enqueue, µs | fetch + ack, µs | bytes |\n|---|---|---|---|---|");
     for (size, cost) in sizes.iter().zip(&costs) {
         let [table, enqueue, fetch] =
-            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| seconds * 1e6);
-        println!("{size:>10} {table:>12.3} {enqueue:>12.3} {fetch:>14.3} {:>10.0}", cost.bytes);
+            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| verdict::number(seconds * 1e6));
+        println!("| {} | {table} | {enqueue} | {fetch} | {:.0} |", verdict::number(*size as f64), cost.bytes);
     }
-    let line = |name, of: fn(&Cost) -> f64| Line {
-        name,
-        points: sizes.iter().zip(&costs).map(|(size, cost)| (*size as f64, of(cost) * 1e6)).collect(),
-    };
-    let lines = [
-        line("fetch + ack, durable", |cost| cost.fetch_and_ack),
-        line("enqueue, durable", |cost| cost.enqueue),
-        line("job table alone", |cost| cost.table),
+    let figures: [(&str, fn(&Cost) -> f64); 3] = [
+        ("fetch + ack, durable", |cost| cost.fetch_and_ack),
+        ("enqueue, durable", |cost| cost.enqueue),
+        ("job table alone", |cost| cost.table),
     ];
-    for Line { name, points } in &lines {
-        if let [(_, first), .., (size, last)] = points.as_slice() {
-            let what = format!("{name}, at {size} of that at {}", sizes[0]);
-            println!("{}", verdict::line(&what, last / first, "times", ..=GROWTH_MAX));
+    if let ([smallest, .., largest], [first, .., last]) = (sizes.as_slice(), costs.as_slice()) {
+        for (name, of) in figures {
+            let what = format!("{name}, at {largest} of that at {smallest}");
+            println!("{}", verdict::line(&what, of(last) / of(first), "times", ..=GROWTH_MAX));
         }
-    }
-    if flag("--bench") {
-        let dir = match flag("--save") {
-            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"),
-            false => Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned(),
-        };
-        let frame = Frame {
-            title: "What a job costs, by the number of jobs that are pending",
-            right: "pending jobs, 100 bytes of payload each",
-            up: "microseconds per job",
-        };
-        let path = dir.join("cost-by-size.svg");
-        std::fs::write(&path, chart::svg(&frame, &lines)).expect("the directory is writable");
-        println!("wrote {}", path.display());
     }
 }
 
