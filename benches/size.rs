@@ -13,45 +13,38 @@
 //! memory and of disk. Target: flat, which is to say that no cost at the largest size exceeds 1.5 times that at
 //! the smallest.
 
-#[path = "kit/src/allocator.rs"]
-mod allocator;
-#[path = "kit/src/engine.rs"]
-mod kit;
-
-#[path = "kit/src/machine_header.rs"]
-mod facts;
-#[path = "kit/src/jobs.rs"]
-mod jobs;
-#[path = "kit/src/memory.rs"]
-mod process;
-#[path = "kit/src/remote.rs"]
-mod remote;
-#[path = "kit/src/target.rs"]
-mod verdict;
-
 use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Change, Command, JobSpec, JobTable, Policy, Retention};
 use beaver_actors::worker::handler::Handlers;
-use jobs::Jobs;
-use remote::fetch_and_ack;
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::jobs::{self, Jobs};
+use beaver_bench_kit::memory::resident;
+use beaver_bench_kit::remote::fetch_and_ack;
+use beaver_bench_kit::{machine_header, target};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const SIZES: [usize; 7] = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
-/// Without `--bench`: only that everything still works.
+/// Without `--bench`: only checks that everything still works.
 const SIZE_IN_SHORT: usize = 10_000;
 const KIND: &str = "mail";
-/// Jobs that are measured at a size.
+/// Jobs that are measured at each size.
 const MEASURED: usize = 50_000;
-/// How often, of which the median counts.
+/// Measurements of each figure, of which the median counts.
 const ROUNDS: usize = 5;
 const REQUEST: usize = 1_000;
 const CLIENTS: usize = 4;
-/// How much more a job may cost at the largest size than at the smallest.
+/// A job may cost this many times as much at the largest size as at the smallest.
 const GROWTH_MAX: f64 = 1.5;
 
-/// Of one size, in seconds a job.
+/// What a job costs at one size, in seconds, and its bytes.
 struct Cost {
     table: f64,
     bytes: f64,
@@ -65,9 +58,9 @@ fn main() {
     let asked = arguments.iter().find_map(|argument| argument.parse().ok());
     let largest = if flag("--bench") { asked.unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
     let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= largest).collect();
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", machine_header::of(temp_dir().path()));
     let table = of_table(&sizes);
-    let engine = kit::on_system(of_engine(&sizes));
+    let engine = on_system(of_engine(&sizes));
     let costs: Vec<Cost> = table
         .into_iter()
         .zip(engine)
@@ -77,20 +70,18 @@ fn main() {
     println!("| pending | table, µs | enqueue, µs | fetch + ack, µs | bytes |\n|---|---|---|---|---|");
     for (size, cost) in sizes.iter().zip(&costs) {
         let [table, enqueue, fetch] =
-            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| verdict::number(seconds * 1e6));
-        println!("| {} | {table} | {enqueue} | {fetch} | {:.0} |", verdict::number(*size as f64), cost.bytes);
+            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| number(seconds * 1e6));
+        println!("| {} | {table} | {enqueue} | {fetch} | {:.0} |", number(*size as f64), cost.bytes);
     }
-    let figures: [(&str, fn(&Cost) -> f64); 3] = [
-        ("fetch + ack, durable", |cost| cost.fetch_and_ack),
-        ("enqueue, durable", |cost| cost.enqueue),
-        ("job table alone", |cost| cost.table),
-    ];
-    if let ([smallest, .., largest], [first, .., last]) = (sizes.as_slice(), costs.as_slice()) {
-        for (name, of) in figures {
+    let growth = |name, of: fn(&Cost) -> f64| {
+        if let ([smallest, .., largest], [first, .., last]) = (sizes.as_slice(), costs.as_slice()) {
             let what = format!("{name}, at {largest} of that at {smallest}");
-            println!("{}", verdict::line(&what, of(last) / of(first), "times", ..=GROWTH_MAX));
+            println!("{}", target::line(&what, of(last) / of(first), "times", ..=GROWTH_MAX));
         }
-    }
+    };
+    growth("fetch + ack, durable", |cost| cost.fetch_and_ack);
+    growth("enqueue, durable", |cost| cost.enqueue);
+    growth("job table alone", |cost| cost.table);
 }
 
 fn median(mut rounds: Vec<f64>) -> f64 {
@@ -106,7 +97,7 @@ fn of_table(sizes: &[usize]) -> Vec<(f64, f64)> {
     let kind = KindName::parse(KIND).expect("a good name");
     let mut table = JobTable::new(policy, std::slice::from_ref(&kind));
     let mut dice = fastrand::Rng::with_seed(1);
-    let empty = process::memory("self", "VmRSS");
+    let empty = resident("self");
     let mut have = 0;
     let mut costs = Vec::new();
     for &size in sizes {
@@ -115,7 +106,7 @@ fn of_table(sizes: &[usize]) -> Vec<(f64, f64)> {
             have += chunk.len();
             chunk.into_iter().for_each(|spec| add(&mut table, spec, &mut dice));
         }
-        let bytes = (process::memory("self", "VmRSS") - empty) as f64 / size as f64;
+        let bytes = (resident("self") - empty) as f64 / size as f64;
         let rounds = (0..ROUNDS).map(|_| {
             let chunk = jobs.take(MEASURED.min(size));
             let count = chunk.len();
@@ -155,9 +146,9 @@ fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
 
 /// Seconds a job at each size: enqueue; fetch and ack.
 async fn of_engine(sizes: &[usize]) -> Vec<(f64, f64)> {
-    let dir = kit::temp_dir();
+    let dir = temp_dir();
     // Without a handler of its own: jobs stay pending until a remote worker fetches them.
-    let engine = kit::start(kit::options(dir.path(), 0), Handlers::new()).await;
+    let engine = start(options(dir.path(), 0), Handlers::new()).await;
     let mut jobs = Jobs::of(KIND);
     let mut have = 0;
     let mut costs = Vec::new();

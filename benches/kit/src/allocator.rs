@@ -1,4 +1,5 @@
-//! The allocator of the program, so that what is measured here holds there.
+//! The allocator of the program, so that what is measured in another process holds there.
+//!
+//! A bench makes it its own: `#[global_allocator] static ALLOCATOR: Allocator = Allocator;`.
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+pub use mimalloc::MiMalloc as Allocator;
