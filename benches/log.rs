@@ -1,8 +1,8 @@
-//! What a durable append to the log is made of, and what was tried to make it cheaper: the figures that stand beside
-//! the code in `actors/src/wal`, `manager/ship.rs`, `uring.rs` and `urgent.rs`.
+//! What a durable append to the log is made of, and other ways to make one: the reasons for how the log's writer, its
+//! thread and group commit work.
 //!
-//! `cargo bench --bench log`, with `--features io-uring` for a row more; a minute, and 64 MiB of disk. Medians in
-//! microseconds, all ways in turns in the same run. The last table makes the machine busy for some seconds.
+//! `cargo bench --bench log`; a minute, and 64 MiB of disk. Medians in microseconds, all ways in turns in the same run.
+//! The last table makes the machine busy for some seconds.
 
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, Recipient};
-use beaver_actors::storage::{DiskStorage, Storage, StoredFile};
+use beaver_actors::storage::{DiskStorage, Storage};
 use beaver_actors::urgent::make_urgent;
 use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::machine::load;
@@ -96,13 +96,13 @@ fn offsets(size: usize, count: usize) -> impl Iterator<Item = u64> {
 }
 
 fn ways(dir: &Path) -> io::Result<Vec<(&'static str, Append)>> {
-    let mut plain = stored(&DiskStorage, &dir.join("plain"))?;
+    zeros(&dir.join("plain"), OFlags::empty())?;
+    let mut plain = DiskStorage.open(&dir.join("plain"))?;
     let synced = zeros(&dir.join("dsync"), OFlags::empty())?;
     let direct = zeros(&dir.join("direct"), OFlags::DIRECT)?;
     let written = zeros(&dir.join("written"), OFlags::DIRECT)?;
     let only_synced = zeros(&dir.join("synced"), OFlags::empty())?;
-    #[cfg_attr(not(feature = "io-uring"), expect(unused_mut, reason = "one more with io_uring"))]
-    let mut ways: Vec<(&'static str, Append)> = vec![
+    Ok(vec![
         (
             "pwritev, fdatasync (what beaver does)",
             Box::new(move |offset, bytes| {
@@ -135,25 +135,7 @@ fn ways(dir: &Path) -> io::Result<Vec<(&'static str, Append)>> {
             Box::new(move |offset, bytes| write_blocks(&written, offset, bytes)),
         ),
         ("fdatasync with nothing to write", Box::new(move |_, _| only_synced.sync_data())),
-    ];
-    #[cfg(feature = "io-uring")]
-    {
-        let mut ring = stored(&*beaver_actors::uring::probed(), &dir.join("ring"))?;
-        ways.push((
-            "io_uring, write linked to sync",
-            Box::new(move |offset, bytes| {
-                let (header, payload) = bytes.split_at(52);
-                ring.write_and_sync(offset, &[header, payload])
-                    .map_err(|error| io::Error::other(format!("{error:?}")))
-            }),
-        ));
-    }
-    Ok(ways)
-}
-
-fn stored(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-    zeros(path, OFlags::empty())?;
-    storage.open(path)
+    ])
 }
 
 fn zeros(path: &Path, flags: OFlags) -> io::Result<File> {
