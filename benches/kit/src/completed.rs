@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use beaver_actors::engine::Engine;
 
-/// Until so many jobs are done, and that is durable.
+/// Returns when `jobs` jobs have been completed since the engine's start, and that is durable.
 pub async fn completed(engine: &Engine, jobs: u64) {
     while engine.metrics().jobs_completed.get() < jobs {
         // Not at every change of the engine: thousands of them a second would cost what is measured.

@@ -14,7 +14,7 @@ impl JobHandler for Noop {
     }
 }
 
-/// Handlers of [`KIND`] alone.
+/// A handler for jobs of [`KIND`], and none for others.
 pub fn handlers() -> Handlers {
     Handlers::new().with(KindName::parse(KIND).expect("a good name"), Noop)
 }

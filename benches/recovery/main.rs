@@ -1,4 +1,4 @@
-//! From a data directory to a queue that serves, and snapshots that nobody should notice: `cargo bench
+//! How fast a data directory becomes a queue that serves, and how little a snapshot disturbs: `cargo bench
 //! --bench recovery`.
 //!
 //! Add `-- boot`, `-- replay` or `-- snapshot` for one of them, and a number to stop at a smaller size (`--
@@ -7,8 +7,8 @@
 //!
 //! | figure | what | target |
 //! |---|---|---|
-//! | boot | `Engine::start` to ready, with so many pending jobs and 64 MiB of log | 1,000,000 jobs in 0.3 s, 10,000,000 in 3 s |
-//! | peak | the most memory that was resident during that, by what is when it is ready | 1.2 |
+//! | boot | `Engine::start` to ready, with pending jobs and 64 MiB of log | 1,000,000 jobs in 0.3 s, 10,000,000 in 3 s |
+//! | peak | the most memory that was resident during that, by resident memory when ready | 1.2 |
 //! | replay | events/s of a boot without a snapshot: of enqueues, and of whole lives | 5,000,000 |
 //! | snapshot | p99 of a durable enqueue while one is taken, and in the second after it, by that without one | 2 |
 //! | growth | of resident memory while it is taken | 10 % |
@@ -16,42 +16,25 @@
 //! The pending jobs are in a snapshot; the log behind it has whole lives of other jobs (enqueue, dispatch, ack).
 //! The last two are measured at the largest size, beside 1,000 requests of one job each a second.
 //!
-//! Every boot is a process of its own, so that its memory is its own; "warm" finds the files in the page
+//! Every boot is a process of its own ([`child`]), so that its memory is its own; "warm" finds the files in the page
 //! cache, "cold" had them dropped from it. The median of three counts.
 
-#[path = "kit/allocator.rs"]
-mod allocator;
-#[path = "kit/engine.rs"]
-mod kit;
-
-#[path = "recovery/child.rs"]
 mod child;
-#[path = "kit/completed.rs"]
-mod completed;
-#[path = "kit/enqueue.rs"]
-mod enqueue;
-#[path = "kit/facts.rs"]
-mod facts;
-#[path = "kit/jobs.rs"]
-mod jobs;
-#[path = "kit/noop.rs"]
-mod noop;
-#[path = "kit/open_loop.rs"]
-mod open_loop;
-#[path = "kit/process.rs"]
-mod process;
-#[path = "kit/quantiles.rs"]
-mod quantiles;
-#[path = "kit/verdict.rs"]
-mod verdict;
 
 use std::fs::{self, File};
 use std::path::Path;
 
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::target::line;
+use beaver_bench_kit::{jobs, machine_header};
 use child::{Facts, Mode};
-use verdict::{line, number};
 
-/// Pending jobs in the snapshot, and within how many seconds they are to be back.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+/// Pending jobs in the snapshot, and the seconds of the target for their recovery.
 const SIZES: [(u64, f64); 2] = [(1_000_000, 0.3), (10_000_000, 3.0)];
 const TAIL_BYTES: u64 = 64 << 20;
 const BOOTS: usize = 3;
@@ -61,7 +44,7 @@ const REPLAYED: u64 = 1_000_000;
 const REPLAY_MIN: f64 = 5e6;
 const P99_MAX: f64 = 2.0;
 const GROWTH_MAX: f64 = 10.0;
-/// Without `--bench`: only that everything still works.
+/// Without `--bench`: only checks that everything still works.
 const JOBS_IN_SHORT: u64 = 20_000;
 const TAIL_BYTES_IN_SHORT: u64 = 1 << 20;
 
@@ -75,10 +58,11 @@ fn main() {
     let words: Vec<&String> =
         arguments.iter().filter(|word| !word.starts_with('-') && word.parse::<u64>().is_err()).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
-    let sizes: Vec<(u64, f64)> = match in_short {
-        true => vec![(JOBS_IN_SHORT, f64::INFINITY)],
-        false => SIZES.into_iter().filter(|(jobs, _)| *jobs <= largest).collect(),
+    println!("{}", machine_header::of(temp_dir().path()));
+    let sizes: Vec<(u64, f64)> = if in_short {
+        vec![(JOBS_IN_SHORT, f64::INFINITY)]
+    } else {
+        SIZES.into_iter().filter(|(jobs, _)| *jobs <= largest).collect()
     };
     let tail = if in_short { TAIL_BYTES_IN_SHORT } else { TAIL_BYTES };
     let last = sizes.last().map(|(jobs, _)| *jobs);
@@ -88,7 +72,7 @@ fn main() {
         if !boots && !snapshots {
             continue;
         }
-        let dir = kit::temp_dir();
+        let dir = temp_dir();
         println!("\n{jobs} pending jobs");
         fill(dir.path(), jobs, tail);
         if boots {
@@ -101,7 +85,7 @@ fn main() {
     if wanted("replay") {
         replay(if in_short { JOBS_IN_SHORT } else { REPLAYED.min(largest) });
     }
-    println!("\n{}", facts::of_machine(kit::temp_dir().path()));
+    println!("\n{}", machine_header::of(temp_dir().path()));
 }
 
 fn fill(dir: &Path, jobs: u64, tail: u64) {
@@ -154,7 +138,7 @@ fn middle(boots: &[Facts]) -> &Facts {
 fn replay(jobs: u64) {
     println!("\nreplay alone, no snapshot, {jobs} jobs");
     for (name, mode) in [("enqueues", Mode::Enqueues { jobs }), ("whole lives", Mode::Lives { jobs })] {
-        let dir = kit::temp_dir();
+        let dir = temp_dir();
         mode.in_process(dir.path());
         let boots: Vec<Facts> = (0..BOOTS).map(|_| Mode::Boot.in_process(dir.path())).collect();
         let one = middle(&boots);
@@ -187,7 +171,7 @@ fn snapshot(dir: &Path) {
     println!("    {}", line("resident memory grew by", growth, "%", ..=GROWTH_MAX));
 }
 
-/// Drops what the page cache has of all files below a directory.
+/// Drops all files below a directory from the page cache.
 fn forget_pages(dir: &Path) {
     for entry in fs::read_dir(dir).expect("it is there").flatten() {
         let path = entry.path();

@@ -1,5 +1,4 @@
-//! An engine of its own for each run: on a real disk, beside the build's output, and without snapshots that
-//! nobody asked for.
+//! An engine of its own for each run, without snapshots in the middle of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,11 +6,6 @@ use std::time::Duration;
 use beaver_actors::engine::Engine;
 use beaver_actors::options::EngineOptions;
 use beaver_actors::worker::handler::Handlers;
-
-/// Beside the build's output: on a disk, where `/tmp` often is memory.
-pub fn temp_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build directory is writable")
-}
 
 /// The defaults (`durability: always`), with a snapshot interval longer than any run.
 pub fn options(dir: &Path, workers: usize) -> EngineOptions {

@@ -1,12 +1,12 @@
-//! Jobs as a shop's mail queue might hold them: each payload is 100 bytes of JSON and differs from the
-//! others, so that neither a compressor nor a cache has it easier than in earnest.
+//! Small jobs, as a shop's mail queue might hold them: each payload is 100 bytes of JSON and differs from the others, so
+//! that neither a compressor nor a cache has it easier than in production.
 
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, Payload};
 
 /// Bytes of each payload.
 pub const PAYLOAD_BYTES: usize = 100;
-/// The queue that all are in.
+/// The queue of all of them.
 pub const QUEUE: &str = "default";
 const SEED: u64 = 4711;
 const NAMES: [&str; 8] = ["ada", "grace", "linus", "margaret", "ken", "barbara", "dennis", "radia"];
@@ -21,7 +21,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// From number 0.
+    /// A new source, which begins with number 0.
     pub fn of(kind: &str) -> Jobs {
         Jobs {
             queue: QueueName::parse(QUEUE).expect("a good name"),
@@ -31,7 +31,7 @@ impl Jobs {
         }
     }
 
-    /// The next `count`.
+    /// The next `count` jobs.
     pub fn take(&mut self, count: usize) -> Vec<JobSpec> {
         (0..count).map(|_| self.one()).collect()
     }
@@ -40,7 +40,7 @@ impl Jobs {
         let (name, template) = (self.dice.choice(NAMES), self.dice.choice(TEMPLATES));
         let (name, template) = (name.unwrap_or_default(), template.unwrap_or_default());
         let order = self.dice.u32(10_000..100_000);
-        // The token takes what is left of the 100 bytes.
+        // The token fills up the 100 bytes.
         let start = format!(
             r#"{{"n":"{:08}","to":"{name}.{}@example.org","template":"{template}","order":{order},"t":""#,
             self.next,

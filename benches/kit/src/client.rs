@@ -3,10 +3,10 @@
 //!
 //! Per request it costs one `read` and one `write`, and a share of one `epoll_wait`, which wakes up for all the
 //! answers that have arrived. A thread per connection would pay a context switch per request instead, and an
-//! async runtime would pay the same system calls and its own bookkeeping on top. On two cores, whatever the client
+//! async runtime would pay the same system calls and its own bookkeeping on top. On two cores, the time that the client
 //! takes is missing to the server.
 //!
-//! It goes as fast as the answers come ([`drive`]), or at a rate of its own ([`super::pace`]).
+//! It goes as fast as the answers come ([`drive`]), or at a rate of its own ([`crate::pace`]).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 /// Longest silence of a server that has been asked something.
 const ANSWER: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
-/// What one connection says and hears: a turn after the other, each of one or more requests.
+/// What one connection says and hears: turn after turn, each of one or more requests.
 pub trait Talk {
     /// Jobs that one turn (from the first request to the last answer) takes through the server.
     fn jobs_per_turn(&self) -> u64;
@@ -34,6 +34,9 @@ pub trait Talk {
     fn request(&self) -> &[u8];
 
     /// Looks at the start of what has arrived.
+    ///
+    /// # Errors
+    /// If the server refuses the request, or answers something else than expected.
     fn hear(&mut self, input: &[u8]) -> Result<Heard>;
 }
 
@@ -41,11 +44,11 @@ pub trait Talk {
 pub enum Heard {
     /// An answer that is not whole yet.
     Part,
-    /// An answer of so many bytes, about one job; the request has more of them.
+    /// An answer of this many bytes, about one job; the request has more of them.
     Answer(usize),
-    /// The last answer to the request, of so many bytes; the turn goes on with another request.
+    /// The last answer to the request, of this many bytes; the turn goes on with another request.
     Asks(usize),
-    /// The last answer of the turn, of so many bytes.
+    /// The last answer of the turn, of this many bytes.
     Ends(usize),
 }
 
@@ -62,13 +65,14 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Over a stream that the server has greeted.
     pub fn new(stream: TcpStream, talk: Box<dyn Talk>) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, talk, sent: 0, input: Vec::new(), full: false, answered: 0 })
     }
 
-    /// Sends what the socket takes of the request. True if there is a rest.
+    /// Sends as much of the request as the socket takes. True if there is a rest.
     fn send(&mut self) -> Result<bool> {
         let request = self.talk.request();
         while self.sent < request.len() {
@@ -81,7 +85,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// Reads once. What it heard last, which is [`Heard::Answer`] for anything but the end of a request.
+    /// Reads once, and returns what it heard last: [`Heard::Part`] unless that is the end of a request.
     fn receive(&mut self, scratch: &mut [u8]) -> Result<Heard> {
         let bytes = match (&self.stream).read(scratch) {
             Ok(0) => return Err(anyhow!("the server hung up")),
@@ -107,7 +111,7 @@ impl Connection {
                     rest = &rest[bytes..];
                 }
                 last @ (Heard::Asks(bytes) | Heard::Ends(bytes)) => {
-                    ensure!(rest.len() == bytes, "the server answered what nobody asked");
+                    ensure!(rest.len() == bytes, "the server answered more than it was asked");
                     return Ok(last);
                 }
             }
@@ -117,19 +121,19 @@ impl Connection {
 }
 
 /// The connections of a run and the epoll set that they are in.
-pub struct Line<'c> {
+pub(crate) struct ConnectionSet<'c> {
     poll: rustix::fd::OwnedFd,
     connections: &'c mut [Connection],
     scratch: Vec<u8>,
     /// Connections in the middle of a turn.
-    pub busy: usize,
+    pub(crate) busy: usize,
 }
 
-/// The number in the epoll set of what is no connection.
-pub const OTHER: u64 = u64::MAX;
+/// The number in the epoll set of anything that is no connection.
+pub(crate) const OTHER: u64 = u64::MAX;
 
-impl<'c> Line<'c> {
-    pub fn new(connections: &'c mut [Connection]) -> Result<Self> {
+impl<'c> ConnectionSet<'c> {
+    pub(crate) fn new(connections: &'c mut [Connection]) -> Result<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (number, connection) in connections.iter().enumerate() {
             epoll::add(&poll, &connection.stream, EventData::new_u64(number as u64), EventFlags::IN)?;
@@ -137,31 +141,31 @@ impl<'c> Line<'c> {
         Ok(Self { poll, connections, scratch: vec![0; 64 << 10], busy: 0 })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
 
-    pub fn jobs_per_turn(&self, number: usize) -> u64 {
+    fn jobs_per_turn(&self, number: usize) -> u64 {
         self.connections[number].talk.jobs_per_turn()
     }
 
-    /// Wakes up for something else, too, which is [`OTHER`].
-    pub fn watch(&self, other: impl AsFd) -> Result<()> {
+    /// [`Self::wait`] wakes up for `other`, too, whose events carry the number [`OTHER`].
+    pub(crate) fn watch(&self, other: impl AsFd) -> Result<()> {
         Ok(epoll::add(&self.poll, other, EventData::new_u64(OTHER), EventFlags::IN)?)
     }
 
     /// Waits until something can be read or written.
-    pub fn wait(&self, events: &mut Vec<Event>) -> Result<()> {
+    pub(crate) fn wait(&self, events: &mut Vec<Event>) -> Result<()> {
         match epoll::wait(&self.poll, spare_capacity(events), Some(&ANSWER)) {
             Ok(0) => bail!("no answer for {} s", ANSWER.tv_sec),
-            // Somebody looks at this process with a debugger or a profiler.
+            // A debugger or a profiler may interrupt the wait.
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Begins a turn.
-    pub fn turn(&mut self, number: usize) -> Result<()> {
+    pub(crate) fn turn(&mut self, number: usize) -> Result<()> {
         self.busy += 1;
         let connection = &mut self.connections[number];
         connection.answered = 0;
@@ -171,7 +175,7 @@ impl<'c> Line<'c> {
     }
 
     /// Does what an event asks for. True if a turn is over.
-    pub fn go_on(&mut self, number: usize) -> Result<bool> {
+    pub(crate) fn go_on(&mut self, number: usize) -> Result<bool> {
         if self.connections[number].full {
             self.send(number)?;
         }
@@ -209,58 +213,63 @@ impl<'c> Line<'c> {
     }
 }
 
-/// When a run has enough.
+/// When a run ends.
 #[derive(Clone, Copy)]
 pub struct Limit {
-    /// No turn is started when so many jobs have been.
+    /// No turn is started that would go beyond this number of jobs,
     pub jobs: u64,
-    /// Nor after this.
+    /// nor after this time.
     pub time: Duration,
-    /// Turns that are not over by then are given up; those of their jobs that were answered count.
+    /// Turns that are not over after this time are given up; those of their jobs that were answered count.
     pub patience: Duration,
 }
 
-/// What a run did, and how long it took until the last answer.
+/// What a run did.
 #[derive(Clone, Copy)]
 pub struct Done {
+    /// Answered jobs.
     pub jobs: u64,
+    /// From the first request to the last answer.
     pub took: Duration,
-    /// Some turns were given up: the server may still be at them.
+    /// Some turns were given up: the server may still be working on them.
     pub cut: bool,
 }
 
-/// Keeps all the connections busy until the limit.
+/// Keeps all connections busy until the limit.
+///
+/// # Errors
+/// If the server hangs up, is silent for 30 s, or gives an answer that [`Talk::hear`] refuses.
 pub fn drive(connections: &mut [Connection], limit: Limit) -> Result<Done> {
-    let mut line = Line::new(connections)?;
-    let mut events = Vec::with_capacity(line.len());
+    let mut set = ConnectionSet::new(connections)?;
+    let mut events = Vec::with_capacity(set.len());
     let (mut left, mut done) = (limit.jobs, 0);
     let started = Instant::now();
-    for number in 0..line.len() {
-        let jobs = line.jobs_per_turn(number);
+    for number in 0..set.len() {
+        let jobs = set.jobs_per_turn(number);
         if left >= jobs {
             left -= jobs;
-            line.turn(number)?;
+            set.turn(number)?;
         }
     }
-    while line.busy > 0 {
-        line.wait(&mut events)?;
+    while set.busy > 0 {
+        set.wait(&mut events)?;
         let elapsed = started.elapsed();
         if elapsed >= limit.time {
             left = 0;
         }
         for event in events.drain(..) {
             let number = usize::try_from(event.data.u64())?;
-            if line.go_on(number)? {
-                let jobs = line.jobs_per_turn(number);
+            if set.go_on(number)? {
+                let jobs = set.jobs_per_turn(number);
                 done += jobs;
                 if left >= jobs {
                     left -= jobs;
-                    line.turn(number)?;
+                    set.turn(number)?;
                 }
             }
         }
-        if elapsed >= limit.patience && line.busy > 0 {
-            return Ok(Done { jobs: done + line.answered(), took: started.elapsed(), cut: true });
+        if elapsed >= limit.patience && set.busy > 0 {
+            return Ok(Done { jobs: done + set.answered(), took: started.elapsed(), cut: true });
         }
     }
     Ok(Done { jobs: done, took: started.elapsed(), cut: false })

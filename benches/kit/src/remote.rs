@@ -1,4 +1,4 @@
-//! Remote workers without a network between: jobs fetched and acked through the engine.
+//! Remote workers without a network: jobs fetched and acked through the engine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use beaver_actors::engine::{AttemptEnd, Claim, Engine};
 use beaver_actors::ids::{QueueName, RemoteName};
 
-/// Remote workers, each with one job at a time.
-pub const WORKERS: usize = 500;
+/// Each has one job at a time.
+const WORKERS: usize = 500;
 
-/// Every worker fetches a job, then every worker acks its job, until so many are done. Returns the bytes of their
+/// Every worker fetches a job, then every worker acks its job, until `count` jobs are done. Returns the bytes of their
 /// payloads.
 pub async fn fetch_and_ack(engine: &Engine, queue: &str, count: usize) -> usize {
     let queues: Arc<[QueueName]> = [QueueName::parse(queue).expect("a good name")].into();

@@ -1,4 +1,4 @@
-//! What every figure depends on: the machine, what else it does, and how long its disk takes for an fdatasync.
+//! What every figure depends on: the machine, its other load, and how long its disk takes for an fdatasync.
 
 use std::fs::{self, File};
 use std::io::Result;
@@ -7,12 +7,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many times [`sync_latency`] writes.
+/// Writes that [`sync_latency`] measures.
 pub const SYNCS: usize = 300;
 /// About what a handful of requests that arrive together take in a log.
 pub const SYNCED_BYTES: usize = 4096;
 
-/// The machine and what it runs.
+/// Processor and kernel.
 pub fn description() -> Result<String> {
     let cores = thread::available_parallelism()?;
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
@@ -22,7 +22,7 @@ pub fn description() -> Result<String> {
     Ok(format!("{cores} cores of {model}, Linux {}", kernel.trim()))
 }
 
-/// How many threads have wanted a core at the same time, on average over the last minute.
+/// The load average of the last minute: how many threads wanted a core at the same time.
 pub fn load() -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg")?;
     Ok(load.split(' ').next().unwrap_or_default().to_owned())
@@ -41,7 +41,7 @@ pub fn sync_latency(dir: &Path, in_place: bool) -> Result<(Duration, Duration)> 
     Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
 }
 
-/// How long each of `count` writes took that follow each other in a file, shortest first.
+/// How long each of `count` durable writes took that follow each other in a file, shortest first.
 pub fn synced_writes(file: &File, count: usize, bytes: usize) -> Result<Vec<Duration>> {
     let block = vec![1; bytes];
     let mut took = Vec::with_capacity(count);

@@ -1,4 +1,4 @@
-//! A queue is filled.
+//! Filling a queue.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ const REQUEST: u64 = 1_000;
 /// Requests under way at the same time.
 const UNDER_WAY: usize = 4;
 
-/// Enqueues so many jobs, which `take` makes, in requests of [`REQUEST`]. All are durable when it returns.
+/// Enqueues `jobs` jobs, which `take` makes, in requests of 1,000. All are durable when it returns.
 pub async fn enqueue(engine: &Engine, jobs: u64, mut take: impl FnMut(usize) -> Vec<JobSpec>) {
     let mut answers = VecDeque::new();
     let mut left = jobs;
