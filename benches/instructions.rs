@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use beaver_actors::ids::{KindName, Seq, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::sections::Sections;
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy};
 use beaver_actors::journal;
 use beaver_actors::snapshot::fold::Delta;
@@ -89,8 +90,8 @@ impl LoggedTable {
     fn record(&mut self, command: Command) -> (Seq, Option<EventKind>) {
         let event = self.table.decide(command, NOW, &mut self.dice);
         let event = event.expect("accepted").expect("something happens");
-        let change = matches!(event.kind, EventKind::Dispatch { .. }).then(|| event.kind.clone());
-        (journal::record(&mut self.table, &mut self.group, event), change)
+        let dispatched = matches!(event.kind, EventKind::Dispatch { .. }).then(|| event.kind.clone());
+        (journal::record(&mut self.table, &mut self.group, event), dispatched)
     }
 
     fn enqueue(&mut self, specs: Vec<JobSpec>) {
@@ -101,8 +102,11 @@ impl LoggedTable {
 
     /// Gives `jobs` jobs to workers, and returns the command that acks each.
     fn dispatch(&mut self, jobs: usize) -> Vec<Command> {
-        let ack = |(seq, change): (Seq, Option<EventKind>)| match change {
-            Some(EventKind::Dispatch { job, .. }) => Command::Ack { job, token: Token(seq.0), result: None },
+        let epoch = self.table.epoch();
+        let ack = |(seq, dispatched): (Seq, Option<EventKind>)| match dispatched {
+            Some(EventKind::Dispatch { job, .. }) => {
+                Command::Ack { job, token: Token { epoch, seq }, result: None }
+            }
             other => panic!("{other:?} is no dispatch"),
         };
         (0..jobs).map(|_| ack(self.record(Command::Dispatch { worker: WorkerId(0) }))).collect()
@@ -181,7 +185,7 @@ fn store() -> SnapshotStore {
 fn accepted() -> (SnapshotStore, Delta) {
     let mut logged = LoggedTable::new(0);
     logged.enqueue(Jobs::of(KIND).take(JOBS));
-    let mut delta = Delta::after(Seq::ZERO, Timestamp::default());
+    let mut delta = Delta::after(Seq::ZERO, Timestamp::default(), Sections::default());
     let mut rest = logged.group.bytes.as_slice();
     while !rest.is_empty() {
         let event = codec::decode(&mut rest).expect("it was encoded just now");
@@ -209,8 +213,9 @@ fn written() -> SnapshotStore {
 #[library_benchmark(config = at_most(per_job::IMAGE_READ))]
 #[bench::thousand(written())]
 fn image_read(store: SnapshotStore) -> (SnapshotStore, JobTable) {
-    let loaded = store.load(|header, jobs| {
-        JobTable::restore(Policy::default(), &[], header.last, header.last_at, jobs)
+    let loaded = store.load(|header, sections, jobs| {
+        let through = (header.last, header.last_at);
+        JobTable::restore(Policy::default(), &[], through, sections.clone(), jobs)
             .map_err(|misfit| misfit.to_string())
     });
     let table = loaded.expect("it is whole").value;

@@ -133,11 +133,15 @@ fn add(table: &mut JobTable, spec: JobSpec, dice: &mut fastrand::Rng) {
 fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
     let dispatch = table.decide(Command::Dispatch { worker: WorkerId(0) }, NOW, dice);
     let dispatch = dispatch.expect("allowed").expect("one is ready");
-    let EventKind::Dispatch { job, .. } = &dispatch.change else { panic!("{dispatch:?} is no dispatch") };
+    let EventKind::Dispatch { job, .. } = &dispatch.kind else { panic!("{dispatch:?} is no dispatch") };
     let job = job.clone();
     let seq = table.last().next();
     table.apply(seq, dispatch).expect("it fits");
-    let ack = table.decide(Command::Ack { job, token: Token(seq.0), result: None }, NOW, dice);
+    let ack = table.decide(
+        Command::Ack { job, token: Token { epoch: table.epoch(), seq }, result: None },
+        NOW,
+        dice,
+    );
     table.apply(seq.next(), ack.expect("accepted").expect("it was in flight")).expect("it fits");
     if let Ok(Some(forget)) = table.decide(Command::Forget, NOW, dice) {
         table.apply(table.last().next(), forget).expect("it fits");

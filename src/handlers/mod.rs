@@ -52,9 +52,12 @@ fn kind(name: &str) -> KindName {
 mod testing {
     use std::time::Duration;
 
-    use beaver_actors::ids::{Attempt, JobId, KindName, QueueName, Token};
+    use beaver_actors::ids::{Attempt, JobId, KindName, QueueName};
     use beaver_actors::jobs::Payload;
     use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
+
+    /// What names its lease.
+    pub(crate) const TOKEN: &str = "9f3c01aa-00000003-0000000000001267";
 
     /// A first attempt with this payload; it is cancelled when the sender is dropped.
     pub(crate) fn run_of(payload: &str) -> (StopSender, JobRun) {
@@ -65,7 +68,7 @@ mod testing {
             kind: KindName::parse("test").unwrap(),
             payload: Payload::parse(payload).unwrap(),
             attempt: Attempt(1),
-            token: Token(42),
+            token: TOKEN.parse().unwrap(),
             timeout: Duration::from_secs(60),
             stop,
         };

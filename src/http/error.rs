@@ -207,12 +207,13 @@ mod tests {
     #[tokio::test]
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
+        let token: Token = "9f3c01aa-00000003-0000000000001267".parse().unwrap();
         let damaged = UnreadablePayload { number: Seq(7), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),
             (
-                EngineError::Rejected(Rejection::StaleToken { job: job.clone(), token: Token(1) }),
+                EngineError::Rejected(Rejection::StaleToken { job: job.clone(), token }),
                 409,
                 "stale_token",
                 false,

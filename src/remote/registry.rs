@@ -356,6 +356,7 @@ fn actor(wid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use beaver_actors::clock::SystemClock;
+    use beaver_actors::ids::{Epoch, Seq, Term, Timeline};
     use tokio::time::advance;
 
     use super::*;
@@ -431,10 +432,11 @@ mod tests {
         let (first, _a) = worker(&registry, "w1");
         let (second, _b) = worker(&registry, "w1");
         let job = |text| JobId::parse(text).unwrap();
-        first.holds(job("a"), Token(1), Duration::from_secs(60));
-        first.holds(job("b"), Token(2), Duration::from_secs(60));
-        second.holds(job("c"), Token(3), Duration::from_secs(100));
-        assert_eq!((first.token(&job("a")), second.token(&job("a"))), (Some(Token(1)), None));
+        let token = |seq| Token { epoch: Epoch { timeline: Timeline(7), term: Term(1) }, seq: Seq(seq) };
+        first.holds(job("a"), token(1), Duration::from_secs(60));
+        first.holds(job("b"), token(2), Duration::from_secs(60));
+        second.holds(job("c"), token(3), Duration::from_secs(100));
+        assert_eq!((first.token(&job("a")), second.token(&job("a"))), (Some(token(1)), None));
         assert_eq!(registry.status().workers[0].running, 3);
         second.holds_no_more(&job("a"));
         assert_eq!(first.token(&job("a")), None);

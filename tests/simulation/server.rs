@@ -69,7 +69,7 @@ impl JobHandler for Work {
         let world = self.0.clone();
         Box::pin(async move {
             let (sleep_ms, how): (u64, String) = job.payload.read()?;
-            world.began(&job.id.to_string(), job.attempt.0, job.token.0);
+            world.began(&job.id.to_string(), job.attempt.0, job.token);
             pass(Duration::from_millis(sleep_ms)).await;
             match (how.as_str(), job.attempt.0) {
                 ("fail", 1) => Err(JobError::new("as asked")),

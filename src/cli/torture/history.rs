@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use beaver_actors::ids::{Seq, Token};
 use beaver_actors::inspect::{self, LogState, Summary};
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
@@ -24,7 +25,7 @@ pub(crate) struct History {
     /// The last event of the log that was read.
     last: u64,
     /// The token under which each job is in somebody's hands.
-    leases: BTreeMap<String, u64>,
+    leases: BTreeMap<String, Token>,
     /// Attempt and time of every completion in the log.
     completed: BTreeMap<String, (u32, Value)>,
     /// The attempt that each job is at.
@@ -176,7 +177,7 @@ impl History {
                 false => Err("it was added a second time".to_owned()),
             },
             Some("DISPATCH") => self.dispatched(id, data, seq),
-            Some(name @ ("ACK" | "RETRY" | "TIMEOUT" | "REQUEUE" | "DEAD")) => {
+            Some(name @ ("ACK" | "RETRY" | "REQUEUE" | "EXHAUST")) => {
                 self.released(id, data)?;
                 if name == "ACK" {
                     self.oracle.completed(id, seq);
@@ -189,13 +190,17 @@ impl History {
         }
     }
 
-    /// A lease begins; its token is the position of the event.
+    /// A lease begins; its token names this event.
     fn dispatched(&mut self, id: &str, data: &Value, seq: u64) -> Result<(), String> {
         let attempt = data["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok());
         let attempt = attempt.ok_or("it has no attempt")?;
-        self.oracle.began(id, attempt, seq, seq);
+        let token = token_in(data)?;
+        if token.seq != Seq(seq) {
+            return Err(format!("its token is of event {}", token.seq.0));
+        }
+        self.oracle.began(id, attempt, token, seq);
         self.attempts.insert(id.to_owned(), attempt);
-        match self.leases.insert(id.to_owned(), seq) {
+        match self.leases.insert(id.to_owned(), token) {
             None => Ok(()),
             Some(held) => Err(format!("it is already in somebody's hands, under token {held}")),
         }
@@ -204,11 +209,17 @@ impl History {
     /// A lease ends, which only its own token may do.
     fn released(&mut self, id: &str, data: &Value) -> Result<(), String> {
         let held = self.leases.remove(id);
-        match held.is_some() && held == data["token"].as_u64() {
-            true => Ok(()),
-            false => Err(format!("a stale token was accepted: the valid one is {held:?}")),
+        match held {
+            Some(held) if held == token_in(data)? => Ok(()),
+            Some(held) => Err(format!("a stale token was accepted: the valid one is {held}")),
+            None => Err("a stale token was accepted: none is valid".to_owned()),
         }
     }
+}
+
+fn token_in(data: &Value) -> Result<Token, String> {
+    let text = data["token"].as_str().ok_or("it has no token")?;
+    text.parse().map_err(|problem| format!("field \"token\": {problem}"))
 }
 
 /// A torn tail is what a kill may leave; damage is not.
@@ -228,6 +239,10 @@ mod tests {
 
     use super::*;
 
+    fn token(seq: u64) -> String {
+        format!("00000007-00000001-{seq:016x}")
+    }
+
     fn row(seq: u64, name: &str, data: Value) -> Value {
         json!({"seq": seq, "type": name, "job_id": "a", "timestamp": "now", "data": data})
     }
@@ -236,10 +251,10 @@ mod tests {
     fn good() -> Vec<Value> {
         vec![
             row(1, "ENQUEUE", json!({})),
-            row(2, "DISPATCH", json!({"attempt": 1})),
-            row(3, "REQUEUE", json!({"token": 2})),
-            row(4, "DISPATCH", json!({"attempt": 2})),
-            row(5, "ACK", json!({"token": 4})),
+            row(2, "DISPATCH", json!({"attempt": 1, "token": token(2)})),
+            row(3, "REQUEUE", json!({"token": token(2)})),
+            row(4, "DISPATCH", json!({"attempt": 2, "token": token(4)})),
+            row(5, "ACK", json!({"token": token(4)})),
         ]
     }
 
@@ -266,12 +281,20 @@ mod tests {
         for (expected, told) in [
             ("event 1 should be here", problems(&good()[1..])),
             ("added a second time", broken(1, row(2, "ENQUEUE", json!({})))),
-            ("under token 2", broken(2, row(3, "DISPATCH", json!({"attempt": 2})))),
-            ("stale token", broken(4, row(5, "ACK", json!({"token": 2})))),
-            ("stale token", problems(&[good(), vec![row(6, "ACK", json!({"token": 4}))]].concat())),
+            (
+                "under token 00000007-00000001-0000000000000002",
+                broken(2, row(3, "DISPATCH", json!({"attempt": 2, "token": token(3)}))),
+            ),
+            ("of event 2", broken(3, row(4, "DISPATCH", json!({"attempt": 2, "token": token(2)})))),
+            ("has no token", broken(4, row(5, "ACK", json!({"token": 4})))),
+            ("field \\\"token\\\"", broken(4, row(5, "ACK", json!({"token": "4"})))),
+            ("stale token", broken(4, row(5, "ACK", json!({"token": token(2)})))),
+            ("stale token", problems(&[good(), vec![row(6, "ACK", json!({"token": token(4)}))]].concat())),
             (
                 "was known as completed",
-                problems(&[good(), vec![row(6, "DISPATCH", json!({"attempt": 3}))]].concat()),
+                problems(
+                    &[good(), vec![row(6, "DISPATCH", json!({"attempt": 3, "token": token(6)}))]].concat(),
+                ),
             ),
         ] {
             assert!(told.contains(expected), "{expected}: {told}");
