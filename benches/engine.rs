@@ -2,7 +2,7 @@
 //! fdatasync.
 //!
 //! `cargo bench --bench engine` (add `-- enqueue` or `-- life` for one of them). Recovery is in
-//! `recovery.rs`.
+//! `recovery/`.
 //!
 //! | group | what one element is | target on two cores |
 //! |---|---|---|
@@ -10,25 +10,9 @@
 //! | life | a job enqueued, dispatched to a WorkerActor, run (a no-op) and acked, all logged | 300,000 jobs/s, best row |
 //!
 //! The jobs are made before the clock starts, each with a payload of its own; a client only reads them, hands them
-//! over and waits for the answer. What that takes is shown: behind each row stands the processor time per job of
-//! each group of threads. Clients (and, in a life, the no-op handlers) are on the runtime's threads,
+//! over and waits for the answer. The cost of that is shown: behind each row stands the processor time per job of
+//! each pool of threads. Clients (and, in a life, the no-op handlers) are on the runtime's threads,
 //! `tokio-rt-worker`; the rest is the engine's own.
-
-#[path = "kit/allocator.rs"]
-mod allocator;
-#[path = "kit/engine.rs"]
-mod kit;
-
-#[path = "kit/completed.rs"]
-mod completed;
-#[path = "kit/facts.rs"]
-mod facts;
-#[path = "kit/jobs.rs"]
-mod jobs;
-#[path = "kit/noop.rs"]
-mod noop;
-#[path = "kit/shares.rs"]
-mod shares;
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -36,11 +20,18 @@ use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::jobs::JobSpec;
-use completed::completed;
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::completed::completed;
+use beaver_bench_kit::cpu_by_thread::{self, CpuByThread};
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::jobs::Jobs;
+use beaver_bench_kit::{machine_header, noop};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use jobs::Jobs;
-use shares::Busy;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const BATCH: usize = 1_000;
 
@@ -53,7 +44,7 @@ fn prepared(batches: u64, clients: u64) -> Vec<Requests> {
     (0..clients).map(|client| (0..share(client)).map(|_| jobs.take(BATCH)).collect()).collect()
 }
 
-/// Reads the jobs: one that has just been made is in the processor's cache, these were made long before.
+/// Reads the jobs: a client has just made its jobs, so they are in the processor's cache; these were made long before.
 fn warm(request: &[JobSpec]) {
     let bytes = request.iter().flat_map(|job| job.payload.as_str().as_bytes());
     black_box(bytes.fold(0_u8, |sum, byte| sum ^ byte));
@@ -76,26 +67,28 @@ async fn enqueue(engine: &Engine, clients: Vec<Requests>) {
     }
 }
 
-/// Processor time by group of threads over all runs of a row.
+/// Processor time by pool of threads over all runs of a row.
 #[derive(Default)]
-struct Shares {
-    busy: RefCell<Busy>,
+struct CpuPerJob {
+    times: RefCell<CpuByThread>,
     jobs: Cell<u64>,
 }
 
-impl Shares {
-    /// Runs what is measured and adds what its threads took.
+impl CpuPerJob {
+    /// Runs what is measured and adds the time that its threads took.
     async fn of<T>(&self, batches: u64, work: impl Future<Output = T>) -> T {
-        let before = shares::busy();
+        let before = cpu_by_thread::of_pools();
         let done = work.await;
-        shares::add_since(&before, &mut self.busy.borrow_mut());
+        for (name, taken) in cpu_by_thread::since(&before, cpu_by_thread::of_pools()) {
+            *self.times.borrow_mut().entry(name).or_default() += taken;
+        }
         self.jobs.set(self.jobs.get() + batches * BATCH as u64);
         done
     }
 
     fn print(&self) {
         let jobs = self.jobs.get().max(1);
-        let mut all: Vec<_> = self.busy.borrow().iter().map(|(name, time)| (*time, name.clone())).collect();
+        let mut all: Vec<_> = self.times.borrow().iter().map(|(name, time)| (*time, name.clone())).collect();
         all.sort_unstable_by(|one, other| other.cmp(one));
         let each = all
             .iter()
@@ -106,7 +99,7 @@ impl Shares {
     }
 }
 
-/// Runs of the same length, so that none needs much more memory for its jobs than another.
+/// A group whose runs have the same length, so that none needs much more memory for its jobs than another.
 fn flat<'c>(criterion: &'c mut Criterion, name: &str, seconds: u64) -> BenchmarkGroup<'c, WallTime> {
     let mut group = criterion.benchmark_group(name);
     group
@@ -119,50 +112,50 @@ fn flat<'c>(criterion: &'c mut Criterion, name: &str, seconds: u64) -> Benchmark
 }
 
 fn bench_enqueue(criterion: &mut Criterion) {
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", machine_header::of(temp_dir().path()));
     let mut group = flat(criterion, "enqueue, batches of 1,000", 6);
     for clients in [1, 4] {
-        let shares = Shares::default();
+        let cpu = CpuPerJob::default();
         group.bench_function(format!("{clients} clients"), |bencher| {
             bencher.iter_custom(|batches| {
-                let (dir, requests) = (kit::temp_dir(), prepared(batches, clients));
-                kit::on_system(async {
-                    let engine = kit::start(kit::options(dir.path(), 0), noop::handlers()).await;
+                let (dir, requests) = (temp_dir(), prepared(batches, clients));
+                on_system(async {
+                    let engine = start(options(dir.path(), 0), noop::handlers()).await;
                     let started = Instant::now();
-                    shares.of(batches, enqueue(&engine, requests)).await;
+                    cpu.of(batches, enqueue(&engine, requests)).await;
                     let took = started.elapsed();
                     engine.abort().await;
                     took
                 })
             });
         });
-        shares.print();
+        cpu.print();
     }
 }
 
 fn bench_life(criterion: &mut Criterion) {
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", machine_header::of(temp_dir().path()));
     let mut group = flat(criterion, "whole life of a noop job: enqueue, dispatch, ack", 8);
     for workers in [8, 64, 256] {
-        let shares = Shares::default();
+        let cpu = CpuPerJob::default();
         group.bench_function(format!("{workers} workers"), |bencher| {
             bencher.iter_custom(|batches| {
-                let (dir, requests) = (kit::temp_dir(), prepared(batches, 4));
-                kit::on_system(async {
-                    let engine = kit::start(kit::options(dir.path(), workers), noop::handlers()).await;
+                let (dir, requests) = (temp_dir(), prepared(batches, 4));
+                on_system(async {
+                    let engine = start(options(dir.path(), workers), noop::handlers()).await;
                     let started = Instant::now();
-                    shares.of(batches, live(&engine, requests, batches * BATCH as u64)).await;
+                    cpu.of(batches, live(&engine, requests, batches * BATCH as u64)).await;
                     let took = started.elapsed();
                     engine.abort().await;
                     took
                 })
             });
         });
-        shares.print();
+        cpu.print();
     }
 }
 
-/// Until the ack of the last job is durable.
+/// Returns when the ack of the last job is durable.
 async fn live(engine: &Engine, requests: Vec<Requests>, jobs: u64) {
     enqueue(engine, requests).await;
     completed(engine, jobs).await;

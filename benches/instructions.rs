@@ -7,10 +7,10 @@
 //! Counts differ by less than 0.1 % from run to run, so a machine that checks every change can hold them: it
 //! installs both, and this bench ends with an exit code that is not 0.
 //!
-//! Each bench does a thousand of its kind; what prepares them, and dropping what comes out, is not counted.
+//! Each bench does a thousand of its kind; preparing them, and dropping the results, is not counted.
 //! The count has a hard limit, 3 % above what it was when the limit was set: above it, the bench fails and
 //! says by how much. A change that costs more on purpose raises its number in [`per_job`], one that saves
-//! lowers it: the table there is the record. Counts depend on the compiler: after an update of Rust all of
+//! lowers it: that list is the record. Counts depend on the compiler: after an update of Rust all of
 //! them are set anew.
 //!
 //! | bench | of one job |
@@ -22,29 +22,29 @@
 
 #![expect(missing_docs, reason = "the macros of the counting library make public items that nobody sees")]
 
-#[path = "kit/allocator.rs"]
-mod allocator;
-#[path = "kit/jobs.rs"]
-mod jobs;
-
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
 use beaver_actors::ids::{KindName, Seq, Timestamp, Token, WorkerId};
+use beaver_actors::jobs::sections::Sections;
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy};
 use beaver_actors::journal;
 use beaver_actors::snapshot::fold::Delta;
 use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;
 use beaver_actors::wal::{Group, codec};
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::jobs::Jobs;
 use gungraun::{
     Callgrind, EventKind as Measure, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use jobs::Jobs;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const JOBS: usize = 1_000;
-/// So that no bench runs on a table that fits the nearest cache, nor grows its indexes all the time.
+/// Other jobs in the table: without them it would fit the nearest cache, and grow its indexes all the time.
 const OTHERS: usize = 10_000;
 const KIND: &str = "mail";
 const NOW: Timestamp = Timestamp(1_000);
@@ -60,7 +60,7 @@ mod per_job {
     pub const READ_PUSH: u64 = 4_918;
 }
 
-/// Fails above 3 % more than so many instructions per job.
+/// Fails above 3 % more than `per_job` instructions per job.
 fn at_most(per_job: u64) -> LibraryBenchmarkConfig {
     let limit = per_job * JOBS as u64 * 103 / 100;
     let mut callgrind = Callgrind::default();
@@ -70,28 +70,28 @@ fn at_most(per_job: u64) -> LibraryBenchmarkConfig {
     config
 }
 
-/// A table, the dice that decide, and where its events go.
-struct Desk {
+/// A job table, and the log that its events are encoded for.
+struct LoggedTable {
     table: JobTable,
     dice: fastrand::Rng,
     group: Group,
 }
 
-impl Desk {
-    fn new(others: usize) -> Desk {
+impl LoggedTable {
+    fn new(others: usize) -> LoggedTable {
         let kind = KindName::parse(KIND).expect("a good name");
         let table = JobTable::new(Policy::default(), &[kind]);
-        let mut desk = Desk { table, dice: fastrand::Rng::with_seed(1), group: Group::default() };
-        // Others wait behind those that are measured.
-        desk.enqueue(Jobs::of(KIND).take(others));
-        desk
+        let mut logged = LoggedTable { table, dice: fastrand::Rng::with_seed(1), group: Group::default() };
+        // In line before those that are measured.
+        logged.enqueue(Jobs::of(KIND).take(others));
+        logged
     }
 
     fn record(&mut self, command: Command) -> (Seq, Option<EventKind>) {
         let event = self.table.decide(command, NOW, &mut self.dice);
         let event = event.expect("accepted").expect("something happens");
-        let change = matches!(event.kind, EventKind::Dispatch { .. }).then(|| event.kind.clone());
-        (journal::record(&mut self.table, &mut self.group, event), change)
+        let dispatched = matches!(event.kind, EventKind::Dispatch { .. }).then(|| event.kind.clone());
+        (journal::record(&mut self.table, &mut self.group, event), dispatched)
     }
 
     fn enqueue(&mut self, specs: Vec<JobSpec>) {
@@ -100,10 +100,13 @@ impl Desk {
         }
     }
 
-    /// Gives so many jobs to workers; what each needs to ack.
+    /// Gives `jobs` jobs to workers, and returns the command that acks each.
     fn dispatch(&mut self, jobs: usize) -> Vec<Command> {
-        let ack = |(seq, change): (Seq, Option<EventKind>)| match change {
-            Some(EventKind::Dispatch { job, .. }) => Command::Ack { job, token: Token(seq.0), result: None },
+        let epoch = self.table.epoch();
+        let ack = |(seq, dispatched): (Seq, Option<EventKind>)| match dispatched {
+            Some(EventKind::Dispatch { job, .. }) => {
+                Command::Ack { job, token: Token { epoch, seq }, result: None }
+            }
             other => panic!("{other:?} is no dispatch"),
         };
         (0..jobs).map(|_| ack(self.record(Command::Dispatch { worker: WorkerId(0) }))).collect()
@@ -116,46 +119,46 @@ impl Desk {
     }
 }
 
-fn to_enqueue() -> (Desk, Vec<JobSpec>) {
+fn to_enqueue() -> (LoggedTable, Vec<JobSpec>) {
     let mut source = Jobs::of(KIND);
     source.take(OTHERS);
-    (Desk::new(OTHERS), source.take(JOBS))
+    (LoggedTable::new(OTHERS), source.take(JOBS))
 }
 
-fn to_ack() -> (Desk, Vec<Command>) {
-    let mut desk = Desk::new(OTHERS + JOBS);
-    let acks = desk.dispatch(JOBS);
-    (desk, acks)
+fn to_ack() -> (LoggedTable, Vec<Command>) {
+    let mut logged = LoggedTable::new(OTHERS + JOBS);
+    let acks = logged.dispatch(JOBS);
+    (logged, acks)
 }
 
 #[library_benchmark(config = at_most(per_job::ENQUEUE))]
 #[bench::thousand(to_enqueue())]
-fn enqueue((mut desk, specs): (Desk, Vec<JobSpec>)) -> Desk {
-    desk.enqueue(specs);
-    desk
+fn enqueue((mut logged, specs): (LoggedTable, Vec<JobSpec>)) -> LoggedTable {
+    logged.enqueue(specs);
+    logged
 }
 
 #[library_benchmark(config = at_most(per_job::DISPATCH))]
-#[bench::thousand(Desk::new(OTHERS + JOBS))]
-fn dispatch(mut desk: Desk) -> (Desk, Vec<Command>) {
-    let acks = desk.dispatch(JOBS);
-    (desk, acks)
+#[bench::thousand(LoggedTable::new(OTHERS + JOBS))]
+fn dispatch(mut logged: LoggedTable) -> (LoggedTable, Vec<Command>) {
+    let acks = logged.dispatch(JOBS);
+    (logged, acks)
 }
 
 #[library_benchmark(config = at_most(per_job::ACK))]
 #[bench::thousand(to_ack())]
-fn ack((mut desk, acks): (Desk, Vec<Command>)) -> Desk {
-    desk.ack(acks);
-    desk
+fn ack((mut logged, acks): (LoggedTable, Vec<Command>)) -> LoggedTable {
+    logged.ack(acks);
+    logged
 }
 
 /// The log of a thousand lives, and an empty table.
 fn log_of_lives() -> (JobTable, Group) {
-    let mut desk = Desk::new(0);
-    desk.enqueue(Jobs::of(KIND).take(JOBS));
-    let acks = desk.dispatch(JOBS);
-    desk.ack(acks);
-    (Desk::new(0).table, desk.group)
+    let mut logged = LoggedTable::new(0);
+    logged.enqueue(Jobs::of(KIND).take(JOBS));
+    let acks = logged.dispatch(JOBS);
+    logged.ack(acks);
+    (LoggedTable::new(0).table, logged.group)
 }
 
 #[library_benchmark(config = at_most(per_job::REPLAY))]
@@ -178,12 +181,12 @@ fn store() -> SnapshotStore {
     SnapshotStore::new(Arc::new(SimStorage::new()), Path::new("/snapshots"), Path::new("/quarantine"))
 }
 
-/// What a thousand accepted jobs change.
+/// What a thousand accepted jobs change in a snapshot.
 fn accepted() -> (SnapshotStore, Delta) {
-    let mut desk = Desk::new(0);
-    desk.enqueue(Jobs::of(KIND).take(JOBS));
-    let mut delta = Delta::after(Seq::ZERO, Timestamp::default());
-    let mut rest = desk.group.bytes.as_slice();
+    let mut logged = LoggedTable::new(0);
+    logged.enqueue(Jobs::of(KIND).take(JOBS));
+    let mut delta = Delta::after(Seq::ZERO, Timestamp::default(), Sections::default());
+    let mut rest = logged.group.bytes.as_slice();
     while !rest.is_empty() {
         let event = codec::decode(&mut rest).expect("it was encoded just now");
         delta.take(delta.last().next(), event).expect("it fits");
@@ -210,30 +213,33 @@ fn written() -> SnapshotStore {
 #[library_benchmark(config = at_most(per_job::IMAGE_READ))]
 #[bench::thousand(written())]
 fn image_read(store: SnapshotStore) -> (SnapshotStore, JobTable) {
-    let loaded = store.load(|header, jobs| {
-        JobTable::restore(Policy::default(), &[], header.last, header.last_at, jobs)
+    let loaded = store.load(|header, sections, jobs| {
+        let through = (header.last, header.last_at);
+        JobTable::restore(Policy::default(), &[], through, sections.clone(), jobs)
             .map_err(|misfit| misfit.to_string())
     });
     let table = loaded.expect("it is whole").value;
     (store, table)
 }
 
-fn lines() -> (beaver::fwp::job::JobReader, Vec<String>) {
+fn lines() -> (beaver::internals::JobReader, Vec<String>) {
     let line = |number: usize| {
         let payload = format!("customer-{number:06}@example.org");
         format!(
             r#"PUSH {{"jid":"job-{number:08}","jobtype":"{KIND}","queue":"default","args":["{payload}","order-confirmation","de-DE",{number}]}}"#
         )
     };
-    (beaver::fwp::job::JobReader::new(1 << 20), (0..JOBS).map(line).collect())
+    (beaver::internals::JobReader::new(1 << 20), (0..JOBS).map(line).collect())
 }
 
 #[library_benchmark(config = at_most(per_job::READ_PUSH))]
 #[bench::thousand(lines())]
-fn read_push((mut reader, lines): (beaver::fwp::job::JobReader, Vec<String>)) -> (Vec<JobSpec>, Vec<String>) {
+fn read_push(
+    (mut reader, lines): (beaver::internals::JobReader, Vec<String>),
+) -> (Vec<JobSpec>, Vec<String>) {
     let mut specs = Vec::with_capacity(lines.len());
     for line in &lines {
-        let beaver::fwp::command::Command::Push(text) = beaver::fwp::command::Command::parse(black_box(line))
+        let beaver::internals::FwpCommand::Push(text) = beaver::internals::FwpCommand::parse(black_box(line))
         else {
             panic!("{line} is a PUSH");
         };

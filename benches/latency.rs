@@ -1,7 +1,7 @@
 //! From "this job is durable" to "its handler starts", at 10,000 jobs/s: `cargo bench --bench latency`.
 //!
-//! Open loop: one job is due each 100 us whatever became of those before, sent in a request of its own by one
-//! thread that sleeps until it is due; one that is late sends all that are due at once. 64 workers with a
+//! Open loop: one job is due each 100 us, whether or not earlier ones are done, sent in a request of its own by one
+//! thread that sleeps until it is due; when it wakes up late, it sends all that are due at once. 64 workers with a
 //! handler that notes the moment of its first poll. All times are in microseconds, of one monotonic clock.
 //!
 //! | line | from | to |
@@ -10,28 +10,12 @@
 //! | start | the moment that the job was due | the handler starts |
 //! | dispatch | the engine releases the answer | the handler starts |
 //!
-//! The release is noted by the waker that the engine's own thread calls, so no wake-up of the client is in
-//! it. With an idle worker the dispatch is logged together with the job, so both become durable at once and a
+//! The release is noted by the waker that the engine's own thread calls, so no wake-up of the client is
+//! included. With an idle worker the dispatch is logged together with the job, so both become durable at once and a
 //! handler may start before the answer is released; that counts as 0. "start" hides nothing of the kind: it
-//! has the wait for the disk in it, and the producer's being late.
+//! includes the wait for the disk, and the time by which the producer is late.
 //!
 //! Targets, of "dispatch": p50 at most 100 us, p99 at most 1 ms.
-
-#[path = "kit/allocator.rs"]
-mod allocator;
-#[path = "kit/engine.rs"]
-mod kit;
-
-#[path = "kit/facts.rs"]
-mod facts;
-#[path = "kit/jobs.rs"]
-mod jobs;
-#[path = "kit/open_loop.rs"]
-mod open_loop;
-#[path = "kit/quantiles.rs"]
-mod quantiles;
-#[path = "kit/verdict.rs"]
-mod verdict;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,15 +23,23 @@ use std::time::{Duration, Instant};
 use beaver_actors::ids::KindName;
 use beaver_actors::jobs::JobSpec;
 use beaver_actors::worker::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
-use jobs::Jobs;
-use open_loop::{Moments, Sent};
-use quantiles::Sorted;
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::jobs::Jobs;
+use beaver_bench_kit::open_loop::{self, Moments, Sent};
+use beaver_bench_kit::quantiles::Sorted;
+use beaver_bench_kit::{machine_header, target};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const WORKERS: usize = 64;
 const INTERVAL: Duration = Duration::from_micros(100);
 const JOBS: usize = 100_000;
 const JOBS_WARMING_UP: usize = 10_000;
-/// Without `--bench`: only that everything still works.
+/// Without `--bench`: only checks that everything still works.
 const JOBS_IN_SHORT: usize = 1_000;
 const KIND: &str = "note-the-time";
 
@@ -65,7 +57,7 @@ impl JobHandler for Noting {
     }
 }
 
-struct Run {
+struct Measured {
     /// From due to sent.
     late: Sorted,
     answer: Sorted,
@@ -75,26 +67,25 @@ struct Run {
     before: usize,
 }
 
-async fn run(jobs: usize) -> Run {
-    let dir = kit::temp_dir();
+async fn run(jobs: usize) -> Measured {
+    let dir = temp_dir();
     let requests: Vec<Vec<JobSpec>> = {
         let mut source = Jobs::of(KIND);
         (0..jobs).map(|_| source.take(1)).collect()
     };
-    // Due from a moment on at which everybody is ready.
-    let zero = Instant::now() + Duration::from_millis(500);
-    let (answers, starts) = (Moments::new(zero, jobs), Moments::new(zero, jobs));
+    // The first job is due when engine and producer are ready.
+    let first_due = Instant::now() + Duration::from_millis(500);
+    let (answers, starts) = (Moments::new(first_due, jobs), Moments::new(first_due, jobs));
     let kind = KindName::parse(KIND).expect("a good name");
     let engine =
-        kit::start(kit::options(dir.path(), WORKERS), Handlers::new().with(kind, Noting(starts.clone())))
-            .await;
+        start(options(dir.path(), WORKERS), Handlers::new().with(kind, Noting(starts.clone()))).await;
     let producer = {
         let (engine, answers) = (engine.clone(), answers.clone());
         tokio::task::spawn_blocking(move || open_loop::send(&engine, requests, INTERVAL, &answers))
     };
     let Sent { late, pending } = producer.await.expect("the producer does not panic");
-    starts.have_come(jobs).await;
-    answers.have_come(jobs).await;
+    starts.all_noted(jobs).await;
+    answers.all_noted(jobs).await;
     for answer in pending {
         answer.await.expect("accepted");
     }
@@ -106,16 +97,22 @@ async fn run(jobs: usize) -> Run {
     };
     let before = (0..jobs).filter(|&job| starts.of(job) < answers.of(job)).count();
     let dispatch = (0..jobs).map(|job| starts.of(job).saturating_sub(answers.of(job))).collect();
-    Run { late: Sorted::of(late), answer: since_due(&answers), start: since_due(&starts), dispatch, before }
+    Measured {
+        late: Sorted::of(late),
+        answer: since_due(&answers),
+        start: since_due(&starts),
+        dispatch,
+        before,
+    }
 }
 
 /// `p50 81 us, p90 120 us, p99 240 us, max 1,020 us`
 fn line(all: &Sorted) -> String {
-    let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|share| verdict::number(all.micros(share)));
+    let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|share| number(all.micros(share)));
     format!("p50 {p50} us, p90 {p90} us, p99 {p99} us, max {max} us")
 }
 
-/// How many took how long, in ranges that double.
+/// The number of jobs by how long they took, in ranges that double.
 fn histogram(all: &[Duration]) -> String {
     const BAR: usize = 50;
     let bounds: Vec<u64> = (0..15).map(|power| 10 << power).collect();
@@ -133,12 +130,12 @@ fn histogram(all: &[Duration]) -> String {
 
 fn main() {
     let in_short = !std::env::args().any(|argument| argument == "--bench");
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", machine_header::of(temp_dir().path()));
     if !in_short {
-        kit::on_system(run(JOBS_WARMING_UP));
+        on_system(run(JOBS_WARMING_UP));
     }
     let jobs = if in_short { JOBS_IN_SHORT } else { JOBS };
-    let Run { late, answer, start, dispatch, before } = kit::on_system(run(jobs));
+    let Measured { late, answer, start, dispatch, before } = on_system(run(jobs));
     println!("{jobs} jobs, one each {} us, {WORKERS} workers", INTERVAL.as_micros());
     println!("  sent late: {}", line(&late));
     println!("  answer:    {}", line(&answer));
@@ -146,7 +143,7 @@ fn main() {
     print!("dispatch (before the answer, so 0: {} of {jobs}):\n{}", before, histogram(&dispatch));
     let dispatch = Sorted::of(dispatch);
     println!("  dispatch:  {}", line(&dispatch));
-    println!("{}", verdict::line("dispatch p50", dispatch.micros(0.5), "us", ..=100.0));
-    println!("{}", verdict::line("dispatch p99", dispatch.micros(0.99), "us", ..=1_000.0));
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", target::line("dispatch p50", dispatch.micros(0.5), "us", ..=100.0));
+    println!("{}", target::line("dispatch p99", dispatch.micros(0.99), "us", ..=1_000.0));
+    println!("{}", machine_header::of(temp_dir().path()));
 }

@@ -1,8 +1,8 @@
-//! What a durable append to the log is made of, and what was tried to make it cheaper: the figures that stand beside
-//! the code in `actors/src/wal`, `manager/ship.rs` and `urgent.rs`.
+//! What a durable append to the log is made of, and other ways to make one: the reasons for how the log's writer, its
+//! thread and group commit work.
 //!
-//! `cargo bench --bench log`; a minute, and 64 MiB of disk. Medians in
-//! microseconds, all ways in turns in the same run. The last table makes the machine busy for some seconds.
+//! `cargo bench --bench log`; a minute, and 64 MiB of disk. Medians in microseconds, all ways in turns in the same run.
+//! The last table makes the machine busy for some seconds.
 
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
@@ -15,8 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, Recipient};
-use beaver_actors::storage::{DiskStorage, Storage, StoredFile};
+use beaver_actors::storage::{DiskStorage, Storage};
 use beaver_actors::urgent::make_urgent;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::machine::load;
 use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 
@@ -28,14 +30,17 @@ const EVENT_BYTES: usize = 160;
 /// To what direct writes must be aligned.
 const BLOCK_BYTES: usize = 4096;
 const HOPS: u32 = 5_000;
-/// The machine is kept busy no longer.
+/// The machine is kept busy no longer than this.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Writes bytes at an offset, durably.
 type Append = Box<dyn FnMut(u64, &[u8]) -> io::Result<()>>;
 
-struct Effort {
+/// How much is measured.
+struct Samples {
+    /// Rounds in which each way has its turn.
     rounds: usize,
+    /// Of each way and size in a round.
     appends: usize,
 }
 
@@ -45,32 +50,29 @@ fn main() -> io::Result<()> {
         println!("log: benchmark");
         return Ok(());
     }
-    let effort = match arguments.iter().any(|argument| argument == "--test") {
-        true => Effort { rounds: 1, appends: 2 },
-        false => Effort { rounds: 9, appends: 60 },
-    };
-    // Beside the build's output: on a disk, where `/tmp` often is memory.
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    println!("load {}", load.split(' ').next().unwrap_or_default());
-    appends(dir.path(), &effort)?;
-    two_at_a_time(dir.path(), &effort)?;
-    in_memory(&effort);
-    hops(&effort);
-    beside_others(dir.path(), &effort)
+    let is_test = arguments.iter().any(|argument| argument == "--test");
+    let samples =
+        if is_test { Samples { rounds: 1, appends: 2 } } else { Samples { rounds: 9, appends: 60 } };
+    let dir = temp_dir();
+    println!("load {}", load()?);
+    appends(dir.path(), &samples)?;
+    two_at_a_time(dir.path(), &samples)?;
+    in_memory(&samples);
+    hops(&samples);
+    beside_others(dir.path(), &samples)
 }
 
-fn appends(dir: &Path, effort: &Effort) -> io::Result<()> {
+fn appends(dir: &Path, samples: &Samples) -> io::Result<()> {
     let mut ways = ways(dir)?;
     println!("\na durable append within a zero-filled file, us");
     println!("{:34}{}", "", SIZES.map(|size| format!("{size:>10}")).concat());
     let mut took: Vec<Vec<Vec<Duration>>> = vec![vec![Vec::new(); SIZES.len()]; ways.len()];
-    for round in 0..effort.rounds {
+    for round in 0..samples.rounds {
         for turn in 0..ways.len() {
             let way = (round + turn) % ways.len();
             for (nth, size) in SIZES.into_iter().enumerate() {
                 let bytes = vec![7; size];
-                for offset in offsets(size, effort.appends) {
+                for offset in offsets(size, samples.appends) {
                     let started = Instant::now();
                     (ways[way].1)(offset, &bytes)?;
                     took[way][nth].push(started.elapsed());
@@ -94,7 +96,8 @@ fn offsets(size: usize, count: usize) -> impl Iterator<Item = u64> {
 }
 
 fn ways(dir: &Path) -> io::Result<Vec<(&'static str, Append)>> {
-    let mut plain = stored(&DiskStorage, &dir.join("plain"))?;
+    zeros(&dir.join("plain"), OFlags::empty())?;
+    let mut plain = DiskStorage.open(&dir.join("plain"))?;
     let synced = zeros(&dir.join("dsync"), OFlags::empty())?;
     let direct = zeros(&dir.join("direct"), OFlags::DIRECT)?;
     let written = zeros(&dir.join("written"), OFlags::DIRECT)?;
@@ -135,11 +138,6 @@ fn ways(dir: &Path) -> io::Result<Vec<(&'static str, Append)>> {
     ])
 }
 
-fn stored(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-    zeros(path, OFlags::empty())?;
-    storage.open(path)
-}
-
 fn zeros(path: &Path, flags: OFlags) -> io::Result<File> {
     let file = File::create(path)?;
     file.write_all_at(&vec![0; FILE_BYTES], 0)?;
@@ -161,16 +159,16 @@ fn write_blocks(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Whether a batch could be written while the one before is synced: two threads, one file.
-fn two_at_a_time(dir: &Path, effort: &Effort) -> io::Result<()> {
+fn two_at_a_time(dir: &Path, samples: &Samples) -> io::Result<()> {
     let file = zeros(&dir.join("two"), OFlags::empty())?;
     let run = |base: u64| {
-        (0..effort.appends * effort.rounds).try_for_each(|nth| {
+        (0..samples.appends * samples.rounds).try_for_each(|nth| {
             file.write_all_at(&[7; BLOCK_BYTES], base + (nth % 500 * BLOCK_BYTES) as u64)?;
             file.sync_data()
         })
     };
     let rate = |threads: usize, took: Duration| {
-        (threads * effort.appends * effort.rounds) as f64 / took.as_secs_f64()
+        (threads * samples.appends * samples.rounds) as f64 / took.as_secs_f64()
     };
     let started = Instant::now();
     run(0)?;
@@ -188,7 +186,7 @@ fn two_at_a_time(dir: &Path, effort: &Effort) -> io::Result<()> {
     Ok(())
 }
 
-fn in_memory(effort: &Effort) {
+fn in_memory(samples: &Samples) {
     println!("\nin memory, us\n{:34}{}", "", SIZES.map(|size| format!("{size:>10}")).concat());
     let bytes = vec![7; SIZES[SIZES.len() - 1]];
     let mut kept = Vec::with_capacity(bytes.len() + 52);
@@ -199,7 +197,7 @@ fn in_memory(effort: &Effort) {
     };
     let row = |name: &str, work: &mut dyn FnMut(usize)| {
         let cell = |size: usize| {
-            let took = (0..effort.rounds * effort.appends).map(|_| {
+            let took = (0..samples.rounds * samples.appends).map(|_| {
                 let started = Instant::now();
                 work(size);
                 started.elapsed()
@@ -228,16 +226,18 @@ fn in_memory(effort: &Effort) {
     });
 }
 
-fn beside_others(dir: &Path, effort: &Effort) -> io::Result<()> {
+fn beside_others(dir: &Path, samples: &Samples) -> io::Result<()> {
     if has_a_policy()? {
-        // Under a real-time policy, its busy threads would let nobody else on this machine get a turn.
-        println!("\nrun under a scheduling policy of its own: nothing can be said of the usual one");
+        // Under a real-time policy, the busy threads of this bench would stop everything else on this machine.
+        println!(
+            "\nthe scheduling policy is not the usual one: the measurement beside busy threads is left out"
+        );
         return Ok(());
     }
     let file = zeros(&dir.join("beside"), OFlags::empty())?;
     let measure = || -> io::Result<f64> {
         let mut took = Vec::new();
-        for nth in 0..effort.rounds * effort.appends / 2 {
+        for nth in 0..samples.rounds * samples.appends / 2 {
             let started = Instant::now();
             file.write_all_at(&[7; BLOCK_BYTES], (nth % 500 * BLOCK_BYTES) as u64)?;
             file.sync_data()?;
@@ -266,10 +266,10 @@ fn beside_others(dir: &Path, effort: &Effort) -> io::Result<()> {
     })
 }
 
-/// Whether somebody ran this under another scheduling policy than the usual one.
+/// Whether this process runs under another scheduling policy than the usual one.
 fn has_a_policy() -> io::Result<bool> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // Behind the name, which may hold anything: the 41st field in all.
+    // Behind the name, which may contain anything: the 41st field in all.
     let policy = stat.rsplit(')').next().and_then(|fields| fields.split_whitespace().nth(38));
     Ok(policy != Some("0"))
 }
@@ -312,7 +312,7 @@ impl Handler<Ball> for Player {
         let Some(Play(other, count, done)) = &self.game else { return };
         self.left -= 1;
         match self.left {
-            0 => done.send(self.started.elapsed() / *count).expect("somebody waits for it"),
+            0 => done.send(self.started.elapsed() / *count).expect("it is waited for"),
             _ => other.do_send(Ball),
         }
     }
@@ -349,9 +349,9 @@ impl Handler<Ball> for Parked {
     }
 }
 
-fn hops(effort: &Effort) {
+fn hops(samples: &Samples) {
     let system = actix::System::new();
-    let hops = HOPS.min((effort.rounds * effort.appends) as u32 * 10);
+    let hops = HOPS.min((samples.rounds * samples.appends) as u32 * 10);
     let home = Arbiter::new();
     let player = || {
         let new = || Player { started: Instant::now(), game: None, left: 0 };

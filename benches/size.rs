@@ -1,6 +1,6 @@
 //! What a job costs when 10 thousand, and when 10 million others are pending: `cargo bench --bench size`.
 //!
-//! At each size a few thousand jobs are measured, in microseconds a job:
+//! At each size some thousand jobs are measured, and printed as a table in Markdown, in microseconds a job:
 //!
 //! | column | what |
 //! |---|---|
@@ -9,54 +9,42 @@
 //! | fetch+ack | given to a remote worker and acked, both durable, through the engine, 500 at a time |
 //! | memory | resident bytes of the table per pending job, its payload of 100 bytes included |
 //!
-//! Writes the three lines as `cost-by-size.svg` beside the build's output; with `-- --save` into `benches/`,
-//! which README shows. Add a number to stop at a smaller size: `cargo bench --bench size -- 1000000`. The
-//! largest takes about 4 GB of memory and of disk. Target: flat, which is to say that no cost at the largest
-//! size exceeds 1.5 times that at the smallest.
+//! Add a number to stop at a smaller size: `cargo bench --bench size -- 1000000`. The largest takes about 4 GB of
+//! memory and of disk. Target: flat, which is to say that no cost at the largest size exceeds 1.5 times that at
+//! the smallest.
 
-#[path = "kit/allocator.rs"]
-mod allocator;
-#[path = "kit/engine.rs"]
-mod kit;
-
-#[path = "kit/chart.rs"]
-mod chart;
-#[path = "kit/facts.rs"]
-mod facts;
-#[path = "kit/jobs.rs"]
-mod jobs;
-#[path = "kit/process.rs"]
-mod process;
-#[path = "kit/remote.rs"]
-mod remote;
-#[path = "kit/verdict.rs"]
-mod verdict;
-
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy, Retention};
 use beaver_actors::worker::handler::Handlers;
-use chart::{Frame, Line};
-use jobs::Jobs;
-use remote::fetch_and_ack;
+use beaver_bench_kit::allocator::Allocator;
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::jobs::{self, Jobs};
+use beaver_bench_kit::memory::resident;
+use beaver_bench_kit::remote::fetch_and_ack;
+use beaver_bench_kit::{machine_header, target};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const SIZES: [usize; 7] = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
-/// Without `--bench`: only that everything still works.
+/// Without `--bench`: only checks that everything still works.
 const SIZE_IN_SHORT: usize = 10_000;
 const KIND: &str = "mail";
-/// Jobs that are measured at a size.
+/// Jobs that are measured at each size.
 const MEASURED: usize = 50_000;
-/// How often, of which the median counts.
+/// Measurements of each figure, of which the median counts.
 const ROUNDS: usize = 5;
 const REQUEST: usize = 1_000;
 const CLIENTS: usize = 4;
-/// How much more a job may cost at the largest size than at the smallest.
+/// A job may cost this many times as much at the largest size as at the smallest.
 const GROWTH_MAX: f64 = 1.5;
 
-/// Of one size, in seconds a job.
+/// What a job costs at one size, in seconds, and its bytes.
 struct Cost {
     table: f64,
     bytes: f64,
@@ -70,53 +58,30 @@ fn main() {
     let asked = arguments.iter().find_map(|argument| argument.parse().ok());
     let largest = if flag("--bench") { asked.unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
     let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= largest).collect();
-    println!("{}", facts::of_machine(kit::temp_dir().path()));
+    println!("{}", machine_header::of(temp_dir().path()));
     let table = of_table(&sizes);
-    let engine = kit::on_system(of_engine(&sizes));
+    let engine = on_system(of_engine(&sizes));
     let costs: Vec<Cost> = table
         .into_iter()
         .zip(engine)
         .map(|((table, bytes), (enqueue, fetch_and_ack))| Cost { table, bytes, enqueue, fetch_and_ack })
         .collect();
 
-    println!(
-        "{:>10} {:>12} {:>12} {:>14} {:>10}",
-        "pending", "table, us", "enqueue, us", "fetch+ack, us", "bytes"
-    );
+    println!("| pending | table, µs | enqueue, µs | fetch + ack, µs | bytes |\n|---|---|---|---|---|");
     for (size, cost) in sizes.iter().zip(&costs) {
         let [table, enqueue, fetch] =
-            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| seconds * 1e6);
-        println!("{size:>10} {table:>12.3} {enqueue:>12.3} {fetch:>14.3} {:>10.0}", cost.bytes);
+            [cost.table, cost.enqueue, cost.fetch_and_ack].map(|seconds| number(seconds * 1e6));
+        println!("| {} | {table} | {enqueue} | {fetch} | {:.0} |", number(*size as f64), cost.bytes);
     }
-    let line = |name, of: fn(&Cost) -> f64| Line {
-        name,
-        points: sizes.iter().zip(&costs).map(|(size, cost)| (*size as f64, of(cost) * 1e6)).collect(),
-    };
-    let lines = [
-        line("fetch + ack, durable", |cost| cost.fetch_and_ack),
-        line("enqueue, durable", |cost| cost.enqueue),
-        line("job table alone", |cost| cost.table),
-    ];
-    for Line { name, points } in &lines {
-        if let [(_, first), .., (size, last)] = points.as_slice() {
-            let what = format!("{name}, at {size} of that at {}", sizes[0]);
-            println!("{}", verdict::line(&what, last / first, "times", ..=GROWTH_MAX));
+    let growth = |name, of: fn(&Cost) -> f64| {
+        if let ([smallest, .., largest], [first, .., last]) = (sizes.as_slice(), costs.as_slice()) {
+            let what = format!("{name}, at {largest} of that at {smallest}");
+            println!("{}", target::line(&what, of(last) / of(first), "times", ..=GROWTH_MAX));
         }
-    }
-    if flag("--bench") {
-        let dir = match flag("--save") {
-            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"),
-            false => Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned(),
-        };
-        let frame = Frame {
-            title: "What a job costs, by the number of jobs that are pending",
-            right: "pending jobs, 100 bytes of payload each",
-            up: "microseconds per job",
-        };
-        let path = dir.join("cost-by-size.svg");
-        std::fs::write(&path, chart::svg(&frame, &lines)).expect("the directory is writable");
-        println!("wrote {}", path.display());
-    }
+    };
+    growth("fetch + ack, durable", |cost| cost.fetch_and_ack);
+    growth("enqueue, durable", |cost| cost.enqueue);
+    growth("job table alone", |cost| cost.table);
 }
 
 fn median(mut rounds: Vec<f64>) -> f64 {
@@ -132,7 +97,7 @@ fn of_table(sizes: &[usize]) -> Vec<(f64, f64)> {
     let kind = KindName::parse(KIND).expect("a good name");
     let mut table = JobTable::new(policy, std::slice::from_ref(&kind));
     let mut dice = fastrand::Rng::with_seed(1);
-    let empty = process::memory("self", "VmRSS");
+    let empty = resident("self");
     let mut have = 0;
     let mut costs = Vec::new();
     for &size in sizes {
@@ -141,7 +106,7 @@ fn of_table(sizes: &[usize]) -> Vec<(f64, f64)> {
             have += chunk.len();
             chunk.into_iter().for_each(|spec| add(&mut table, spec, &mut dice));
         }
-        let bytes = (process::memory("self", "VmRSS") - empty) as f64 / size as f64;
+        let bytes = (resident("self") - empty) as f64 / size as f64;
         let rounds = (0..ROUNDS).map(|_| {
             let chunk = jobs.take(MEASURED.min(size));
             let count = chunk.len();
@@ -168,11 +133,15 @@ fn add(table: &mut JobTable, spec: JobSpec, dice: &mut fastrand::Rng) {
 fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
     let dispatch = table.decide(Command::Dispatch { worker: WorkerId(0) }, NOW, dice);
     let dispatch = dispatch.expect("allowed").expect("one is ready");
-    let EventKind::Dispatch { job, .. } = &dispatch.change else { panic!("{dispatch:?} is no dispatch") };
+    let EventKind::Dispatch { job, .. } = &dispatch.kind else { panic!("{dispatch:?} is no dispatch") };
     let job = job.clone();
     let seq = table.last().next();
     table.apply(seq, dispatch).expect("it fits");
-    let ack = table.decide(Command::Ack { job, token: Token(seq.0), result: None }, NOW, dice);
+    let ack = table.decide(
+        Command::Ack { job, token: Token { epoch: table.epoch(), seq }, result: None },
+        NOW,
+        dice,
+    );
     table.apply(seq.next(), ack.expect("accepted").expect("it was in flight")).expect("it fits");
     if let Ok(Some(forget)) = table.decide(Command::Forget, NOW, dice) {
         table.apply(table.last().next(), forget).expect("it fits");
@@ -181,9 +150,9 @@ fn run_next(table: &mut JobTable, dice: &mut fastrand::Rng) {
 
 /// Seconds a job at each size: enqueue; fetch and ack.
 async fn of_engine(sizes: &[usize]) -> Vec<(f64, f64)> {
-    let dir = kit::temp_dir();
+    let dir = temp_dir();
     // Without a handler of its own: jobs stay pending until a remote worker fetches them.
-    let engine = kit::start(kit::options(dir.path(), 0), Handlers::new()).await;
+    let engine = start(options(dir.path(), 0), Handlers::new()).await;
     let mut jobs = Jobs::of(KIND);
     let mut have = 0;
     let mut costs = Vec::new();

@@ -1,10 +1,10 @@
 //! Servers of the work protocol that neither parse nor keep anything: they answer every line at once, or after one
 //! write and one fdatasync of all that has come in.
 //!
-//! What the client reaches with the first is the limit of client, kernel and loopback; what it reaches with the
-//! second is what is left of that on this disk for a server with one thread which syncs before it answers. (One that
+//! The rate of the first is the limit of client, kernel and loopback; the rate of the second is the limit on this disk
+//! of a server with one thread which syncs before it answers. (One that
 //! syncs on a second thread may be a bit faster than that.) Each is a process of its own, as the others are: the
-//! bench started again with an argument that only it knows. One thread, one `read` and one `write` per request, a
+//! bench started again with an argument of its own. One thread, one `read` and one `write` per request, a
 //! share of one `epoll_wait`.
 
 use std::fs::File;
@@ -14,31 +14,32 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use beaver_bench_kit::pushes::payload;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use super::talk::{QUEUE, payload};
+use super::talk::QUEUE;
 
 /// The first argument of the process.
-pub const ARGUMENT: &str = "--serve-nothing";
+pub(crate) const ARGUMENT: &str = "--serve-nothing";
 
 const LISTENER: u64 = u64::MAX;
-/// Taken by one read at most.
+/// The most that one read takes.
 const READ_BYTES: usize = 1 << 20;
-/// How much of the disk the log takes; it begins anew when it is full.
+/// Size of the log on the disk; it begins anew when it is full.
 const LOG_BYTES: u64 = 128 << 20;
 
 /// What follows [`ARGUMENT`]: the port, the size of a fetched job's payload, and where the log is if there is one.
-pub fn arguments(port: u16, payload_bytes: usize, is_synced: bool) -> Vec<String> {
+pub(crate) fn arguments(port: u16, payload_bytes: usize, is_synced: bool) -> Vec<String> {
     let mut arguments = vec![ARGUMENT.to_owned(), port.to_string(), payload_bytes.to_string()];
     arguments.extend(is_synced.then(|| "nothing.log".to_owned()));
     arguments
 }
 
 /// Serves as the arguments say until the process is killed.
-pub fn serve(arguments: &[String]) -> Result<()> {
+pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let [port, payload_bytes, log @ ..] = arguments else { anyhow::bail!("{ARGUMENT} PORT BYTES [LOG]") };
     let listener = TcpListener::bind(("127.0.0.1", port.parse()?))?;
     let log = log.first().map(|path| Log::create(Path::new(path))).transpose()?;
@@ -50,7 +51,7 @@ pub fn serve(arguments: &[String]) -> Result<()> {
 
 struct Peer {
     stream: TcpStream,
-    /// What the line that has begun asks for; none between lines.
+    /// The request of the line that has begun; none between lines.
     begun: Option<Asked>,
     answers: Vec<u8>,
 }
@@ -67,7 +68,7 @@ struct Responder {
     peers: Vec<Option<Peer>>,
     job: Vec<u8>,
     log: Option<Log>,
-    /// What came in since the last write to the log.
+    /// Input since the last write to the log.
     gathered: Vec<u8>,
 }
 
@@ -163,7 +164,7 @@ impl Responder {
 }
 
 impl Asked {
-    /// By the start of a line, which is longer than any verb as soon as it has arrived at all.
+    /// By the start of a line. The first part that arrives is longer than any verb, as the client writes lines whole.
     fn by(line: &[u8]) -> Asked {
         match line {
             [b'P', b'U', b'S', b'H', b'B', ..] => Asked::Bulk,
@@ -183,7 +184,7 @@ struct Log {
 impl Log {
     fn create(path: &Path) -> Result<Log> {
         let file = File::options().write(true).create(true).truncate(false).open(path)?;
-        // One that an earlier process has left will do.
+        // A file that an earlier process has left will do.
         if file.metadata()?.len() < LOG_BYTES {
             let zeros = vec![0; READ_BYTES];
             for at in (0..LOG_BYTES).step_by(READ_BYTES) {
@@ -208,7 +209,7 @@ impl Log {
     }
 }
 
-/// As long as what beaver would answer.
+/// A fetched job, as long as beaver's answer.
 fn job(payload_bytes: usize) -> Vec<u8> {
     let json = format!(
         "{{\"jid\":\"0000000000000001\",\"queue\":\"{QUEUE}\",\"jobtype\":\"{QUEUE}\",\"args\":[\"{}\"],\

@@ -1,11 +1,5 @@
-//! What the figures depend on: the machine, its disk, its loopback, and how much processor time each thread took.
+//! The machine that every figure depends on: limits of its disk and its loopback, and how busy it is.
 
-#[path = "../kit/machine.rs"]
-mod kit;
-#[path = "../kit/threads.rs"]
-mod threads;
-
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,19 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-pub use kit::description;
-use kit::{SYNCED_BYTES, SYNCS, sync_latency, synced_writes};
+use beaver_bench_kit::machine::{SYNCED_BYTES, SYNCS, load, sync_latency, synced_writes};
 
-/// What a disk is written at one go, to see how much it takes in a second.
+/// Sizes of single writes by which the disk's bandwidth is measured.
 const LARGE_BYTES: [usize; 2] = [1 << 20, 4 << 20];
 const LARGE_FILE_BYTES: usize = 64 << 20;
 const ROUND_TRIPS: usize = 5_000;
-/// How long one looks before a machine counts as quiet.
+/// Time over which load is measured before the machine counts as quiet.
 const QUIET_FOR: Duration = Duration::from_millis(200);
 
-/// What the disk under `dir` and the loopback do at the moment: the physical limits of every figure.
-pub fn limits(dir: &Path) -> Result<String> {
-    let load = kit::load()?;
+/// Latency and bandwidth of the disk under `dir` and of the loopback at the moment: the physical limits of every figure.
+pub(crate) fn limits(dir: &Path) -> Result<String> {
+    let load = load()?;
     let (in_place, slowest) = sync_latency(dir, true)?;
     let (growing, _) = sync_latency(dir, false)?;
     let [small, large] = LARGE_BYTES.map(|bytes| bandwidth(dir, bytes));
@@ -46,7 +39,7 @@ pub fn limits(dir: &Path) -> Result<String> {
 }
 
 /// The type of the file system that holds `dir`, such as `ext4`.
-pub fn file_system(dir: &Path) -> Result<String> {
+pub(crate) fn file_system(dir: &Path) -> Result<String> {
     let dir = dir.canonicalize()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let mounts = mounts.lines().filter_map(|line| {
@@ -54,7 +47,7 @@ pub fn file_system(dir: &Path) -> Result<String> {
         let (point, kind) = (words.next()?, words.next()?);
         dir.starts_with(point).then_some((point.len(), kind))
     });
-    // The last of two at the same place is the one that is seen.
+    // Of two at the same place, the later one hides the other.
     Ok(mounts.max_by_key(|(length, _)| *length).context("no file system is mounted")?.1.to_owned())
 }
 
@@ -95,54 +88,25 @@ fn round_trip() -> Result<Duration> {
     Ok(took[ROUND_TRIPS / 2])
 }
 
-/// What the files below `dir` hold. One that has just gone holds nothing.
-pub fn bytes_below(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    let sizes = entries.flatten().map(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
-        _ => entry.metadata().map_or(0, |metadata| metadata.len()),
-    });
-    sizes.sum()
-}
-
 /// Waits until nothing is left to be written to the file system of `dir`.
-pub fn write_back(dir: &Path) -> Result<()> {
+pub(crate) fn write_back(dir: &Path) -> Result<()> {
     Ok(rustix::fs::syncfs(File::open(dir)?)?)
 }
 
-/// Processor time by a thread's name; of threads with the same name, the later ones have a number.
-pub type Busy = BTreeMap<String, Duration>;
-
-/// Of a process, up to now.
-pub fn busy(process: u32) -> Busy {
-    let mut busy = Busy::new();
-    for (first, time) in threads::of(&process.to_string()) {
-        let mut names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first} {number}")));
-        let name = names.find(|name| !busy.contains_key(name)).unwrap_or(first);
-        busy.insert(name, time);
-    }
-    busy
-}
-
-/// Of the thread that asks, up to now.
-pub fn busy_here() -> Duration {
-    fs::read_to_string("/proc/thread-self/schedstat").map(|stat| threads::on_cpu(&stat)).unwrap_or_default()
-}
-
-/// Returns when next to nothing is done any more, by the processor time that `busy` knows of, or after `longest`.
-pub fn wait_until_quiet(busy: impl Fn() -> Duration, longest: Duration) {
+/// Returns when the processor time that `cpu` counts grows by less than a fifth of a core, or after `longest`.
+pub(crate) fn wait_until_quiet(cpu: impl Fn() -> Duration, longest: Duration) {
     let started = Instant::now();
     while started.elapsed() < longest {
-        let before = busy();
+        let before = cpu();
         thread::sleep(QUIET_FOR);
-        if busy().saturating_sub(before) <= QUIET_FOR / 5 {
+        if cpu().saturating_sub(before) <= QUIET_FOR / 5 {
             return;
         }
     }
 }
 
-/// Of the whole machine, up to now, to a hundredth of a second for each core.
-pub fn busy_all() -> Duration {
+/// Processor time of the whole machine up to now, to a hundredth of a second for each core.
+pub(crate) fn cpu_of_all() -> Duration {
     let Ok(stat) = fs::read_to_string("/proc/stat") else { return Duration::ZERO };
     let numbers = stat.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
     let ticks: Vec<u64> = numbers.map(|number| number.parse().unwrap_or_default()).collect();

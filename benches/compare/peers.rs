@@ -1,4 +1,4 @@
-//! How the programs that beaver is compared with get onto the machine.
+//! Installing the programs that beaver is compared with.
 
 use std::process::Command;
 
@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::servers::Kind;
 
-/// What a person says to have them; also run by [`install`].
-pub const COMMAND: &str = "apt-get install -y --no-install-recommends redis-server beanstalkd";
+/// The command that installs them; also run by [`install`].
+pub(crate) const COMMAND: &str = "apt-get install -y --no-install-recommends redis-server beanstalkd";
 
 /// Installs them with the system's package manager, unless they are there.
-pub fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let mut missing = Vec::new();
     for kind in Kind::PEERS {
         if kind.version()?.is_none() {

@@ -1,66 +1,67 @@
-//! What came of one point: the runs of every server, a table of them, and where the processor time went.
+//! The results of one point: the runs of every server, a table of them, and where the processor time went.
 
 use std::time::Duration;
 
 use anyhow::Error;
+use beaver_bench_kit::cpu_by_thread::CpuByThread;
+use beaver_bench_kit::figures::thousands;
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
-use super::machine::Busy;
+use super::points::{Point, Scenario};
 use super::servers::Kind;
-use super::{Point, Scenario};
 
 /// What one server did in one run.
-pub struct Run {
-    pub jobs: u64,
-    pub took: Duration,
-    /// Only where it was asked for.
-    pub latency: Option<Latency>,
+pub(crate) struct Run {
+    pub(crate) jobs: u64,
+    pub(crate) took: Duration,
+    /// Only at a scenario of latency.
+    pub(crate) latency: Option<Latency>,
     /// Processor time of the client.
-    pub client: Duration,
-    /// Processor time of the server, by thread.
-    pub busy: Busy,
+    pub(crate) client: Duration,
+    /// Processor time of the server.
+    pub(crate) server: CpuByThread,
     /// Processor time of everything else, the kernel's own threads and a virtual machine's host included.
-    pub others: Duration,
-    /// It was not waited for until its last answer.
-    pub is_behind: bool,
+    pub(crate) others: Duration,
+    /// The run was cut off before the last answer: the server may still be working.
+    pub(crate) is_behind: bool,
 }
 
 /// Of all the requests of one run.
 #[derive(Clone, Copy)]
-pub struct Latency {
-    pub median: Duration,
-    pub p99: Duration,
+pub(crate) struct Latency {
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
 }
 
 impl Latency {
-    /// `sorted` is in order; none if it is empty.
-    pub fn of(sorted: &[Duration]) -> Option<Latency> {
+    /// `sorted` is in ascending order; none if it is empty.
+    pub(crate) fn of(sorted: &[Duration]) -> Option<Latency> {
         let at = |share: usize| sorted.get(sorted.len() * share / 100).copied();
         Some(Latency { median: at(50)?, p99: at(99)? })
     }
 }
 
 /// All runs of one server.
-pub struct Series {
-    pub kind: Kind,
-    pub runs: Vec<Run>,
+pub(crate) struct Series {
+    pub(crate) kind: Kind,
+    pub(crate) runs: Vec<Run>,
     /// It failed, so it is not asked again.
-    pub is_broken: bool,
+    pub(crate) is_broken: bool,
     /// See [`Run::is_behind`], of the last run.
-    pub is_behind: bool,
+    pub(crate) is_behind: bool,
 }
 
 impl Series {
-    pub fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: Kind) -> Self {
         Self { kind, runs: Vec::new(), is_broken: false, is_behind: false }
     }
 
-    pub fn fail(&mut self, error: &Error) {
+    pub(crate) fn fail(&mut self, error: &Error) {
         eprintln!("error: {error:#}");
         self.is_broken = true;
     }
 
-    /// Of a figure of each run: the smallest, the median and the largest.
+    /// Smallest, median and largest of a figure of each run.
     fn spread(&self, figure: impl Fn(&Run) -> Option<f64>) -> Option<[f64; 3]> {
         if self.is_broken {
             return None;
@@ -71,52 +72,52 @@ impl Series {
     }
 
     /// Jobs a second: lowest, median, highest.
-    pub fn rates(&self) -> Option<[f64; 3]> {
+    pub(crate) fn rates(&self) -> Option<[f64; 3]> {
         self.spread(|run| Some(run.jobs as f64 / run.took.as_secs_f64()))
     }
 
     /// Medians of the runs, in microseconds.
-    pub fn latency(&self) -> Option<[f64; 2]> {
+    pub(crate) fn latency(&self) -> Option<[f64; 2]> {
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let median = self.spread(|run| Some(micros(run.latency?.median)))?[1];
         Some([median, self.spread(|run| Some(micros(run.latency?.p99)))?[1]])
     }
 }
 
-/// All that was measured at one point.
-pub struct Outcome {
-    pub point: Point,
-    /// Requests that were due in a second, if that was not left to the server.
-    pub rate: Option<f64>,
-    pub all: Vec<Series>,
+/// All measurements of one point.
+pub(crate) struct Outcome {
+    pub(crate) point: Point,
+    /// Requests that were due in a second; none if the servers set their own pace.
+    pub(crate) rate: Option<f64>,
+    pub(crate) all: Vec<Series>,
 }
 
 impl Outcome {
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.all.iter().all(|series| !series.is_broken)
     }
 
-    pub fn of(&self, kind: Kind) -> Option<&Series> {
+    pub(crate) fn of(&self, kind: Kind) -> Option<&Series> {
         self.all.iter().find(|series| series.kind == kind)
     }
 
-    /// Jobs a second.
-    pub fn rate_of(&self, kind: Kind) -> Option<f64> {
+    /// Median of jobs a second.
+    pub(crate) fn rate_of(&self, kind: Kind) -> Option<f64> {
         Some(self.of(kind)?.rates()?[1])
     }
 
-    pub fn best_peer_rate(&self) -> Option<f64> {
+    pub(crate) fn best_peer_rate(&self) -> Option<f64> {
         Kind::PEERS.into_iter().filter_map(|kind| self.rate_of(kind)).max_by(f64::total_cmp)
     }
 
-    /// Of beaver and the best peer.
-    pub fn slower_rate(&self) -> Option<f64> {
+    /// The lower rate of beaver and the best peer.
+    pub(crate) fn slower_rate(&self) -> Option<f64> {
         let rates = [self.rate_of(Kind::Beaver), self.best_peer_rate()];
         rates.into_iter().flatten().min_by(f64::total_cmp)
     }
 
-    /// Whether each server did what it was asked.
-    pub fn in_short(&self) -> String {
+    /// Whether each server worked.
+    pub(crate) fn in_short(&self) -> String {
         let outcome = |series: &Series| {
             format!("{} {}", series.kind.name(), if series.is_broken { "FAILED" } else { "ok" })
         };
@@ -124,7 +125,7 @@ impl Outcome {
     }
 
     /// All figures of the point.
-    pub fn in_detail(&self) -> String {
+    pub(crate) fn in_detail(&self) -> String {
         let name = self.point.name();
         let rate =
             self.rate.map_or(String::new(), |rate| format!(", {} requests/s are due", thousands(rate)));
@@ -149,7 +150,7 @@ impl Outcome {
                 _ => [of(self.best_peer_rate()), of(self.rate_of(Kind::Nothing))],
             };
             let each = series.spread(|run| {
-                Some(run.busy.values().sum::<Duration>().as_secs_f64() / run.jobs.max(1) as f64)
+                Some(run.server.values().sum::<Duration>().as_secs_f64() / run.jobs.max(1) as f64)
             });
             let share = |time: fn(&Run) -> Duration| {
                 let shares = series.spread(|run| Some(time(run).as_secs_f64() / run.took.as_secs_f64()));
@@ -172,16 +173,16 @@ impl Outcome {
         table
     }
 
-    /// A line per server: how busy its threads were, the busiest first. 100 % is one core.
+    /// A line per server: the load of its threads, the busiest first. 100 % is one core.
     fn threads(&self) -> String {
         let mut text = String::new();
         for series in &self.all {
             let took: Duration = series.runs.iter().map(|run| run.took).sum();
-            let mut busy = Busy::new();
-            for (name, time) in series.runs.iter().flat_map(|run| &run.busy) {
-                *busy.entry(name.clone()).or_default() += *time;
+            let mut times = CpuByThread::new();
+            for (name, time) in series.runs.iter().flat_map(|run| &run.server) {
+                *times.entry(name.clone()).or_default() += *time;
             }
-            let mut shares: Vec<_> = busy
+            let mut shares: Vec<_> = times
                 .into_iter()
                 .map(|(name, time)| (time.as_secs_f64() / took.as_secs_f64() * 100.0, name))
                 .filter(|(share, _)| *share >= 1.0)
@@ -195,17 +196,4 @@ impl Outcome {
         }
         text
     }
-}
-
-/// `75,301`.
-pub fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

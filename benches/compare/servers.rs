@@ -2,31 +2,34 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use beaver_bench_kit::client::Talk;
+use beaver_bench_kit::cpu_by_thread::{self, CpuByThread};
+use beaver_bench_kit::files::bytes_below;
+use beaver_bench_kit::server::{KilledOnDrop, command, free_port};
 
-use super::client::Talk;
 use super::talk::{self, Errand, QUEUE};
 use super::{ceiling, machine};
 
-/// A server has to be there after this, even on a machine with much else to do.
+/// Longest start of a server, even on a busy machine.
 const START: Duration = Duration::from_secs(30);
-/// How long any single answer may take outside of a measurement.
+/// Longest wait for any single answer outside of a measurement.
 const ANSWER: Duration = Duration::from_secs(30);
-/// What it does after its answers is waited for so long.
+/// Longest wait for work that a server does after its answers.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
-/// A server that has written so much to the disk begins anew, with an empty directory.
+/// A server that holds more than this on the disk begins anew, with an empty directory.
 const WRITTEN_BYTES_MAX: u64 = 512 << 20;
 
-/// Who is compared, in the order of the tables.
+/// The servers that are compared, in the order of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Beaver,
     /// Another build of it, to see what a change has brought.
     BeaverBefore,
@@ -38,10 +41,10 @@ pub enum Kind {
     NothingSynced,
 }
 
-/// The program of [`Kind::BeaverBefore`], if somebody wants it.
-pub static BEFORE: OnceLock<String> = OnceLock::new();
+/// The program of [`Kind::BeaverBefore`], from `--before`.
+pub(crate) static BEFORE: OnceLock<String> = OnceLock::new();
 
-/// How to speak with a server that runs.
+/// The protocol of a server.
 #[derive(Clone, Copy, PartialEq)]
 enum Language {
     Faktory,
@@ -50,12 +53,12 @@ enum Language {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
+    pub(crate) const ALL: [Kind; 6] =
         [Kind::Beaver, Kind::BeaverBefore, Kind::Redis, Kind::Beanstalkd, Kind::Nothing, Kind::NothingSynced];
     /// Those that beaver is compared with.
-    pub const PEERS: [Kind; 2] = [Kind::Redis, Kind::Beanstalkd];
+    pub(crate) const PEERS: [Kind; 2] = [Kind::Redis, Kind::Beanstalkd];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Beaver => "beaver",
             Kind::BeaverBefore => "beaver, before",
@@ -80,8 +83,8 @@ impl Kind {
         })
     }
 
-    /// What it calls its version; none if it is not installed.
-    pub fn version(self) -> Result<Option<String>> {
+    /// The version that it prints; none if it is not installed.
+    pub(crate) fn version(self) -> Result<Option<String>> {
         match self {
             Kind::BeaverBefore if BEFORE.get().is_none() => return Ok(None),
             Kind::Nothing => return Ok(Some("answers at once".to_owned())),
@@ -144,29 +147,30 @@ impl Kind {
             Kind::Nothing => return ceiling::arguments(port, payload_bytes, false),
             Kind::NothingSynced => return ceiling::arguments(port, payload_bytes, true),
         };
-        // Nor is any of them refused because the others take long.
+        // Nor is a request refused because others take long.
         let patience = matches!(self, Kind::Beaver | Kind::BeaverBefore).then_some("--request-wait-max=1m");
         words.iter().copied().chain(patience).map(str::to_owned).collect()
     }
 
     /// Whether jobs have to be there before they can be fetched.
-    pub fn keeps_jobs(self) -> bool {
+    pub(crate) fn keeps_jobs(self) -> bool {
         !matches!(self, Kind::Nothing | Kind::NothingSynced)
     }
 }
 
-/// A server that has answered once. It is killed when this is dropped.
-pub struct Server {
-    pub kind: Kind,
+/// A server that has answered once. It is killed when this is dropped; its directory goes with its successor or with
+/// the whole bench.
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
     payload_bytes: usize,
     dir: PathBuf,
     address: SocketAddr,
-    child: Child,
+    process: KilledOnDrop,
 }
 
 impl Server {
     /// With no job, in a directory of its own under `dir`.
-    pub fn start(kind: Kind, dir: &Path, payload_bytes: usize) -> Result<Server> {
+    pub(crate) fn start(kind: Kind, dir: &Path, payload_bytes: usize) -> Result<Server> {
         let dir = dir.join(kind.name());
         if kind.keeps_jobs() && dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -174,19 +178,16 @@ impl Server {
         fs::create_dir_all(&dir)?;
         let log = dir.join("log");
         let port = free_port()?;
-        let mut command = Command::new(kind.program()?.0);
+        let mut command = command(kind.program()?.0);
         command.args(kind.arguments(port, payload_bytes)).current_dir(&dir);
         command
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?);
-        // A configuration of whoever runs the bench is not what it compares.
-        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("BEAVER_")) {
-            command.env_remove(key);
-        }
-        let child = command.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
+        let process =
+            command.spawn().map(KilledOnDrop).with_context(|| format!("cannot start {}", kind.name()))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = Server { kind, payload_bytes, dir, address, child };
+        let mut server = Server { kind, payload_bytes, dir, address, process };
         match server.wait_until_it_answers() {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -198,14 +199,14 @@ impl Server {
 
     /// The same server on an empty disk.
     fn start_again(&mut self) -> Result<()> {
-        self.kill();
+        self.process.kill();
         let parent = self.dir.parent().context("a server has a directory of its own")?;
         *self = Server::start(self.kind, parent, self.payload_bytes)?;
         Ok(())
     }
 
     /// A connection that the server has greeted.
-    pub fn connect(&self) -> Result<TcpStream> {
+    pub(crate) fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
@@ -235,7 +236,7 @@ impl Server {
         Ok(stream)
     }
 
-    pub fn talk(&self, errand: Errand, number: usize) -> Box<dyn Talk> {
+    pub(crate) fn talk(&self, errand: Errand, number: usize) -> Box<dyn Talk> {
         match self.kind.language() {
             Language::Faktory => talk::faktory(errand, self.payload_bytes),
             Language::Redis => talk::redis(errand, self.payload_bytes, number),
@@ -243,11 +244,11 @@ impl Server {
         }
     }
 
-    /// Forgets all jobs, so that each run begins with none. `is_behind`: it may still be at what nobody waits for.
-    pub fn empty(&mut self, is_behind: bool) -> Result<()> {
-        // The one that has no command for it starts in no time.
+    /// Removes all jobs, so that each run begins with none. `is_behind`: it may still be busy with an earlier run.
+    pub(crate) fn empty(&mut self, is_behind: bool) -> Result<()> {
+        // beanstalkd has no command for it, and starts quickly.
         let must_restart = is_behind || self.kind == Kind::Beanstalkd;
-        if self.kind.keeps_jobs() && (must_restart || machine::bytes_below(&self.dir) > WRITTEN_BYTES_MAX) {
+        if self.kind.keeps_jobs() && (must_restart || bytes_below(&self.dir) > WRITTEN_BYTES_MAX) {
             self.start_again()?;
         }
         let stream = self.connect()?;
@@ -257,7 +258,7 @@ impl Server {
         };
         match self.kind.language() {
             Language::Faktory => {
-                // A worker that is silent for a minute is given up, and its connections with it.
+                // After a minute of silence beaver gives a worker up and closes its connections.
                 say(&format!("BEAT {{\"wid\":\"{QUEUE}-client\"}}\r\n"), "+OK")?;
                 say("FLUSH\r\n", "+OK")?;
             }
@@ -267,58 +268,40 @@ impl Server {
             }
             Language::Beanstalk => {}
         }
-        // What another server has left to be written does not count against this one.
+        // Data that another server has left to be written must not count against this one.
         machine::write_back(&self.dir)
     }
 
-    /// Waits until it has done what it does after its answers: beaver folds its log into a snapshot.
-    pub fn settle(&self) {
-        machine::wait_until_quiet(|| self.busy().values().sum(), SETTLED_WITHIN);
+    /// Waits until its work after its answers is done: beaver folds its log into a snapshot.
+    pub(crate) fn settle(&self) {
+        machine::wait_until_quiet(|| self.cpu().values().sum(), SETTLED_WITHIN);
     }
 
     /// Processor time of its threads up to now.
-    pub fn busy(&self) -> machine::Busy {
-        machine::busy(self.child.id())
+    pub(crate) fn cpu(&self) -> CpuByThread {
+        cpu_by_thread::of_process(&self.process.0.id().to_string())
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.0.try_wait()? {
                 bail!("it ended with {status}");
             }
             match self.connect() {
                 Ok(_) => return Ok(()),
                 Err(error) if started.elapsed() > START => return Err(error),
-                // Nobody tells when a stranger's port is open: one has to try.
+                // Only trying tells when another process's port is open.
                 Err(_) => thread::sleep(Duration::from_millis(5)),
             }
         }
     }
-
-    fn kill(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // What it has written goes with its successor or with the whole bench.
-        self.kill();
-    }
-}
-
-/// Reads one line, byte by byte, for what follows is not for us to take.
+/// Reads one line, byte by byte: more would take what the next reader of the stream is to read.
 fn expect(stream: &TcpStream, start: &str) -> Result<()> {
     let mut line = String::new();
     BufReader::with_capacity(1, stream.take(4096)).read_line(&mut line).context("no answer")?;
     ensure!(line.starts_with(start), "the answer is {line:?} instead of {start}...");
     Ok(())
-}
-
-/// One that was free a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -1,27 +1,32 @@
-//! The tables of README: a row per point, a ratio per target, in Markdown.
+//! The tables to publish: a row per point, a ratio per target, in Markdown.
 
-use super::Scenario;
-use super::report::{Outcome, Series, thousands};
+use beaver_bench_kit::figures::thousands;
+
+use super::points::Scenario;
+use super::report::{Outcome, Series};
 use super::servers::Kind;
 
-/// What beaver's rate is to be, of another.
-struct Target {
+/// A target for beaver's rate divided by that of another server.
+struct RatioTarget {
     what: &'static str,
-    /// None where no target is set.
+    /// The ratio is at least this; none if it is only shown.
     least: Option<f64>,
     of: fn(&Outcome) -> Option<f64>,
 }
 
-/// What beaver's 99th percentile is to stay below, of the lower one of the peers.
+/// Beaver's 99th percentile divided by that of the faster peer is below this.
 const LATENCY_MOST: f64 = 1.0;
 
-fn targets(scenario: Scenario) -> Vec<Target> {
-    let best_peer = Target { what: "the best peer", least: None, of: Outcome::best_peer_rate };
-    let redis = Target { what: "Redis", least: None, of: |outcome| outcome.rate_of(Kind::Redis) };
-    let nothing = Target { what: "nothing", least: None, of: |outcome| outcome.rate_of(Kind::Nothing) };
-    let synced =
-        Target { what: "nothing, synced", least: None, of: |outcome| outcome.rate_of(Kind::NothingSynced) };
-    let at_least = |least, target| Target { least: Some(least), ..target };
+fn targets(scenario: Scenario) -> Vec<RatioTarget> {
+    let best_peer = RatioTarget { what: "the best peer", least: None, of: Outcome::best_peer_rate };
+    let redis = RatioTarget { what: "Redis", least: None, of: |outcome| outcome.rate_of(Kind::Redis) };
+    let nothing = RatioTarget { what: "nothing", least: None, of: |outcome| outcome.rate_of(Kind::Nothing) };
+    let synced = RatioTarget {
+        what: "nothing, synced",
+        least: None,
+        of: |outcome| outcome.rate_of(Kind::NothingSynced),
+    };
+    let at_least = |least, target| RatioTarget { least: Some(least), ..target };
     match scenario {
         Scenario::Push => vec![at_least(1.3, best_peer), at_least(0.85, nothing), synced],
         Scenario::Fetch => vec![at_least(1.7, best_peer), nothing, synced],
@@ -30,8 +35,8 @@ fn targets(scenario: Scenario) -> Vec<Target> {
     }
 }
 
-/// All that has figures.
-pub fn tables(outcomes: &[Outcome]) -> String {
+/// A table for each scenario that was measured.
+pub(crate) fn tables(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for scenario in Scenario::ALL {
         let rows: Vec<&Outcome> =
@@ -48,7 +53,7 @@ pub fn tables(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// README knows of one beaver.
+/// The published tables show one build of beaver.
 fn shown_kinds() -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(|kind| *kind != Kind::BeaverBefore)
 }
@@ -72,7 +77,7 @@ fn rates(scenario: Scenario, rows: &[&Outcome]) -> String {
         row.extend(targets.iter().map(|target| {
             let ratio = outcome.rate_of(Kind::Beaver).zip((target.of)(outcome)).map(|(rate, of)| rate / of);
             shown(ratio, |ratio| match target.least {
-                Some(least) => verdict(ratio, ratio >= least, least),
+                Some(least) => met_or_missed(ratio, ratio >= least, least),
                 None => format!("{ratio:.2}"),
             })
         }));
@@ -93,7 +98,7 @@ fn latencies(rows: &[&Outcome]) -> String {
         let p99 = |kind| Some(outcome.of(kind)?.latency()?[1]);
         let lower = Kind::PEERS.into_iter().filter_map(p99).min_by(f64::total_cmp);
         let ratio = p99(Kind::Beaver).zip(lower).map(|(beaver, lower)| beaver / lower);
-        row.push(shown(ratio, |ratio| verdict(ratio, ratio < LATENCY_MOST, LATENCY_MOST)));
+        row.push(shown(ratio, |ratio| met_or_missed(ratio, ratio < LATENCY_MOST, LATENCY_MOST)));
         row
     };
     markdown(&header, rows.iter().map(row))
@@ -113,16 +118,17 @@ fn spread([lowest, median, highest]: [f64; 3]) -> String {
     format!("{} ({} to {})", rounded(median), rounded(lowest), rounded(highest))
 }
 
-/// To three digits: the others are noise.
+/// To three digits: the rest is noise.
 fn rounded(number: f64) -> String {
     let unit = 10_f64.powf((number.max(1.0).log10().floor() - 2.0).max(0.0));
     thousands((number / unit).round() * unit)
 }
 
-fn verdict(ratio: f64, is_met: bool, target: f64) -> String {
-    match is_met {
-        true => format!("{ratio:.2}, met"),
-        false => format!("{ratio:.2}, missed by {:.2}", (ratio - target).abs()),
+fn met_or_missed(ratio: f64, is_met: bool, target: f64) -> String {
+    if is_met {
+        format!("{ratio:.2}, met")
+    } else {
+        format!("{ratio:.2}, missed by {:.2}", (ratio - target).abs())
     }
 }
 

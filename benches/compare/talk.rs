@@ -1,31 +1,28 @@
-//! What is said to each server: the requests, made once and patched per job, and just enough of a parser to know
-//! where an answer ends and which job it is about.
+//! Requests to each server, made once and patched per job, and just enough of a parser to know where an answer ends and
+//! which job it is about.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use anyhow::{Context, Result, bail};
-
-use super::client::{Heard, Talk};
+use anyhow::{Context, Result, bail, ensure};
+use beaver_bench_kit::client::{Heard, Talk};
+use beaver_bench_kit::pushes::{Pushes, accepted, payload};
 
 /// Jobs in one bulk request.
-pub const BULK: usize = 1_000;
-/// Where all jobs go: the queue, stream, kind and group of that name.
-pub const QUEUE: &str = "bench";
+pub(crate) const BULK: usize = 1_000;
+/// The queue, stream, kind and group of all jobs.
+pub(crate) const QUEUE: &str = "bench";
 
-/// What the connections do all the time.
+/// What each connection does again and again.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Errand {
+pub(crate) enum Errand {
     Push,
     FetchAndAck,
     Bulk,
 }
 
-/// The work protocol. A job carries `payload_bytes`, here as with the others, beside what the protocol itself needs
-/// to say about it.
-pub fn faktory(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
+/// The work protocol. `payload_bytes` are, here as with the others, without what the protocol itself adds to a job.
+pub(crate) fn faktory(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
     match errand {
-        Errand::Push => Box::new(Pushes::new(1, payload_bytes)),
-        Errand::Bulk => Box::new(Pushes::new(BULK, payload_bytes)),
+        Errand::Push => Box::new(Accepted(Pushes::new(1, 1, QUEUE, payload_bytes))),
+        Errand::Bulk => Box::new(Accepted(Pushes::new(1, BULK, QUEUE, payload_bytes))),
         Errand::FetchAndAck => Box::new(Steps::new(
             resp_answer,
             vec![
@@ -36,9 +33,9 @@ pub fn faktory(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
     }
 }
 
-/// A stream, whose consumer group takes each entry once; what is acknowledged is deleted too, as of a queue.
-/// `number` tells its consumers apart.
-pub fn redis(errand: Errand, payload_bytes: usize, number: usize) -> Box<dyn Talk> {
+/// A stream, whose consumer group takes each entry once; an acknowledged entry is deleted too, as from a queue.
+/// `number` tells consumers apart.
+pub(crate) fn redis(errand: Errand, payload_bytes: usize, number: usize) -> Box<dyn Talk> {
     let add = || resp(&["XADD", QUEUE, "*", "p", &payload(payload_bytes)]);
     match errand {
         Errand::Push => Box::new(Repeats::new(&add(), 1, resp_answer)),
@@ -58,8 +55,8 @@ pub fn redis(errand: Errand, payload_bytes: usize, number: usize) -> Box<dyn Tal
     }
 }
 
-/// It has no bulk request; so many requests in one write take that place.
-pub fn beanstalk(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
+/// It has no bulk request: 1,000 requests in one write take its place.
+pub(crate) fn beanstalk(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
     let put = || format!("put 0 0 1800 {payload_bytes}\r\n{}\r\n", payload(payload_bytes));
     match errand {
         Errand::Push => Box::new(Repeats::new(&put(), 1, beanstalk_answer)),
@@ -74,74 +71,36 @@ pub fn beanstalk(errand: Errand, payload_bytes: usize) -> Box<dyn Talk> {
     }
 }
 
-/// Where an answer ends that may be followed by others; none if it is not whole. An answer that says no is an error.
+/// Where the first answer of the input ends; none if it is not whole. A refusal is an error.
 type Whole = fn(&[u8]) -> Result<Option<usize>>;
 
 /// The job that a whole answer is about.
 type Name = fn(&[u8]) -> Option<&[u8]>;
 
-/// PUSH or PUSHB: every job has an id of its own, which is patched into the same text.
-struct Pushes {
-    request: Vec<u8>,
-    /// Where the ids' digits are.
-    ids: Vec<usize>,
-}
+/// PUSH or PUSHB; every job has an id of its own.
+struct Accepted(Pushes);
 
-const JID_DIGITS: usize = 16;
-static NEXT_JID: AtomicU64 = AtomicU64::new(0);
-
-impl Pushes {
-    fn new(jobs: usize, payload_bytes: usize) -> Self {
-        let payload = payload(payload_bytes);
-        let mut request = if jobs == 1 { "PUSH " } else { "PUSHB [" }.to_owned();
-        let mut ids = Vec::with_capacity(jobs);
-        for number in 0..jobs {
-            if number > 0 {
-                request.push(',');
-            }
-            request.push_str("{\"jid\":\"");
-            ids.push(request.len());
-            request.push_str(&"0".repeat(JID_DIGITS));
-            request.push_str(&format!(
-                "\",\"queue\":\"{QUEUE}\",\"jobtype\":\"{QUEUE}\",\"args\":[\"{payload}\"]}}"
-            ));
-        }
-        request.push_str(if jobs == 1 { "\r\n" } else { "]\r\n" });
-        Self { request: request.into_bytes(), ids }
-    }
-}
-
-impl Talk for Pushes {
+impl Talk for Accepted {
     fn jobs_per_turn(&self) -> u64 {
-        self.ids.len() as u64
+        self.0.jobs() as u64
     }
 
     fn start(&mut self) {
-        let first = NEXT_JID.fetch_add(self.jobs_per_turn(), Ordering::Relaxed);
-        for (jid, &at) in (first..).zip(&self.ids) {
-            let mut left = jid;
-            for digit in self.request[at..at + JID_DIGITS].iter_mut().rev() {
-                *digit = b'0' + (left % 10) as u8;
-                left /= 10;
-            }
-        }
+        self.0.renew();
     }
 
     fn request(&self) -> &[u8] {
-        &self.request
+        self.0.text()
     }
 
     fn hear(&mut self, input: &[u8]) -> Result<Heard> {
         let Some(bytes) = resp_answer(input)? else { return Ok(Heard::Part) };
-        let expected: &[u8] = if self.ids.len() == 1 { b"+OK\r\n" } else { b"$2\r\n{}\r\n" };
-        if &input[..bytes] != expected {
-            bail!("a push was answered {}", shown(input));
-        }
+        ensure!(input[..bytes] == *accepted(self.0.jobs()), "a push was answered {}", shown(input));
         Ok(Heard::Ends(bytes))
     }
 }
 
-/// The same request again and again, each with so many answers.
+/// `answers` requests at once, all the same, with one answer each.
 struct Repeats {
     request: Vec<u8>,
     answers: usize,
@@ -251,12 +210,8 @@ impl Talk for Steps {
     }
 }
 
-pub fn payload(bytes: usize) -> String {
-    "0123456789".chars().cycle().take(bytes).collect()
-}
-
 /// A request as Redis reads it: an array of strings.
-pub fn resp(words: &[&str]) -> String {
+pub(crate) fn resp(words: &[&str]) -> String {
     let mut request = format!("*{}\r\n", words.len());
     for word in words {
         request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
@@ -274,7 +229,7 @@ fn number(line: &[u8]) -> Result<i64> {
     text.parse().with_context(|| format!("{text:?} is no number"))
 }
 
-pub fn resp_answer(input: &[u8]) -> Result<Option<usize>> {
+pub(crate) fn resp_answer(input: &[u8]) -> Result<Option<usize>> {
     let mut at = 0;
     // Values that are still to come: an array adds its own.
     let mut values = 1;

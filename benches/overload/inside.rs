@@ -1,4 +1,4 @@
-//! In this process: one thread that hands requests over, at a pace of its own or as many as are under way.
+//! In this process: one thread that hands requests over, at a rate of its own or as fast as they are answered.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,77 +12,80 @@ use beaver_actors::engine::{Answer, Engine, EngineError};
 use beaver_actors::jobs::JobSpec;
 use beaver_actors::jobs::command::Enqueued;
 
-use super::jobs::Jobs;
-use super::quantiles::Sorted;
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::jobs::Jobs;
+use beaver_bench_kit::quantiles::Sorted;
+use beaver_bench_kit::{memory, noop};
+
 use super::report::{Load, Row};
-use super::{Effort, OVERLOAD, kit, memory, noop, shown};
+use super::{OVERLOAD, Settings, print};
 
 /// Requests under way while the capacity is measured: enough for several fdatasyncs.
 const UNDER_WAY_JOBS: usize = 4_000;
-/// One in so many refusals is timed: looking at the clock takes longer than a refusal.
+/// One in this number of refusals is timed: reading the clock takes longer than a refusal.
 const TIMED_REFUSALS: u64 = 8;
-/// A pause of the pace when nothing is due.
+/// Pause when no request is due.
 const NAP: Duration = Duration::from_micros(50);
 
-/// How requests come.
+/// How requests arrive.
 #[derive(Clone, Copy)]
-enum Pace {
-    /// So many at a time, the next as soon as one is answered.
-    UnderWay(usize),
-    /// So many a second, whatever becomes of them.
+enum Arrivals {
+    /// This number at a time, the next as soon as one is answered.
+    AtATime(usize),
+    /// This number a second, whether or not earlier ones are answered.
     PerSecond(f64),
 }
 
-/// Notes when the engine releases an answer: its own thread calls this, so no wake-up of a client is in it.
-struct Released {
+/// Notes when the engine releases an answer: the engine's own thread calls this, so no wake-up of a client is included.
+struct TimedAnswer {
     since: Instant,
     is_answered: AtomicBool,
     took: Arc<Mutex<Vec<Duration>>>,
 }
 
-impl Wake for Released {
+impl Wake for TimedAnswer {
     fn wake(self: Arc<Self>) {
         let took = self.since.elapsed();
         if !self.is_answered.swap(true, Release) {
-            self.took.lock().expect("nobody panics").push(took);
+            self.took.lock().expect("no holder panics").push(took);
         }
     }
 }
 
 /// Requests that the engine has taken, first come first.
 #[derive(Default)]
-struct UnderWay(VecDeque<(Arc<Released>, Answer<Vec<Enqueued>>)>);
+struct UnderWay(VecDeque<(Arc<TimedAnswer>, Answer<Vec<Enqueued>>)>);
 
 impl UnderWay {
-    /// Lets go of the first ones, as far as they are answered.
-    fn settle(&mut self) {
+    /// Removes those at the front that are answered.
+    fn drop_answered(&mut self) {
         while self.0.front().is_some_and(|(released, _)| released.is_answered.load(Acquire)) {
             let Some((_, mut answer)) = self.0.pop_front() else { return };
             match Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(_)) => {}
-                other => panic!("what was let in is done: {other:?}"),
+                other => panic!("a request that was accepted gave {other:?}"),
             }
         }
     }
 }
 
-/// Hands requests of `batch` jobs over for so long.
-fn offer(engine: &Engine, specs: &[JobSpec], batch: usize, pace: Pace, time: Duration) -> Load {
+/// Hands requests of `batch` jobs over during `time`.
+fn offer(engine: &Engine, specs: &[JobSpec], batch: usize, arrivals: Arrivals, time: Duration) -> Load {
     let took = Arc::new(Mutex::new(Vec::new()));
     let mut load = Load::default();
     let mut under_way = UnderWay::default();
     let mut batches = specs.chunks_exact(batch).cycle();
     let started = Instant::now();
     loop {
-        under_way.settle();
+        under_way.drop_answered();
         let now = Instant::now();
         let elapsed = now - started;
         if elapsed >= time {
             break;
         }
-        let is_due = match pace {
-            Pace::UnderWay(count) => under_way.0.len() < count,
-            Pace::PerSecond(rate) => (load.offered as f64) < elapsed.as_secs_f64() * rate,
+        let is_due = match arrivals {
+            Arrivals::AtATime(count) => under_way.0.len() < count,
+            Arrivals::PerSecond(rate) => (load.offered as f64) < elapsed.as_secs_f64() * rate,
         };
         if !is_due {
             thread::sleep(NAP);
@@ -92,7 +95,7 @@ fn offer(engine: &Engine, specs: &[JobSpec], batch: usize, pace: Pace, time: Dur
         load.offered += 1;
         let since = Instant::now();
         let mut answer = engine.enqueue(request);
-        let released = Arc::new(Released { since, is_answered: false.into(), took: took.clone() });
+        let released = Arc::new(TimedAnswer { since, is_answered: false.into(), took: took.clone() });
         match Pin::new(&mut answer).poll(&mut Context::from_waker(&Waker::from(released.clone()))) {
             Poll::Pending => under_way.0.push_back((released, answer)),
             Poll::Ready(Err(EngineError::Busy)) => {
@@ -107,16 +110,15 @@ fn offer(engine: &Engine, specs: &[JobSpec], batch: usize, pace: Pace, time: Dur
     }
     load.time = started.elapsed();
     while !under_way.0.is_empty() {
-        under_way.settle();
+        under_way.drop_answered();
         thread::sleep(NAP);
     }
-    load.accepted_took = std::mem::take(&mut *took.lock().expect("nobody panics"));
+    load.accepted_took = std::mem::take(&mut *took.lock().expect("no holder panics"));
     load.accepted = load.accepted_took.len() as u64;
     load
 }
 
-/// How long after the load the first of [`super::IN_A_ROW`] requests in a row, one after the other, is done as soon as
-/// is normal.
+/// How long after the load the first of [`super::IN_A_ROW`] requests in a row is sent that take at most `normal`.
 fn recovery(engine: &Engine, specs: &[JobSpec], normal: Duration) -> Duration {
     let stopped = Instant::now();
     let (mut recovered, mut in_a_row) = (Duration::ZERO, 0);
@@ -133,30 +135,31 @@ fn recovery(engine: &Engine, specs: &[JobSpec], normal: Duration) -> Duration {
 }
 
 /// Measures requests of one size; prints its rows.
-pub fn measure(batch: usize, effort: &Effort) {
+pub(crate) fn measure(batch: usize, settings: &Settings) {
     let specs = Jobs::of(noop::KIND).take(20_000);
     println!("\nin this process, {batch} jobs a request");
     println!("{}", Row::HEADING);
     let (mut p99_at_half, mut capacity) = (Duration::ZERO, 0.0);
     for times in [1.0, 0.5, OVERLOAD] {
         // Each begins with an empty table.
-        let dir = super::temp_dir(effort);
+        let dir = super::temp_dir(settings);
         let specs = specs.clone();
-        let (time, is_first) = (effort.time, capacity == 0.0);
-        let pace = match is_first {
-            true => Pace::UnderWay(UNDER_WAY_JOBS.div_ceil(batch)),
-            false => Pace::PerSecond(capacity * times),
+        let (time, is_first) = (settings.time, capacity == 0.0);
+        let arrivals = if is_first {
+            Arrivals::AtATime(UNDER_WAY_JOBS.div_ceil(batch))
+        } else {
+            Arrivals::PerSecond(capacity * times)
         };
-        let (load, grown, recovered) = kit::on_system(async {
-            let mut options = kit::options(dir.path(), 0);
-            options.request_wait_max = effort.wait_max.unwrap_or(options.request_wait_max);
-            let engine = kit::start(options, noop::handlers()).await;
+        let (load, grown, recovered) = on_system(async {
+            let mut engine_options = options(dir.path(), 0);
+            engine_options.request_wait_max = settings.wait_max.unwrap_or(engine_options.request_wait_max);
+            let engine = start(engine_options, noop::handlers()).await;
             let client = engine.clone();
             let measured = tokio::task::spawn_blocking(move || {
-                offer(&client, &specs, batch, Pace::UnderWay(10), time / 10);
+                offer(&client, &specs, batch, Arrivals::AtATime(10), time / 10);
                 memory::forget_peak("self");
                 let before = memory::peak("self");
-                let load = offer(&client, &specs, batch, pace, time);
+                let load = offer(&client, &specs, batch, arrivals, time);
                 let grown = memory::peak("self").saturating_sub(before);
                 let recovered = (times > 1.0).then(|| recovery(&client, &specs, p99_at_half * 2));
                 (load, grown, recovered)
@@ -180,8 +183,8 @@ pub fn measure(batch: usize, effort: &Effort) {
             None if !is_first => p99_at_half = Duration::from_secs_f64(accepted.micros(0.99) / 1e6),
             None => {}
             Some(recovered) => {
-                shown("accepted/s, of the capacity", per_second / capacity, "", 0.8..);
-                shown(
+                print("accepted/s, of the capacity", per_second / capacity, "", 0.8..);
+                print(
                     "p99 of what is accepted",
                     accepted.micros(0.99) / 1e3,
                     "ms",
@@ -189,9 +192,9 @@ pub fn measure(batch: usize, effort: &Effort) {
                 );
                 if !load.busy_took.is_empty() {
                     let refused = Sorted::of(load.busy_took);
-                    shown("p99 of \"busy\"", refused.micros(0.99) / 1e3, "ms", ..=super::BUSY_P99_MS);
+                    print("p99 of \"busy\"", refused.micros(0.99) / 1e3, "ms", ..=super::BUSY_P99_MS);
                 }
-                shown("as fast as at half load after", recovered.as_secs_f64() * 1e3, "ms", ..=1_000.0);
+                print("as fast as at half load after", recovered.as_secs_f64() * 1e3, "ms", ..=1_000.0);
             }
         }
     }

@@ -1,36 +1,36 @@
-//! What came of a load, and the line that says so.
+//! The results of a load, and a row of the table that shows them.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::quantiles::Sorted;
-use super::verdict::number;
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::quantiles::Sorted;
 
-/// What came of the requests of one load.
+/// What became of the requests of one load.
 #[derive(Default)]
-pub struct Load {
-    pub time: Duration,
-    pub offered: u64,
-    pub accepted: u64,
-    pub busy: u64,
-    pub accepted_took: Vec<Duration>,
-    pub busy_took: Vec<Duration>,
+pub(crate) struct Load {
+    pub(crate) time: Duration,
+    pub(crate) offered: u64,
+    pub(crate) accepted: u64,
+    pub(crate) busy: u64,
+    pub(crate) accepted_took: Vec<Duration>,
+    pub(crate) busy_took: Vec<Duration>,
 }
 
-/// One line of the table.
-pub struct Row<'l> {
-    pub name: String,
-    pub load: &'l Load,
+/// One row of the table.
+pub(crate) struct Row<'l> {
+    pub(crate) name: String,
+    pub(crate) load: &'l Load,
     /// Jobs in each request.
-    pub batch: usize,
-    /// Requests a second that are done when just as many are asked for.
-    pub capacity: f64,
+    pub(crate) batch: usize,
+    /// Requests a second that the engine can serve.
+    pub(crate) capacity: f64,
     /// Bytes by which the peak of memory grew.
-    pub grown: u64,
+    pub(crate) grown: u64,
 }
 
 impl Row<'_> {
-    pub const HEADING: &'static str = "| load | requests offered/s | accepted/s | of the capacity | busy | p50 ms | p99 ms | p99 of \"busy\", ms | memory, bytes a job |\n|---|---|---|---|---|---|---|---|---|";
+    pub(crate) const HEADING: &'static str = "| load | requests offered/s | accepted/s | of the capacity | busy | p50 ms | p99 ms | p99 of \"busy\", ms | memory, bytes a job |\n|---|---|---|---|---|---|---|---|---|";
 }
 
 impl fmt::Display for Row<'_> {
@@ -39,9 +39,10 @@ impl fmt::Display for Row<'_> {
         let seconds = load.time.as_secs_f64();
         let [offered, accepted] = [load.offered, load.accepted].map(|count| count as f64 / seconds);
         let took = Sorted::of(load.accepted_took.clone());
-        let refused = match load.busy_took.is_empty() {
-            true => "-".to_owned(),
-            false => number(Sorted::of(load.busy_took.clone()).micros(0.99) / 1e3),
+        let refused = if load.busy_took.is_empty() {
+            "-".to_owned()
+        } else {
+            number(Sorted::of(load.busy_took.clone()).micros(0.99) / 1e3)
         };
         write!(
             f,

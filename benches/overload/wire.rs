@@ -1,119 +1,96 @@
-//! Over TCP, against the real program: how a polite client fares beside others that are not.
+//! Over TCP, against the real program: how long a polite client waits beside others that are not.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use beaver_bench_kit::client::{Connection, Heard, Limit, Talk, drive};
+use beaver_bench_kit::figures::number;
+use beaver_bench_kit::memory::{forget_peak, peak};
+use beaver_bench_kit::pace::{self, Pace};
+use beaver_bench_kit::pushes::{Pushes, accepted};
+use beaver_bench_kit::quantiles::Sorted;
+use beaver_bench_kit::server::{KilledOnDrop, command, free_port};
 
-use super::client::{Connection, Heard, Limit, Talk, drive};
-use super::pace::{self, Pace};
-use super::quantiles::Sorted;
-use super::verdict::number;
-use super::{Effort, memory, shown};
+use super::{Settings, print};
 
-/// Connections with one request each that the server is saturated by, and ten times as many.
+/// Connections with one request each that saturate the server.
 const SATURATING: usize = 128;
+/// Ten times as many.
 const CROWD: usize = 10 * SATURATING;
 const FLOODING: usize = 10;
 const SLOW_OF_EACH: usize = 50;
 /// Jobs in a bulk request.
 const BULK: usize = 1_000;
-/// How often the polite client asks.
+/// Interval of the polite client's pushes.
 const EVERY: Duration = Duration::from_millis(2);
 /// Longest silence of the server.
 const ANSWER: Duration = Duration::from_secs(30);
-const PAYLOAD: &str =
-    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
-const JID_DIGITS: usize = 16;
+const PAYLOAD_BYTES: usize = 100;
+/// Queue and kind of all jobs.
+const QUEUE: &str = "default";
 
-static NEXT_JID: AtomicU64 = AtomicU64::new(0);
-/// Jobs that were accepted, and requests that were not, of whoever is not polite.
+/// Accepted jobs and refused requests of all clients but the polite one.
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static BUSY: AtomicU64 = AtomicU64::new(0);
 
-/// Requests for new jobs, whose ids are patched in.
-struct Pushes {
-    text: Vec<u8>,
-    ids: Vec<usize>,
-}
+/// Lines of new jobs, whose answers are counted.
+struct Counted(Pushes);
 
-impl Pushes {
-    /// So many lines with so many jobs each.
-    fn new(lines: usize, jobs: usize) -> Pushes {
-        let (mut text, mut ids) = (String::new(), Vec::new());
-        for _ in 0..lines {
-            text += if jobs == 1 { "PUSH " } else { "PUSHB [" };
-            for number in 0..jobs {
-                text += if number == 0 { "{\"jid\":\"" } else { ",{\"jid\":\"" };
-                ids.push(text.len());
-                text += &"0".repeat(JID_DIGITS);
-                text += &format!("\",\"jobtype\":\"noop\",\"args\":[\"{PAYLOAD}\"]}}");
-            }
-            text += if jobs == 1 { "\r\n" } else { "]\r\n" };
-        }
-        Pushes { text: text.into_bytes(), ids }
-    }
-
-    fn renew(&mut self) {
-        let first = NEXT_JID.fetch_add(self.ids.len() as u64, Relaxed);
-        for (jid, &at) in (first..).zip(&self.ids) {
-            let mut left = jid;
-            for digit in self.text[at..at + JID_DIGITS].iter_mut().rev() {
-                *digit = b'0' + (left % 10) as u8;
-                left /= 10;
-            }
-        }
+impl Counted {
+    fn new(jobs: usize) -> Counted {
+        Counted(Pushes::new(1, jobs, QUEUE, PAYLOAD_BYTES))
     }
 }
 
-/// Counts a reply to a request for so many jobs. None if it is not whole.
+impl Talk for Counted {
+    fn jobs_per_turn(&self) -> u64 {
+        self.0.jobs() as u64
+    }
+
+    fn start(&mut self) {
+        self.0.renew();
+    }
+
+    fn request(&self) -> &[u8] {
+        self.0.text()
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<Heard> {
+        Ok(count(input, self.0.jobs())?.map_or(Heard::Part, Heard::Ends))
+    }
+}
+
+/// Counts the answer to a line of `jobs` jobs, and returns its bytes; none if it is not whole.
 fn count(input: &[u8], jobs: usize) -> Result<Option<usize>> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = &input[..=end];
-    let accepted: &[u8] = if jobs == 1 { b"+OK\r\n" } else { b"$2\r\n{}\r\n" };
+    let accepted = accepted(jobs);
     if accepted.starts_with(line) {
-        let whole = input.len() >= accepted.len();
-        ACCEPTED.fetch_add(if whole { jobs as u64 } else { 0 }, Relaxed);
-        return Ok(whole.then_some(accepted.len()));
+        let is_whole = input.len() >= accepted.len();
+        ACCEPTED.fetch_add(if is_whole { jobs as u64 } else { 0 }, Relaxed);
+        return Ok(is_whole.then_some(accepted.len()));
     }
     ensure!(line.starts_with(b"-ERR busy"), "a push was answered {}", String::from_utf8_lossy(line));
     BUSY.fetch_add(1, Relaxed);
     Ok(Some(line.len()))
 }
 
-impl Talk for Pushes {
-    fn jobs_per_turn(&self) -> u64 {
-        self.ids.len() as u64
-    }
-
-    fn start(&mut self) {
-        self.renew();
-    }
-
-    fn request(&self) -> &[u8] {
-        &self.text
-    }
-
-    fn hear(&mut self, input: &[u8]) -> Result<Heard> {
-        Ok(count(input, self.ids.len())?.map_or(Heard::Part, Heard::Ends))
-    }
+/// The real program, without workers of its own.
+struct Beaver {
+    process: KilledOnDrop,
+    port: u16,
 }
 
-/// The real program, without workers of its own. It is killed when this is dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(dir: &Path, effort: &Effort) -> Result<Server> {
-        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_beaver"));
+impl Beaver {
+    fn start(dir: &Path, settings: &Settings) -> Result<Beaver> {
+        let port = free_port()?;
+        let mut command = command(env!("CARGO_BIN_EXE_beaver"));
         command.args([
             "run",
             "--workers=0",
@@ -121,16 +98,16 @@ impl Server {
             "--metrics-port=0",
             "--snapshot-interval=1h",
         ]);
-        command.arg("--faktory-port").arg(address.port().to_string()).arg("--data-dir").arg(dir.join("data"));
-        if let Some(wait_max) = effort.wait_max {
+        command.arg("--faktory-port").arg(port.to_string()).arg("--data-dir").arg(dir.join("data"));
+        if let Some(wait_max) = settings.wait_max {
             command.arg(format!("--request-wait-max={}ms", wait_max.as_millis()));
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Server { child, address };
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let server = Beaver { process: KilledOnDrop(process), port };
         let started = Instant::now();
         while server.connect().is_err() {
             ensure!(started.elapsed() < ANSWER, "the server does not start");
-            // Nobody tells when a stranger's port is open.
+            // Only trying tells when another process's port is open.
             thread::sleep(Duration::from_millis(5));
         }
         Ok(server)
@@ -138,7 +115,7 @@ impl Server {
 
     /// A connection of a worker that the server has greeted.
     fn connect(&self) -> Result<TcpStream> {
-        let stream = TcpStream::connect(self.address)?;
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         let mut replies = BufReader::with_capacity(1, &stream);
@@ -153,33 +130,25 @@ impl Server {
     }
 
     fn connections(&self, count: usize, jobs: usize) -> Result<Vec<Connection>> {
-        (0..count).map(|_| Connection::new(self.connect()?, Box::new(Pushes::new(1, jobs)))).collect()
+        (0..count).map(|_| Connection::new(self.connect()?, Box::new(Counted::new(jobs)))).collect()
     }
 
     fn process(&self) -> String {
-        self.child.id().to_string()
+        self.process.0.id().to_string()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Who else is there.
+/// Other clients beside the polite one.
 #[derive(Clone, Copy, PartialEq)]
 enum Beside {
     Nobody,
     /// At half of the rate that was reached.
     HalfLoad(f64),
-    /// One request at a time on each of so many connections, with so many jobs each.
+    /// One request at a time on each connection: number of connections, jobs in a request.
     Crowd(usize, usize),
-    /// So many connections that send without waiting for replies, so many jobs in a line.
+    /// Connections that send without waiting for replies: their number, jobs in a line.
     Flood(usize, usize),
-    /// Some that never read, some that have sent half a line, some that fetch and never report.
+    /// Connections that never read, that have sent half a line, and that fetch and never report.
     Slow,
 }
 
@@ -198,7 +167,7 @@ impl Beside {
         }
     }
 
-    fn go_on(self, server: &Server, stop: &AtomicBool) -> Result<()> {
+    fn run(self, server: &Beaver, stop: &AtomicBool) -> Result<()> {
         match self {
             Beside::Nobody => Ok(()),
             Beside::HalfLoad(rate) => {
@@ -229,8 +198,8 @@ impl Beside {
     }
 }
 
-/// Writes whatever the server takes, and reads whatever it says.
-fn flood(server: &Server, stop: &AtomicBool, connections: usize, jobs: usize) -> Result<()> {
+/// Writes as much as the server takes, and reads all its answers.
+fn flood(server: &Beaver, stop: &AtomicBool, connections: usize, jobs: usize) -> Result<()> {
     struct Flooding {
         stream: TcpStream,
         pushes: Pushes,
@@ -241,7 +210,7 @@ fn flood(server: &Server, stop: &AtomicBool, connections: usize, jobs: usize) ->
     for _ in 0..connections {
         let stream = server.connect()?;
         stream.set_nonblocking(true)?;
-        let mut pushes = Pushes::new(BULK.div_ceil(jobs), jobs);
+        let mut pushes = Pushes::new(BULK.div_ceil(jobs), jobs, QUEUE, PAYLOAD_BYTES);
         pushes.renew();
         all.push(Flooding { stream, pushes, sent: 0, input: Vec::new() });
     }
@@ -249,10 +218,10 @@ fn flood(server: &Server, stop: &AtomicBool, connections: usize, jobs: usize) ->
     while !stop.load(Relaxed) {
         let mut moved = false;
         for Flooding { stream, pushes, sent, input } in &mut all {
-            match stream.write(&pushes.text[*sent..]) {
+            match stream.write(&pushes.text()[*sent..]) {
                 Ok(bytes) => {
                     (*sent, moved) = (*sent + bytes, true);
-                    if *sent == pushes.text.len() {
+                    if *sent == pushes.text().len() {
                         *sent = 0;
                         pushes.renew();
                     }
@@ -282,8 +251,8 @@ fn flood(server: &Server, stop: &AtomicBool, connections: usize, jobs: usize) ->
     Ok(())
 }
 
-/// Holds on to the server without ever letting go.
-fn dawdle(server: &Server, stop: &AtomicBool) -> Result<()> {
+/// Opens connections that never read, never end a line or never report, and keeps them open.
+fn dawdle(server: &Beaver, stop: &AtomicBool) -> Result<()> {
     let (mut deaf, mut held) = (Vec::new(), Vec::new());
     for _ in 0..SLOW_OF_EACH {
         let [one, mut half, mut fetching] = [server.connect()?, server.connect()?, server.connect()?];
@@ -296,7 +265,7 @@ fn dawdle(server: &Server, stop: &AtomicBool) -> Result<()> {
     let asks = "INFO\r\n".repeat(1_000);
     while !stop.load(Relaxed) {
         for stream in &mut deaf {
-            // It takes no more at some time, and that is what is to be seen.
+            // Sooner or later the server takes no more: that is what is tried here.
             let _ = stream.write(asks.as_bytes());
         }
         thread::sleep(Duration::from_millis(5));
@@ -304,19 +273,19 @@ fn dawdle(server: &Server, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// What the polite client met.
+/// The answers to the polite client.
 struct Polite {
     took: Vec<Duration>,
     busy: u64,
-    /// How long after the start [`super::IN_A_ROW`] answers in a row had begun to be as fast as normal.
+    /// From the start to the first of [`super::IN_A_ROW`] answers in a row that took at most the normal time.
     normal_after: Duration,
 }
 
-/// Asks for so long, one job at a time.
-fn be_polite(server: &Server, time: Duration, normal: Duration) -> Result<Polite> {
+/// Pushes during `time`, one job at a time.
+fn be_polite(server: &Beaver, time: Duration, normal: Duration) -> Result<Polite> {
     let stream = server.connect()?;
     let mut replies = BufReader::new(&stream);
-    let mut push = Pushes::new(1, 1);
+    let mut push = Pushes::new(1, 1, QUEUE, PAYLOAD_BYTES);
     let mut polite = Polite { took: Vec::new(), busy: 0, normal_after: Duration::ZERO };
     let mut in_a_row = 0;
     let started = Instant::now();
@@ -325,7 +294,7 @@ fn be_polite(server: &Server, time: Duration, normal: Duration) -> Result<Polite
         thread::sleep(due.saturating_sub(started.elapsed()));
         push.renew();
         let since = Instant::now();
-        (&stream).write_all(&push.text)?;
+        (&stream).write_all(push.text())?;
         let mut line = String::new();
         replies.read_line(&mut line)?;
         let took = since.elapsed();
@@ -344,21 +313,21 @@ fn be_polite(server: &Server, time: Duration, normal: Duration) -> Result<Polite
     Ok(polite)
 }
 
-/// One row. Returns the p99 of the polite client, and what the others had done per second.
-fn beside(server: &Server, others: &[Beside], time: Duration) -> Result<(Duration, f64)> {
+/// Measures and prints one row. Returns the p99 of the polite client, and accepted jobs of the others a second.
+fn beside(server: &Beaver, others: &[Beside], time: Duration) -> Result<(Duration, f64)> {
     let stop = AtomicBool::new(false);
     let name = others.iter().map(|beside| beside.name()).collect::<Vec<_>>().join("; ");
     thread::scope(|scope| {
-        let running: Vec<_> = others.iter().map(|other| scope.spawn(|| other.go_on(server, &stop))).collect();
+        let running: Vec<_> = others.iter().map(|other| scope.spawn(|| other.run(server, &stop))).collect();
         thread::sleep(time / 4);
-        memory::forget_peak(&server.process());
-        let before = memory::peak(&server.process());
+        forget_peak(&server.process());
+        let before = peak(&server.process());
         let (accepted, busy) = (ACCEPTED.load(Relaxed), BUSY.load(Relaxed));
         let started = Instant::now();
         let polite = be_polite(server, time, Duration::MAX);
         let seconds = started.elapsed().as_secs_f64();
         let (accepted, busy) = (ACCEPTED.load(Relaxed) - accepted, BUSY.load(Relaxed) - busy);
-        let grown = memory::peak(&server.process()).saturating_sub(before);
+        let grown = peak(&server.process()).saturating_sub(before);
         stop.store(true, Relaxed);
         for other in running {
             other.join().expect("no client panics")?;
@@ -385,15 +354,15 @@ fn beside(server: &Server, others: &[Beside], time: Duration) -> Result<(Duratio
 }
 
 /// Prints the table.
-pub fn measure(effort: &Effort) -> Result<()> {
-    let dir = super::temp_dir(effort);
-    let server = Server::start(dir.path(), effort)?;
+pub(crate) fn measure(settings: &Settings) -> Result<()> {
+    let dir = super::temp_dir(settings);
+    let server = Beaver::start(dir.path(), settings)?;
     println!("\nover TCP: a client that pushes a job each {} ms, beside others", EVERY.as_millis());
     println!(
         "| beside | p50 ms | p99 ms | max ms | busy | others' jobs/s | others' \"busy\"/s | memory grew |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let time = effort.time;
+    let time = settings.time;
     beside(&server, &[Beside::Nobody], time)?;
     let (_, rate) = beside(&server, &[Beside::Crowd(SATURATING, 1)], time)?;
     let (at_half, _) = beside(&server, &[Beside::HalfLoad(rate / 2.0)], time)?;
@@ -405,12 +374,12 @@ pub fn measure(effort: &Effort) -> Result<()> {
     beside(&server, &[Beside::Crowd(CROWD, BULK)], time)?;
     let (at_worst, _) = beside(&server, &all, time)?;
     let after = be_polite(&server, Duration::from_secs(2).min(time), at_half * 2)?;
-    shown(
+    print(
         "p99 of the polite client beside all of them",
         at_worst.as_secs_f64() * 1e3,
         "ms",
         ..=super::ACCEPTED_P99_MS,
     );
-    shown("as fast as at half load after", after.normal_after.as_secs_f64() * 1e3, "ms", ..=1_000.0);
+    print("as fast as at half load after", after.normal_after.as_secs_f64() * 1e3, "ms", ..=1_000.0);
     Ok(())
 }

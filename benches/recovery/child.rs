@@ -1,5 +1,5 @@
-//! What is done in a process of its own: its memory and its page faults are its alone. It tells what it saw
-//! by lines of a name and a number.
+//! Tasks that run in a process of their own, so that memory and page faults are theirs alone. Such a process prints its
+//! figures, each as a line of a name and a number.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,54 +12,55 @@ use beaver_actors::engine::{Ending, Engine};
 use beaver_actors::options::EngineOptions;
 use beaver_actors::worker::handler::Handlers;
 
-use super::completed::completed;
-use super::jobs::Jobs;
-use super::open_loop::{self, Moments, Sent};
-use super::process::memory;
-use super::quantiles::Sorted;
-use super::{enqueue, kit, noop};
+use beaver_bench_kit::completed::completed;
+use beaver_bench_kit::engine::{on_system, options, start};
+use beaver_bench_kit::jobs::Jobs;
+use beaver_bench_kit::memory::{peak, resident};
+use beaver_bench_kit::open_loop::{self, Moments, Sent};
+use beaver_bench_kit::quantiles::Sorted;
+use beaver_bench_kit::{enqueue, noop};
 
 const CHILD: &str = "--child";
 const WORKERS: usize = 256;
 /// No worker here handles it.
 const PENDING_KIND: &str = "later";
 
-/// A process's task.
+/// The task of a process.
 #[derive(Clone, Copy)]
-pub enum Mode {
-    /// So many pending jobs, and a snapshot of them at the end.
+pub(crate) enum Mode {
+    /// Enqueues jobs that stay pending, and ends with a snapshot of them.
     Fill { jobs: u64 },
-    /// So many bytes of log with whole lives of jobs, behind what is there.
+    /// Adds this many bytes of log with whole lives of jobs.
     Tail { bytes: u64 },
-    /// A log of so many enqueues.
+    /// Writes a log of enqueues.
     Enqueues { jobs: u64 },
-    /// A log of so many whole lives.
+    /// Writes a log of whole lives.
     Lives { jobs: u64 },
-    /// Recovery.
+    /// Recovers.
     Boot,
-    /// A snapshot beside a steady load.
+    /// Takes a snapshot beside a steady load.
     Snapshot,
 }
 
 /// A task and the data directory it is about.
-pub struct Task {
+pub(crate) struct Task {
     mode: Mode,
     dir: PathBuf,
 }
 
-/// What a process saw.
-pub struct Facts(BTreeMap<String, f64>);
+/// The figures that a process printed.
+pub(crate) struct Facts(BTreeMap<String, f64>);
 
 impl Facts {
-    /// By its name.
-    pub fn of(&self, name: &str) -> f64 {
-        *self.0.get(name).unwrap_or_else(|| panic!("the process did not tell {name}"))
+    /// The figure of that name.
+    pub(crate) fn of(&self, name: &str) -> f64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("the process did not print {name}"))
     }
 }
 
 impl Mode {
     /// The task of this process, if it was started as one.
-    pub fn of(arguments: &[String]) -> Option<Task> {
+    pub(crate) fn of(arguments: &[String]) -> Option<Task> {
         let [child, name, number, dir, ..] = arguments else { return None };
         let number = number.parse().ok()?;
         let mode = match name.as_str() {
@@ -75,7 +76,7 @@ impl Mode {
     }
 
     /// Does it in a process of its own.
-    pub fn in_process(self, dir: &Path) -> Facts {
+    pub(crate) fn in_process(self, dir: &Path) -> Facts {
         let (name, number) = match self {
             Mode::Fill { jobs } => ("fill", jobs),
             Mode::Tail { bytes } => ("tail", bytes),
@@ -98,19 +99,19 @@ impl Mode {
 }
 
 /// Does the task of this process.
-pub fn run(task: &Task) {
+pub(crate) fn run(task: &Task) {
     let dir = &task.dir;
-    kit::on_system(async {
+    on_system(async {
         match task.mode {
             Mode::Fill { jobs } => fill(dir, jobs).await,
             Mode::Tail { bytes } => tail(dir, bytes).await,
             Mode::Enqueues { jobs } => {
-                let engine = kit::start(log_alone(dir, 0), Handlers::new()).await;
+                let engine = start(log_alone(dir, 0), Handlers::new()).await;
                 enqueue(&engine, PENDING_KIND, jobs).await;
                 engine.abort().await;
             }
             Mode::Lives { jobs } => {
-                let engine = kit::start(log_alone(dir, WORKERS), noop::handlers()).await;
+                let engine = start(log_alone(dir, WORKERS), noop::handlers()).await;
                 live(&engine, jobs).await;
                 engine.abort().await;
             }
@@ -120,11 +121,11 @@ pub fn run(task: &Task) {
     });
 }
 
-/// However long the log gets, no snapshot is taken of it.
+/// Options by which no snapshot is taken, however long the log gets.
 fn log_alone(dir: &Path, workers: usize) -> EngineOptions {
-    let mut options = kit::options(dir, workers);
-    options.layering.log_bytes = usize::MAX;
-    options
+    let mut log_alone = options(dir, workers);
+    log_alone.layering.log_bytes = usize::MAX;
+    log_alone
 }
 
 fn tell(name: &str, value: f64) {
@@ -132,7 +133,7 @@ fn tell(name: &str, value: f64) {
 }
 
 async fn fill(dir: &Path, jobs: u64) {
-    let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+    let engine = start(options(dir, 0), Handlers::new()).await;
     enqueue(&engine, PENDING_KIND, jobs).await;
     assert_eq!(engine.stop(None).await, Ending::Clean);
     tell("snapshot_s", engine.metrics().snapshot_micros.get() as f64 / 1e6);
@@ -141,8 +142,8 @@ async fn fill(dir: &Path, jobs: u64) {
 
 async fn tail(dir: &Path, bytes: u64) {
     const STEP: u64 = 10_000;
-    // Else one would be due at the end, and there would be a race for how much log is left behind it.
-    let engine = kit::start(log_alone(dir, WORKERS), noop::handlers()).await;
+    // Otherwise a snapshot would be due at the end, and the length of the log behind it would depend on chance.
+    let engine = start(log_alone(dir, WORKERS), noop::handlers()).await;
     let mut jobs = 0;
     while engine.metrics().log_bytes.get() < bytes {
         jobs += STEP;
@@ -156,10 +157,10 @@ async fn tail(dir: &Path, bytes: u64) {
 
 async fn boot(dir: &Path) {
     let started = Instant::now();
-    let engine = kit::start(kit::options(dir, 0), Handlers::new()).await;
+    let engine = start(options(dir, 0), Handlers::new()).await;
     tell("ready_s", started.elapsed().as_secs_f64());
-    tell("after_bytes", memory("self", "VmRSS") as f64);
-    tell("peak_bytes", memory("self", "VmHWM") as f64);
+    tell("after_bytes", resident("self") as f64);
+    tell("peak_bytes", peak("self") as f64);
     let status = engine.status().await.expect("it serves");
     tell("jobs", status.jobs.total() as f64);
     tell("events", status.recovery.events as f64);
@@ -176,21 +177,21 @@ async fn live(engine: &Engine, jobs: u64) {
     completed(engine, jobs).await;
 }
 
-/// A job each millisecond: far from what the engine can do, so that a wait is the snapshot's doing.
+/// A job each millisecond, far below the engine's capacity, so that the snapshot is the only cause of waiting.
 const INTERVAL: Duration = Duration::from_millis(1);
-/// The snapshot comes so long after the load began.
+/// From the start of the load to the snapshot.
 const BEFORE: Duration = Duration::from_secs(10);
 /// Not measured: caches fill and the disk wakes up.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// What follows from it is looked at for so long: segments and layers go that it takes the place of.
+/// Measured after the snapshot: its consequences, as segments and layers that it replaces are removed.
 const AFTER: Duration = Duration::from_secs(1);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(300);
 
 async fn snapshot(dir: &Path) {
-    let mut options = kit::options(dir, 0);
+    let mut options = options(dir, 0);
     options.snapshot_interval = BEFORE;
     let snapshot_dir = options.snapshot_dir.clone();
-    let engine = kit::start(options, Handlers::new()).await;
+    let engine = start(options, Handlers::new()).await;
     let zero = Instant::now();
     let answers =
         Moments::new(zero, ((BEFORE + SNAPSHOT_MAX + AFTER).as_micros() / INTERVAL.as_micros()) as usize);
@@ -205,12 +206,12 @@ async fn snapshot(dir: &Path) {
     };
     let metrics = engine.metrics();
     let older = images(&snapshot_dir);
-    // Resident memory every few milliseconds.
+    // Resident memory every 20 ms.
     let mut seen: Vec<(Duration, u64)> = Vec::new();
     while metrics.snapshots.get() == 0 {
         assert!(zero.elapsed() < BEFORE + SNAPSHOT_MAX, "no snapshot was taken in time");
         assert_eq!(metrics.snapshots_failed.get(), 0, "it can be written");
-        seen.push((zero.elapsed(), memory("self", "VmRSS")));
+        seen.push((zero.elapsed(), resident("self")));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let end = zero.elapsed();
@@ -219,7 +220,7 @@ async fn snapshot(dir: &Path) {
     tokio::time::sleep(AFTER).await;
     done.store(true, Ordering::Relaxed);
     let Sent { pending, late } = sender.await.expect("the sender does not panic");
-    answers.have_come(late.len()).await;
+    answers.all_noted(late.len()).await;
     for answer in pending {
         answer.await.expect("accepted");
     }
@@ -236,7 +237,7 @@ async fn snapshot(dir: &Path) {
             tell(&format!("{when}_{name}_us"), took.micros(share));
         }
     }
-    let before = seen.iter().rfind(|(at, _)| *at <= begin).expect("it was looked at before").1;
+    let before = seen.iter().rfind(|(at, _)| *at <= begin).expect("it was measured before").1;
     let during = seen.iter().filter(|(at, _)| *at > begin).map(|(_, resident)| *resident);
     tell("resident_before", before as f64);
     tell("resident_during", during.fold(before, u64::max) as f64);

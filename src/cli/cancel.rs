@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 use super::output::Output;
-use super::target::TargetArgs;
+use super::setup::parse_id;
+use super::target::{Access, TargetArgs};
 
 /// Examples below `beaver cancel --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver cancel order-17
 
@@ -15,7 +16,7 @@ A job that has already ended stays as it is: exit code 5. One that does not exis
 
 /// Flags of `beaver cancel`.
 #[derive(Debug, Args)]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     /// The job
     #[arg(value_name = "ID")]
     id: String,
@@ -30,9 +31,9 @@ pub struct CancelArgs {
 ///
 /// # Errors
 /// The job is not there, has ended, or nobody answers.
-pub fn run(args: &CancelArgs) -> Result<(), Failure> {
-    let id = super::parse_id(&args.id)?;
-    args.target.ask(async |target| target.cancel(&id).await)?;
+pub(crate) fn run(args: &CancelArgs) -> Result<(), CliFailure> {
+    let id = parse_id(&args.id)?;
+    args.target.ask(Access::Change, async |client| client.cancel(&id.to_string()).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,

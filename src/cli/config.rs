@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 use super::output::Output;
+use super::setup;
 use crate::config::ConfigFlags;
 
 /// Examples below `beaver config --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver config
   BEAVER_WORKER_COUNT=2 beaver config --config beaver.yaml --max-retry 5
@@ -16,7 +17,7 @@ A flag goes before an environment variable, that before the file, that before th
 
 /// Flags of `beaver config`.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -28,8 +29,8 @@ pub struct ConfigArgs {
 ///
 /// # Errors
 /// The configuration makes no sense.
-pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let loaded = super::load(&args.flags)?;
+pub(crate) fn run(args: &ConfigArgs) -> Result<(), CliFailure> {
+    let loaded = setup::load(&args.flags)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&loaded.to_json())?,

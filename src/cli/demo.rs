@@ -17,12 +17,12 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use self::account::Account;
-use super::child::{self, Server, Starting, failed, unanswered};
-use super::exit::{Exit, Failure};
-use super::output::Output;
-use super::sighting::{Glance, Sighting};
+use super::exit::{CliFailure, Exit};
+use super::job_view::{Glance, Sighting};
+use super::output::{Output, note};
+use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
 use crate::client::{Client, ClientError};
-use crate::logging;
+use crate::telemetry::logging;
 
 /// All jobs together are made to take about this long, whatever their number.
 const WORK: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const FAIL_RATE: f64 = 0.05;
 const MAX_RETRY: u32 = 10;
 
 /// Examples below `beaver demo --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver demo
   beaver demo --jobs 2000 --workers 32 --keep
@@ -47,7 +47,7 @@ Exit code 1 if a job was lost, or one ran again after its completion had been se
 
 /// Flags of `beaver demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// How many jobs
     #[arg(long, value_name = "N", default_value_t = 300)]
     #[arg(value_parser = value_parser!(u32).range(20..=10_000))]
@@ -65,7 +65,7 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// A job was lost or ran again after its completion, or the demo could not be carried through.
-pub fn run(args: &DemoArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &DemoArgs) -> Result<(), CliFailure> {
     let dir = tempfile::Builder::new()
         .prefix("beaver-demo-")
         .tempdir()
@@ -78,7 +78,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         tokio::select! {
             outcome = play(args, dir.path()) => outcome.inspect_err(|failure| {
                 if failure.exit != Exit::Ok {
-                    child::show_log_tail(dir.path());
+                    server_process::show_log_tail(dir.path());
                 }
             }),
             _ = tokio::signal::ctrl_c() => Err(failed("interrupted")),
@@ -92,18 +92,18 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 
 fn clean_up(dir: TempDir, keep: bool) {
     if keep {
-        super::note(format_args!("kept {}", dir.keep().display()));
+        note(format_args!("kept {}", dir.keep().display()));
     } else if let Err(error) = dir.close() {
-        super::note(format_args!("the temporary directory was not removed: {error}"));
+        note(format_args!("the temporary directory was not removed: {error}"));
     }
 }
 
-async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
+async fn play(args: &DemoArgs, dir: &Path) -> Result<(), CliFailure> {
     let ids: Vec<String> = (1..=args.jobs).map(|number| format!("demo-{number:05}")).collect();
     say(format_args!("{} jobs, {} workers, everything in {}", args.jobs, args.workers, dir.display()))?;
 
     let first = start(args, dir).await?;
-    say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.url()))?;
+    say(format_args!("started    `beaver run` as process {} at {}", first.pid, first.client.place()))?;
     let enqueued = first.client.enqueue(jobs(args, &ids), |_| {}).await.map_err(unanswered)?;
     say(format_args!("enqueued   {} jobs: all of them are on disk", enqueued.len()))?;
 
@@ -137,8 +137,8 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), Failure> {
     show(&account)
 }
 
-async fn start(args: &DemoArgs, dir: &Path) -> Result<Server, Failure> {
-    Starting::spawn(dir, &["--workers".to_owned(), args.workers.to_string()])?.ready().await
+async fn start(args: &DemoArgs, dir: &Path) -> Result<ServerProcess, CliFailure> {
+    StartingServer::spawn(dir, &["--workers".to_owned(), args.workers.to_string()])?.ready().await
 }
 
 /// The jobs as NDJSON: short sleeps, some failures.
@@ -158,10 +158,10 @@ fn jobs(args: &DemoArgs, ids: &[String]) -> Vec<u8> {
 
 /// Looks at the server again and again until what it says is what is waited for.
 async fn until(
-    server: &Server,
+    server: &ServerProcess,
     bar: &ProgressBar,
     done: impl Fn(&Glance) -> bool,
-) -> Result<Glance, Failure> {
+) -> Result<Glance, CliFailure> {
     let started = Instant::now();
     loop {
         let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
@@ -180,7 +180,7 @@ async fn until(
 }
 
 /// The jobs that are seen completed, looked at one by one in the order in which they were enqueued.
-async fn completed_ones(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Sighting>, Failure> {
+async fn completed_ones(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Sighting>, CliFailure> {
     let started = Instant::now();
     let mut completed = BTreeMap::new();
     for some in ids.chunks(ASK_AT_ONCE) {
@@ -195,7 +195,10 @@ async fn completed_ones(client: &Client, ids: &[String]) -> Result<BTreeMap<Stri
 }
 
 /// Asks for each job; `None` is one that the server does not know.
-async fn sightings(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Option<Sighting>>, Failure> {
+async fn sightings(
+    client: &Client,
+    ids: &[String],
+) -> Result<BTreeMap<String, Option<Sighting>>, CliFailure> {
     let mut sighted = BTreeMap::new();
     let mut asked = JoinSet::new();
     let mut left = ids.iter();
@@ -217,7 +220,7 @@ async fn sightings(client: &Client, ids: &[String]) -> Result<BTreeMap<String, O
     }
 }
 
-fn show(account: &Account) -> Result<(), Failure> {
+fn show(account: &Account) -> Result<(), CliFailure> {
     let verdict = account.verdict();
     let mut output = Output::stdout();
     output.line(account.table(&verdict).trim_fmt())?;
@@ -231,7 +234,7 @@ fn show(account: &Account) -> Result<(), Failure> {
     output.finish()
 }
 
-fn say(text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+fn say(text: std::fmt::Arguments<'_>) -> Result<(), CliFailure> {
     logging::beside_bars(|| {
         let mut output = Output::stdout();
         output.line(text)?;

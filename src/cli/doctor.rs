@@ -7,12 +7,13 @@ use beaver_actors::doctor::{Doctor, DoctorError};
 use clap::Args;
 use serde_json::json;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
+use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver doctor --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver doctor
   beaver doctor --data-dir /var/lib/beaver --json | jq .verdict
@@ -24,7 +25,7 @@ no data.";
 
 /// Flags of `beaver doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Say what a repair would do; with --accept-data-loss, do it
     #[arg(long)]
     repair: bool,
@@ -42,8 +43,8 @@ pub struct DoctorArgs {
 ///
 /// # Errors
 /// The directory is damaged and was not repaired, a server is running on it, or nothing is there.
-pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let engine = super::load(&args.data.clone().into())?.settings.engine;
+pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
+    let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let doctor = Doctor::on_disk(engine).map_err(failed)?;
     let report = doctor.examine().map_err(failed)?;
     let mut output = Output::stdout();
@@ -78,13 +79,15 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         // A start works as it is, so whoever asked for a repair has what he wanted.
         Diagnosis::Spared { .. } if args.repair => Ok(()),
         Diagnosis::Spared { .. } => {
-            Err(Failure::new(Exit::Damaged, "something is damaged that nothing depends on"))
+            Err(CliFailure::new(Exit::Damaged, "something is damaged that nothing depends on"))
         }
-        Diagnosis::Damaged { .. } if args.repair => Err(Failure::new(Exit::Damaged, "nothing was changed")
-            .hint("a backup may lose less; to lose what is said above: --repair --accept-data-loss")),
-        Diagnosis::Damaged { .. } => Err(Failure::new(Exit::Damaged, "the data directory is damaged")
+        Diagnosis::Damaged { .. } if args.repair => {
+            Err(CliFailure::new(Exit::Damaged, "nothing was changed")
+                .hint("a backup may lose less; to lose what is said above: --repair --accept-data-loss"))
+        }
+        Diagnosis::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, "the data directory is damaged")
             .hint("restore a backup, or see what `beaver doctor --repair` would do")),
-        Diagnosis::Hopeless { reason, .. } => Err(Failure::new(Exit::Damaged, reason.clone())),
+        Diagnosis::Hopeless { reason, .. } => Err(CliFailure::new(Exit::Damaged, reason.clone())),
     }
 }
 
@@ -100,15 +103,15 @@ fn unrepaired(report: &Report) -> String {
     }
 }
 
-fn failed(error: DoctorError) -> Failure {
+fn failed(error: DoctorError) -> CliFailure {
     let message = error.to_string();
     match error {
         DoctorError::NotFound { .. } => {
-            Failure::new(Exit::NotFound, message).hint("--data-dir names the data directory")
+            CliFailure::new(Exit::NotFound, message).hint("--data-dir names the data directory")
         }
-        DoctorError::Locked(_) => Failure::new(Exit::Failure, message)
+        DoctorError::Locked(_) => CliFailure::new(Exit::Failure, message)
             .hint("stop the server first; `beaver inspect` works on a live directory"),
-        DoctorError::Storage(_) => Failure::new(Exit::Storage, message),
-        DoctorError::Failed { .. } => Failure::new(Exit::Damaged, message),
+        DoctorError::Storage(_) => CliFailure::new(Exit::Storage, message),
+        DoctorError::Failed { .. } => CliFailure::new(Exit::Damaged, message),
     }
 }

@@ -12,15 +12,15 @@ use beaver_actors::jobs::{JobSpec, Payload};
 use clap::Args;
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::send::{self, Request};
-use super::target::{Absent, Target, TargetArgs, enqueue_directly};
+use super::target::{Access, TargetArgs};
 use crate::config::Settings;
-use crate::job_json::{self, JobDefaults};
+use crate::wire::job::{self, JobDefaults};
 
 /// Examples below `beaver enqueue --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver enqueue --kind simulate --payload '{\"sleep_ms\": 200}'
   beaver enqueue --kind mail --id order-17 --delay 5m --payload '{\"to\": \"ann\"}'
@@ -41,7 +41,7 @@ Nothing of a file with a bad job is enqueued.";
 /// Flags of `beaver enqueue`.
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true, args = ["file", "kind", "payload", "program"])]
-pub struct EnqueueArgs {
+pub(crate) struct EnqueueArgs {
     /// Read jobs from this file (- is stdin): a JSON array, one object, or one object a line
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
         "kind", "payload", "id", "queue", "priority", "delay", "run_at", "max_retry", "backoff",
@@ -106,18 +106,17 @@ pub struct EnqueueArgs {
 ///
 /// # Errors
 /// Nothing was enqueued; or, as the message then says, the outcome is unknown.
-pub fn run(args: &EnqueueArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let loaded = args.target.load()?;
     let request = Request::identified(args.jobs(&loaded.settings)?);
-    let receipts = args.target.ask_loaded(&loaded, Absent::Create, async |target| match target {
-        Target::Server(client) => send::to_server(client, &request).await,
-        Target::Directory(engine) => enqueue_directly(engine, request.jobs).await,
-    })?;
+    let enqueued = args
+        .target
+        .with_target(&loaded, Access::Create, async |target| send::enqueue(target, &request).await)?;
     let mut output = Output::stdout();
-    for receipt in receipts {
+    for job in enqueued {
         match args.json {
-            true => output.json(&receipt)?,
-            false => output.line(receipt.id)?,
+            true => output.json(&job)?,
+            false => output.line(job.id)?,
         }
     }
     output.finish()
@@ -125,7 +124,7 @@ pub fn run(args: &EnqueueArgs) -> Result<(), Failure> {
 
 impl EnqueueArgs {
     /// The jobs that the command line describes, checked.
-    fn jobs(&self, settings: &Settings) -> Result<Vec<JobSpec>, Failure> {
+    fn jobs(&self, settings: &Settings) -> Result<Vec<JobSpec>, CliFailure> {
         let defaults = JobDefaults {
             kind: settings.default_kind.clone(),
             queue: settings.default_queue.clone(),
@@ -135,20 +134,20 @@ impl EnqueueArgs {
         };
         if let Some(path) = &self.file {
             let text = read_text(path)?;
-            let jobs = job_json::parse_jobs(&text, &defaults).map_err(|bad| {
-                Failure::new(Exit::Rejected, format!("{}: {bad}", shown(path)))
+            let jobs = job::parse_jobs(&text, &defaults).map_err(|bad| {
+                CliFailure::new(Exit::Rejected, format!("{}: {bad}", shown(path)))
                     .hint("nothing was enqueued; correct it and run the command again")
             })?;
             return Ok(jobs.specs);
         }
         let text = self.described()?;
-        let jobs = job_json::parse_jobs(&text, &defaults)
-            .map_err(|bad| Failure::new(Exit::Usage, bad.message).hint("see `beaver enqueue --help`"))?;
+        let jobs = job::parse_jobs(&text, &defaults)
+            .map_err(|bad| CliFailure::new(Exit::Usage, bad.message).hint("see `beaver enqueue --help`"))?;
         Ok(jobs.specs)
     }
 
     /// The flags as the JSON object that a file would have: one reader, one set of rules.
-    fn described(&self) -> Result<String, Failure> {
+    fn described(&self) -> Result<String, CliFailure> {
         #[derive(Serialize)]
         struct Described<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,7 +198,7 @@ impl EnqueueArgs {
     }
 
     /// A word needs no quotes here.
-    fn given_backoff(&self) -> Result<Option<Payload>, Failure> {
+    fn given_backoff(&self) -> Result<Option<Payload>, CliFailure> {
         match self.backoff.as_deref() {
             Some(word) if !word.trim_start().starts_with(['{', '"']) => {
                 let quoted = serde_json::Value::from(word).to_string();
@@ -209,7 +208,7 @@ impl EnqueueArgs {
         }
     }
 
-    fn exec_payload(&self) -> Result<Payload, Failure> {
+    fn exec_payload(&self) -> Result<Payload, CliFailure> {
         #[derive(Serialize)]
         struct Exec<'a> {
             command: &'a [String],
@@ -221,30 +220,30 @@ impl EnqueueArgs {
         let cwd = self.cwd.as_deref().map(absolute).transpose()?;
         let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let exec = Exec { command: &self.program, env, cwd };
-        Payload::from_value(&exec).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+        Payload::from_value(&exec).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
     }
 }
 
 /// The JSON that a flag gives.
-fn given(flag: &str, text: Option<&str>) -> Result<Option<Payload>, Failure> {
+fn given(flag: &str, text: Option<&str>) -> Result<Option<Payload>, CliFailure> {
     text.map(Payload::parse).transpose().map_err(|error| {
         let problem = error.to_string();
         let problem = problem.strip_prefix("payload ").unwrap_or(&problem);
-        Failure::new(Exit::Usage, format!("--{flag} {problem}"))
+        CliFailure::new(Exit::Usage, format!("--{flag} {problem}"))
     })
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+fn read_text(path: &Path) -> Result<String, CliFailure> {
     let mut bytes = Vec::new();
     let read = match path.as_os_str() == "-" {
         true => io::stdin().lock().read_to_end(&mut bytes),
         false => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
     };
-    read.map_err(|error| Failure::new(Exit::Failure, format!("cannot read {}: {error}", shown(path))))?;
+    read.map_err(|error| CliFailure::new(Exit::Failure, format!("cannot read {}: {error}", shown(path))))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-        Failure::new(Exit::Rejected, format!("{}: line {line}: not UTF-8 text", shown(path)))
+        CliFailure::new(Exit::Rejected, format!("{}: line {line}: not UTF-8 text", shown(path)))
             .hint("nothing was enqueued")
     })
 }
@@ -257,9 +256,9 @@ fn shown(path: &Path) -> String {
 }
 
 /// A relative directory means one here, not one where the server happens to run.
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+fn absolute(path: &Path) -> Result<PathBuf, CliFailure> {
     std::path::absolute(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("--cwd {}: {error}", path.display())))
+        .map_err(|error| CliFailure::new(Exit::Usage, format!("--cwd {}: {error}", path.display())))
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {
@@ -278,13 +277,13 @@ mod tests {
     use crate::config::{self, ConfigFlags};
 
     #[derive(Parser)]
-    struct Line {
+    struct EnqueueLine {
         #[command(flatten)]
         args: EnqueueArgs,
     }
 
-    fn jobs(line: &[&str]) -> Result<Vec<JobSpec>, Failure> {
-        let args = Line::try_parse_from([&["enqueue"], line].concat()).unwrap().args;
+    fn jobs(line: &[&str]) -> Result<Vec<JobSpec>, CliFailure> {
+        let args = EnqueueLine::try_parse_from([&["enqueue"], line].concat()).unwrap().args;
         args.jobs(&Settings::default())
     }
 
@@ -321,7 +320,7 @@ mod tests {
             "{\"trace\": 1}",
         ];
         let mut as_line = Vec::new();
-        job_json::write_line(&only(&line), &mut as_line);
+        job::write_line(&only(&line), &mut as_line);
         let job: serde_json::Value = serde_json::from_slice(&as_line).unwrap();
         assert_eq!(job["id"], "a");
         assert_eq!(job["kind"], "mail");

@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use beaver_actors::engine::{Ending, FailCause};
+use beaver_actors::engine::{Ending, Engine, FailCause, Phase};
 
-use crate::logging::{self, LogFormat};
+use crate::client::ClientError;
+use crate::server::ServerError;
+use crate::telemetry::logging::{self, LogFormat};
+use crate::wire::answers::{DAMAGED_PAYLOAD, OFFLINE, UNKNOWN};
 
 /// Exit codes. They are part of the interface: scripts test them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It was done.
     Ok = 0,
     /// It failed in a way that none of the others names: a port in use, a directory that is locked, a bug.
@@ -41,6 +43,7 @@ impl From<FailCause> for Exit {
     fn from(cause: FailCause) -> Exit {
         match cause {
             FailCause::Locked | FailCause::Crashed => Exit::Failure,
+            FailCause::Absent => Exit::NoServer,
             FailCause::Damaged => Exit::Damaged,
             FailCause::Storage => Exit::Storage,
         }
@@ -49,67 +52,44 @@ impl From<FailCause> for Exit {
 
 /// Why a command did not do what it was asked to: for people, with the code for programs.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct CliFailure {
     /// The code that the process ends with.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     message: String,
     hint: Option<String>,
 }
 
-impl Failure {
+impl CliFailure {
     /// A failure in words: a lowercase fragment without a dot.
     #[must_use]
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into(), hint: None }
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> CliFailure {
+        CliFailure { exit, message: message.into(), hint: None }
     }
 
     /// Adds the way out.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> CliFailure {
         self.hint = Some(hint.into());
         self
     }
 
     /// Whoever read our output has seen enough, as in `beaver inspect wal | head`: the end, but not an error.
     #[must_use]
-    pub fn reader_left() -> Failure {
-        Failure::new(Exit::Ok, "")
+    pub(crate) fn reader_left() -> CliFailure {
+        CliFailure::new(Exit::Ok, "")
     }
 
     /// Stdout could not be written.
     #[must_use]
-    pub fn of_stdout(error: &io::Error) -> Failure {
+    pub(crate) fn of_stdout(error: &io::Error) -> CliFailure {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::reader_left(),
-            _ => Failure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
+            io::ErrorKind::BrokenPipe => CliFailure::reader_left(),
+            _ => CliFailure::new(Exit::Failure, format!("cannot write to stdout: {error}")),
         }
     }
 
-    /// Nobody can be served at an address whose port this key sets; `port_choice` is what else it may be set to.
-    #[must_use]
-    pub fn of_listening(
-        address: SocketAddr,
-        error: &io::Error,
-        port_key: &str,
-        port_choice: &str,
-    ) -> Failure {
-        let flag = port_key.replace('_', "-");
-        let port = format!("--{flag} (key {port_key})");
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => format!("choose another port with {port}; {port_choice}"),
-            io::ErrorKind::AddrNotAvailable => {
-                "--bind (key bind) must be an address of this machine".to_owned()
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("ports below 1024 are for root; choose another with {port}")
-            }
-            _ => format!("see --bind (key bind) and {port}"),
-        };
-        Failure::new(Exit::Failure, format!("cannot listen on {address}: {error}")).hint(hint)
-    }
-
     /// Tells it on stderr: as `error: ...` and `hint: ...`, or as a log event while the log is JSON lines.
-    pub fn report(&self) {
+    pub(crate) fn report(&self) {
         if self.exit == Exit::Ok {
             return;
         }
@@ -122,7 +102,17 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl From<ServerError> for CliFailure {
+    fn from(error: ServerError) -> CliFailure {
+        let failure = CliFailure::new(Exit::Failure, error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl fmt::Display for CliFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
         match &self.hint {
@@ -136,20 +126,62 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The engine failed.
-pub fn from_ending(ending: Ending) -> Result<(), Failure> {
+pub(crate) fn from_ending(ending: Ending) -> Result<(), CliFailure> {
     match ending {
         Ending::Clean => Ok(()),
         Ending::Failed { cause, message } => {
-            let failure = Failure::new(cause.into(), message);
+            let failure = CliFailure::new(cause.into(), message);
             Err(match cause {
                 FailCause::Locked => failure.hint("stop the other server, or choose another --data-dir"),
                 FailCause::Damaged => {
                     failure.hint("`beaver doctor` says what is damaged and what would be lost without it")
                 }
-                FailCause::Storage | FailCause::Crashed => failure,
+                FailCause::Absent | FailCause::Storage | FailCause::Crashed => failure,
             })
         }
     }
+}
+
+/// What an answer that is not the hoped-for one means for a command.
+pub(crate) fn refused(error: ClientError) -> CliFailure {
+    let message = error.to_string();
+    match error {
+        ClientError::BadUrl(_) => CliFailure::new(Exit::Usage, message)
+            .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
+        ClientError::Unreachable { .. } => CliFailure::new(Exit::NoServer, message)
+            .hint("start a server with `beaver run`; nothing was sent"),
+        ClientError::Lost { .. } => CliFailure::new(Exit::NoServer, message),
+        ClientError::Refused { code, .. } if code == OFFLINE => {
+            CliFailure::new(Exit::NoServer, message).hint("start one with `beaver run`")
+        }
+        ClientError::Refused { status: 404, .. } => CliFailure::new(Exit::NotFound, message),
+        ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
+            CliFailure::new(Exit::Failure, message)
+        }
+        ClientError::Refused { .. } => CliFailure::new(Exit::Rejected, message),
+    }
+}
+
+/// The same from an engine of this very process: if it died under the request, its end says more.
+pub(crate) fn declined(engine: &Engine, error: ClientError) -> CliFailure {
+    let message = error.to_string();
+    match &error {
+        ClientError::Refused { code, .. } if code == UNKNOWN => match &*engine.phase().borrow() {
+            Phase::Stopped(Ending::Failed { cause, message: why }) => {
+                CliFailure::new((*cause).into(), format!("{message}: {why}"))
+            }
+            _ => CliFailure::new(Exit::Storage, message),
+        },
+        ClientError::Refused { code, .. } if code == DAMAGED_PAYLOAD => {
+            CliFailure::new(Exit::Damaged, message)
+        }
+        _ => refused(error),
+    }
+}
+
+/// Words that mean nothing, before anybody was asked.
+pub(crate) fn senseless(problem: String) -> CliFailure {
+    CliFailure::new(Exit::Usage, problem)
 }
 
 #[cfg(test)]
@@ -179,13 +211,26 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_way_out() {
-        let failure = Failure::new(Exit::NoServer, "no server answers").hint("start one");
+        let failure = CliFailure::new(Exit::NoServer, "no server answers").hint("start one");
         assert_eq!(failure.to_string(), "error: no server answers\nhint: start one");
     }
 
     #[test]
     fn a_reader_that_left_is_no_error_but_a_full_disk_is() {
-        assert_eq!(Failure::of_stdout(&io::ErrorKind::BrokenPipe.into()).exit, Exit::Ok);
-        assert_eq!(Failure::of_stdout(&io::ErrorKind::StorageFull.into()).exit, Exit::Failure);
+        assert_eq!(CliFailure::of_stdout(&io::ErrorKind::BrokenPipe.into()).exit, Exit::Ok);
+        assert_eq!(CliFailure::of_stdout(&io::ErrorKind::StorageFull.into()).exit, Exit::Failure);
+    }
+
+    #[test]
+    fn what_a_server_answers_has_its_exit_code() {
+        let answered = |status| {
+            refused(ClientError::Refused { status, code: "code".into(), message: "why".into() }).exit
+        };
+        assert_eq!(answered(404), Exit::NotFound);
+        for status in [400, 409, 413, 429, 503, 507] {
+            assert_eq!(answered(status), Exit::Rejected, "{status}");
+        }
+        assert_eq!(answered(500), Exit::Failure);
+        assert_eq!(refused(ClientError::BadUrl("ftp://x".into())).exit, Exit::Usage);
     }
 }

@@ -8,12 +8,13 @@ use beaver_actors::inspect::{self, InspectError, LogState};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
+use super::setup;
 use crate::config::DataFlags;
 
 /// Examples below `beaver inspect --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver inspect wal | jq -c 'select(.job_id == \"order-17\")'
   beaver inspect snapshot | tail -n 1
@@ -23,7 +24,7 @@ acknowledged.";
 
 /// Flags of `beaver inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// What to print
     #[arg(value_enum)]
     what: What,
@@ -43,8 +44,8 @@ enum What {
 ///
 /// # Errors
 /// Nothing can be read there, or it is damaged.
-pub fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let engine = super::load(&args.data.clone().into())?.settings.engine;
+pub(crate) fn run(args: &InspectArgs) -> Result<(), CliFailure> {
+    let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let mut output = Output::stdout();
     let mut stdout_error = None;
     let mut print = |row: Value| {
@@ -59,22 +60,22 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
         What::Snapshot => inspect::snapshot(&engine.snapshot_dir, &mut print),
     };
     if let Some(error) = stdout_error {
-        return Err(Failure::of_stdout(&error));
+        return Err(CliFailure::of_stdout(&error));
     }
     let summary = inspected.map_err(unreadable)?;
     output.finish()?;
     match &summary.verdict {
-        LogState::Damaged { .. } => Err(Failure::new(Exit::Damaged, summary.verdict.to_string())),
+        LogState::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, summary.verdict.to_string())),
         LogState::Whole | LogState::TornTail { .. } => Ok(()),
     }
 }
 
-fn unreadable(error: InspectError) -> Failure {
+fn unreadable(error: InspectError) -> CliFailure {
     let message = error.to_string();
     match error {
-        InspectError::NotFound { .. } => Failure::new(Exit::NotFound, message)
+        InspectError::NotFound { .. } => CliFailure::new(Exit::NotFound, message)
             .hint("--data-dir names the data directory; a snapshot is there after some time or a clean stop"),
-        InspectError::Storage(_) => Failure::new(Exit::Storage, message),
-        InspectError::Write(error) => Failure::of_stdout(&error),
+        InspectError::Storage(_) => CliFailure::new(Exit::Storage, message),
+        InspectError::Write(error) => CliFailure::of_stdout(&error),
     }
 }

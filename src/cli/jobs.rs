@@ -5,15 +5,15 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer_of;
-use super::exit::{Exit, Failure};
-use super::output::Output;
+use super::answer::answer_of;
+use super::exit::{CliFailure, Exit, senseless};
+use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
-use super::target::{TargetArgs, senseless};
-use crate::job_sets::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
+use super::target::{Access, TargetArgs};
+use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
 
 /// Examples below `beaver jobs --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver jobs list --status dead
   beaver jobs run-now --status dead --kind mail      # try them again
@@ -30,10 +30,10 @@ const MESSAGE_CHARS_MAX: usize = 60;
 
 /// Flags of `beaver jobs`.
 #[derive(Debug, Args)]
-pub struct JobsArgs {
+pub(crate) struct JobsArgs {
     /// What to do
     #[arg(value_enum, value_name = "ACTION")]
-    action: Action,
+    action: JobsAction,
     /// Jobs in this status
     #[arg(long, value_name = "STATUS")]
     status: String,
@@ -66,7 +66,7 @@ pub struct JobsArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum JobsAction {
     /// Show them
     List,
     /// Make scheduled, retrying or dead jobs pending now
@@ -81,21 +81,21 @@ enum Action {
     Move,
 }
 
-impl Action {
+impl JobsAction {
     /// As it travels, and as it is told afterwards.
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Action::List => ("list", "listed"),
-            Action::RunNow => ("run_now", "made pending"),
-            Action::Kill => ("kill", "killed"),
-            Action::Discard => ("discard", "discarded"),
-            Action::Cancel => ("cancel", "cancelled"),
-            Action::Move => ("move", "moved"),
+            JobsAction::List => ("list", "listed"),
+            JobsAction::RunNow => ("run_now", "made pending"),
+            JobsAction::Kill => ("kill", "killed"),
+            JobsAction::Discard => ("discard", "discarded"),
+            JobsAction::Cancel => ("cancel", "cancelled"),
+            JobsAction::Move => ("move", "moved"),
         }
     }
 
     fn is_destructive(self) -> bool {
-        matches!(self, Action::Kill | Action::Discard | Action::Cancel)
+        matches!(self, JobsAction::Kill | JobsAction::Discard | JobsAction::Cancel)
     }
 }
 
@@ -115,16 +115,16 @@ struct JobRow {
 ///
 /// # Errors
 /// The command line makes no sense, or nobody answers.
-pub fn run(args: &JobsArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &JobsArgs) -> Result<(), CliFailure> {
     match args.action {
-        Action::List => list(args),
+        JobsAction::List => list(args),
         _ => act(args),
     }
 }
 
-fn list(args: &JobsArgs) -> Result<(), Failure> {
+fn list(args: &JobsArgs) -> Result<(), CliFailure> {
     let words = args.list_words()?;
-    let (jobs, more) = args.target.ask(async |target| target.jobs(&words).await)?;
+    let (jobs, more) = args.target.ask(Access::Look, async |client| client.jobs(&words).await)?;
     let shown = jobs.len();
     let mut output = Output::stdout();
     if args.json {
@@ -134,14 +134,14 @@ fn list(args: &JobsArgs) -> Result<(), Failure> {
     }
     output.finish()?;
     if more {
-        super::note(format_args!("the first {shown}; there are more (--limit)"));
+        note(format_args!("the first {shown}; there are more (--limit)"));
     }
     Ok(())
 }
 
-fn act(args: &JobsArgs) -> Result<(), Failure> {
+fn act(args: &JobsArgs) -> Result<(), CliFailure> {
     let words = args.action_words()?;
-    let changed = args.target.ask(async |target| target.act(&words).await)?;
+    let changed = args.target.ask(Access::Change, async |client| client.act(&words).await)?;
     let mut output = Output::stdout();
     match args.json {
         true => output.json(&json!({"changed": changed}))?,
@@ -165,7 +165,7 @@ impl JobsArgs {
         self.status.replace('-', "_")
     }
 
-    fn list_words(&self) -> Result<ListWords, Failure> {
+    fn list_words(&self) -> Result<ListWords, CliFailure> {
         if self.to.is_some() {
             return Err(senseless("--to is only for move".to_owned()));
         }
@@ -175,11 +175,11 @@ impl JobsArgs {
         Ok(words)
     }
 
-    fn action_words(&self) -> Result<ActionWords, Failure> {
+    fn action_words(&self) -> Result<ActionWords, CliFailure> {
         if self.limit.is_some() {
             return Err(senseless("--limit is only for list".to_owned()));
         }
-        if self.action == Action::Move && self.to.is_none() {
+        if self.action == JobsAction::Move && self.to.is_none() {
             return Err(senseless("--to is missing: the queue to which the jobs go".to_owned()));
         }
         let (word, _) = self.action.words();
@@ -194,14 +194,14 @@ impl JobsArgs {
         words.read().map_err(senseless)?;
         if means_all && self.action.is_destructive() && !self.yes {
             let message = format!("no filter says which: that is every job that is {}", self.status());
-            return Err(Failure::new(Exit::Usage, message)
+            return Err(CliFailure::new(Exit::Usage, message)
                 .hint("name some with --id, --kind, --queue or --match, or add --yes to mean all"));
         }
         Ok(words)
     }
 }
 
-fn table(jobs: Vec<Value>) -> Result<String, Failure> {
+fn table(jobs: Vec<Value>) -> Result<String, CliFailure> {
     let mut table = of_facts();
     table.set_header(["id", "queue", "kind", "attempt", "created", "not before", "last error"]);
     for job in jobs {
@@ -228,13 +228,13 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct JobsLine {
         #[command(flatten)]
         args: JobsArgs,
     }
 
     fn args(line: &[&str]) -> JobsArgs {
-        Line::try_parse_from([&["jobs"], line].concat()).unwrap().args
+        JobsLine::try_parse_from([&["jobs"], line].concat()).unwrap().args
     }
 
     #[test]

@@ -2,8 +2,21 @@
 //!
 //! Results go to stdout, everything said about them to stderr. A command that fails prints `error: ...`, and
 //! `hint: ...` where there is a way out, and ends with a code of [`exit::Exit`].
+//!
+//! | file | story |
+//! |---|---|
+//! | `run` | the server |
+//! | `enqueue`, `status`, `cancel`, `queues`, `jobs`, `workers` | asking a server, or working on a data directory |
+//! | `inspect`, `doctor`, `config` | looking at a data directory, repairing it; looking at the configuration |
+//! | `demo`, `torture` | a server of their own that is killed |
+//! | `target` | which server or directory a command means |
+//! | `send` | sending jobs until the outcome is known |
+//! | `setup`, `runtime` | what a command begins with, what it runs on |
+//! | `answer`, `job_view` | reading what a server says |
+//! | `output`, `table`, `exit` | what a command prints, and how it ends |
+//! | `server_process` | a server as a child process |
 
-pub mod exit;
+pub(crate) mod exit;
 
 mod run;
 
@@ -20,31 +33,24 @@ mod doctor;
 mod inspect;
 mod torture;
 
-mod address;
-mod child;
+mod answer;
+mod job_view;
 mod output;
-mod progress;
-mod remote;
+mod runtime;
 mod send;
-mod sighting;
-mod system;
+mod server_process;
+mod setup;
 mod table;
 mod target;
 
-use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use beaver_actors::ids::JobId;
 use clap::{Parser, Subcommand};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{ConfigFlags, Loaded};
 use crate::handlers::exec::watcher;
-use crate::logging::{self, LogFormat};
-use exit::{Exit, Failure};
+use crate::telemetry::logging::LogFormat;
+use exit::{CliFailure, Exit};
 
 /// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.
 const WATCHER: &str = "exec-watcher";
@@ -66,11 +72,11 @@ BEAVER_LOG filters the log, such as BEAVER_LOG=debug.";
 #[command(arg_required_else_help = true, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the server until SIGINT or SIGTERM
     #[command(after_help = run::EXAMPLES)]
     Run(Box<run::RunArgs>),
@@ -129,25 +135,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-impl Command {
-    fn carry_out(&self) -> Result<(), Failure> {
+impl CliCommand {
+    fn carry_out(&self) -> Result<(), CliFailure> {
         // The server says what it does; the others only what is odd.
-        if !matches!(self, Command::Run(_)) {
-            start_logging(LogFormat::Human, LevelFilter::WARN)?;
+        if !matches!(self, CliCommand::Run(_)) {
+            setup::start_logging(LogFormat::Human, LevelFilter::WARN)?;
         }
         match self {
-            Command::Run(args) => run::run(args),
-            Command::Enqueue(args) => enqueue::run(args),
-            Command::Status(args) => status::run(args),
-            Command::Cancel(args) => cancel::run(args),
-            Command::Queues(args) => queues::run(args),
-            Command::Jobs(args) => jobs::run(args),
-            Command::Workers(args) => workers::run(args),
-            Command::Inspect(args) => inspect::run(args),
-            Command::Doctor(args) => doctor::run(args),
-            Command::Config(args) => config::run(args),
-            Command::Demo(args) => demo::run(args),
-            Command::Torture(args) => torture::run(args),
+            CliCommand::Run(args) => run::run(args),
+            CliCommand::Enqueue(args) => enqueue::run(args),
+            CliCommand::Status(args) => status::run(args),
+            CliCommand::Cancel(args) => cancel::run(args),
+            CliCommand::Queues(args) => queues::run(args),
+            CliCommand::Jobs(args) => jobs::run(args),
+            CliCommand::Workers(args) => workers::run(args),
+            CliCommand::Inspect(args) => inspect::run(args),
+            CliCommand::Doctor(args) => doctor::run(args),
+            CliCommand::Config(args) => config::run(args),
+            CliCommand::Demo(args) => demo::run(args),
+            CliCommand::Torture(args) => torture::run(args),
         }
     }
 }
@@ -159,35 +165,6 @@ fn tell(told: &clap::Error) -> ExitCode {
         true => Exit::Usage.into(),
         false => Exit::Ok.into(),
     }
-}
-
-fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), Failure> {
-    logging::init(format, level).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
-    })
-}
-
-fn load(flags: &ConfigFlags) -> Result<Loaded, Failure> {
-    crate::config::load(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
-    })
-}
-
-/// A server's answer as far as it is shown.
-fn answer_of<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
-    serde_json::from_value(answer).map_err(|error| {
-        Failure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))
-            .hint("--json prints it as it is")
-    })
-}
-
-fn parse_id(text: &str) -> Result<JobId, Failure> {
-    JobId::parse(text).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
-}
-
-/// Says something on stderr that is neither result nor trouble.
-fn note(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "note: {text}");
 }
 
 #[cfg(test)]

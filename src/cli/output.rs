@@ -1,43 +1,43 @@
-//! Stdout for results: buffered, and ending quietly when its reader leaves.
+//! Stdout for results: buffered, and ending quietly when its reader leaves. Stderr for what is said about them.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::CliFailure;
 
 /// Stdout while a command prints its result. Nothing is sure to be out before [`Output::finish`].
-pub struct Output(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 
 impl Output {
     /// Takes stdout for this command.
     #[must_use]
-    pub fn stdout() -> Output {
+    pub(crate) fn stdout() -> Output {
         Output(BufWriter::new(io::stdout().lock()))
     }
 
     /// Prints one line.
     ///
     /// # Errors
-    /// Stdout cannot be written, or its reader left ([`Failure::reader_left`]).
-    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        writeln!(self.0, "{line}").map_err(|error| Failure::of_stdout(&error))
+    /// Stdout cannot be written, or its reader left ([`CliFailure::reader_left`]).
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), CliFailure> {
+        writeln!(self.0, "{line}").map_err(|error| CliFailure::of_stdout(&error))
     }
 
     /// Prints a value as one line of JSON.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        self.json_row(value).map_err(|error| Failure::of_stdout(&error))
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CliFailure> {
+        self.json_row(value).map_err(|error| CliFailure::of_stdout(&error))
     }
 
     /// As [`Output::json`], for a writer that wants the error as it is.
     ///
     /// # Errors
     /// Stdout cannot be written.
-    pub fn json_row(&mut self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn json_row(&mut self, value: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.0, value)?;
         self.0.write_all(b"\n")
     }
@@ -46,7 +46,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn finish(mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(|error| Failure::of_stdout(&error))
+    pub(crate) fn finish(mut self) -> Result<(), CliFailure> {
+        self.0.flush().map_err(|error| CliFailure::of_stdout(&error))
     }
+}
+
+/// Says something on stderr that is neither result nor trouble.
+pub(crate) fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "note: {text}");
 }

@@ -10,15 +10,16 @@ use indicatif::HumanCount;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer_of;
-use super::exit::{Exit, Failure};
+use super::answer::answer_of;
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_numbers, plain, time};
-use super::target::{Target, TargetArgs};
-use crate::job_sets::no_such_queue;
+use super::target::{Access, Target, TargetArgs};
+use crate::client::{Client, ClientError};
+use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver queues
   beaver queues pause mail reports     # what runs goes on; nobody gets further jobs of them
@@ -30,10 +31,10 @@ those named is touched.";
 
 /// Flags of `beaver queues`.
 #[derive(Debug, Args)]
-pub struct QueuesArgs {
+pub(crate) struct QueuesArgs {
     /// What to do
-    #[arg(value_enum, value_name = "ACTION", default_value_t = Action::List)]
-    action: Action,
+    #[arg(value_enum, value_name = "ACTION", default_value_t = QueuesAction::List)]
+    action: QueuesAction,
     /// The queues to do it to
     #[arg(value_name = "QUEUE")]
     names: Vec<String>,
@@ -48,7 +49,7 @@ pub struct QueuesArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum QueuesAction {
     /// Show every queue, or those that are named
     List,
     /// Give nobody jobs of them any more
@@ -60,28 +61,34 @@ enum Action {
 }
 
 /// Jobs by status, as it is written.
-pub type Counts = BTreeMap<String, u64>;
+pub(crate) type CountsByStatus = BTreeMap<String, u64>;
 
 /// What people are shown of a queue.
 #[derive(Debug, Deserialize)]
-pub struct QueueRow {
+pub(crate) struct QueueRow {
     queue: String,
     paused: bool,
     latency_ms: u64,
-    jobs: Counts,
+    jobs: CountsByStatus,
 }
 
 /// Runs `beaver queues`.
 ///
 /// # Errors
 /// The command line makes no sense, a queue does not exist, or nobody answers.
-pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
     let names = args.names()?;
-    let answers = args.target.ask(async |target| carry_out(target, args.action, &names).await)?;
+    let access = match args.action {
+        QueuesAction::List => Access::Look,
+        QueuesAction::Pause | QueuesAction::Resume | QueuesAction::Remove => Access::Change,
+    };
+    let answers = args.target.with_target(&args.target.load()?, access, async |target| {
+        carry_out(target, args.action, &names).await
+    })?;
     let mut output = Output::stdout();
     if args.json {
         answers.iter().try_for_each(|answer| output.json(answer))?;
-    } else if args.action == Action::List {
+    } else if args.action == QueuesAction::List {
         let rows = answers.into_iter().map(answer_of).collect::<Result<Vec<QueueRow>, _>>()?;
         output.line(counts_table(&rows, None).trim_fmt())?;
     } else {
@@ -95,8 +102,8 @@ pub fn run(args: &QueuesArgs) -> Result<(), Failure> {
 
 impl QueuesArgs {
     /// The queues that are named, each once.
-    fn names(&self) -> Result<Vec<QueueName>, Failure> {
-        let usage = |message: String| Failure::new(Exit::Usage, message);
+    fn names(&self) -> Result<Vec<QueueName>, CliFailure> {
+        let usage = |message: String| CliFailure::new(Exit::Usage, message);
         let mut names = Vec::new();
         for name in &self.names {
             let name = QueueName::parse(name).map_err(|error| usage(error.to_string()))?;
@@ -105,52 +112,64 @@ impl QueuesArgs {
             }
         }
         match self.action {
-            Action::List => {}
+            QueuesAction::List => {}
             _ if names.is_empty() => {
                 return Err(usage("no queue is named".to_owned()).hint("`beaver queues` shows them all"));
             }
-            Action::Remove if !self.yes => {
+            QueuesAction::Remove if !self.yes => {
                 return Err(usage("removing a queue discards its pending jobs".to_owned())
                     .hint("add --yes if that is what you want"));
             }
-            Action::Pause | Action::Resume | Action::Remove => {}
+            QueuesAction::Pause | QueuesAction::Resume | QueuesAction::Remove => {}
         }
         Ok(names)
     }
 }
 
 /// Does it to all of the queues if all of them exist.
-async fn carry_out(target: &Target, action: Action, names: &[QueueName]) -> Result<Vec<Value>, Failure> {
-    let mut queues = target.queues().await?;
-    let known: Vec<QueueName> =
-        queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-        return Err(Failure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+async fn carry_out(
+    target: &Target,
+    action: QueuesAction,
+    names: &[QueueName],
+) -> Result<Vec<Value>, CliFailure> {
+    let is_list = action == QueuesAction::List;
+    let mut queues = Vec::new();
+    // A single one that does not exist is refused when it is asked for.
+    if is_list || names.len() > 1 {
+        queues = target.client.queues().await.map_err(|error| target.failure(error))?;
+        let known: Vec<QueueName> =
+            queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+            return Err(CliFailure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+        }
+    }
+    if is_list {
+        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
+        return Ok(queues);
     }
     let mut answers = Vec::new();
     for name in names {
-        answers.push(match action {
-            Action::List => break,
-            Action::Pause | Action::Resume => {
-                let paused = action == Action::Pause;
-                target.set_paused(name, paused).await?;
-                json!({"queue": name, "paused": paused})
-            }
-            Action::Remove => json!({"queue": name, "discarded": target.remove_queue(name).await?}),
-        });
-    }
-    if action == Action::List {
-        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
-        answers = queues;
+        let answer = do_to(&target.client, action, name).await;
+        answers.push(answer.map_err(|error| target.failure(error))?);
     }
     Ok(answers)
 }
 
-fn told(action: Action, queue: &QueueName, answer: &Value) -> String {
+async fn do_to(client: &Client, action: QueuesAction, queue: &QueueName) -> Result<Value, ClientError> {
+    if action == QueuesAction::Remove {
+        let discarded = client.remove_queue(queue.as_str()).await?;
+        return Ok(json!({"queue": queue, "discarded": discarded}));
+    }
+    let paused = action == QueuesAction::Pause;
+    client.set_paused(queue.as_str(), paused).await?;
+    Ok(json!({"queue": queue, "paused": paused}))
+}
+
+fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {
     match action {
-        Action::List | Action::Pause => format!("paused {queue}"),
-        Action::Resume => format!("resumed {queue}"),
-        Action::Remove => {
+        QueuesAction::List | QueuesAction::Pause => format!("paused {queue}"),
+        QueuesAction::Resume => format!("resumed {queue}"),
+        QueuesAction::Remove => {
             let discarded = answer["discarded"].as_u64().unwrap_or_default();
             format!("removed {queue} with {}", count(discarded, "pending job"))
         }
@@ -158,10 +177,10 @@ fn told(action: Action, queue: &QueueName, answer: &Value) -> String {
 }
 
 /// Queues with their jobs by status, and if wanted the sum of all.
-pub fn counts_table(queues: &[QueueRow], all: Option<&Counts>) -> Table {
+pub(crate) fn counts_table(queues: &[QueueRow], all: Option<&CountsByStatus>) -> Table {
     let header = ["queue", "latency"].into_iter().chain(Status::ALL.map(Status::as_str));
     let mut table = of_numbers(header);
-    let row = |name: String, latency: String, jobs: &Counts| {
+    let row = |name: String, latency: String, jobs: &CountsByStatus| {
         let counts = Status::ALL
             .map(|status| HumanCount(jobs.get(status.as_str()).copied().unwrap_or_default()).to_string());
         [name, latency].into_iter().chain(counts).collect::<Vec<_>>()
@@ -184,18 +203,18 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct QueuesLine {
         #[command(flatten)]
         args: QueuesArgs,
     }
 
     fn args(line: &[&str]) -> QueuesArgs {
-        Line::try_parse_from([&["queues"], line].concat()).unwrap().args
+        QueuesLine::try_parse_from([&["queues"], line].concat()).unwrap().args
     }
 
     #[test]
     fn without_an_action_the_queues_are_listed() {
-        assert_eq!(args(&[]).action, Action::List);
+        assert_eq!(args(&[]).action, QueuesAction::List);
         assert_eq!(args(&["resume", "a", "b", "a"]).names().unwrap().len(), 2);
     }
 

@@ -10,13 +10,13 @@ use beaver_actors::clock::{Clock, SystemClock};
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::JobSpec;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
-use super::exit::{Exit, Failure};
-use super::target::refused;
-use crate::client::{Client, ClientError};
-use crate::job_json;
-use crate::logging;
+use super::exit::{CliFailure, Exit};
+use super::target::Target;
+use crate::client::ClientError;
+use crate::telemetry::logging;
+use crate::wire::answers::{EnqueuedJob, UNKNOWN};
+use crate::wire::job;
 
 /// Sending more than this shows a progress bar on a terminal.
 const BAR_BYTES_MIN: usize = 1 << 20;
@@ -25,24 +25,16 @@ const RESEND_FOR: Duration = Duration::from_secs(10);
 const RESEND_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESEND_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What is printed of a job that was enqueued.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    pub id: String,
-    /// False when a job with this id existed already; then nothing was added.
-    pub created: bool,
-}
-
 /// The jobs of one request.
-pub struct Request {
-    pub jobs: Vec<JobSpec>,
+pub(crate) struct Request {
+    pub(crate) jobs: Vec<JobSpec>,
     /// The ids that were made up here: nobody else can have used them.
     generated: Vec<bool>,
 }
 
 impl Request {
     /// Gives every job without an id a new one.
-    pub fn identified(mut jobs: Vec<JobSpec>) -> Request {
+    pub(crate) fn identified(mut jobs: Vec<JobSpec>) -> Request {
         let now = SystemClock::default().now();
         let generated = jobs.iter().map(|job| job.id.is_none()).collect();
         for job in &mut jobs {
@@ -54,7 +46,7 @@ impl Request {
     fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for job in &self.jobs {
-            job_json::write_line(job, &mut body);
+            job::write_line(job, &mut body);
         }
         body
     }
@@ -74,11 +66,12 @@ impl Request {
     }
 }
 
-/// Sends the request until its outcome is known or the time for that is up.
+/// Sends the request until its outcome is known or the time for that is up. An engine of this process is asked once: if
+/// it died, it does not come back.
 ///
 /// # Errors
 /// Nothing was enqueued; or, as the message then says, the outcome is unknown.
-pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt>, Failure> {
+pub(crate) async fn enqueue(target: &Target, request: &Request) -> Result<Vec<EnqueuedJob>, CliFailure> {
     let body = request.body();
     let started = Instant::now();
     let mut pause = RESEND_PAUSE_MIN;
@@ -86,28 +79,32 @@ pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt
     loop {
         let bar = byte_bar(body.len());
         let shown = bar.clone();
-        let answer = client.enqueue(body.clone(), move |bytes| shown.set_position(bytes)).await;
+        let answer = target.client.enqueue(body.clone(), move |bytes| shown.set_position(bytes)).await;
         bar.finish_and_clear();
         let error = match answer {
             Ok(enqueued) => {
-                let pairs = enqueued.into_iter().map(|one| (one.id, one.created)).zip(&request.generated);
-                return Ok(pairs
-                    .map(|((id, created), &generated)| Receipt {
-                        id,
-                        // If an earlier try did it, the later one finds an id that only we can have used.
-                        created: created || (generated && may_have_arrived),
+                let answers = enqueued.into_iter().zip(&request.generated);
+                // If an earlier try did it, the later one finds an id that only we can have used.
+                let is_ours = |generated: bool| generated && may_have_arrived;
+                return Ok(answers
+                    .map(|(job, &generated)| EnqueuedJob {
+                        created: job.created || is_ours(generated),
+                        ..job
                     })
                     .collect());
             }
             Err(error) => error,
         };
+        if target.is_offline() {
+            return Err(target.failure(error));
+        }
         may_have_arrived |= is_outcome_unknown(&error);
         let time_is_up = started.elapsed() + pause > RESEND_FOR;
         if time_is_up || !is_worth_another_try(&error, may_have_arrived) {
             return Err(match may_have_arrived {
-                true => Failure::new(Exit::NoServer, format!("the outcome is unknown: {error}"))
+                true => CliFailure::new(Exit::NoServer, format!("the outcome is unknown: {error}"))
                     .hint(request.way_out()),
-                false => refused(error),
+                false => target.failure(error),
             });
         }
         tracing::warn!("trying again in {} ms: {error}", pause.as_millis());
@@ -120,7 +117,7 @@ pub async fn to_server(client: &Client, request: &Request) -> Result<Vec<Receipt
 fn is_outcome_unknown(error: &ClientError) -> bool {
     match error {
         ClientError::Lost { .. } => true,
-        ClientError::Refused { status, code, .. } => *status == 500 && code == "unknown",
+        ClientError::Refused { status, code, .. } => *status == 500 && code == UNKNOWN,
         _ => false,
     }
 }
@@ -153,6 +150,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::client::Client;
 
     fn job(id: Option<&str>) -> JobSpec {
         let (queue, kind) = (QueueName::parse("q").unwrap(), KindName::parse("k").unwrap());
@@ -240,10 +238,10 @@ mod tests {
             (first, second)
         });
         let request = Request::identified(vec![job(Some("mine")), job(None)]);
-        let receipts = to_server(&client, &request).await.unwrap();
+        let enqueued = enqueue(&Target::server(client), &request).await.unwrap();
         let (first, second) = server.await.unwrap();
         assert_eq!(first, second);
         // Nobody else can have made up the second id, so it was this request that added the job.
-        assert_eq!(receipts.iter().map(|receipt| receipt.created).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(enqueued.iter().map(|job| job.created).collect::<Vec<_>>(), [false, true]);
     }
 }

@@ -7,19 +7,21 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::exit::Failure;
+use super::answer::answer_of;
+use super::exit::CliFailure;
 use super::output::Output;
-use super::queues::{Counts, QueueRow, counts_table};
+use super::queues::{CountsByStatus, QueueRow, counts_table};
+use super::setup;
 use super::table::{count, of_facts, plain};
-use super::target::TargetArgs;
-use super::workers::Remote;
-use super::{answer_of, parse_id};
+use super::target::{Access, TargetArgs};
+use super::workers::RemoteView;
+use crate::wire::answers::OFFLINE;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
 const REMOTE_SHOWN_MAX: usize = 10;
 
 /// Examples below `beaver status --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver status
   beaver status order-17
@@ -29,7 +31,7 @@ A job that is not known (any more): exit code 3. No server and no data: exit cod
 
 /// Flags of `beaver status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Show this job instead of the whole queue
     #[arg(value_name = "ID")]
     id: Option<String>,
@@ -45,20 +47,20 @@ pub struct StatusArgs {
 struct QueueAnswer {
     phase: Value,
     version: String,
-    jobs: Counts,
+    jobs: CountsByStatus,
     queues: Vec<QueueRow>,
-    totals: Totals,
+    totals: AttemptTotals,
     waiting_for_worker: Vec<WaitingRow>,
     workers: Workers,
     log: Log,
     snapshot: Option<Snapshot>,
     recovery: Recovery,
     /// None of a directory that no server works on.
-    remote: Option<Remote>,
+    remote: Option<RemoteView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Totals {
+struct AttemptTotals {
     processed: u64,
     failed: u64,
 }
@@ -106,11 +108,11 @@ struct Recovery {
 ///
 /// # Errors
 /// The job is not there, or nobody answers.
-pub fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let id = args.id.as_deref().map(parse_id).transpose()?;
-    let answer = args.target.ask(async |target| match &id {
-        Some(id) => target.job(id).await,
-        None => target.status().await,
+pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
+    let id = args.id.as_deref().map(setup::parse_id).transpose()?;
+    let answer = args.target.ask(Access::Look, async |client| match &id {
+        Some(id) => client.job(&id.to_string()).await,
+        None => client.status().await,
     })?;
     let mut output = Output::stdout();
     if args.json {
@@ -124,7 +126,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     output.finish()
 }
 
-fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> {
+fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailure> {
     output.line(counts_table(&answer.queues, Some(&answer.jobs)).trim_fmt())?;
     output.line("")?;
     let mut facts = of_facts();
@@ -147,7 +149,7 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> 
         &answer.snapshot.as_ref().map_or_else(|| "none yet".to_owned(), told_snapshot),
     ]);
     facts.add_row(["log", &told_log(&answer.log)]);
-    facts.add_row(["recovery", &told_recovery(&answer.recovery)]);
+    facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
     output.line(facts.trim_fmt())?;
     for waiting in told_waiting(answer) {
         output.line(waiting)?;
@@ -155,7 +157,7 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), Failure> 
     Ok(())
 }
 
-fn told_attempts(totals: &Totals) -> String {
+fn told_attempts(totals: &AttemptTotals) -> String {
     format!("{} ended, {} failed", HumanCount(totals.processed), HumanCount(totals.failed))
 }
 
@@ -192,7 +194,7 @@ fn told_log(log: &Log) -> String {
     }
 }
 
-fn told_recovery(recovery: &Recovery) -> String {
+fn told_recovery(recovery: &Recovery, is_only_read: bool) -> String {
     let mut told = format!(
         "took {:.1} ms: {} from the snapshot, {} from the log",
         recovery.duration_ms,
@@ -203,7 +205,8 @@ fn told_recovery(recovery: &Recovery) -> String {
         told += &format!("; {} had been interrupted", count(recovery.interrupted, "job"));
     }
     if recovery.torn_bytes > 0 {
-        told += &format!("; {} of an unfinished last write were set aside", BinaryBytes(recovery.torn_bytes));
+        let what = if is_only_read { "are passed over" } else { "were set aside" };
+        told += &format!("; {} of an unfinished last write {what}", BinaryBytes(recovery.torn_bytes));
     }
     told
 }
@@ -250,7 +253,7 @@ struct JobAnswer {
     payload: Value,
 }
 
-fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), Failure> {
+fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
     let mut facts = of_facts();
     let mut fact = |name: &str, value: String| {
         facts.add_row([name, &value]);
@@ -354,7 +357,8 @@ mod tests {
     fn a_full_disk_and_a_torn_tail_are_not_kept_quiet() {
         assert!(told_log(&answer(1, 0).log).contains("DISK IS FULL"));
         assert!(
-            told_recovery(&answer(1, 0).recovery).ends_with("7 B of an unfinished last write were set aside")
+            told_recovery(&answer(1, 0).recovery, false)
+                .ends_with("7 B of an unfinished last write were set aside")
         );
     }
 

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use jiff::SignedDuration;
 
 /// An empty table with a header; the columns from the second on hold numbers and stand on the right.
-pub fn of_numbers(header: impl IntoIterator<Item = impl Into<String>>) -> Table {
+pub(crate) fn of_numbers(header: impl IntoIterator<Item = impl Into<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')));
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());
@@ -15,21 +15,21 @@ pub fn of_numbers(header: impl IntoIterator<Item = impl Into<String>>) -> Table 
 }
 
 /// A table of `name  value` rows without lines.
-pub fn of_facts() -> Table {
+pub(crate) fn of_facts() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
 }
 
 /// Text of unknown origin on one line: a control character must not reach the terminal.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
         .collect()
 }
 
 /// `250ms`, `1m 30s`, `2d 3h`: from a second on without what is below it.
-pub fn time(ms: u64) -> String {
+pub(crate) fn time(ms: u64) -> String {
     const DAY_S: i64 = 24 * 60 * 60;
     let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
     match seconds {
@@ -40,7 +40,7 @@ pub fn time(ms: u64) -> String {
 }
 
 /// `1 job`, `2 jobs`.
-pub fn count(number: u64, one: &str) -> String {
+pub(crate) fn count(number: u64, one: &str) -> String {
     match number {
         1 => format!("1 {one}"),
         _ => format!("{number} {one}s"),

@@ -3,38 +3,34 @@
 //! | given | then |
 //! |---|---|
 //! | `--url`, else `BEAVER_URL` | that server and nothing else; if it does not answer, nothing is written |
-//! | `--offline` | the data directory, under its lock |
+//! | `--offline` | the data directory, under its lock; questions only look at it |
 //! | neither | the first server that answers, else the data directory |
 //!
 //! Servers are looked for at the address that one left in the data directory, then at `bind:metrics_port`.
 //! But a data directory that the command line names (`--data-dir`) is meant: what answers at
 //! `bind:metrics_port` serves another one, or its address would be in that directory.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase, QueueSet};
-use beaver_actors::ids::{JobId, QueueName};
-use beaver_actors::jobs::{JobSpec, Rejection};
+use beaver_actors::engine::{Ending, Engine, FailCause};
 use beaver_actors::worker::handler::Handlers;
 use clap::Args;
-use serde_json::Value;
 
-use super::address;
-use super::child::unreadable;
-use super::exit::{Exit, Failure, from_ending};
-use super::send::Receipt;
-use super::system;
+use super::exit::{CliFailure, Exit, declined, from_ending, refused};
+use super::output::note;
+use super::{runtime, setup};
 use crate::client::{Client, ClientError};
-use crate::config::{DataFlags, Loaded, Origin, Settings};
-use crate::job_sets::{ActionWords, ListWords};
+use crate::config::{DataFlags, LoadedConfig, Origin, Settings};
+use crate::http;
+use crate::server::address_file::{self, url_of};
 
 /// The environment variable that names a server.
 const URL_VARIABLE: &str = "BEAVER_URL";
 
 /// Flags of every command that asks something of a queue.
 #[derive(Debug, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Talk to the server at this address and to no other [env: BEAVER_URL]
     #[arg(long, value_name = "URL", help_heading = "Which queue")]
     url: Option<String>,
@@ -45,26 +41,28 @@ pub struct TargetArgs {
     data: DataFlags,
 }
 
-/// What a command needs of a data directory that no server holds.
+/// What a command does with a data directory that no server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
-    /// It may be created: there is something to put into it.
+pub(crate) enum Access {
+    /// It looks, beside others that look, and leaves every byte as it is.
+    Look,
+    /// It changes what is there.
+    Change,
+    /// It puts something into it, and makes it if need be.
     Create,
-    /// Without it there is nothing to ask.
-    Refuse,
 }
 
 /// A queue that can be asked.
-pub enum Target {
-    /// Through a server.
-    Server(Client),
-    /// In this process, which holds the directory's lock.
-    Directory(Engine),
+pub(crate) struct Target {
+    /// Asks it, wherever it is.
+    pub(crate) client: Client,
+    /// The engine of this process that answers, and holds the directory's lock; none for a server.
+    engine: Option<Engine>,
 }
 
 /// Where to look for a queue, in this order.
 #[derive(Debug, PartialEq, Eq)]
-enum Plan {
+enum Lookup {
     /// Only there.
     Server(String),
     /// The first server that answers, else the directory.
@@ -76,219 +74,112 @@ impl TargetArgs {
     ///
     /// # Errors
     /// It makes no sense.
-    pub fn load(&self) -> Result<Loaded, Failure> {
-        super::load(&self.data.clone().into())
+    pub(crate) fn load(&self) -> Result<LoadedConfig, CliFailure> {
+        setup::load(&self.data.clone().into())
     }
 
     /// Finds the queue, asks it what a command wants to know or have done, and lets go of it.
     ///
     /// # Errors
     /// The configuration makes no sense; no server answers where one was named; the directory is locked, damaged, or
-    /// absent; `question` failed; or an engine of our own could not end cleanly.
-    pub fn ask<T>(&self, question: impl AsyncFnOnce(&Target) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.ask_loaded(&self.load()?, Absent::Refuse, question)
+    /// absent; the answer is a refusal; or an engine of our own could not end cleanly.
+    pub(crate) fn ask<T>(
+        &self,
+        access: Access,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, CliFailure> {
+        self.with_target(&self.load()?, access, async |target| {
+            question(&target.client).await.map_err(|error| target.failure(error))
+        })
     }
 
-    /// As [`TargetArgs::ask`], when the configuration has been read already.
+    /// As [`TargetArgs::ask`], for a command that has read the configuration already and makes failures of its own.
     ///
     /// # Errors
     /// The same.
-    pub fn ask_loaded<T>(
+    pub(crate) fn with_target<T>(
         &self,
-        loaded: &Loaded,
-        absent: Absent,
-        question: impl AsyncFnOnce(&Target) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        system::block_on(async {
-            let target = self.open(loaded, absent).await?;
-            let answer = question(&target).await;
+        loaded: &LoadedConfig,
+        access: Access,
+        work: impl AsyncFnOnce(&Target) -> Result<T, CliFailure>,
+    ) -> Result<T, CliFailure> {
+        runtime::block_on(async {
+            let target = self.open(loaded, access).await?;
+            let outcome = work(&target).await;
             let closed = target.close().await;
             // What went wrong first says more.
-            let answer = answer?;
-            closed.map(|()| answer)
+            let outcome = outcome?;
+            closed.map(|()| outcome)
         })
     }
 
     /// Finds the queue. On an actix system only.
-    async fn open(&self, loaded: &Loaded, absent: Absent) -> Result<Target, Failure> {
+    async fn open(&self, loaded: &LoadedConfig, access: Access) -> Result<Target, CliFailure> {
         let settings = &loaded.settings;
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
             SocketAddr::new(settings.bind, settings.metrics_port),
-            address::read(&settings.engine.data_dir),
+            address_file::read(&settings.engine.data_dir),
             names_directory(loaded),
         );
         let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {
-            Plan::Server(url) => return Ok(Target::Server(client(&url)?)),
-            Plan::Either(urls) => urls,
+            Lookup::Server(url) => return Ok(Target::server(client(&url)?)),
+            Lookup::Either(urls) => urls,
         };
         for url in &urls {
             let client = client(url)?;
             if client.is_live().await {
-                return Ok(Target::Server(client));
+                return Ok(Target::server(client));
             }
         }
-        open_directory(settings, &urls, absent).await
+        open_directory(settings, &urls, access).await
     }
 }
 
 impl Target {
-    /// One job as JSON.
-    ///
-    /// # Errors
-    /// There is no such job, or no answer.
-    pub async fn job(&self, id: &JobId) -> Result<Value, Failure> {
-        match self {
-            Target::Server(client) => client.job(&id.to_string()).await.map_err(refused),
-            Target::Directory(engine) => {
-                let view = engine.job(id.clone()).await.map_err(|error| declined(engine, &error))?;
-                json(&view)
-            }
-        }
+    /// A server.
+    pub(crate) fn server(client: Client) -> Target {
+        Target { client, engine: None }
     }
 
-    /// The queue at a glance as JSON. Its `phase` is `offline` when no server answered.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn status(&self) -> Result<Value, Failure> {
-        match self {
-            Target::Server(client) => client.status().await.map_err(refused),
-            Target::Directory(engine) => {
-                let status = engine.status().await.map_err(|error| declined(engine, &error))?;
-                let mut status = json(&status)?;
-                status["phase"] = "offline".into();
-                status["version"] = env!("CARGO_PKG_VERSION").into();
-                Ok(status)
-            }
-        }
+    /// Whether no server is there, but an engine of our own.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.engine.is_some()
     }
 
-    /// Every queue as JSON.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn queues(&self) -> Result<Vec<Value>, Failure> {
-        let queues = match self {
-            Target::Server(client) => client.queues().await.map_err(refused)?,
-            Target::Directory(engine) => {
-                json(&engine.status().await.map_err(|error| declined(engine, &error))?.queues)?
-            }
-        };
-        match queues {
-            Value::Array(queues) => Ok(queues),
-            other => Err(unreadable("queues", &other)),
-        }
-    }
-
-    /// Pauses a queue, or resumes it.
-    ///
-    /// # Errors
-    /// There is no such queue, or no answer.
-    pub async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Failure> {
-        match self {
-            Target::Server(client) => client.set_paused(queue.as_str(), paused).await.map_err(refused),
-            Target::Directory(engine) => {
-                let set = QueueSet::Named(vec![queue.clone()]);
-                let answer = if paused { engine.pause(set) } else { engine.resume(set) };
-                answer.await.map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Discards the pending jobs of a queue and forgets it; returns how many jobs.
-    ///
-    /// # Errors
-    /// There is no such queue, or no answer.
-    pub async fn remove_queue(&self, queue: &QueueName) -> Result<u64, Failure> {
-        match self {
-            Target::Server(client) => client.remove_queue(queue.as_str()).await.map_err(refused),
-            Target::Directory(engine) => {
-                let removed = engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
-                removed.await.map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Jobs of a set as JSON, and whether there are further ones.
-    ///
-    /// # Errors
-    /// The words make no sense, or no answer.
-    pub async fn jobs(&self, words: &ListWords) -> Result<(Vec<Value>, bool), Failure> {
-        match self {
-            Target::Server(client) => client.jobs(words).await.map_err(refused),
-            Target::Directory(engine) => {
-                let (set, filter, limit) = words.read().map_err(senseless)?;
-                let jobs = engine.list(set, filter, limit + 1).await;
-                let jobs = jobs.map_err(|error| declined(engine, &error))?;
-                let more = jobs.len() > limit;
-                let jobs = jobs.iter().take(limit).map(json).collect::<Result<_, _>>()?;
-                Ok((jobs, more))
-            }
-        }
-    }
-
-    /// Does the same to every job of a set; returns to how many.
-    ///
-    /// # Errors
-    /// The words make no sense, or no answer.
-    pub async fn act(&self, words: &ActionWords) -> Result<u64, Failure> {
-        match self {
-            Target::Server(client) => client.act(words).await.map_err(refused),
-            Target::Directory(engine) => {
-                let (action, set, filter) = words.read().map_err(senseless)?;
-                engine.act(action, set, filter).await.map_err(|error| declined(engine, &error))
-            }
-        }
-    }
-
-    /// Withdraws a job.
-    ///
-    /// # Errors
-    /// There is no such job, it has ended, or no answer.
-    pub async fn cancel(&self, id: &JobId) -> Result<(), Failure> {
-        match self {
-            Target::Server(client) => client.cancel(&id.to_string()).await.map_err(refused),
-            Target::Directory(engine) => {
-                engine.cancel(id.clone()).await.map_err(|error| declined(engine, &error))
-            }
+    /// What an answer that is not the hoped-for one means for the command.
+    pub(crate) fn failure(&self, error: ClientError) -> CliFailure {
+        match &self.engine {
+            None => refused(error),
+            Some(engine) => declined(engine, error),
         }
     }
 
     /// Lets go of the queue: an engine of our own is stopped and everything is on disk.
-    async fn close(self) -> Result<(), Failure> {
-        match self {
-            Target::Server(_) => Ok(()),
-            Target::Directory(engine) => from_ending(engine.stop(None).await),
+    async fn close(self) -> Result<(), CliFailure> {
+        match self.engine {
+            None => Ok(()),
+            Some(engine) => from_ending(engine.stop(None).await),
         }
     }
 }
 
-/// Adds jobs through an engine of this process; what goes to a server is sent by [`send`](super::send).
-///
-/// # Errors
-/// A job was rejected, and nothing was added; or no answer.
-pub async fn enqueue_directly(engine: &Engine, jobs: Vec<JobSpec>) -> Result<Vec<Receipt>, Failure> {
-    let enqueued = engine.enqueue(jobs).await.map_err(|error| declined(engine, &error))?;
-    Ok(enqueued.into_iter().map(|one| Receipt { id: one.id.to_string(), created: one.created }).collect())
-}
-
-fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Plan {
+fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Lookup {
     if let Some(url) = flag {
-        return Plan::Server(url.to_owned());
+        return Lookup::Server(url.to_owned());
     }
     // What was typed goes before what was exported some day.
     if offline {
-        return Plan::Either(Vec::new());
+        return Lookup::Either(Vec::new());
     }
     match variable.filter(|url| !url.is_empty()) {
-        Some(url) => Plan::Server(url.to_owned()),
-        None => Plan::Either(defaults),
+        Some(url) => Lookup::Server(url.to_owned()),
+        None => Lookup::Either(defaults),
     }
 }
 
 /// Whether the data directory was named on this very command line.
-fn names_directory(loaded: &Loaded) -> bool {
+fn names_directory(loaded: &LoadedConfig) -> bool {
     loaded.values.iter().any(|value| value.key == "data_dir" && matches!(value.origin, Origin::Flag(_)))
 }
 
@@ -305,40 +196,34 @@ fn default_urls(
     urls
 }
 
-/// The URL at which a server that listens on `address` is reached from this machine.
-pub fn url_of(address: SocketAddr) -> String {
-    // "Any address" is one to listen on, not one to connect to.
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
-}
-
-fn client(url: &str) -> Result<Client, Failure> {
+fn client(url: &str) -> Result<Client, CliFailure> {
     Client::new(url).map_err(refused)
 }
 
-async fn open_directory(settings: &Settings, tried: &[String], absent: Absent) -> Result<Target, Failure> {
+async fn open_directory(settings: &Settings, tried: &[String], access: Access) -> Result<Target, CliFailure> {
     let dir = settings.engine.data_dir.clone();
-    if absent == Absent::Refuse && !dir.exists() {
+    if access == Access::Change && !dir.exists() {
         return Err(nothing_there(tried, &dir));
     }
-    // No workers: this process stays only as long as its answer takes.
     let mut options = settings.engine.clone();
+    // No workers: this process stays only as long as its answer takes.
     options.worker_count = 0;
     // Rewriting the state of a large queue for the sake of one job would be out of proportion; the log has it.
     options.snapshot_at_stop = false;
-    let engine = Engine::start(options, Handlers::new());
+    let (engine, doing) = match access {
+        Access::Look => (Engine::open_read_only(options), "reading"),
+        Access::Change | Access::Create => (Engine::start(options, Handlers::new()), "working on"),
+    };
     match engine.ready().await {
         Ok(()) => {
-            super::note(format_args!("{}: working on {} directly", nobody_answers(tried), dir.display()));
-            Ok(Target::Directory(engine))
+            note(format_args!("{}: {doing} {} directly", nobody_answers(tried), dir.display()));
+            let router = http::in_process(engine.clone(), settings);
+            Ok(Target { client: Client::in_process(router, &dir), engine: Some(engine) })
         }
         Err(Ending::Failed { cause: FailCause::Locked, .. }) => Err(locked(tried, &dir)),
+        Err(Ending::Failed { cause: FailCause::Absent, .. }) => Err(nothing_there(tried, &dir)),
         Err(ending) => Err(from_ending(ending).err().unwrap_or_else(|| {
-            Failure::new(
+            CliFailure::new(
                 Exit::Failure,
                 format!("the engine on {} stopped before it was ready", dir.display()),
             )
@@ -353,70 +238,15 @@ fn nobody_answers(tried: &[String]) -> String {
     }
 }
 
-fn nothing_there(tried: &[String], dir: &Path) -> Failure {
+fn nothing_there(tried: &[String], dir: &Path) -> CliFailure {
     let message = format!("{} and there is no data in {}", nobody_answers(tried), dir.display());
-    Failure::new(Exit::NoServer, message)
+    CliFailure::new(Exit::NoServer, message)
         .hint("start a server with `beaver run`, or name one with --url or a directory with --data-dir")
 }
 
-fn locked(tried: &[String], dir: &Path) -> Failure {
+fn locked(tried: &[String], dir: &Path) -> CliFailure {
     let message = format!("{}, but a process holds the lock of {}", nobody_answers(tried), dir.display());
-    Failure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
-}
-
-/// What an answer that is not the hoped-for one means for a command.
-pub fn refused(error: ClientError) -> Failure {
-    let message = error.to_string();
-    match error {
-        ClientError::BadUrl(_) => Failure::new(Exit::Usage, message)
-            .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
-        ClientError::Unreachable { .. } => {
-            Failure::new(Exit::NoServer, message).hint("start a server with `beaver run`; nothing was sent")
-        }
-        ClientError::Lost { .. } => Failure::new(Exit::NoServer, message),
-        ClientError::Refused { status: 404, .. } => Failure::new(Exit::NotFound, message),
-        ClientError::Refused { status: 500, .. } | ClientError::Protocol(_) => {
-            Failure::new(Exit::Failure, message)
-        }
-        ClientError::Refused { .. } => Failure::new(Exit::Rejected, message),
-    }
-}
-
-fn declined(engine: &Engine, error: &EngineError) -> Failure {
-    match error {
-        EngineError::Rejected(rejection @ Rejection::NotFound { .. }) => {
-            Failure::new(Exit::NotFound, rejection.to_string())
-        }
-        // People count from 1.
-        EngineError::RejectedAt { index, rejection } => {
-            Failure::new(Exit::Rejected, format!("job {}: {rejection}", index + 1))
-        }
-        EngineError::Rejected(_) | EngineError::Busy | EngineError::Recovering => {
-            Failure::new(Exit::Rejected, error.to_string())
-        }
-        EngineError::Unreadable(_) => Failure::new(Exit::Damaged, error.to_string()),
-        EngineError::Unknown => unknown(engine, error),
-    }
-}
-
-/// The engine died under the request: its end says more than the request's.
-fn unknown(engine: &Engine, error: &EngineError) -> Failure {
-    match &*engine.phase().borrow() {
-        Phase::Stopped(Ending::Failed { cause, message }) => {
-            Failure::new((*cause).into(), format!("{error}: {message}"))
-        }
-        _ => Failure::new(Exit::Storage, error.to_string()),
-    }
-}
-
-/// Words that mean nothing, before anybody was asked.
-pub fn senseless(problem: String) -> Failure {
-    Failure::new(Exit::Usage, problem)
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value)
-        .map_err(|error| Failure::new(Exit::Failure, format!("cannot write the answer as JSON: {error}")))
+    CliFailure::new(Exit::NoServer, message).hint("name the address of the server that runs there with --url")
 }
 
 #[cfg(test)]
@@ -425,27 +255,27 @@ mod tests {
 
     const DEFAULT: &str = "http://127.0.0.1:9090";
 
-    fn planned(flag: Option<&str>, variable: Option<&str>, offline: bool) -> Plan {
+    fn planned(flag: Option<&str>, variable: Option<&str>, offline: bool) -> Lookup {
         plan(flag, variable, offline, vec![DEFAULT.to_owned()])
     }
 
     #[test]
     fn a_url_that_was_given_is_the_only_place_to_look() {
-        let only = |url: &str| Plan::Server(url.to_owned());
+        let only = |url: &str| Lookup::Server(url.to_owned());
         assert_eq!(planned(Some("http://a:1"), Some("http://b:2"), false), only("http://a:1"));
         assert_eq!(planned(None, Some("http://b:2"), false), only("http://b:2"));
     }
 
     #[test]
     fn without_a_url_the_default_one_is_tried_before_the_directory() {
-        let default = Plan::Either(vec![DEFAULT.to_owned()]);
+        let default = Lookup::Either(vec![DEFAULT.to_owned()]);
         assert_eq!(planned(None, None, false), default);
         assert_eq!(planned(None, Some(""), false), default);
     }
 
     #[test]
     fn offline_asks_no_server_even_if_the_environment_names_one() {
-        assert_eq!(planned(None, Some("http://b:2"), true), Plan::Either(Vec::new()));
+        assert_eq!(planned(None, Some("http://b:2"), true), Lookup::Either(Vec::new()));
     }
 
     #[test]
@@ -465,25 +295,5 @@ mod tests {
     #[test]
     fn any_free_port_is_not_a_port_to_connect_to() {
         assert!(default_urls("127.0.0.1:0".parse().unwrap(), None, false).is_empty());
-    }
-
-    #[test]
-    fn a_server_that_listens_everywhere_is_reached_on_loopback() {
-        assert_eq!(url_of("0.0.0.0:9090".parse().unwrap()), DEFAULT);
-        assert_eq!(url_of("[::]:80".parse().unwrap()), "http://[::1]:80");
-        assert_eq!(url_of("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
-    }
-
-    #[test]
-    fn what_a_server_answers_has_its_exit_code() {
-        let answered = |status| {
-            refused(ClientError::Refused { status, code: "code".into(), message: "why".into() }).exit
-        };
-        assert_eq!(answered(404), Exit::NotFound);
-        for status in [400, 409, 413, 429, 503, 507] {
-            assert_eq!(answered(status), Exit::Rejected, "{status}");
-        }
-        assert_eq!(answered(500), Exit::Failure);
-        assert_eq!(refused(ClientError::BadUrl("ftp://x".into())).exit, Exit::Usage);
     }
 }

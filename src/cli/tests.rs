@@ -88,13 +88,13 @@ fn a_server_and_no_server_cannot_both_be_asked_for() {
 fn configuration_is_given_by_flags() {
     let cli =
         parse(&["run", "--workers", "3", "--allow-exec", "--metrics-port", "0", "--data-dir", "d"]).unwrap();
-    let Command::Run(args) = cli.command else { panic!("not run") };
+    let CliCommand::Run(args) = cli.command else { panic!("not run") };
     assert!(format!("{args:?}").contains("worker_count"), "{args:?}");
 }
 
 #[test]
 fn an_id_of_ten_kilobytes_is_refused_in_few_words() {
-    let failure = parse_id(&"x".repeat(10_000)).unwrap_err();
+    let failure = setup::parse_id(&"x".repeat(10_000)).unwrap_err();
     assert_eq!(failure.exit, Exit::Usage);
     assert!(failure.to_string().len() < 200, "{failure}");
 }

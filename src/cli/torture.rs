@@ -28,14 +28,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::clients::{Shared, look, produce, watch};
-use super::child::{self, Server, Starting, failed, unanswered};
-use super::exit::{Exit, Failure};
-use super::output::Output;
-use super::sighting::Glance;
+use self::clients::{Load, look, produce, watch};
+use super::exit::{CliFailure, Exit};
+use super::job_view::Glance;
+use super::output::{Output, note};
+use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
 use super::table::of_facts;
-use crate::job_json::parse_duration;
-use crate::logging;
+use crate::telemetry::logging;
+use crate::wire::job::parse_duration;
 
 /// How long it lasts when nobody says.
 const FOR_DEFAULT: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// Examples below `beaver torture --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver torture                                     # a minute, in a temporary directory
   beaver torture --data-dir /mnt/new-disk --for 1h   # on the disk that shall hold your jobs
@@ -84,7 +84,7 @@ the killing and goes on to the verdict.";
 
 /// Flags of `beaver torture`.
 #[derive(Debug, Args)]
-pub struct TortureArgs {
+pub(crate) struct TortureArgs {
     /// Empty directory, or one to be made, on the disk to be tried; else a temporary one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -114,7 +114,7 @@ pub struct TortureArgs {
 ///
 /// # Errors
 /// A job was lost or a promise broken, or it could not be carried through.
-pub fn run(args: &TortureArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &TortureArgs) -> Result<(), CliFailure> {
     let dir = prepare(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -126,12 +126,12 @@ pub fn run(args: &TortureArgs) -> Result<(), Failure> {
     let outcome = outcome.and_then(|report| report.show(args).and_then(|()| report.judge()));
     match &outcome {
         Err(failure) if failure.exit != Exit::Ok => {
-            child::show_log_tail(dir.path());
-            super::note(format_args!("kept {}, with the server's log", dir.keep().display()));
+            server_process::show_log_tail(dir.path());
+            note(format_args!("kept {}, with the server's log", dir.keep().display()));
         }
         _ => {
             if let Err(error) = dir.close() {
-                super::note(format_args!("the directory was not removed: {error}"));
+                note(format_args!("the directory was not removed: {error}"));
             }
         }
     }
@@ -139,7 +139,7 @@ pub fn run(args: &TortureArgs) -> Result<(), Failure> {
 }
 
 /// A directory of our own, below the one that was asked for.
-fn prepare(args: &TortureArgs) -> Result<TempDir, Failure> {
+fn prepare(args: &TortureArgs) -> Result<TempDir, CliFailure> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("beaver-torture-");
     let Some(dir) = &args.data_dir else {
@@ -152,7 +152,7 @@ fn prepare(args: &TortureArgs) -> Result<TempDir, Failure> {
     match fs::read_dir(dir) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                return Err(Failure::new(Exit::Usage, format!("{shown} is not empty"))
+                return Err(CliFailure::new(Exit::Usage, format!("{shown} is not empty"))
                     .hint("torture is for a directory that nobody needs: name one that does not exist"));
             }
         }
@@ -165,7 +165,7 @@ fn prepare(args: &TortureArgs) -> Result<TempDir, Failure> {
 }
 
 /// What the whole thing came to.
-struct Report {
+struct TortureReport {
     seed: u64,
     kills: u64,
     /// Of them, before the server was ready.
@@ -178,12 +178,12 @@ struct Report {
     verdict: Verdict,
 }
 
-async fn play(args: &TortureArgs, dir: &Path) -> Result<Report, Failure> {
+async fn play(args: &TortureArgs, dir: &Path) -> Result<TortureReport, CliFailure> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let mut dice = Rng::with_seed(seed);
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Load::default());
     let mut clients = JoinSet::new();
     for client in 0..args.clients {
         clients.spawn(produce(Arc::clone(&shared), client as usize, dice.fork()));
@@ -210,7 +210,7 @@ async fn play(args: &TortureArgs, dir: &Path) -> Result<Report, Failure> {
     torture.bar.finish_and_clear();
     let Torture { shared, kills, early, slowest_recovery_ms, slowest_restart, .. } = torture;
     let history = shared.history();
-    Ok(Report {
+    Ok(TortureReport {
         seed,
         kills,
         early,
@@ -228,7 +228,7 @@ struct Torture<'a> {
     dir: &'a Path,
     workers: u32,
     dice: Rng,
-    shared: Arc<Shared>,
+    shared: Arc<Load>,
     kills: u64,
     early: u64,
     slowest_recovery_ms: f64,
@@ -238,7 +238,7 @@ struct Torture<'a> {
 
 impl Torture<'_> {
     /// Start, load, kill, read the log: until it has lasted long enough.
-    async fn rounds(&mut self, args: &TortureArgs, interrupt: &mut Signal) -> Result<(), Failure> {
+    async fn rounds(&mut self, args: &TortureArgs, interrupt: &mut Signal) -> Result<(), CliFailure> {
         let lasts = args.lasts.or((args.kills.is_none()).then_some(FOR_DEFAULT)).unwrap_or(Duration::MAX);
         let started = Instant::now();
         let mut is_over = false;
@@ -261,7 +261,7 @@ impl Torture<'_> {
     }
 
     /// One life of a server. Whether somebody wants no more of them.
-    async fn round(&mut self, interrupt: &mut Signal) -> Result<bool, Failure> {
+    async fn round(&mut self, interrupt: &mut Signal) -> Result<bool, CliFailure> {
         let (interval, life_ms) = match self.dice.u8(..SNAPSHOT_ONE_IN) {
             0 => (SNAPSHOT_AFTER, SNAPSHOT_LIFE_MS),
             _ => (NO_SNAPSHOT, LIFE_MS),
@@ -290,28 +290,28 @@ impl Torture<'_> {
     }
 
     /// What a kill during the very first start leaves may not even be a log.
-    fn read_log(&self) -> Result<(), Failure> {
-        let wal = child::data_dir(self.dir).join("wal");
+    fn read_log(&self) -> Result<(), CliFailure> {
+        let wal = server_process::data_dir(self.dir).join("wal");
         let has_segment = fs::read_dir(&wal).is_ok_and(|entries| {
             entries
                 .flatten()
                 .any(|entry| entry.path().extension().is_some_and(|extension| extension == "wal"))
         });
         match has_segment {
-            true => self.shared.history().read_log(&child::data_dir(self.dir)),
+            true => self.shared.history().read_log(&server_process::data_dir(self.dir)),
             false => Ok(()),
         }
     }
 
-    fn spawn(&self, snapshot_interval: &str) -> Result<Starting, Failure> {
+    fn spawn(&self, snapshot_interval: &str) -> Result<StartingServer, CliFailure> {
         let workers = self.workers.to_string();
         let more = ["--snapshot-interval", snapshot_interval, "--workers", &workers];
         let flags: Vec<_> = FLAGS.iter().chain(&more).map(|&flag| flag.to_owned()).collect();
-        Starting::spawn(self.dir, &flags)
+        StartingServer::spawn(self.dir, &flags)
     }
 
     /// Starts a server, holds it against what is known, and sends the clients there. Also when it was ready.
-    async fn start(&mut self, snapshot_interval: &str) -> Result<(Server, Instant), Failure> {
+    async fn start(&mut self, snapshot_interval: &str) -> Result<(ServerProcess, Instant), CliFailure> {
         let asked = Instant::now();
         let server = self.spawn(snapshot_interval)?.ready().await?;
         let ready = Instant::now();
@@ -327,7 +327,7 @@ impl Torture<'_> {
     }
 
     /// No new jobs, all that are there to their end, a clean stop, and the verdict.
-    async fn finish(&mut self, clients: &mut JoinSet<()>) -> Result<Verdict, Failure> {
+    async fn finish(&mut self, clients: &mut JoinSet<()>) -> Result<Verdict, CliFailure> {
         let (server, _) = self.start(NO_SNAPSHOT).await?;
         self.shared.end();
         while let Some(ended) = clients.join_next().await {
@@ -348,15 +348,15 @@ impl Torture<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         server.drain().await?;
-        let data_dir = child::data_dir(self.dir);
+        let data_dir = server_process::data_dir(self.dir);
         let mut history = self.shared.history();
         history.read_log(&data_dir)?;
         history.ended(&data_dir)
     }
 }
 
-impl Report {
-    fn show(&self, args: &TortureArgs) -> Result<(), Failure> {
+impl TortureReport {
+    fn show(&self, args: &TortureArgs) -> Result<(), CliFailure> {
         let mut output = Output::stdout();
         match args.json {
             true => output.json(&self.json(args))?,
@@ -417,7 +417,7 @@ impl Report {
         )
     }
 
-    fn judge(&self) -> Result<(), Failure> {
+    fn judge(&self) -> Result<(), CliFailure> {
         match self.verdict.holds() {
             true => Ok(()),
             false => Err(failed(self.verdict.to_string())),

@@ -7,14 +7,15 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer_of;
-use super::exit::{Exit, Failure};
+use super::answer::answer_of;
+use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::table::{count, of_facts, plain};
-use super::target::{Target, TargetArgs, refused};
+use super::target::{Access, TargetArgs};
+use crate::client::{Client, ClientError};
 
 /// Examples below `beaver workers --help`.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   beaver workers
   beaver workers quiet 8a2f      # it takes no more jobs and ends those that run
@@ -25,10 +26,10 @@ Workers inside of the server are shown by `beaver status`.";
 
 /// Flags of `beaver workers`.
 #[derive(Debug, Args)]
-pub struct WorkersArgs {
+pub(crate) struct WorkersArgs {
     /// What to do
-    #[arg(value_enum, value_name = "ACTION", default_value_t = Action::List)]
-    action: Action,
+    #[arg(value_enum, value_name = "ACTION", default_value_t = WorkersAction::List)]
+    action: WorkersAction,
     /// The worker to ask
     #[arg(value_name = "WID")]
     wid: Option<String>,
@@ -40,7 +41,7 @@ pub struct WorkersArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum WorkersAction {
     /// Show all remote workers
     List,
     /// Ask one to take no more jobs
@@ -51,13 +52,13 @@ enum Action {
 
 /// Remote workers and connections, as the server tells of them.
 #[derive(Debug, Deserialize)]
-pub struct Remote {
+pub(crate) struct RemoteView {
     connections: u64,
-    workers: Vec<Worker>,
+    workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Worker {
+struct WorkerView {
     wid: String,
     hostname: String,
     pid: i64,
@@ -72,14 +73,15 @@ struct Worker {
 ///
 /// # Errors
 /// The command line makes no sense, the worker is not connected, or nobody answers.
-pub fn run(args: &WorkersArgs) -> Result<(), Failure> {
-    let usage = |message: &str| Failure::new(Exit::Usage, message).hint("`beaver workers` shows them all");
+pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
+    let usage = |message: &str| CliFailure::new(Exit::Usage, message).hint("`beaver workers` shows them all");
     match (args.action, &args.wid) {
-        (Action::List, Some(_)) => return Err(usage("a list is of all workers: name none")),
-        (Action::Quiet | Action::Terminate, None) => return Err(usage("no worker is named")),
+        (WorkersAction::List, Some(_)) => return Err(usage("a list is of all workers: name none")),
+        (WorkersAction::Quiet | WorkersAction::Terminate, None) => return Err(usage("no worker is named")),
         _ => {}
     }
-    let answer = args.target.ask(async |target| ask(target, args.action, args.wid.as_deref()).await)?;
+    let answer =
+        args.target.ask(Access::Look, async |client| ask(client, args.action, args.wid.as_deref()).await)?;
     let mut output = Output::stdout();
     match (args.json, &args.wid) {
         (true, _) => output.json(&answer)?,
@@ -91,27 +93,22 @@ pub fn run(args: &WorkersArgs) -> Result<(), Failure> {
     output.finish()
 }
 
-async fn ask(target: &Target, action: Action, wid: Option<&str>) -> Result<Value, Failure> {
-    let Target::Server(client) = target else {
-        let message = "only a running server has remote workers, and none answers";
-        return Err(Failure::new(Exit::NoServer, message).hint("start one with `beaver run`"));
-    };
-    let answer = match (action, wid) {
-        (Action::Quiet, Some(wid)) => client.ask_worker(wid, false).await,
-        (Action::Terminate, Some(wid)) => client.ask_worker(wid, true).await,
+async fn ask(client: &Client, action: WorkersAction, wid: Option<&str>) -> Result<Value, ClientError> {
+    match (action, wid) {
+        (WorkersAction::Quiet, Some(wid)) => client.ask_worker(wid, false).await,
+        (WorkersAction::Terminate, Some(wid)) => client.ask_worker(wid, true).await,
         _ => client.workers().await,
-    };
-    answer.map_err(refused)
-}
-
-fn told_request(action: Action) -> &'static str {
-    match action {
-        Action::List | Action::Quiet => "take no more jobs",
-        Action::Terminate => "end",
     }
 }
 
-fn table(remote: &Remote) -> String {
+fn told_request(action: WorkersAction) -> &'static str {
+    match action {
+        WorkersAction::List | WorkersAction::Quiet => "take no more jobs",
+        WorkersAction::Terminate => "end",
+    }
+}
+
+fn table(remote: &RemoteView) -> String {
     if remote.workers.is_empty() {
         return remote.told();
     }
@@ -142,9 +139,9 @@ fn table(remote: &Remote) -> String {
     table.trim_fmt()
 }
 
-impl Remote {
+impl RemoteView {
     /// All of them in one line.
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let connections = count(self.connections, "connection");
         match self.workers.len() {
             0 => format!("no workers; {connections}"),
@@ -157,8 +154,8 @@ impl Remote {
     }
 
     /// The first `most` of the workers with their places in the tree of supervision, and how many are left out.
-    pub fn branches(&self, most: usize) -> (Vec<(String, String)>, usize) {
-        let branch = |worker: &Worker| {
+    pub(crate) fn branches(&self, most: usize) -> (Vec<(String, String)>, usize) {
+        let branch = |worker: &WorkerView| {
             let place = format!("remote[{}]", plain(&worker.wid));
             let told = format!(
                 "{} on {}, process {}; runs {}; {}; last beat {}",
@@ -182,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn remote() -> Remote {
+    fn remote() -> RemoteView {
         let worker = |wid: &str| {
             json!({"wid": wid, "hostname": "here", "pid": 7, "labels": ["ruby", "3.4"], "state": "quiet",
                    "started_at": "2026-11-21T09:30:00Z", "last_beat": "2026-11-21T09:30:00Z",
@@ -206,7 +203,7 @@ mod tests {
 
     #[test]
     fn nobody_connected_is_told_in_words() {
-        let remote = Remote { connections: 1, workers: Vec::new() };
+        let remote = RemoteView { connections: 1, workers: Vec::new() };
         assert_eq!(table(&remote), "no workers; 1 connection");
     }
 }

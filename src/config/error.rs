@@ -4,12 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::keys::{KEYS, nearest_key};
-use super::{ConfigValue, Origin};
+use super::origin::{ConfigValue, Origin};
 
 /// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
 /// allowed; nothing has been changed.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file was asked for, or is there, and cannot be read.
     #[error("configuration file {}: {source}", path.display())]
     Unreadable {

@@ -12,7 +12,7 @@ use serde_saphyr::{
 
 /// One `key: value` of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FileEntry {
     /// Counted from 1.
     pub(super) line: u64,
     pub(super) key: String,
@@ -29,7 +29,7 @@ pub(super) struct BadYaml {
 }
 
 /// The entries of a file in their order, whatever their keys. A file of nothing but comments has none.
-pub(super) fn read(text: &str) -> Result<Vec<Entry>, BadYaml> {
+pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, BadYaml> {
     let options = serde_saphyr::options! {
         // The caller refuses both with a better message: it can name the line of the first one.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -72,7 +72,7 @@ fn explain(error: &Error, current: Option<(u64, String)>) -> BadYaml {
 /// What has been read so far; outlives the reading, so that an error can name the key it happened in.
 #[derive(Default)]
 struct Entries {
-    whole: Vec<Entry>,
+    whole: Vec<FileEntry>,
     /// The key whose value is being read.
     current: Option<(u64, String)>,
 }
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for &mut Entries {
             self.current = Some((line, key.value.clone()));
             let value = map.next_value::<Option<String>>()?.unwrap_or_default();
             self.current = None;
-            self.whole.push(Entry { line, key: key.value, value });
+            self.whole.push(FileEntry { line, key: key.value, value });
         }
         Ok(())
     }

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, StringValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::keys::{Form, KEYS, Key};
+use super::keys::{ConfigKey, Form, KEYS};
 
 /// What the command line says about the configuration: `--config FILE` and a flag for every key.
 ///
 /// For `#[command(flatten)]`. The arguments' ids are `config` and the names of the keys, such as `data_dir`.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigFlags {
+pub(crate) struct ConfigFlags {
     pub(super) config: Option<PathBuf>,
     /// By the name of the key.
     pub(super) values: BTreeMap<&'static str, String>,
@@ -25,7 +25,7 @@ pub struct ConfigFlags {
 ///
 /// The file and the environment still set every other key.
 #[derive(Clone, Debug, Default)]
-pub struct DataFlags(ConfigFlags);
+pub(crate) struct DataFlags(ConfigFlags);
 
 impl From<DataFlags> for ConfigFlags {
     fn from(flags: DataFlags) -> ConfigFlags {
@@ -93,7 +93,7 @@ fn config_argument() -> Arg {
         .help("Configuration file in YAML [default: beaver.yaml, if there is one]")
 }
 
-fn argument(key: &'static Key) -> Arg {
+fn argument(key: &'static ConfigKey) -> Arg {
     let argument = Arg::new(key.name)
         .long(key.flag())
         .value_name(value_name(&key.form))

@@ -13,12 +13,12 @@ use std::time::Duration;
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::options::Durability;
 
+use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
-use super::{Secret, Settings};
-use crate::words::nearest;
+use crate::suggest::nearest;
 
 /// One thing that an operator can set.
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     /// As in a YAML file.
     pub(super) name: &'static str,
     /// Under which heading `--help` lists its flag; the everyday ones have none.
@@ -69,23 +69,23 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = days(3650);
 
 /// All keys, in the order in which they are applied and shown.
-pub(super) static KEYS: &[Key] = &[
+pub(super) static KEYS: &[ConfigKey] = &[
     // First, because the paths further down are made from it.
-    Key {
+    ConfigKey {
         name: "data_dir",
         heading: EVERYDAY,
         default: "beaver-data",
         form: Text("DIR", "a path", |s, text| path(text).map(|dir| s.engine.data_dir = dir)),
         help: "Directory of everything that beaver keeps",
     },
-    Key {
+    ConfigKey {
         name: "worker_count",
         heading: EVERYDAY,
         default: "8",
         form: Count(0..=4096, |s, count| s.engine.worker_count = fit(count)),
         help: "Jobs that run at the same time; with 0 jobs are accepted and none is run",
     },
-    Key {
+    ConfigKey {
         name: "bind",
         heading: EVERYDAY,
         default: "127.0.0.1",
@@ -95,21 +95,21 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "Address that beaver listens on, for HTTP and for remote workers",
     },
-    Key {
+    ConfigKey {
         name: "metrics_port",
         heading: EVERYDAY,
         default: "9090",
         form: Count(0..=65535, |s, port| s.metrics_port = fit(port)),
         help: "Port of the HTTP server (API and metrics); 0 takes any free one",
     },
-    Key {
+    ConfigKey {
         name: "allow_exec",
         heading: EVERYDAY,
         default: "false",
         form: Switch(|s, allowed| s.allow_exec = allowed),
         help: "Let jobs of kind exec run programs as the user of this server",
     },
-    Key {
+    ConfigKey {
         name: "default_kind",
         heading: JOBS,
         default: "simulate",
@@ -119,7 +119,7 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "Kind of a job that names none",
     },
-    Key {
+    ConfigKey {
         name: "default_queue",
         heading: JOBS,
         default: "default",
@@ -129,63 +129,63 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "Queue of a job that names none",
     },
-    Key {
+    ConfigKey {
         name: "task_timeout",
         heading: JOBS,
         default: "30s",
         form: Time(SHORTEST..=LONGEST, |s, timeout| s.engine.policy.timeout = timeout),
         help: "Longest run of a job that does not say; then it is stopped and counts as failed",
     },
-    Key {
+    ConfigKey {
         name: "max_retry",
         heading: JOBS,
         default: "3",
         form: Count(0..=1_000_000, |s, count| s.engine.policy.max_retry = fit(count)),
         help: "How many more runs a failed job gets that does not say",
     },
-    Key {
+    ConfigKey {
         name: "retry_backoff",
         heading: JOBS,
         default: "1s",
         form: Time(NO_TIME..=LONGEST, |s, delay| s.engine.policy.retry_backoff = delay),
         help: "Delay before the first retry; doubles with every further one",
     },
-    Key {
+    ConfigKey {
         name: "retry_backoff_max",
         heading: JOBS,
         default: "10m",
         form: Time(NO_TIME..=LONGEST, |s, delay| s.engine.policy.retry_backoff_max = delay),
         help: "The delay before a retry never exceeds this",
     },
-    Key {
+    ConfigKey {
         name: "stop_grace",
         heading: JOBS,
         default: "5s",
         form: Time(NO_TIME..=LONGEST, |s, grace| s.stop_grace = grace),
         help: "How long a program that has to end may clean up between SIGTERM and SIGKILL",
     },
-    Key {
+    ConfigKey {
         name: "drain_timeout",
         heading: JOBS,
         default: "30s",
         form: Time(NO_TIME..=LONGEST, |s, timeout| s.engine.drain_timeout = timeout),
         help: "How long running jobs may take to end by themselves when the server stops",
     },
-    Key {
+    ConfigKey {
         name: "payload_bytes_max",
         heading: JOBS,
         default: "1MiB",
         form: Size(1..=64 * MIB, |s, bytes| s.engine.policy.payload_bytes_max = fit(bytes)),
         help: "Largest payload of one job, as compact JSON",
     },
-    Key {
+    ConfigKey {
         name: "jobs_max",
         heading: JOBS,
         default: "50000000",
         form: Count(1..=JOBS_MOST, |s, count| s.engine.policy.jobs_max = count),
         help: "How many unfinished jobs there may be; more are refused",
     },
-    Key {
+    ConfigKey {
         name: "durability",
         heading: EVERYDAY,
         default: "always",
@@ -201,7 +201,7 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "When the log is forced to the disk, and so what an answer promises",
     },
-    Key {
+    ConfigKey {
         name: "sync_interval",
         heading: STORAGE,
         default: "100ms",
@@ -212,147 +212,147 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "How long a written job may wait for the disk; counts with durability: interval only",
     },
-    Key {
+    ConfigKey {
         name: "wal_path",
         heading: STORAGE,
         default: "{data_dir}/wal",
         form: DirBelow(|s, dir| s.engine.wal_dir = dir),
         help: "Directory of the log",
     },
-    Key {
+    ConfigKey {
         name: "segment_bytes",
         heading: STORAGE,
         default: "64MiB",
         form: Size(64 * KIB..=GIB, |s, bytes| s.engine.segment_bytes = bytes),
         help: "Size of one file of the log",
     },
-    Key {
+    ConfigKey {
         name: "requests_max",
         heading: STORAGE,
         default: "10000",
         form: Count(1..=1_000_000, |s, count| s.engine.requests_max = fit(count)),
         help: "Requests that may wait for the log at the same time; more are answered \"busy\"",
     },
-    Key {
+    ConfigKey {
         name: "request_wait_max",
         heading: STORAGE,
         default: "250ms",
         form: Time(SHORTEST..=LONGEST, |s, wait| s.engine.request_wait_max = wait),
         help: "New jobs are answered \"busy\" while so much waits for the log that their answer would take longer",
     },
-    Key {
+    ConfigKey {
         name: "request_bytes_max",
         heading: STORAGE,
         default: "512MiB",
         form: Size(1..=1024 * GIB, |s, bytes| s.engine.request_bytes_max = fit(bytes)),
         help: "Memory that waiting requests may hold together, and the most that one may (never over 512MiB)",
     },
-    Key {
+    ConfigKey {
         name: "payload_memory",
         heading: STORAGE,
         default: "64MiB",
         form: Size(0..=1024 * GIB, |s, bytes| s.engine.payload_memory_bytes = bytes),
         help: "Memory for payloads of jobs that wait; the rest stay on disk until their job starts",
     },
-    Key {
+    ConfigKey {
         name: "snapshot_path",
         heading: SNAPSHOTS,
         default: "{data_dir}/snapshots",
         form: DirBelow(|s, dir| s.engine.snapshot_dir = dir),
         help: "Directory of the snapshots",
     },
-    Key {
+    ConfigKey {
         name: "snapshot_interval",
         heading: SNAPSHOTS,
         default: "1m",
         form: Time(SHORTEST..=LONGEST, |s, interval| s.engine.snapshot_interval = interval),
         help: "How often a snapshot is taken, if anything happened",
     },
-    Key {
+    ConfigKey {
         name: "snapshots_kept",
         heading: SNAPSHOTS,
         default: "2",
         form: Count(2..=1000, |s, count| s.engine.snapshots_kept = fit(count)),
         help: "How many snapshots are kept: the newest, and at least one to fall back to",
     },
-    Key {
+    ConfigKey {
         name: "snapshot_age_max",
         heading: SNAPSHOTS,
         default: "7d",
         form: Time(NO_TIME..=LONGEST, |s, age| s.engine.snapshot_age_max = age),
         help: "Older snapshots are deleted, but never the two newest",
     },
-    Key {
+    ConfigKey {
         name: "completed_retention_count",
         heading: RETENTION,
         default: "100000",
         form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.completed.count = count),
         help: "How many completed jobs are remembered",
     },
-    Key {
+    ConfigKey {
         name: "completed_retention_age",
         heading: RETENTION,
         default: "1d",
         form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.completed.age = age),
         help: "How long completed jobs are remembered",
     },
-    Key {
+    ConfigKey {
         name: "dead_retention_count",
         heading: RETENTION,
         default: "1000000",
         form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.dead.count = count),
         help: "How many dead jobs are kept",
     },
-    Key {
+    ConfigKey {
         name: "dead_retention_age",
         heading: RETENTION,
         default: "180d",
         form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.dead.age = age),
         help: "How long dead jobs are kept",
     },
-    Key {
+    ConfigKey {
         name: "cancelled_retention_count",
         heading: RETENTION,
         default: "100000",
         form: Count(0..=JOBS_MOST, |s, count| s.engine.policy.cancelled.count = count),
         help: "How many cancelled jobs are kept",
     },
-    Key {
+    ConfigKey {
         name: "cancelled_retention_age",
         heading: RETENTION,
         default: "1d",
         form: Time(NO_TIME..=LONGEST, |s, age| s.engine.policy.cancelled.age = age),
         help: "How long cancelled jobs are kept",
     },
-    Key {
+    ConfigKey {
         name: "body_bytes_max",
         heading: HTTP,
         default: "256MiB",
         form: Size(1..=GIB, |s, bytes| s.http.body_bytes_max = fit(bytes)),
         help: "Largest body of a request",
     },
-    Key {
+    ConfigKey {
         name: "connections_max",
         heading: HTTP,
         default: "1024",
         form: Count(1..=1_000_000, |s, count| s.http.connections_max = fit(count)),
         help: "Connections at the same time; more are answered 503",
     },
-    Key {
+    ConfigKey {
         name: "header_timeout",
         heading: HTTP,
         default: "10s",
         form: Time(SHORTEST..=LONGEST, |s, timeout| s.http.header_timeout = timeout),
         help: "How long a client may take to send a request's head",
     },
-    Key {
+    ConfigKey {
         name: "request_timeout",
         heading: HTTP,
         default: "1m",
         form: Time(SHORTEST..=LONGEST, |s, timeout| s.http.request_timeout = timeout),
         help: "How long a request may take: reading its body and waiting for the answer",
     },
-    Key {
+    ConfigKey {
         name: "faktory_port",
         heading: REMOTE,
         default: "7419",
@@ -365,56 +365,56 @@ pub(super) static KEYS: &[Key] = &[
         }),
         help: "Port for workers that speak the protocol of Faktory; 0 takes any free one, off none",
     },
-    Key {
+    ConfigKey {
         name: "faktory_password",
         heading: REMOTE,
         default: "",
         form: Form::Secret(|s, text| s.fwp.password = (!text.is_empty()).then(|| Secret::new(text))),
         help: "Password that remote workers have to know; a command line is seen by others, so better not here",
     },
-    Key {
+    ConfigKey {
         name: "faktory_password_file",
         heading: REMOTE,
         default: "",
         form: File(|s, file| s.fwp.password_file = file),
         help: "File that holds this password",
     },
-    Key {
+    ConfigKey {
         name: "faktory_tls_cert",
         heading: REMOTE,
         default: "",
         form: File(|s, file| s.fwp.tls_cert = file),
         help: "File with the certificate (PEM) for remote workers, which then have to speak TLS",
     },
-    Key {
+    ConfigKey {
         name: "faktory_tls_key",
         heading: REMOTE,
         default: "",
         form: File(|s, file| s.fwp.tls_key = file),
         help: "File with its private key (PEM)",
     },
-    Key {
+    ConfigKey {
         name: "faktory_line_bytes_max",
         heading: REMOTE,
         default: "16MiB",
         form: Size(KIB..=GIB, |s, bytes| s.fwp.limits.line_bytes_max = fit(bytes)),
         help: "Longest command of a remote worker or producer",
     },
-    Key {
+    ConfigKey {
         name: "faktory_connections_max",
         heading: REMOTE,
         default: "2000",
         form: Count(1..=1_000_000, |s, count| s.fwp.limits.connections_max = fit(count)),
         help: "Their connections at the same time; more are told so and closed",
     },
-    Key {
+    ConfigKey {
         name: "faktory_handshake_timeout",
         heading: REMOTE,
         default: "2s",
         form: Time(SHORTEST..=LONGEST, |s, timeout| s.fwp.limits.handshake_timeout = timeout),
         help: "How long they may take to introduce themselves",
     },
-    Key {
+    ConfigKey {
         name: "faktory_idle_timeout",
         heading: REMOTE,
         default: "1d",
@@ -423,7 +423,7 @@ pub(super) static KEYS: &[Key] = &[
     },
 ];
 
-impl Key {
+impl ConfigKey {
     /// Its flag without the two dashes.
     pub(super) fn flag(&self) -> &'static str {
         // The command line's parser wants names that live as long as the program.
@@ -505,7 +505,7 @@ impl Key {
 /// The key that somebody who wrote `given` probably meant.
 pub(super) fn nearest_key(given: &str) -> Option<&'static str> {
     // A flag's name, written in a file or a variable, is a mistake of its own.
-    let flag_of = |key: &&Key| key.flag().eq_ignore_ascii_case(given);
+    let flag_of = |key: &&ConfigKey| key.flag().eq_ignore_ascii_case(given);
     match KEYS.iter().find(flag_of) {
         Some(key) => Some(key.name),
         None => nearest(given, KEYS.iter().map(|key| key.name)),

@@ -6,10 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::instead_of;
-use super::file::{self, Entry};
-use super::keys::{KEYS, Key};
-use super::{ConfigError, ConfigFlags, ConfigValue, Loaded, Origin, Settings};
+use super::error::{ConfigError, instead_of};
+use super::file::{self, FileEntry};
+use super::flags::ConfigFlags;
+use super::keys::{ConfigKey, KEYS};
+use super::loaded::LoadedConfig;
+use super::origin::{ConfigValue, Origin};
+use super::settings::Settings;
 
 /// Read when neither `--config` nor `BEAVER_CONFIG` names a file, if it exists in the working directory.
 const FILE_IN_WORKING_DIR: &str = "beaver.yaml";
@@ -39,7 +42,7 @@ pub(super) type Environment = BTreeMap<String, OsString>;
 /// # Errors
 /// A file that cannot be read, an unknown key, a bad value at any level (also one that another level
 /// overrides), or two values that do not go together.
-pub fn load(flags: &ConfigFlags) -> Result<Loaded, ConfigError> {
+pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, ConfigError> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, value)| name.starts_with("BEAVER_") && !value.is_empty())
@@ -55,7 +58,7 @@ pub(super) fn load_from(
     flags: &ConfigFlags,
     env: &Environment,
     working_dir: &Path,
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     let file = ConfigFile::find(flags, env, working_dir)?;
     let mut settings = Settings::default();
     let mut values = Vec::with_capacity(KEYS.len());
@@ -73,9 +76,20 @@ pub(super) fn load_from(
         }
         values.extend(in_force);
     }
-    let loaded = Loaded { settings, values, file: file.map(|file| file.path) };
+    let loaded = LoadedConfig { settings, values, file: file.map(|file| file.path) };
     loaded.check()?;
     Ok(loaded)
+}
+
+impl Default for Settings {
+    /// What is in force when nobody says anything: the default of every key.
+    fn default() -> Settings {
+        let mut settings = Settings::unset();
+        for key in KEYS {
+            key.apply(&mut settings, key.default).expect("the default of a key is within its limits");
+        }
+        settings
+    }
 }
 
 /// What somebody said about one key.
@@ -86,7 +100,7 @@ struct Given {
 
 /// All that is said about `key`; the last one wins.
 fn layers(
-    key: &Key,
+    key: &ConfigKey,
     file: Option<&ConfigFile>,
     env: &Environment,
     flags: &ConfigFlags,
@@ -118,7 +132,7 @@ fn layers(
 /// A configuration file whose keys are all known, each given once.
 struct ConfigFile {
     path: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<FileEntry>,
 }
 
 impl ConfigFile {
@@ -143,7 +157,7 @@ impl ConfigFile {
             problem: bad.problem,
         })?;
         let file = ConfigFile { path, entries };
-        for (index, Entry { line, key, .. }) in file.entries.iter().enumerate() {
+        for (index, FileEntry { line, key, .. }) in file.entries.iter().enumerate() {
             let (origin, key) = (file.origin(*line), key.clone());
             if KEYS.iter().all(|known| known.name != key) {
                 return Err(ConfigError::UnknownKey { origin, key });
@@ -155,7 +169,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    fn entry(&self, key: &Key) -> Option<&Entry> {
+    fn entry(&self, key: &ConfigKey) -> Option<&FileEntry> {
         self.entries.iter().find(|entry| entry.key == key.name)
     }
 

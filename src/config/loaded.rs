@@ -1,74 +1,29 @@
 //! The configuration in force: for the program, and as `beaver config` shows it.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::error::ConfigError;
 use super::keys::{Form, KEYS};
-use super::{ConfigError, Settings};
+use super::origin::ConfigValue;
+use super::settings::Settings;
 
 /// The settings in force, and where each came from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct LoadedConfig {
     /// For the program.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// For people: every key once, in the order of `configs/default.yaml`.
-    pub values: Vec<ConfigValue>,
+    pub(crate) values: Vec<ConfigValue>,
     /// The file that was read, if any.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
-/// One key, its value as one would write it in a file, and where that came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigValue {
-    /// As in a YAML file.
-    pub key: &'static str,
-    /// In one spelling, whatever was given: `90s` shows as `1m30s`, and `{data_dir}` is filled in.
-    pub value: String,
-    /// Who said so.
-    pub origin: Origin,
-}
-
-impl fmt::Display for ConfigValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.key, self.value, self.origin)
-    }
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody said anything.
-    Default,
-    /// A configuration file.
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Counted from 1.
-        line: u64,
-    },
-    /// The environment variable of this name.
-    Env(String),
-    /// The flag of this name, without its dashes.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
-            Origin::Env(name) => write!(f, "env {name}"),
-            Origin::Flag(name) => write!(f, "flag --{name}"),
-        }
-    }
-}
-
-impl Loaded {
+impl LoadedConfig {
     /// A line for each key: its name, its value and where that came from, in columns.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let width = |text: fn(&ConfigValue) -> &str| {
             self.values.iter().map(|value| text(value).chars().count()).max().unwrap_or(0)
         };
@@ -86,7 +41,7 @@ impl Loaded {
     ///
     /// Counts are numbers and switches booleans; durations and sizes are text as in a file.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let value_of = |value: &ConfigValue| {
             let form = KEYS.iter().find(|key| key.name == value.key).map(|key| &key.form);
             // Both spell these values as JSON does.

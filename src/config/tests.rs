@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use beaver_actors::options::Durability;
+use beaver_actors::options::{Durability, EngineOptions};
 use tempfile::TempDir;
 
+use super::error::ConfigError;
 use super::keys::KEYS;
 use super::load::{Environment, load_from, unknown_variables};
 use super::*;
@@ -46,7 +47,7 @@ impl Operator {
         self.dir.path().join(name)
     }
 
-    fn load(&self) -> Result<Loaded, ConfigError> {
+    fn load(&self) -> Result<LoadedConfig, ConfigError> {
         load_from(&self.flags, &self.env, self.dir.path())
     }
 

@@ -8,6 +8,8 @@ use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{Failure, FailureKind};
 use serde::Deserialize;
 
+use crate::remote::status::WorkerState;
+
 /// More queues in one FETCH are refused: each costs time whenever a job arrives.
 const QUEUES_MAX: usize = 1_000;
 const ERRTYPE_CHARS_MAX: usize = 100;
@@ -17,7 +19,7 @@ const UNKNOWN: &str = "unknown";
 
 /// A line, cut into what is asked for and the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'l> {
+pub enum FwpCommand<'l> {
     /// One job.
     Push(&'l str),
     /// An array of jobs.
@@ -48,26 +50,26 @@ pub enum Command<'l> {
     Unknown(&'l str),
 }
 
-impl<'l> Command<'l> {
+impl<'l> FwpCommand<'l> {
     /// Reads a line. The verb ends at the first space and is written in capital letters.
     #[must_use]
-    pub fn parse(line: &'l str) -> Command<'l> {
+    pub fn parse(line: &'l str) -> FwpCommand<'l> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
-            "PUSH" => Command::Push(rest),
-            "PUSHB" => Command::PushBulk(rest),
-            "FETCH" => Command::Fetch(rest),
-            "ACK" => Command::Ack(rest),
-            "FAIL" => Command::Fail(rest),
-            "BEAT" => Command::Beat(rest),
-            "INFO" => Command::Info,
-            "FLUSH" => Command::Flush,
-            "END" => Command::End,
-            "QUEUE" => Command::Queue(rest),
-            "MUTATE" => Command::Mutate(rest),
-            "TRACK" => Command::Track,
-            "BATCH" => Command::Batch,
-            _ => Command::Unknown(verb),
+            "PUSH" => FwpCommand::Push(rest),
+            "PUSHB" => FwpCommand::PushBulk(rest),
+            "FETCH" => FwpCommand::Fetch(rest),
+            "ACK" => FwpCommand::Ack(rest),
+            "FAIL" => FwpCommand::Fail(rest),
+            "BEAT" => FwpCommand::Beat(rest),
+            "INFO" => FwpCommand::Info,
+            "FLUSH" => FwpCommand::Flush,
+            "END" => FwpCommand::End,
+            "QUEUE" => FwpCommand::Queue(rest),
+            "MUTATE" => FwpCommand::Mutate(rest),
+            "TRACK" => FwpCommand::Track,
+            "BATCH" => FwpCommand::Batch,
+            _ => FwpCommand::Unknown(verb),
         }
     }
 }
@@ -135,7 +137,7 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
 
 /// What a FAIL of a job that is not there (any more) is answered.
 #[must_use]
-pub fn no_such_job(jid: impl std::fmt::Display) -> String {
+pub(crate) fn no_such_job(jid: impl std::fmt::Display) -> String {
     format!("Job not found {jid}")
 }
 
@@ -156,11 +158,11 @@ fn shortened(text: Option<String>, chars_max: usize) -> String {
 #[derive(Default)]
 pub struct Beat {
     /// Which worker.
-    pub wid: String,
+    pub(crate) wid: String,
     /// What it says it is doing, if it does.
-    pub current_state: Option<String>,
+    pub(crate) current_state: Option<String>,
     /// Its memory.
-    pub rss_kb: Option<i64>,
+    pub(crate) rss_kb: Option<i64>,
 }
 
 impl Beat {
@@ -170,6 +172,11 @@ impl Beat {
     /// It cannot be read.
     pub fn parse(text: &str) -> Result<Beat, String> {
         serde_json::from_str(text).map_err(|error| format!("invalid BEAT: {error}"))
+    }
+
+    /// The state that it says it is in.
+    pub(super) fn state(&self) -> WorkerState {
+        self.current_state.as_deref().map_or(WorkerState::Running, WorkerState::read)
     }
 }
 
@@ -222,7 +229,7 @@ impl QueueCommand {
 }
 
 /// What everybody hears once the server stops.
-pub const SHUTDOWN: &str = "shutdown in progress";
+pub(crate) const SHUTDOWN: &str = "shutdown in progress";
 
 #[cfg(test)]
 mod tests {
@@ -230,12 +237,12 @@ mod tests {
 
     #[test]
     fn the_verb_ends_at_the_first_space_and_is_written_in_capitals() {
-        assert_eq!(Command::parse("PUSH {\"a\": 1}"), Command::Push("{\"a\": 1}"));
-        assert_eq!(Command::parse("INFO"), Command::Info);
-        assert_eq!(Command::parse("FETCH"), Command::Fetch(""));
-        assert_eq!(Command::parse("push {}"), Command::Unknown("push"));
-        assert_eq!(Command::parse(""), Command::Unknown(""));
-        assert_eq!(Command::parse(" INFO"), Command::Unknown(""));
+        assert_eq!(FwpCommand::parse("PUSH {\"a\": 1}"), FwpCommand::Push("{\"a\": 1}"));
+        assert_eq!(FwpCommand::parse("INFO"), FwpCommand::Info);
+        assert_eq!(FwpCommand::parse("FETCH"), FwpCommand::Fetch(""));
+        assert_eq!(FwpCommand::parse("push {}"), FwpCommand::Unknown("push"));
+        assert_eq!(FwpCommand::parse(""), FwpCommand::Unknown(""));
+        assert_eq!(FwpCommand::parse(" INFO"), FwpCommand::Unknown(""));
     }
 
     #[test]

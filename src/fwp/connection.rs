@@ -6,8 +6,8 @@
 //! time.
 //!
 //! Nor does it hold up others: after a little of what it sent, the next connection is looked at; a long line is read
-//! when it is its [turn](super::turn); and where much waits for the engine already, a client that pipelines is left
-//! unread before anybody is told that the server is busy.
+//! when it is its [turn](super::long_line_gate); and where much waits for the engine already, a client that pipelines is
+//! left unread before anybody is told that the server is busy.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -23,9 +23,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::command::SHUTDOWN;
 use super::line::{Inbox, Overflow};
+use super::long_line_gate::{LONG_BYTES, LongLineTurn};
 use super::session::{After, Pending, Session};
-use super::turn::{LONG_BYTES, Turn};
-use super::workers::Close;
+use crate::remote::registry::CloseReason;
 
 /// Commands of one connection that wait for their reply; more stay unread.
 const PENDING_MAX: usize = 1_000;
@@ -58,14 +58,14 @@ pub(super) struct Connection<S> {
     inbox: Inbox,
     line_bytes_max: usize,
     idle_timeout: Duration,
-    closed: oneshot::Receiver<Close>,
+    closed: oneshot::Receiver<CloseReason>,
     /// Replies that are due, with the length of the line that asked for each.
     pending: VecDeque<(Pending, usize)>,
     pending_bytes: usize,
     /// Bytes of lines that may still be taken before others are looked at.
     bytes_left: usize,
     /// What it needs to have a long line read.
-    turn: Turn,
+    turn: LongLineTurn,
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stream: S,
         session: Session,
         inbox: Inbox,
-        closed: oneshot::Receiver<Close>,
+        closed: oneshot::Receiver<CloseReason>,
         line_bytes_max: usize,
         idle_timeout: Duration,
     ) -> Connection<S> {
@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         match Pin::new(&mut self.closed).poll(cx) {
             Poll::Pending => None,
-            Poll::Ready(Ok(Close::Shutdown)) => {
+            Poll::Ready(Ok(CloseReason::Shutdown)) => {
                 // Whoever waits for a job waits no longer, and whoever asked for more hears why there is no answer.
                 let waits = self.pending.pop_back_if(|(pending, _)| pending.is_fetch());
                 let is_asking = waits.is_some() || self.inbox.has_line();
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 None
             }
-            Poll::Ready(Ok(Close::Reaped) | Err(_)) => Some(Farewell::Gone),
+            Poll::Ready(Ok(CloseReason::Reaped) | Err(_)) => Some(Farewell::Gone),
         }
     }
 

@@ -1,58 +1,22 @@
-//! How a client introduces itself, and how it shows that it knows the password without sending it.
+//! How a client introduces itself.
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
+use crate::auth::password::Challenge;
 use crate::config::Secret;
-use crate::words::null_means_default;
+use crate::remote::registry::Introduction;
+use crate::wire::null::null_means_default;
 
 /// The version of the protocol that is spoken.
 const VERSION: u32 = 2;
-const ITERATIONS_MIN: u32 = 4_000;
-const SALT_BYTES: usize = 8;
-
-/// What a client has to answer to prove that it knows the password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    salt: String,
-    iterations: u32,
-}
-
-/// The system gives no random bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system has no random bytes")]
-pub struct NoRandomness;
-
-impl Challenge {
-    /// A fresh one. An answer to it is of no use for any other.
-    ///
-    /// # Errors
-    /// The system has no random bytes.
-    pub fn new() -> Result<Challenge, NoRandomness> {
-        let mut bytes = [0; SALT_BYTES + 2];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
-        let (salt, number) = bytes.split_at(SALT_BYTES);
-        let number = u32::from(u16::from_le_bytes([number[0], number[1]]));
-        Ok(Challenge { salt: hex(salt), iterations: ITERATIONS_MIN + (number & 0xfff) })
-    }
-
-    /// Whether `hello` answers it with the right password. Takes the same time for every wrong one.
-    #[must_use]
-    pub fn is_met(&self, password: &Secret, hello: &Hello) -> bool {
-        let iterations = if hello.v < VERSION { 1 } else { self.iterations };
-        let expected = hash(password.reveal(), &self.salt, iterations);
-        expected.as_bytes().ct_eq(hello.pwdhash.as_bytes()).into()
-    }
-}
 
 /// What the server says first.
 #[must_use]
-pub fn greeting(challenge: Option<&Challenge>) -> String {
+pub(crate) fn greeting(challenge: Option<&Challenge>) -> String {
     match challenge {
         None => format!("+HI {{\"v\":{VERSION}}}\r\n"),
-        Some(Challenge { salt, iterations }) => {
+        Some(challenge) => {
+            let (salt, iterations) = (challenge.salt(), challenge.iterations());
             format!("+HI {{\"v\":{VERSION},\"i\":{iterations},\"s\":\"{salt}\"}}\r\n")
         }
     }
@@ -63,22 +27,29 @@ pub fn greeting(challenge: Option<&Challenge>) -> String {
 #[serde(default)]
 pub struct Hello {
     /// The version that it speaks.
-    pub v: u32,
+    pub(crate) v: u32,
     /// Its answer to the challenge.
     #[serde(deserialize_with = "null_means_default")]
-    pub pwdhash: String,
+    pub(crate) pwdhash: String,
     /// Its machine.
     #[serde(deserialize_with = "null_means_default")]
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Its name as a worker; empty for none.
     #[serde(deserialize_with = "null_means_default")]
-    pub wid: String,
+    pub(crate) wid: String,
     /// Its process.
     #[serde(deserialize_with = "null_means_default")]
-    pub pid: i64,
+    pub(crate) pid: i64,
     /// What it says about itself.
     #[serde(deserialize_with = "null_means_default")]
-    pub labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
+}
+
+impl From<Hello> for Introduction {
+    fn from(hello: Hello) -> Introduction {
+        let Hello { wid, hostname, pid, labels, .. } = hello;
+        Introduction { wid, hostname, pid, labels }
+    }
 }
 
 /// What is wrong with the first line of a client.
@@ -100,65 +71,41 @@ impl Hello {
         let object = object.ok_or(BadHello::Stranger)?;
         serde_json::from_slice(object).map_err(|error| BadHello::Refused(format!("invalid HELLO: {error}")))
     }
-}
 
-/// The hash that answers a challenge, in hexadecimal.
-#[must_use]
-pub fn hash(password: &str, salt: &str, iterations: u32) -> String {
-    let mut digest = Sha256::new().chain_update(password).chain_update(salt).finalize();
-    for _ in 1..iterations {
-        digest = Sha256::digest(digest);
+    /// Whether it answers a challenge with the right password. Takes the same time for every wrong one.
+    #[must_use]
+    pub(crate) fn knows(&self, password: &Secret, challenge: &Challenge) -> bool {
+        let iterations = if self.v < VERSION { 1 } else { challenge.iterations() };
+        challenge.is_met(password, &self.pwdhash, iterations)
     }
-    hex(&digest)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::password::hash;
 
     #[test]
-    fn hashes_are_those_that_clients_compute() {
-        let hash_1545 = "6d877f8e5544b1f2598768f817413ab8a357afffa924dedae99eb91472d4ec30";
-        assert_eq!(hash("foobar", "55104dc76695721d", 1545), hash_1545);
-        let hash_3 = "ef646abadf4ffba660d9bbb8de8e45576970de917b4c9da8cad96b49e64636d9";
-        assert_eq!(hash("abcde123", "123", 3), hash_3);
-    }
-
-    #[test]
-    fn only_the_right_password_meets_a_challenge() {
+    fn a_client_of_the_first_version_hashes_once() {
         let challenge = Challenge::new().unwrap();
         let password = Secret::new("foobar");
-        let answer = |v, password: &str, iterations| Hello {
-            v,
-            pwdhash: hash(password, &challenge.salt, iterations),
-            ..Hello::default()
+        let knows = |v, iterations| {
+            let pwdhash = hash("foobar", challenge.salt(), iterations);
+            Hello { v, pwdhash, ..Hello::default() }.knows(&password, &challenge)
         };
-        assert!(challenge.is_met(&password, &answer(2, "foobar", challenge.iterations)));
-        assert!(challenge.is_met(&password, &answer(1, "foobar", 1)), "an old client hashes once");
-        assert!(!challenge.is_met(&password, &answer(2, "foobar", 1)));
-        assert!(!challenge.is_met(&password, &answer(2, "foobaz", challenge.iterations)));
-        assert!(!challenge.is_met(&password, &Hello::default()));
+        assert!(knows(2, challenge.iterations()) && knows(1, 1));
+        assert!(!knows(2, 1) && !knows(1, challenge.iterations()));
+        assert!(!Hello::default().knows(&password, &challenge));
     }
 
     #[test]
-    fn challenges_differ_and_take_thousands_of_hashes() {
-        let challenges: Vec<Challenge> = (0..50).map(|_| Challenge::new().unwrap()).collect();
-        for (index, challenge) in challenges.iter().enumerate() {
-            assert!((4_000..=8_095).contains(&challenge.iterations));
-            assert_eq!(challenge.salt.len(), 16);
-            assert!(!challenges[..index].contains(challenge));
-        }
-        let greeted = greeting(Some(&Challenge { salt: "55104dc76695721d".into(), iterations: 4_321 }));
-        assert_eq!(greeted, "+HI {\"v\":2,\"i\":4321,\"s\":\"55104dc76695721d\"}\r\n");
+    fn a_greeting_has_the_challenge_if_there_is_one() {
+        let challenge = Challenge::new().unwrap();
+        let (salt, iterations) = (challenge.salt(), challenge.iterations());
+        assert_eq!(
+            greeting(Some(&challenge)),
+            format!("+HI {{\"v\":2,\"i\":{iterations},\"s\":\"{salt}\"}}\r\n")
+        );
         assert_eq!(greeting(None), "+HI {\"v\":2}\r\n");
     }
 

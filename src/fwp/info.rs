@@ -14,31 +14,31 @@ const DESCRIPTION: &str = "beaver, FWP-compatible";
 
 /// What the engine does not know.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The moment.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// How long the server has listened.
-    pub uptime: Duration,
+    pub(crate) uptime: Duration,
     /// Open connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Commands so far.
-    pub commands: u64,
+    pub(crate) commands: u64,
     /// Workers that are known.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Workers that were given up.
-    pub reaped: u64,
+    pub(crate) reaped: u64,
 }
 
 #[derive(Serialize)]
 struct Info<'s> {
     now: Timestamp,
     server_utc_time: String,
-    faktory: Queues<'s>,
-    server: Server,
+    faktory: InfoQueues<'s>,
+    server: InfoServer,
 }
 
 #[derive(Serialize)]
-struct Queues<'s> {
+struct InfoQueues<'s> {
     queues: BTreeMap<&'s str, u64>,
     sets: Sets,
     tasks: Tasks,
@@ -82,7 +82,7 @@ struct Watch {
 }
 
 #[derive(Serialize)]
-struct Server {
+struct InfoServer {
     description: &'static str,
     faktory_version: &'static str,
     uptime: u64,
@@ -93,7 +93,7 @@ struct Server {
 
 /// The answer to INFO.
 #[must_use]
-pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
+pub(crate) fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
     let scan = |status_of: Status| Scan { size: status.jobs.of(status_of), ..Scan::default() };
     let queues: BTreeMap<&str, u64> =
         status.queues.iter().map(|queue| (queue.queue.as_str(), queue.jobs.of(Status::Pending))).collect();
@@ -101,7 +101,7 @@ pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
     let info = Info {
         now: facts.now,
         server_utc_time: utc_time(facts.now),
-        faktory: Queues {
+        faktory: InfoQueues {
             total_enqueued: queues.values().sum(),
             total_queues: queues.len(),
             queues,
@@ -121,7 +121,7 @@ pub fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
             total_failures: status.totals.failed,
             total_processed: status.totals.processed,
         },
-        server: Server {
+        server: InfoServer {
             description: DESCRIPTION,
             faktory_version: PROTOCOL_RELEASE,
             // Clients take 0 for "no answer".
@@ -149,7 +149,7 @@ fn resident_mib() -> u64 {
 
 /// How long the oldest pending job of each of some queues has waited, in seconds; 0 for an empty queue.
 #[must_use]
-pub fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
+pub(crate) fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
     let latency_ms = |name: &str| {
         let queue = status.queues.iter().find(|queue| queue.queue.as_str() == name);
         queue.map_or(0, |queue| queue.latency_ms)

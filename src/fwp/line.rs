@@ -50,7 +50,7 @@ impl Inbox {
 
     /// The same bytes under other limits.
     #[must_use]
-    pub fn with_limits(self, line_bytes_max: usize, budget: Budget) -> Inbox {
+    pub(crate) fn with_limits(self, line_bytes_max: usize, budget: Budget) -> Inbox {
         Inbox { line_bytes_max, loan: Loan { budget, bytes: 0 }, ..self }
     }
 
@@ -99,7 +99,7 @@ impl Inbox {
     /// How much of the next line is there: all of it if there is more. Not looked at yet is what came in since
     /// [`Inbox::has_line`] was asked.
     #[must_use]
-    pub fn line_len(&self) -> usize {
+    pub(crate) fn line_len(&self) -> usize {
         self.scanned - self.start
     }
 

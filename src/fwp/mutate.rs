@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName};
-use beaver_actors::jobs::{JobView, Status};
+use beaver_actors::jobs::Status;
 use serde::Deserialize;
 
-use super::glob::{Glob, PATTERN_BYTES_MAX};
-use super::job;
+use crate::query::glob::{Glob, PATTERN_BYTES_MAX};
+use crate::wire::faktory_job;
 
 /// What to do with which jobs, as it was read.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Mutation {
     /// # Errors
     /// It is not JSON, or says something that does not exist.
     pub fn parse(text: &str) -> Result<Mutation, String> {
-        let sent: Sent = serde_json::from_str(text).map_err(job::not_json)?;
+        let sent: SentMutation = serde_json::from_str(text).map_err(faktory_job::not_json)?;
         let target = match sent.target.as_str() {
             "scheduled" => Status::Scheduled,
             "retries" => Status::Retrying,
@@ -57,7 +57,7 @@ impl Mutation {
 }
 
 #[derive(Deserialize)]
-struct Sent {
+struct SentMutation {
     #[serde(default)]
     cmd: String,
     #[serde(default)]
@@ -88,14 +88,6 @@ impl SentFilter {
         let glob = pattern.map(|pattern| Arc::new(Glob::new(&pattern)));
         Ok(JobFilter { jids: None, kind: kind.transpose()?, glob })
     }
-}
-
-/// Whether a pattern fits the JSON of a job.
-#[must_use]
-pub fn fits(glob: &Glob, view: &JobView) -> bool {
-    let mut text = Vec::with_capacity(512);
-    job::write(view, &mut text);
-    glob.matches(&String::from_utf8_lossy(&text))
 }
 
 #[cfg(test)]

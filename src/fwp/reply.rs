@@ -6,17 +6,17 @@ use std::io::Write as _;
 const ERROR_BYTES_MAX: usize = 400;
 
 /// Appends `+OK`.
-pub fn ok(out: &mut Vec<u8>) {
+pub(crate) fn ok(out: &mut Vec<u8>) {
     out.extend_from_slice(b"+OK\r\n");
 }
 
 /// Appends `$-1`, which means "nothing".
-pub fn nothing(out: &mut Vec<u8>) {
+pub(crate) fn nothing(out: &mut Vec<u8>) {
     out.extend_from_slice(b"$-1\r\n");
 }
 
 /// Appends `-ERR` with a text, made one line and cut where it is very long.
-pub fn error(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn error(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(b"-ERR ");
     let cut = &text[..text.floor_char_boundary(ERROR_BYTES_MAX)];
     out.extend(cut.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
@@ -27,16 +27,10 @@ pub fn error(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends a text with its length before it.
-pub fn bulk(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn bulk(out: &mut Vec<u8>, text: &[u8]) {
     write!(out, "${}\r\n", text.len()).expect("memory takes every write");
     out.extend_from_slice(text);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends text as a JSON string.
-pub(super) fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value)
-        .expect("text and numbers are always JSON, and memory takes every write");
 }
 
 #[cfg(test)]

@@ -17,14 +17,15 @@ use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
 use tokio::time::{Sleep, sleep};
 
-use super::Shared;
-use super::command::{self, Beat, Command, QueueCommand, SHUTDOWN};
+use super::command::{self, Beat, FwpCommand, QueueCommand, SHUTDOWN};
 use super::info::{self, Facts};
-use super::job::{self, JobReader, Refused};
-use super::mutate::{self, Mutation};
+use super::long_line_gate::LongLineTurn;
+use super::mutate::Mutation;
 use super::reply;
-use super::turn::Turn;
-use super::workers::Member;
+use super::state::FwpShared;
+use crate::query::fits::condition;
+use crate::remote::registry::Member;
+use crate::wire::faktory_job::{self, JobReader, Refused};
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
@@ -33,7 +34,7 @@ const NO_BATCHES: &str = "batch subsystem is only available in Faktory Enterpris
 
 /// A client whose HELLO was accepted.
 pub(super) struct Session {
-    shared: Arc<Shared>,
+    shared: Arc<FwpShared>,
     member: Member,
     reader: JobReader,
     /// The queues of its last FETCH, as text and read: most workers always ask for the same.
@@ -51,7 +52,7 @@ pub(super) enum Pending {
     Held(Pin<Box<Sleep>>),
     Acked(Answer<()>, JobId),
     Failed(Answer<()>, JobId),
-    Done(Answer<()>),
+    Paused(Answer<Vec<QueueName>>),
     Counted(Answer<u64>),
     Info(Answer<EngineStatus>),
     Latencies(Answer<EngineStatus>, Vec<String>),
@@ -94,7 +95,7 @@ impl Said {
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, member: Member) -> Session {
+    pub(super) fn new(shared: Arc<FwpShared>, member: Member) -> Session {
         let reader = JobReader::new(shared.state.payload_bytes_max);
         Session { shared, member, reader, fetched: (String::new(), Arc::default()), scratch: Vec::new() }
     }
@@ -105,8 +106,8 @@ impl Session {
     }
 
     /// Its turn to send long lines.
-    pub(super) fn turn(&self) -> Turn {
-        self.shared.turns.of_one(self.shared.state.engine.request_wait_max())
+    pub(super) fn turn(&self) -> LongLineTurn {
+        self.shared.long_line_gate.of_one(self.shared.state.engine.request_wait_max())
     }
 
     /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
@@ -122,27 +123,29 @@ impl Session {
             }
         };
         let engine = &self.shared.state.engine;
-        let pending = match Command::parse(line) {
-            Command::Push(_) | Command::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
-            Command::Push(_) | Command::PushBulk(_) if let Err(busy) = engine.refuse_if_busy(line.len()) => {
+        let pending = match FwpCommand::parse(line) {
+            FwpCommand::Push(_) | FwpCommand::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
+            FwpCommand::Push(_) | FwpCommand::PushBulk(_)
+                if let Err(busy) = engine.refuse_if_busy(line.len()) =>
+            {
                 Err(busy.to_string())
             }
-            Command::Push(job) => {
+            FwpCommand::Push(job) => {
                 self.reader.one(job).map(|spec| Pending::Pushed(engine.enqueue(vec![spec])))
             }
-            Command::PushBulk(jobs) => self.push_many(jobs),
-            Command::Fetch(queues) => self.fetch(queues),
-            Command::Ack(job) => self.ack(job),
-            Command::Fail(job) => self.fail(job),
-            Command::Beat(beat) => self.beat(beat),
-            Command::Info => Ok(Pending::Info(engine.status())),
-            Command::Flush => Ok(Pending::Counted(engine.flush())),
-            Command::Queue(queues) => self.queue(queues),
-            Command::Mutate(mutation) => self.mutate(mutation),
-            Command::Track => Err(NO_TRACKING.to_owned()),
-            Command::Batch => Err(NO_BATCHES.to_owned()),
-            Command::Unknown(verb) => Err(format!("unknown command {verb}")),
-            Command::End => return None,
+            FwpCommand::PushBulk(jobs) => self.push_many(jobs),
+            FwpCommand::Fetch(queues) => self.fetch(queues),
+            FwpCommand::Ack(job) => self.ack(job),
+            FwpCommand::Fail(job) => self.fail(job),
+            FwpCommand::Beat(beat) => self.beat(beat),
+            FwpCommand::Info => Ok(Pending::Info(engine.status())),
+            FwpCommand::Flush => Ok(Pending::Counted(engine.flush())),
+            FwpCommand::Queue(queues) => self.queue(queues),
+            FwpCommand::Mutate(mutation) => self.mutate(mutation),
+            FwpCommand::Track => Err(NO_TRACKING.to_owned()),
+            FwpCommand::Batch => Err(NO_BATCHES.to_owned()),
+            FwpCommand::Unknown(verb) => Err(format!("unknown command {verb}")),
+            FwpCommand::End => return None,
         };
         Some(pending.unwrap_or_else(Pending::error))
     }
@@ -185,7 +188,7 @@ impl Session {
 
     fn beat(&self, text: &str) -> Result<Pending, String> {
         let beat = Beat::parse(text)?;
-        let told = self.shared.state.registry.beat(&beat);
+        let told = self.shared.state.registry.beat(&beat.wid, beat.state(), beat.rss_kb);
         let state = told.map_err(|_| format!("unknown worker {}", beat.wid))?;
         Ok(Pending::Said(match state {
             None => Said::Ok,
@@ -196,8 +199,8 @@ impl Session {
     fn queue(&self, text: &str) -> Result<Pending, String> {
         let engine = &self.shared.state.engine;
         Ok(match QueueCommand::parse(text)? {
-            QueueCommand::Pause(queues) => Pending::Done(engine.pause(queues)),
-            QueueCommand::Resume(queues) => Pending::Done(engine.resume(queues)),
+            QueueCommand::Pause(queues) => Pending::Paused(engine.pause(queues)),
+            QueueCommand::Resume(queues) => Pending::Paused(engine.resume(queues)),
             QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(queues)),
             QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
         })
@@ -205,10 +208,8 @@ impl Session {
 
     fn mutate(&self, text: &str) -> Result<Pending, String> {
         let Mutation { action, target, filter } = Mutation::parse(text)?;
-        let mut chosen = Filter { ids: filter.jids, kind: filter.kind, ..Filter::default() };
-        if let Some(glob) = filter.glob {
-            chosen.test = Some(Arc::new(move |view| mutate::fits(&glob, view)));
-        }
+        let test = filter.glob.map(condition);
+        let chosen = Filter { ids: filter.jids, kind: filter.kind, test, ..Filter::default() };
         Ok(Pending::Counted(self.shared.state.engine.act(action, target, chosen)))
     }
 
@@ -260,7 +261,7 @@ impl Session {
                     false => reply::error(out, &command::no_such_job(job)),
                 })
             }
-            Pending::Done(answer) => ready!(Pin::new(answer).poll(cx)).map(|()| reply::ok(out)),
+            Pending::Paused(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
             Pending::Counted(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
             Pending::Info(answer) => {
                 let status = ready!(Pin::new(answer).poll(cx));
@@ -288,7 +289,7 @@ impl Session {
         let (job, token) = delivery.accept();
         self.member.holds(job.id.clone(), token, Duration::from_millis(job.timeout_ms));
         self.scratch.clear();
-        job::write(&job, &mut self.scratch);
+        faktory_job::write(&job, &mut self.scratch);
         reply::bulk(out, &self.scratch);
     }
 

@@ -1,19 +1,19 @@
-//! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`.
+//! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`; `fields` reads payloads.
 
-pub mod simulate;
+pub(crate) mod simulate;
 
-pub mod noop;
+pub(crate) mod noop;
 
-pub mod exec;
+pub(crate) mod exec;
+
+mod fields;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use beaver_actors::ids::KindName;
-use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::{Handlers, JobError};
-use serde::Deserialize;
+use beaver_actors::worker::handler::Handlers;
 
 use exec::ExecHandler;
 use noop::Noop;
@@ -21,20 +21,20 @@ use simulate::Simulate;
 
 /// What an operator can set about the built-in handlers.
 #[derive(Clone, Debug)]
-pub struct HandlerOptions {
+pub(crate) struct HandlerOptions {
     /// Registers `exec`: whoever may enqueue may then run programs as this user.
-    pub allow_exec: bool,
+    pub(crate) allow_exec: bool,
     /// How long a program of an `exec` job may take between SIGTERM and SIGKILL.
-    pub stop_grace: Duration,
+    pub(crate) stop_grace: Duration,
     /// Its identity marks the programs of `exec` jobs, so that leftovers are recognised at the next boot.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait.
 ///
 /// # Errors
 /// `exec` is allowed and the data directory's identity cannot be read or created, or `/proc` is missing.
-pub fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
+pub(crate) fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
     let handlers = Handlers::new().with(kind("simulate"), Simulate).with(kind("noop"), Noop);
     if !options.allow_exec {
         return Ok(handlers);
@@ -48,32 +48,27 @@ fn kind(name: &str) -> KindName {
     KindName::parse(name).expect("the kinds in this file are short words")
 }
 
-/// Reads a payload's fields. serde alone would take an array for them too, by position.
-fn read_object<'a, T: Deserialize<'a>>(payload: &'a Payload) -> Result<T, JobError> {
-    if !payload.as_str().starts_with('{') {
-        return Err(JobError::new("payload: not an object"));
-    }
-    payload.read().map_err(|error| JobError::new(format!("payload: {error}")))
-}
-
 #[cfg(test)]
 mod testing {
     use std::time::Duration;
 
-    use beaver_actors::ids::{Attempt, JobId, QueueName, Token};
+    use beaver_actors::ids::{Attempt, JobId, KindName, QueueName};
     use beaver_actors::jobs::Payload;
     use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
 
+    /// What names its lease.
+    pub(crate) const TOKEN: &str = "9f3c01aa-00000003-0000000000001267";
+
     /// A first attempt with this payload; it is cancelled when the sender is dropped.
-    pub fn run_of(payload: &str) -> (StopSender, JobRun) {
+    pub(crate) fn run_of(payload: &str) -> (StopSender, JobRun) {
         let (sender, stop) = StopSignal::new();
         let run = JobRun {
             id: JobId::parse("order-17").unwrap(),
             queue: QueueName::parse("default").unwrap(),
-            kind: super::kind("test"),
+            kind: KindName::parse("test").unwrap(),
             payload: Payload::parse(payload).unwrap(),
             attempt: Attempt(1),
-            token: Token(42),
+            token: TOKEN.parse().unwrap(),
             timeout: Duration::from_secs(60),
             stop,
         };

@@ -3,7 +3,7 @@
 use beaver_actors::worker::handler::{HandlerFuture, JobHandler, JobRun};
 
 /// Succeeds at once, whatever the payload is.
-pub struct Noop;
+pub(crate) struct Noop;
 
 impl JobHandler for Noop {
     fn run(&self, _job: JobRun) -> HandlerFuture {

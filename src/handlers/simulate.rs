@@ -7,7 +7,7 @@ use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun
 use fastrand::Rng;
 use serde::Deserialize;
 
-use super::read_object;
+use super::fields::read_object;
 
 /// How long a run sleeps at most when the payload does not say, in milliseconds.
 const SLEEP_MS_MAX: u64 = 500;
@@ -17,12 +17,12 @@ const FAIL_RATE: f64 = 0.1;
 /// Sleeps `payload.sleep_ms` (else 0 to 500 ms), then fails with probability `payload.fail_rate` (else 0.1).
 ///
 /// Other fields of the payload are the producer's own business.
-pub struct Simulate;
+pub(crate) struct Simulate;
 
 impl JobHandler for Simulate {
     fn run(&self, job: JobRun) -> HandlerFuture {
         Box::pin(async move {
-            let plan = Plan::of(&job.payload, &mut Rng::new())?;
+            let plan = SimulatedRun::of(&job.payload, &mut Rng::new())?;
             tokio::time::sleep(plan.sleep).await;
             match plan.failure {
                 Some(message) => Err(JobError::new(message)),
@@ -39,13 +39,13 @@ struct Wishes {
 }
 
 /// What one run will do: thrown before it starts, so that tests need not sleep.
-struct Plan {
+struct SimulatedRun {
     sleep: Duration,
     failure: Option<String>,
 }
 
-impl Plan {
-    fn of(payload: &Payload, dice: &mut Rng) -> Result<Plan, JobError> {
+impl SimulatedRun {
+    fn of(payload: &Payload, dice: &mut Rng) -> Result<SimulatedRun, JobError> {
         let wishes: Wishes = read_object(payload)?;
         let fail_rate = wishes.fail_rate.unwrap_or(FAIL_RATE);
         if !(0.0..=1.0).contains(&fail_rate) {
@@ -54,7 +54,7 @@ impl Plan {
         let sleep_ms = wishes.sleep_ms.unwrap_or_else(|| dice.u64(0..=SLEEP_MS_MAX));
         // The dice give [0, 1): a rate of 0 never fails, a rate of 1 always does.
         let fails = dice.f64() < fail_rate;
-        Ok(Plan {
+        Ok(SimulatedRun {
             sleep: Duration::from_millis(sleep_ms),
             failure: fails.then(|| format!("simulated failure (fail_rate {fail_rate})")),
         })
@@ -66,8 +66,8 @@ mod tests {
     use super::*;
     use crate::handlers::testing::run_of;
 
-    fn plan(payload: &str, dice: &mut Rng) -> Result<Plan, String> {
-        Plan::of(&Payload::parse(payload).unwrap(), dice).map_err(|error| error.message)
+    fn plan(payload: &str, dice: &mut Rng) -> Result<SimulatedRun, String> {
+        SimulatedRun::of(&Payload::parse(payload).unwrap(), dice).map_err(|error| error.message)
     }
 
     fn refusal(payload: &str) -> String {

@@ -8,8 +8,9 @@ use axum::http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
+use super::deadline::Deadline;
 use super::error::ApiError;
 use crate::config::HttpLimits;
 
@@ -20,50 +21,37 @@ const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// How long the rest of a refused body is taken, and thrown away, before the connection is closed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// By when a request must be answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub at: Instant,
-    pub timeout: Duration,
-}
-
-impl Deadline {
-    pub fn after(timeout: Duration) -> Deadline {
-        Deadline { at: Instant::now() + timeout, timeout }
-    }
-}
-
 /// Reads bodies within the limits.
-pub(super) struct Bodies {
+pub(crate) struct BodyReader {
     bytes_max: usize,
     budget: Arc<Semaphore>,
 }
 
 /// A complete body. Its share of the budget is free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct HeldBody {
+pub(crate) struct HeldBody {
     bytes: Vec<u8>,
     share: Option<OwnedSemaphorePermit>,
 }
 
 impl HeldBody {
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub fn text(&self) -> Result<&str, ApiError> {
+    pub(crate) fn text(&self) -> Result<&str, ApiError> {
         std::str::from_utf8(&self.bytes).map_err(|error| ApiError::not_utf8(error.valid_up_to()))
     }
 }
 
-impl Bodies {
-    pub fn new(limits: &HttpLimits) -> Bodies {
+impl BodyReader {
+    pub(crate) fn new(limits: &HttpLimits) -> BodyReader {
         let budget = BODIES_BYTES_MAX.max(limits.body_bytes_max).min(Semaphore::MAX_PERMITS);
-        Bodies { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+        BodyReader { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
     }
 
     /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
-    pub async fn read(&self, mut request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+    pub(crate) async fn read(&self, mut request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
         match self.collect(&mut request, deadline).await {
             Err(refusal) if refusal.leaves_a_body() => {
                 discard(request).await;
@@ -130,11 +118,11 @@ mod tests {
 
     const PATIENT: Duration = Duration::from_secs(60);
 
-    fn bodies(bytes_max: usize, budget: usize) -> Bodies {
-        Bodies { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+    fn bodies(bytes_max: usize, budget: usize) -> BodyReader {
+        BodyReader { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
     }
 
-    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
+    async fn read(bodies: &BodyReader, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
         bodies.read(Request::new(body.into()), Deadline::after(PATIENT)).await
     }
 

@@ -9,118 +9,112 @@ use axum::response::{IntoResponse, Response};
 use beaver_actors::engine::EngineError;
 use beaver_actors::ids::InvalidName;
 use beaver_actors::jobs::Rejection;
-use serde::Serialize;
 
-use crate::job_json::{BadJob, BadJobKind};
+use crate::wire::answers::{DAMAGED_PAYLOAD, ErrorAnswer, ErrorBody, OFFLINE, UNKNOWN};
+use crate::wire::job::{BadJob, BadJobKind};
 
 /// An answer that is not what was hoped for: `{"error":{"code":..,"message":..}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
-    #[serde(skip)]
     status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// Which line of the request's body is meant, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    /// Which job of the request is meant, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct ErrorAnswer {
-    error: ApiError,
+    body: ErrorBody,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), line: None, index: None }
+        let (code, message) = (code.into(), message.into());
+        ApiError { status, body: ErrorBody { code, message, line: None, index: None } }
     }
 
-    pub fn not_utf8(valid_bytes: usize) -> ApiError {
+    pub(crate) fn not_utf8(valid_bytes: usize) -> ApiError {
         let message = format!("the body is not UTF-8 text: byte {valid_bytes} fits no character");
         ApiError::new(StatusCode::BAD_REQUEST, BadJobKind::NotJson.code(), message)
     }
 
-    pub fn body_too_large(bytes_max: usize) -> ApiError {
+    pub(crate) fn body_too_large(bytes_max: usize) -> ApiError {
         let message =
             format!("the body has more than {bytes_max} bytes (body_bytes_max): send it in several requests");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     }
 
-    pub fn body_broke_off(cause: &str) -> ApiError {
+    pub(crate) fn body_broke_off(cause: &str) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "body_broke_off", format!("the body broke off: {cause}"))
     }
 
-    pub fn body_too_slow(timeout: Duration) -> ApiError {
+    pub(crate) fn body_too_slow(timeout: Duration) -> ApiError {
         let message =
             format!("the body was not complete within {timeout:?} (request_timeout); nothing was done");
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
     }
 
-    pub fn no_answer_in_time(timeout: Duration) -> ApiError {
+    pub(crate) fn no_answer_in_time(timeout: Duration) -> ApiError {
         let message = format!("no answer within {timeout:?} (request_timeout): the outcome is unknown");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message)
     }
 
-    pub fn busy(message: &str) -> ApiError {
+    pub(crate) fn busy(message: &str) -> ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
     }
 
-    pub fn from_a_web_page() -> ApiError {
+    pub(crate) fn from_a_web_page() -> ApiError {
         let message =
             "requests that change something are not taken from web pages (they send an Origin header)";
         ApiError::new(StatusCode::FORBIDDEN, "from_a_web_page", message)
     }
 
-    pub fn no_such_path(uri: &Uri) -> ApiError {
+    pub(crate) fn no_such_path(uri: &Uri) -> ApiError {
         let path: String = uri.path().chars().take(100).collect();
         ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
     }
 
-    pub fn wrong_method(method: &Method, uri: &Uri) -> ApiError {
+    pub(crate) fn wrong_method(method: &Method, uri: &Uri) -> ApiError {
         let path: String = uri.path().chars().take(100).collect();
         let message = format!("{path} does not know the method {method}");
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    pub fn bad_id(problem: impl Into<String>) -> ApiError {
+    pub(crate) fn bad_id(problem: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_id", problem)
     }
 
     /// It was understood and makes no sense.
-    pub fn bad_request(problem: impl Into<String>) -> ApiError {
+    pub(crate) fn bad_request(problem: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_request", problem)
     }
 
-    pub fn no_such_queue(message: &str) -> ApiError {
+    pub(crate) fn no_such_queue(message: &str) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    pub fn no_such_worker(wid: &str) -> ApiError {
+    /// There is no server, and this is about what only a server has.
+    pub(crate) fn offline() -> ApiError {
+        let message = "only a running server has remote workers, and none answers";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, OFFLINE, message)
+    }
+
+    pub(crate) fn no_such_worker(wid: &str) -> ApiError {
         let wid: String = wid.chars().take(100).collect();
         ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no remote worker {wid:?} is connected"))
     }
 
-    pub fn panicked() -> ApiError {
+    pub(crate) fn panicked() -> ApiError {
         let message = "the request could not be processed because of a bug; the outcome is unknown";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message)
     }
 
     /// Whether the server would have taken the request at a quieter time.
-    pub fn is_busy(&self) -> bool {
-        self.code == "busy"
+    pub(crate) fn is_busy(&self) -> bool {
+        self.body.code == "busy"
     }
 
     /// Whether the client may still be sending a body that nobody wants any more.
-    pub fn leaves_a_body(&self) -> bool {
+    pub(crate) fn leaves_a_body(&self) -> bool {
         self.is_busy() || self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
     /// The answer to a request with a single job, which needs no number.
-    pub fn about_the_only_job(mut self) -> ApiError {
-        self.index = None;
+    pub(crate) fn about_the_only_job(mut self) -> ApiError {
+        self.body.index = None;
         self
     }
 }
@@ -137,8 +131,9 @@ impl From<BadJob> for ApiError {
             BadJobKind::NotJson | BadJobKind::NotAJob => StatusCode::BAD_REQUEST,
             BadJobKind::PayloadTooLarge | BadJobKind::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
-        let (line, index) = (bad_job.line, bad_job.index);
-        ApiError { line, index, ..ApiError::new(status, bad_job.kind.code(), bad_job.to_string()) }
+        let mut error = ApiError::new(status, bad_job.kind.code(), bad_job.to_string());
+        (error.body.line, error.body.index) = (bad_job.line, bad_job.index);
+        error
     }
 }
 
@@ -167,14 +162,17 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::Rejected(rejection) => rejection.into(),
             EngineError::RejectedAt { index, rejection } => {
-                ApiError { index: Some(index + 1), ..rejection.into() }
+                let mut error = ApiError::from(rejection);
+                error.body.index = Some(index + 1);
+                error
             }
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
+            EngineError::ReadOnly => ApiError::new(StatusCode::CONFLICT, "read_only", message),
             EngineError::Unreadable(_) => {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged_payload", message)
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, DAMAGED_PAYLOAD, message)
             }
-            EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown", message),
+            EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message),
         }
     }
 }
@@ -183,7 +181,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
         let comes_back = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        let mut response = (status, Json(ErrorAnswer { error: self })).into_response();
+        let mut response = (status, Json(ErrorAnswer { error: self.body })).into_response();
         if comes_back {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -209,12 +207,13 @@ mod tests {
     #[tokio::test]
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
+        let token: Token = "9f3c01aa-00000003-0000000000001267".parse().unwrap();
         let damaged = UnreadablePayload { number: Seq(7), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),
             (
-                EngineError::Rejected(Rejection::StaleToken { job: job.clone(), token: Token(1) }),
+                EngineError::Rejected(Rejection::StaleToken { job: job.clone(), token }),
                 409,
                 "stale_token",
                 false,
@@ -226,6 +225,7 @@ mod tests {
             (EngineError::Rejected(Rejection::Stopping), 503, "stopping", true),
             (EngineError::RejectedAt { index: 4, rejection: full }, 413, "payload_too_large", false),
             (EngineError::Busy, 429, "busy", true),
+            (EngineError::ReadOnly, 409, "read_only", false),
             (EngineError::Recovering, 503, "recovering", true),
             (EngineError::Unreadable(damaged), 500, "damaged_payload", false),
             (EngineError::Unknown, 500, "unknown", false),

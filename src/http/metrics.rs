@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::fwp::workers;
+use crate::remote::registry;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -23,14 +23,17 @@ const MICROS_PER_SECOND: f64 = 1e6;
 pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
-    pub fn new(metrics: Arc<Metrics>, remote: workers::Registry) -> MetricsPage {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(EngineMetrics(metrics)));
-        registry.register_collector(Box::new(RemoteMetrics(remote)));
-        MetricsPage(registry)
+    /// Without a registry, nothing is said about remote workers.
+    pub(crate) fn new(metrics: Arc<Metrics>, remote: Option<registry::Registry>) -> MetricsPage {
+        let mut page = Registry::default();
+        page.register_collector(Box::new(EngineMetrics(metrics)));
+        if let Some(remote) = remote {
+            page.register_collector(Box::new(RemoteMetrics(remote)));
+        }
+        MetricsPage(page)
     }
 
-    pub fn response(&self) -> Response {
+    pub(crate) fn response(&self) -> Response {
         ([(CONTENT_TYPE, OPEN_METRICS)], self.text()).into_response()
     }
 
@@ -47,7 +50,7 @@ struct EngineMetrics(Arc<Metrics>);
 impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &*self.0;
-        let mut page = Page(encoder);
+        let mut page = MetricsEncoder(encoder);
         // A counter's name gets its `_total` from the format.
         page.counter("queue_jobs_enqueued", "Jobs accepted and durable", &metrics.jobs_enqueued)?;
         page.counter("queue_jobs_dispatched", "Leases given to workers", &metrics.jobs_dispatched)?;
@@ -101,7 +104,7 @@ impl Collector for EngineMetrics {
     }
 }
 
-struct RemoteMetrics(workers::Registry);
+struct RemoteMetrics(registry::Registry);
 
 impl fmt::Debug for RemoteMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +115,7 @@ impl fmt::Debug for RemoteMetrics {
 impl Collector for RemoteMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (workers, reaped) = self.0.workers();
-        let mut page = Page(encoder);
+        let mut page = MetricsEncoder(encoder);
         page.number(
             "queue_remote_connections",
             "Open connections of remote workers and producers",
@@ -123,9 +126,9 @@ impl Collector for RemoteMetrics {
     }
 }
 
-struct Page<'e>(DescriptorEncoder<'e>);
+struct MetricsEncoder<'e>(DescriptorEncoder<'e>);
 
-impl Page<'_> {
+impl MetricsEncoder<'_> {
     fn counter(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {
         self.count(name, help, counter.get())
     }
@@ -189,8 +192,8 @@ mod tests {
     #[test]
     fn the_page_shows_what_the_engine_counted_under_the_promised_names() {
         let metrics = Arc::new(Metrics::default());
-        let remote = workers::Registry::new(Arc::new(SystemClock::default()));
-        let page = MetricsPage::new(Arc::clone(&metrics), remote);
+        let remote = registry::Registry::new(Arc::new(SystemClock::default()));
+        let page = MetricsPage::new(Arc::clone(&metrics), Some(remote));
         metrics.jobs_enqueued.add(100);
         metrics.jobs_dispatched.add(60);
         metrics.jobs_completed.add(50);

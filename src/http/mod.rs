@@ -17,38 +17,20 @@
 //! | `GET /livez` | 200 while the process serves |
 //! | `GET /readyz` | 200 while jobs are taken, else 503 with the phase and how far recovery is |
 //!
+//! `router` says which path leads where; `routes` has what is done there, `context` what all share. `body` reads requests
+//! within the limits, `deadline` bounds the wait for an answer, `error` is every way to say no, `metrics` the page.
+//!
 //! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. Whatever a client does (sends too
 //! much, too slowly, or never reads), it holds one of a limited number of connections for a limited time.
 
-mod api;
-mod body;
+mod router;
+mod routes;
+
+pub(crate) mod body;
+mod context;
+pub(crate) mod deadline;
 mod error;
 mod metrics;
-mod queues;
-mod server;
-mod sets;
-mod stall;
-mod workers;
 
-use beaver_actors::engine::Engine;
-
-pub use server::{HttpHandle, HttpServer};
-
-pub use crate::net::Listener;
-
-use crate::config::HttpLimits;
-use crate::fwp::workers::Registry;
-use crate::job_json::JobDefaults;
-
-/// What the routes need.
-#[derive(Clone)]
-pub struct HttpState {
-    /// Answers everything about jobs.
-    pub engine: Engine,
-    /// For jobs that leave something out.
-    pub defaults: JobDefaults,
-    /// For bodies and for patience.
-    pub limits: HttpLimits,
-    /// Remote workers; an empty registry where there is no server for them.
-    pub remote: Registry,
-}
+pub use context::HttpState;
+pub(crate) use router::{in_process, router};

@@ -89,8 +89,8 @@ fn reports_under_stale_tokens_are_noticed() {
         let mut held = &Value::Null;
         for row in &rows {
             match row["type"].as_str() {
-                Some("DISPATCH") => held = &row["seq"],
-                Some("TIMEOUT") if row["data"]["token"] != *held => {
+                Some("DISPATCH") => held = &row["data"]["token"],
+                Some("RETRY" | "EXHAUST") if row["data"]["token"] != *held => {
                     return Err(format!("a report under a stale token was accepted: {row}"));
                 }
                 _ => {}

@@ -1,6 +1,9 @@
 //! The command line without a server: the data directory itself, under its lock.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -39,7 +42,7 @@ fn without_a_url_and_a_server_the_directory_itself_is_used_and_that_is_said() {
     place.write("beaver.yaml", "data_dir: here\nmetrics_port: 1\n");
     let ran = place.beaver(&["enqueue", "--kind", "noop", "--id", "a"]).exits(0);
     ran.says(&["no server answers at http://127.0.0.1:1", "working on here directly"]);
-    let status = place.beaver(&["status", "--json"]).exits(0).says(&["working on here directly"]).json();
+    let status = place.beaver(&["status", "--json"]).exits(0).says(&["reading here directly"]).json();
     assert_eq!(count(&status, "pending"), 1);
 }
 
@@ -52,6 +55,61 @@ fn asking_after_a_directory_that_is_not_there_creates_none() {
     place.beaver(&["inspect", "wal", "--data-dir", "data"]).exits(3).says(&["not found"]);
     place.beaver(&["inspect", "snapshot", "--data-dir", "data"]).exits(3).says(&["not found"]);
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0);
+}
+
+/// Every file and directory below, with its bytes and when it was last changed.
+fn content(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let changed = path.metadata().unwrap().modified().unwrap();
+        if path.is_dir() {
+            found.append(&mut content(&path));
+        }
+        found.insert(path.clone(), (changed, fs::read(&path).unwrap_or_default()));
+    }
+    found
+}
+
+/// Row 82.
+#[test]
+fn questions_after_a_kill_leave_every_byte_as_it_was_and_a_change_settles_what_was_interrupted() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1"]);
+    server.enqueue([json!({"id": "slow", "kind": "simulate", "payload": {"sleep_ms": 600_000}})]);
+    server.until_job_is("slow", "in_flight");
+    server.enqueue([json!({"id": "next", "kind": "noop"})]);
+    server.kill9();
+    // It names an address where nobody answers any more.
+    fs::remove_file(place.data("http.addr")).unwrap();
+    let before = content(&place.path("data"));
+    let ask = |args: &[&str]| place.beaver(&[args, &["--data-dir", "data"]].concat());
+    let status = ask(&["status", "--json"]).exits(0).says(&["reading data directly"]).json();
+    assert_eq!((count(&status, "in_flight"), &status["recovery"]["interrupted"]), (1, &json!(1)));
+    ask(&["status"]).exits(0);
+    assert_eq!(ask(&["status", "slow", "--json"]).exits(0).json()["status"], "in_flight");
+    ask(&["status", "nobody"]).exits(3);
+    assert_eq!(ask(&["jobs", "list", "--status", "pending", "--json"]).exits(0).json()["id"], "next");
+    ask(&["queues"]).exits(0);
+    ask(&["queues", "list", "nowhere"]).exits(3);
+    ask(&["workers"]).exits(4);
+    assert!(content(&place.path("data")) == before, "a question has changed something");
+
+    ask(&["cancel", "next"]).exits(0).says(&["working on data directly"]);
+    assert_eq!(ask(&["status", "slow", "--json"]).exits(0).json()["status"], "pending");
+}
+
+/// Row 82.
+#[test]
+fn a_question_makes_no_store_of_a_directory_that_is_none() {
+    let place = Place::new();
+    place.write("letter.txt", "dear");
+    let here = place.path("");
+    let before = content(&here);
+    for args in [&["status"][..], &["status", "x"], &["jobs", "list", "--status", "dead"], &["queues"]] {
+        place.beaver(&[args, &["--data-dir", "."]].concat()).exits(4).says(&["there is no data in ."]);
+    }
+    assert!(content(&here) == before);
 }
 
 #[test]
@@ -67,7 +125,7 @@ fn a_directory_that_a_server_holds_is_not_touched_behind_its_back() {
         .exits(4)
         .says(&["holds the lock of data"]);
     place.beaver(&["status", "--data-dir", "data"]).exits(4).says(&["holds the lock of data"]);
-    assert_eq!(server.status()["log"]["seq"], 0);
+    assert_eq!(server.status()["log"]["seq"], 1, "only its start is in the log");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use beaver_actors::ids::Token;
 use serde_json::{Value, json};
 
 use crate::harness::{Place, Server, count, is_alive, wait};
@@ -78,7 +79,7 @@ fn killed_in_the_middle_of_1000_programs_none_is_lost_and_none_runs_after_its_co
         json!({"id": format!("job-{number}"), "kind": "exec", "payload": payload, "max_retry": 10})
     }));
     // The tokens with which completions were logged, by job, as the log had them at the kills.
-    let mut logged: BTreeMap<String, u64> = BTreeMap::new();
+    let mut logged: BTreeMap<String, Token> = BTreeMap::new();
     for third in 1..=2 {
         server.until_completed(jobs * third / 3);
         server.kill9();
@@ -86,7 +87,7 @@ fn killed_in_the_middle_of_1000_programs_none_is_lost_and_none_runs_after_its_co
         assert_ne!(summary["verdict"], "damaged", "{summary}");
         for row in rows.iter().filter(|row| row["type"] == "ACK") {
             let job = row["job_id"].as_str().unwrap().to_owned();
-            logged.insert(job, row["data"]["token"].as_u64().unwrap());
+            logged.insert(job, row["data"]["token"].as_str().unwrap().parse().unwrap());
         }
         assert!(logged.len() as u64 >= jobs * third / 3);
         assert!((logged.len() as u64) < jobs, "the kill came in the middle");
@@ -99,7 +100,7 @@ fn killed_in_the_middle_of_1000_programs_none_is_lost_and_none_runs_after_its_co
     let mut ran = BTreeSet::new();
     for line in fs::read_to_string(&runs).unwrap().lines() {
         let [job, attempt, token] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
-        let token: u64 = token.parse().unwrap();
+        let token: Token = token.parse().unwrap();
         assert!(ran.insert((job.to_owned(), attempt.to_owned())), "an attempt ran twice: {line}");
         if let Some(completed) = logged.get(job) {
             assert!(token <= *completed, "it ran after its completion was logged with {completed}: {line}");

@@ -38,10 +38,14 @@ fn leases(place: &Place) -> BTreeMap<String, u32> {
         match row["type"].as_str().unwrap() {
             "DISPATCH" => {
                 assert!(!completed.contains(id), "it had been completed: {row}");
-                assert_eq!(held.insert(id.to_owned(), row["seq"].clone()), None, "a second lease: {row}");
+                assert_eq!(
+                    held.insert(id.to_owned(), row["data"]["token"].clone()),
+                    None,
+                    "a second lease: {row}"
+                );
                 *runs.entry(id.to_owned()).or_default() += 1;
             }
-            end @ ("ACK" | "RETRY" | "TIMEOUT" | "REQUEUE" | "DEAD") => {
+            end @ ("ACK" | "RETRY" | "REQUEUE" | "EXHAUST") => {
                 assert_eq!(held.remove(id).as_ref(), Some(&row["data"]["token"]), "a stale token: {row}");
                 assert!(end != "ACK" || completed.insert(id.to_owned()), "completed twice: {row}");
             }

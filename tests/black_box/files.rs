@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::Place;
 
 const SEGMENT_HEADER_BYTES: usize = 128;
-const BATCH_HEADER_BYTES: usize = 52;
+const BATCH_HEADER_BYTES: usize = 56;
 const SNAPSHOT_HEADER_BYTES: usize = 64;
 
 /// The published files of a directory with an ending, in order.
@@ -41,7 +41,7 @@ pub fn durable_files(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
 pub fn batches(segment: &[u8]) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let mut at = SEGMENT_HEADER_BYTES;
-    while segment.get(at..at + 4) == Some(b"BVB1") {
+    while segment.get(at..at + 4) == Some(b"BVL1") {
         let payload = u32::from_le_bytes(segment[at + 4..at + 8].try_into().unwrap());
         let end = at + BATCH_HEADER_BYTES + payload as usize;
         batches.push(at..end);

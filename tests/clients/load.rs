@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use beaver_actors::ids::{Epoch, Seq, Token};
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome};
 use faktory::mutate::{Filter, JobSet};
@@ -60,7 +61,8 @@ impl Tally {
             "began" => {
                 let run = self.runs.entry(job.to_owned()).or_default();
                 *run += 1;
-                self.oracle.began(job, *run, self.now, self.now);
+                let token = Token { epoch: Epoch::default(), seq: Seq(self.now) };
+                self.oracle.began(job, *run, token, self.now);
             }
             "acked" => {
                 self.acked += 1;

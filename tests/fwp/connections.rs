@@ -42,7 +42,7 @@ fn only_who_knows_the_password_is_let_in() {
                 let greeting = client.reply().await;
                 let hi: Value = serde_json::from_str(greeting.strip_prefix("+HI ").unwrap()).unwrap();
                 let iterations = u32::try_from(hi["i"].as_u64().unwrap()).unwrap();
-                let pwdhash = hash(password, hi["s"].as_str().unwrap(), iterations);
+                let pwdhash = password_hash(password, hi["s"].as_str().unwrap(), iterations);
                 assert_eq!(
                     client.ask(&format!("HELLO {}", json!({"v": 2, "pwdhash": pwdhash}))).await,
                     reply
@@ -216,7 +216,7 @@ fn with_a_certificate_everything_goes_through_tls() {
     let config = versions.unwrap().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     serve(
-        |state| state.tls = Some(tls::acceptor(&cert, &key).unwrap()),
+        |state| state.tls = Some(tls_acceptor(&cert, &key).unwrap()),
         |bench| async move {
             let stream = connector.connect("localhost".try_into().unwrap(), bench.pipe()).await.unwrap();
             let mut client = Client(BufReader::new(stream));

@@ -11,11 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver::config::{Secret, Settings};
-use beaver::fwp::handshake::hash;
-use beaver::fwp::workers::Registry;
-use beaver::fwp::{FwpHandle, FwpServer, FwpState, tls};
-use beaver::net::Listener;
+use beaver::internals::{
+    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, password_hash, tls_acceptor,
+};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Engine, Environment};
 use beaver_actors::ids::Timestamp;

@@ -1,11 +1,9 @@
 //! The body of the fuzz target `commands`: any bytes as what a client of the work protocol sends.
 
-use beaver::fwp::command::{Beat, Command, QueueCommand, acked_job, failed_job, fetched_queues};
-use beaver::fwp::glob::Glob;
-use beaver::fwp::handshake::Hello;
-use beaver::fwp::job::{self, JobReader};
-use beaver::fwp::line::{Budget, Inbox};
-use beaver::fwp::mutate::Mutation;
+use beaver::internals::{
+    Beat, Budget, FwpCommand, Glob, Hello, Inbox, JobReader, Mutation, QueueCommand, acked_job, failed_job,
+    fetched_queues, write_faktory_job,
+};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::JobSpec;
 use beaver_actors::testing::accepted;
@@ -50,17 +48,19 @@ fn lines(data: &[u8], piece: usize) -> Vec<Vec<u8>> {
 
 fn command(line: &str) {
     let mut reader = JobReader::new(PAYLOAD_BYTES_MAX);
-    let error = match Command::parse(line) {
-        Command::Push(text) => reader.one(text).map(|spec| check(&spec)).err(),
-        Command::PushBulk(text) => reader.many(text).map(|(specs, _)| specs.iter().for_each(check)).err(),
-        Command::Fetch(text) => fetched_queues(text).map(|queues| assert!(!queues.is_empty())).err(),
-        Command::Ack(text) => acked_job(text).err(),
-        Command::Fail(text) => {
+    let error = match FwpCommand::parse(line) {
+        FwpCommand::Push(text) => reader.one(text).map(|spec| check(&spec)).err(),
+        FwpCommand::PushBulk(text) => reader.many(text).map(|(specs, _)| specs.iter().for_each(check)).err(),
+        FwpCommand::Fetch(text) => fetched_queues(text).map(|queues| assert!(!queues.is_empty())).err(),
+        FwpCommand::Ack(text) => acked_job(text).err(),
+        FwpCommand::Fail(text) => {
             failed_job(text).map(|(_, failure)| assert!(!failure.message.is_empty())).err()
         }
-        Command::Beat(text) => Beat::parse(text).err(),
-        Command::Queue(text) => QueueCommand::parse(text).err(),
-        Command::Mutate(text) => Mutation::parse(text).map(|mutation| fits_something(&mutation, text)).err(),
+        FwpCommand::Beat(text) => Beat::parse(text).err(),
+        FwpCommand::Queue(text) => QueueCommand::parse(text).err(),
+        FwpCommand::Mutate(text) => {
+            Mutation::parse(text).map(|mutation| fits_something(&mutation, text)).err()
+        }
         _ => None,
     };
     assert!(error.is_none_or(|error| !error.is_empty()), "an error says something");
@@ -76,7 +76,7 @@ fn fits_something(mutation: &Mutation, text: &str) {
 /// A job that was accepted is written so that it is read again as the same.
 fn check(spec: &JobSpec) {
     let mut text = Vec::new();
-    job::write(&accepted(spec.clone(), Timestamp(1)), &mut text);
+    write_faktory_job(&accepted(spec.clone(), Timestamp(1)), &mut text);
     let text = String::from_utf8(text).expect("JSON is UTF-8");
     assert!(!text.contains('\n'), "one line: {text}");
     let again = JobReader::new(PAYLOAD_BYTES_MAX).one(&text).unwrap_or_else(|bad| panic!("{bad}: {text}"));

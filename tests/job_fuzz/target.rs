@@ -1,6 +1,6 @@
 //! The body of the fuzz target `jobs`: any bytes as what a producer sends.
 
-use beaver::job_json::{JobDefaults, parse_jobs, write_line};
+use beaver::internals::{JobDefaults, parse_jobs, write_line};
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::jobs::payload::DEPTH_MAX;
 use beaver_actors::jobs::{JobSpec, Payload};

@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use beaver_actors::ids::Token;
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::Outcome;
 use serde_json::Value;
@@ -48,7 +49,7 @@ struct Pushed {
     asked: u64,
     acknowledged: Option<u64>,
     /// The token of its first attempt.
-    first_token: Option<u64>,
+    first_token: Option<Token>,
 }
 
 /// A FETCH that is about to be sent.
@@ -139,9 +140,15 @@ pub struct Ledger {
     /// Jobs whose ACK was answered while their worker held them.
     done: BTreeMap<String, u64>,
     /// The FETCH that gave out each token.
-    tokens: BTreeMap<u64, u64>,
+    tokens: BTreeMap<Token, u64>,
     broken: Vec<String>,
     counts: Counts,
+}
+
+/// The token of the lease that a job is in, as the API tells it.
+pub fn token_of(view: &Value) -> Option<Token> {
+    let text = view.get("token").filter(|token| !token.is_null())?;
+    Some(text.as_str().expect("a token is a text").parse().expect("it is one that a server gave"))
 }
 
 impl Ledger {
@@ -155,7 +162,7 @@ impl Ledger {
     }
 
     /// A local worker has begun with a job.
-    pub fn began(&mut self, id: &str, attempt: u32, token: u64) {
+    pub fn began(&mut self, id: &str, attempt: u32, token: Token) {
         let queue = self.queue_of(id);
         if let Some(since) = self.paused.get(queue) {
             self.broken.push(format!("job {id} began, but its queue {queue} has been paused since {since}"));
@@ -163,7 +170,7 @@ impl Ledger {
         self.note_token(id, attempt, token);
     }
 
-    fn note_token(&mut self, id: &str, attempt: u32, token: u64) {
+    fn note_token(&mut self, id: &str, attempt: u32, token: Token) {
         if let Some(pushed) = self.pushed.get_mut(id).filter(|_| attempt == 1) {
             pushed.first_token = Some(token);
         }
@@ -293,8 +300,9 @@ impl World {
         let is_surely_held = self.is_surely_held(delivery);
         let Delivery { id, wid, fetching, .. } = delivery;
         let is_held = view["status"] == "in_flight" && view["worker"] == wid.as_str();
-        let (attempt, token) = (view["attempt"].as_u64(), view["token"].as_u64());
-        self.see(format!("{wid} holds {id}: {is_held}, {attempt:?}, {token:?}"), |seen, order| {
+        let (attempt, token) = (view["attempt"].as_u64(), token_of(view));
+        let told = token.map(|token| token.to_string());
+        self.see(format!("{wid} holds {id}: {is_held}, {attempt:?}, {told:?}"), |seen, order| {
             let ledger = &mut seen.ledger;
             if !is_held && is_surely_held && !ledger.contested.contains(id) {
                 ledger.broken.push(format!("job {id} was given to {wid} and is taken away: {view}"));

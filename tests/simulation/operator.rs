@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use beaver_actors::ids::Token;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, request};
-use crate::ledger::Verb;
+use crate::ledger::{Verb, token_of};
 use crate::remote::{SHARED_QUEUE, report_line};
 use crate::wire::{Connection, Reply};
 use crate::world::{World, pause};
@@ -129,15 +130,14 @@ async fn ask_around(server: &mut Connection) {
 }
 
 /// Fails the jobs that a worker still has which it had before, by their tokens; returns what is in flight now.
-async fn give_back(world: &World, before: &BTreeMap<u64, String>) -> BTreeMap<u64, String> {
+async fn give_back(world: &World, before: &BTreeMap<Token, String>) -> BTreeMap<Token, String> {
     let path = "/api/v1/jobs?status=in_flight";
     let Answer::Status(200, listed) = request("GET", path, String::new()).await else {
         return BTreeMap::new();
     };
     let mut now = BTreeMap::new();
     for job in listed["jobs"].as_array().into_iter().flatten() {
-        let (Some(wid), Some(id), Some(token)) =
-            (job["worker"].as_str(), job["id"].as_str(), job["token"].as_u64())
+        let (Some(wid), Some(id), Some(token)) = (job["worker"].as_str(), job["id"].as_str(), token_of(job))
         else {
             continue;
         };

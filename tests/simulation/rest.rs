@@ -70,16 +70,16 @@ pub fn judge(seed: u64, disk: &SimStorage, ends: &BTreeMap<String, Status>) {
 /// Every job is there as its client saw it, and its result is of its last attempt: no other held its lease.
 fn agree(seed: u64, whole: &[JobRecord], ends: &BTreeMap<String, Status>) {
     let found: BTreeMap<String, Status> =
-        whole.iter().map(|job| (job.id.to_string(), job.state.status())).collect();
+        whole.iter().map(|job| (job.id.to_string(), job.life.state.status())).collect();
     assert_eq!(&found, ends, "seed {seed}: the disk holds what clients did not see");
-    for job in whole.iter().filter(|job| job.state.status() == Status::Completed) {
-        let of = job.result.as_ref().and_then(|result| result.read::<u32>().ok());
+    for job in whole.iter().filter(|job| job.life.state.status() == Status::Completed) {
+        let of = job.life.result.as_ref().and_then(|result| result.read::<u32>().ok());
         // An ACK brings no result.
-        let may_be_remote = job.queue.as_str() != "default";
-        if may_be_remote && job.result.is_none() {
+        let may_be_remote = job.profile.queue.as_str() != "default";
+        if may_be_remote && job.life.result.is_none() {
             continue;
         }
-        let attempt = job.attempt.0;
+        let attempt = job.life.attempt.0;
         assert_eq!(
             of,
             Some(attempt),

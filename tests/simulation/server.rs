@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use beaver::config::Settings;
-use beaver::fwp::workers::Registry;
-use beaver::fwp::{FwpServer, FwpState};
-use beaver::http::{HttpServer, HttpState, Listener};
-use beaver::job_json::JobDefaults;
+use beaver::internals::{
+    FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Registry, Settings,
+};
 use beaver_actors::clock::Clock;
 use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};
@@ -71,7 +69,7 @@ impl JobHandler for Work {
         let world = self.0.clone();
         Box::pin(async move {
             let (sleep_ms, how): (u64, String) = job.payload.read()?;
-            world.began(&job.id.to_string(), job.attempt.0, job.token.0);
+            world.began(&job.id.to_string(), job.attempt.0, job.token);
             pass(Duration::from_millis(sleep_ms)).await;
             match (how.as_str(), job.attempt.0) {
                 ("fail", 1) => Err(JobError::new("as asked")),

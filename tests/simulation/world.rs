@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use beaver_actors::engine::Engine;
+use beaver_actors::ids::Token;
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use beaver_actors::testing::SimStorage;
@@ -142,7 +143,7 @@ impl World {
         });
     }
 
-    pub fn began(&self, id: &str, attempt: u32, token: u64) {
+    pub fn began(&self, id: &str, attempt: u32, token: Token) {
         let what = format!("began {id} attempt {attempt} token {token}");
         self.see(what, |seen, order| {
             seen.ledger.began(id, attempt, token);

@@ -163,13 +163,13 @@ fn is_part(module: &str, of: &str) -> bool {
 }
 
 /// The lines that are not comments, each without a comment at its end.
-fn code(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .map(|line| line.split_once(" // ").map_or(line, |(code, _)| code))
 }
 
-fn has_word(line: &str, word: &str) -> bool {
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let is_part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         !line[..at].ends_with(is_part_of_a_word) && !line[at + word.len()..].starts_with(is_part_of_a_word)
@@ -177,7 +177,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// The modules named right behind `prefix`, alone or in braces.
-fn imports(text: &str, prefix: &str) -> BTreeSet<String> {
+pub(crate) fn imports(text: &str, prefix: &str) -> BTreeSet<String> {
     let text = code(text).collect::<Vec<_>>().join("\n");
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices(prefix) {

@@ -9,6 +9,7 @@ mod docs;
 mod graph;
 mod imports;
 mod numbered;
+mod product;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -47,6 +47,8 @@ pub enum Ending {
 pub enum FailCause {
     /// Another process holds the data directory.
     Locked,
+    /// There is no data to look at; nothing was made.
+    Absent,
     /// Durable data is damaged, missing or not ours; nothing was changed.
     Damaged,
     /// The storage reported an error.
@@ -75,6 +77,9 @@ pub enum EngineError {
     /// Recovery has not ended yet. Nothing was done; try again later.
     #[error("the server is still recovering")]
     Recovering,
+    /// The data was opened only to be looked at. Nothing was done.
+    #[error("the data was opened only to be looked at")]
+    ReadOnly,
     /// A payload that the answer needs is damaged on disk; the text says where. Nothing was changed.
     #[error("{0}")]
     Unreadable(UnreadablePayload),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::ids::{KindName, QueueName, Seq, Timestamp};
-use crate::jobs::Counts;
 use crate::jobs::sections::totals::Totals;
+use crate::jobs::{Counts, JobTable};
 
 /// The whole queue at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +40,23 @@ pub struct QueueStatus {
     pub jobs: Counts,
 }
 
+impl QueueStatus {
+    /// Every queue that exists, by name.
+    pub(crate) fn all(table: &JobTable, now: Timestamp) -> Vec<QueueStatus> {
+        let mut queues: Vec<_> = table
+            .queues()
+            .map(|queue| QueueStatus {
+                latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
+                queue: queue.queue,
+                paused: queue.paused,
+                jobs: queue.jobs,
+            })
+            .collect();
+        queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
+        queues
+    }
+}
+
 /// A kind that no worker here handles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WaitingKind {
@@ -47,6 +64,14 @@ pub struct WaitingKind {
     pub kind: KindName,
     /// How many jobs wait.
     pub pending: u64,
+}
+
+impl WaitingKind {
+    /// Every kind with pending jobs that no worker here handles.
+    pub(crate) fn all(table: &JobTable) -> Vec<WaitingKind> {
+        let waiting = table.pending_without_worker();
+        waiting.map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending }).collect()
+    }
 }
 
 /// The pool of workers.

@@ -19,6 +19,7 @@ use crate::engine::admission::{Admission, RequestPermits};
 pub use crate::engine::answer::Answer;
 use crate::engine::manager::JobManagerActor;
 use crate::engine::messages::{Ask, Fetch, Host, Reply, StopEngine, Submit};
+use crate::engine::read_only::ReadOnlyState;
 use crate::engine::supervisor::{SupervisorActor, Threads};
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
@@ -50,11 +51,17 @@ impl Default for Environment {
     }
 }
 
+/// Where an engine that only looks finds what it looks at.
+type ReadOnlyChannel =
+    (watch::Sender<Option<Arc<ReadOnlyState>>>, watch::Receiver<Option<Arc<ReadOnlyState>>>);
+
 /// A running engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
     phase: watch::Receiver<Phase>,
     manager: watch::Receiver<Option<Addr<JobManagerActor>>>,
+    /// Of an engine that only looks.
+    read_only: Option<watch::Receiver<Option<Arc<ReadOnlyState>>>>,
     supervisor: Addr<SupervisorActor>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
@@ -76,17 +83,54 @@ impl Engine {
     /// # Panics
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(environment: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
-        let Environment { storage, clock, dice, threads } = environment;
+    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::begin(seams, options, handlers, None)
+    }
+
+    /// Opens the data of a queue that no server holds, on the machine's disk, only to look at it: the directories stay as
+    /// they are, byte for byte, and nothing runs. [`Engine::job`], [`Engine::list`] and [`Engine::status`] tell what the
+    /// disk has; everything else is refused. Others may look at the same time; no server can start meanwhile.
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn open_read_only(options: EngineOptions) -> Engine {
+        Engine::open_read_only_on(Environment::default(), options)
+    }
+
+    /// The same on seams of the caller's choice.
+    ///
+    /// # Panics
+    /// As [`Engine::start_on`].
+    #[must_use]
+    pub fn open_read_only_on(seams: Environment, options: EngineOptions) -> Engine {
+        Engine::begin(seams, options, Handlers::new(), Some(watch::channel(None)))
+    }
+
+    fn begin(
+        seams: Environment,
+        options: EngineOptions,
+        handlers: Handlers,
+        read_only: Option<ReadOnlyChannel>,
+    ) -> Engine {
+        let (read_only_sender, read_only) = read_only.unzip();
+        let Environment { storage, clock, dice, threads } = seams;
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&options, clock.clone(), metrics.clone());
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
-        let supervisor =
-            SupervisorActor::new(boot, threads, handlers, metrics.clone(), phase_sender, manager_sender)
-                .start();
-        Engine { phase, manager, supervisor, metrics, admission }
+        let supervisor = SupervisorActor::new(
+            boot,
+            threads,
+            handlers,
+            metrics.clone(),
+            phase_sender,
+            manager_sender,
+            read_only_sender,
+        )
+        .start();
+        Engine { phase, manager, read_only, supervisor, metrics, admission }
     }
 
     /// Where the engine is in its life.
@@ -157,7 +201,10 @@ impl Engine {
     /// # Errors
     /// [`Rejection::NotFound`] among others.
     pub fn job(&self, job: JobId) -> Answer<JobView> {
-        self.ask(|reply| Ask::Job { job, reply })
+        match self.read_only(|state| state.job(job.clone())) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::Job { job, reply }),
+        }
     }
 
     /// The first `limit` jobs in a status that pass a filter.
@@ -165,7 +212,10 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn list(&self, status: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
-        self.ask(|reply| Ask::List { status, filter, limit, reply })
+        match self.read_only(|state| state.list(status, &filter, limit)) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::List { status, filter, limit, reply }),
+        }
     }
 
     /// Withdraws a job; if it runs here, its handler is told to stop.
@@ -188,11 +238,12 @@ impl Engine {
         self.ask(|reply| Submit::Act { action, status, filter, reply })
     }
 
-    /// Gives nobody jobs of these queues any more; what runs goes on. Names of no queue are passed over.
+    /// Gives nobody jobs of these queues any more; what runs goes on. Answers which of them there are: the names of no
+    /// queue are passed over.
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn pause(&self, queues: QueueSet) -> Answer<()> {
+    pub fn pause(&self, queues: QueueSet) -> Answer<Vec<QueueName>> {
         self.ask(|reply| Submit::Pause { queues, paused: true, reply })
     }
 
@@ -200,7 +251,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn resume(&self, queues: QueueSet) -> Answer<()> {
+    pub fn resume(&self, queues: QueueSet) -> Answer<Vec<QueueName>> {
         self.ask(|reply| Submit::Pause { queues, paused: false, reply })
     }
 
@@ -225,7 +276,10 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn status(&self) -> Answer<EngineStatus> {
-        self.ask(|reply| Ask::Status { reply })
+        match self.read_only(|state| Ok(state.status())) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::Status { reply }),
+        }
     }
 
     /// Runs a future on the thread that decides about jobs, once recovery is over: for a server whose every request is
@@ -360,11 +414,24 @@ impl Engine {
         Answer::later(answer)
     }
 
+    /// What data that is only looked at answers; none if this is not about such.
+    fn read_only<T>(&self, look: impl FnOnce(&ReadOnlyState) -> Result<T, EngineError>) -> Option<Answer<T>> {
+        let state = self.read_only.as_ref()?.borrow().clone();
+        Some(Answer::now(state.ok_or_else(|| self.not_running()).and_then(|state| look(&state))))
+    }
+
     fn running(&self) -> Result<Addr<JobManagerActor>, EngineError> {
-        self.manager.borrow().clone().ok_or_else(|| match *self.phase.borrow() {
+        if self.read_only.is_some() {
+            return Err(EngineError::ReadOnly);
+        }
+        self.manager.borrow().clone().ok_or_else(|| self.not_running())
+    }
+
+    fn not_running(&self) -> EngineError {
+        match *self.phase.borrow() {
             Phase::Recovering(_) => EngineError::Recovering,
             _ => Rejection::Stopping.into(),
-        })
+        }
     }
 }
 

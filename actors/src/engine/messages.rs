@@ -131,8 +131,8 @@ pub enum Submit {
         queues: QueueSet,
         /// Or resume.
         paused: bool,
-        /// When it is durable.
-        reply: Reply<()>,
+        /// Which of them there are, when it is durable.
+        reply: Reply<Vec<QueueName>>,
     },
     /// Discard the pending jobs of queues, and forget the queues.
     RemoveQueues {

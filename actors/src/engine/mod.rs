@@ -1,7 +1,7 @@
 //! The actors, the messages between them, and the handle by which users hold all of it. The only room that knows actix.
 //!
 //! [`handle`]: the engine as its users hold it; [`answer`]: what it gives them; [`admission`]: who is told that it is too
-//! much; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is noticed; [`threads`]: where actors live;
+//! much; `read_only`: data that is only looked at; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is noticed; [`threads`]: where actors live;
 //! [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs; [`log`]: the owner of the log; [`snapshot`]:
 //! when snapshots are taken; [`worker`]: runs jobs.
 
@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod log;
 pub mod manager;
 pub mod messages;
+mod read_only;
 pub mod snapshot;
 pub mod supervisor;
 pub mod threads;

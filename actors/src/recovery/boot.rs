@@ -14,7 +14,7 @@ use crate::api::options::EngineOptions;
 use crate::api::outcome::{FailCause, Progress};
 use crate::api::status::RecoveryStatus;
 use crate::base::clock::Clock;
-use crate::ids::{Holder, KindName, Seq, Timestamp};
+use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
 use crate::recovery::journal;
 use crate::recovery::payload_store::StoredPayloads;
@@ -60,11 +60,32 @@ pub struct Recovered {
     pub lock: Box<dyn Any + Send>,
 }
 
+/// What is handed over to be looked at.
+pub(crate) struct ReadOnly {
+    /// The state, as the disk has it: nothing is settled.
+    pub table: JobTable,
+    /// Payloads that are not in memory.
+    pub payload_store: Arc<StoredPayloads>,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotInfo>,
+    /// What was found.
+    pub status: RecoveryStatus,
+    /// Keeps owners out for as long as somebody looks.
+    pub locks: Locks,
+}
+
 /// The locks of the data directory, of the log's and of the snapshots'; each once, however many names it has.
 #[derive(Default)]
 pub(crate) struct Locks {
     /// By the directories' real paths.
     held: Vec<(PathBuf, Box<dyn Any + Send>)>,
+}
+
+/// With whom a lock is held.
+#[derive(Clone, Copy)]
+enum Share {
+    Nobody,
+    Readers,
 }
 
 impl Locks {
@@ -202,6 +223,40 @@ impl Boot {
         Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
     }
 
+    /// Opens the data only to look at it: nothing is made, written or settled, and others may look at the same time.
+    ///
+    /// # Errors
+    /// There is none, a server holds it, it is damaged, or the storage reported an error.
+    pub(crate) fn open_read_only(&self, progress: &mut dyn FnMut(Progress)) -> Result<ReadOnly, BootError> {
+        let started = self.clock.ticks();
+        let mut locks = Locks::default();
+        let (dir, told) = (&self.options.data_dir, "is using this data directory");
+        let is_there = self.lock_dir(&mut locks, dir, told, Share::Readers)?;
+        for (dir, told) in self.dirs_apart() {
+            self.lock_dir(&mut locks, dir, told, Share::Readers)?;
+        }
+        let nothing = || BootError {
+            cause: FailCause::Absent,
+            message: format!("there is no data in {}", dir.display()),
+        };
+        if !is_there {
+            return Err(nothing());
+        }
+        let DiskState { table, payload_store, snapshot, found, events, .. } = self.look(progress)?;
+        if found.is_none() && snapshot.is_none() {
+            return Err(nothing());
+        }
+        let torn = found.and_then(|found| found.torn);
+        let status = RecoveryStatus {
+            duration_ms: round_ms(self.clock.ticks().saturating_sub(started)),
+            snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
+            events,
+            interrupted: interrupted(&table).len() as u64,
+            torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
+        };
+        Ok(ReadOnly { table, payload_store, snapshot, status, locks })
+    }
+
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
     ///
     /// # Errors
@@ -243,9 +298,9 @@ impl Boot {
         self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
         let mut locks = Locks::default();
         let told = "is using this data directory";
-        self.lock_dir(&mut locks, dir, told)?;
+        self.lock_dir(&mut locks, dir, told, Share::Nobody)?;
         for (dir, told) in self.dirs_apart() {
-            self.lock_dir(&mut locks, dir, told)?;
+            self.lock_dir(&mut locks, dir, told, Share::Nobody)?;
         }
         Ok(locks)
     }
@@ -254,7 +309,7 @@ impl Boot {
     fn lock_what_was_missing(&self, locks: &mut Locks) -> Result<(), BootError> {
         for (dir, told) in self.dirs_apart() {
             self.storage.create_dir(dir).map_err(storage_error(dir, "create"))?;
-            let is_new = self.lock_dir(locks, dir, told)?;
+            let is_new = self.lock_dir(locks, dir, told, Share::Nobody)?;
             let names = if is_new { self.storage.list(dir) } else { Ok(Vec::new()) };
             let names = names.map_err(storage_error(dir, "list"))?;
             // Somebody else made it, used it and left again since it was looked at.
@@ -275,7 +330,7 @@ impl Boot {
     }
 
     /// Whether it is there and was not locked before.
-    fn lock_dir(&self, locks: &mut Locks, dir: &Path, told: &str) -> Result<bool, BootError> {
+    fn lock_dir(&self, locks: &mut Locks, dir: &Path, told: &str, share: Share) -> Result<bool, BootError> {
         let real = match self.storage.real_path(dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             real => real.map_err(storage_error(dir, "find"))?,
@@ -284,7 +339,11 @@ impl Boot {
             return Ok(false);
         }
         let path = dir.join(LOCK_FILE);
-        let Some(lock) = self.storage.lock(&path).map_err(storage_error(&path, "lock"))? else {
+        let lock = match share {
+            Share::Nobody => self.storage.lock(&path),
+            Share::Readers => self.storage.lock_shared(&path),
+        };
+        let Some(lock) = lock.map_err(storage_error(&path, "lock"))? else {
             let message = format!("{}: another beaver {told}", dir.display());
             return Err(BootError { cause: FailCause::Locked, message });
         };
@@ -367,7 +426,7 @@ impl Boot {
     /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
     /// their leases run on until their deadline.
     fn settle_leases(&mut self, table: &mut JobTable, group: &mut Group, now: Timestamp) -> u64 {
-        let interrupted = table.in_flight(|holder| matches!(holder, Holder::Local(_)));
+        let interrupted = interrupted(table);
         for (job, token) in &interrupted {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
             let command = Command::Requeue { job: job.clone(), token: *token, failure, counts: true };
@@ -376,6 +435,11 @@ impl Boot {
         }
         interrupted.len() as u64
     }
+}
+
+/// Jobs whose workers died with the process that wrote this.
+fn interrupted(table: &JobTable) -> Vec<(JobId, Token)> {
+    table.in_flight(|holder| matches!(holder, Holder::Local(_)))
 }
 
 /// What was in the way of an older snapshot may be why the log does not reach.

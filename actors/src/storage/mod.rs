@@ -52,6 +52,10 @@ pub trait Storage: Send + Sync + 'static {
     /// [`ErrorKind::NotFound`] if there is no such directory.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
 
+    /// Takes the same lock together with others that only read, and makes nothing. `None`: somebody holds it exclusively.
+    /// [`ErrorKind::NotFound`] if there is no such directory.
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
+
     /// Does some work that nobody waits for.
     fn in_background(&self, work: Box<dyn FnOnce() + Send>);
 }
@@ -284,6 +288,23 @@ impl Storage for DiskStorage {
         Ok(Some(Box::new((file, dir))))
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+        let file = match File::open(path) {
+            // A copy of a directory may lack it; the directory itself is locked by an owner, too.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
+        for held in [Some(&dir), file.as_ref()].into_iter().flatten() {
+            match held.try_lock_shared() {
+                // Where nothing can be locked, nobody can be kept out: what is read is checked in any case.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+            }
+        }
+        Ok(Some(Box::new((file, dir))))
+    }
+
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
         std::thread::spawn(|| {
             if let Err(error) = make_patient() {
@@ -396,6 +417,22 @@ mod tests {
         assert!(DiskStorage.lock(&path).unwrap().is_none());
         drop(guard);
         assert!(DiskStorage.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn readers_share_a_lock_that_keeps_owners_out_and_make_no_file_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let readers = [0; 2].map(|_| DiskStorage.lock_shared(&path).unwrap().expect("free"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        drop(readers);
+        let owner = DiskStorage.lock(&path).unwrap().expect("free");
+        assert!(DiskStorage.lock_shared(&path).unwrap().is_none());
+        drop(owner);
+        assert!(DiskStorage.lock_shared(&path).unwrap().is_some());
+        let nowhere = DiskStorage.lock_shared(&dir.path().join("none/lock"));
+        assert_eq!(nowhere.err().unwrap().kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! of the rest what chance leaves (see [`crate::testing::power`]). Every call is counted and can be made to fail.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use crate::testing::power::{Content, Kept, NameChange, Unsynced, take_synced};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
+/// How many hold a lock that one has for itself.
+const EXCLUSIVE: usize = usize::MAX;
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
@@ -32,7 +34,8 @@ struct Disk {
     durable_names: BTreeMap<PathBuf, usize>,
     /// How `durable_names` becomes `names`.
     pending: Vec<NameChange>,
-    locks: HashSet<PathBuf>,
+    /// How many hold each; [`EXCLUSIVE`] for an owner.
+    locks: HashMap<PathBuf, usize>,
     /// How often a file is open to read.
     readers: HashMap<usize, usize>,
     /// Counts power cuts: a file opened before one is of no use after it.
@@ -70,7 +73,7 @@ impl SimStorage {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
-            locks: HashSet::new(),
+            locks: HashMap::new(),
             readers: HashMap::new(),
             boots: 0,
             capacity: None,
@@ -277,7 +280,7 @@ impl Disk {
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
             pending: self.pending.clone(),
-            locks: HashSet::new(),
+            locks: HashMap::new(),
             readers: HashMap::new(),
             boots: self.boots,
             capacity: self.capacity,
@@ -464,9 +467,20 @@ impl Storage for SimStorage {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
         let mut disk = self.disk();
         let fault = disk.enter(Call::Lock)?;
-        if fault.is_some() || !disk.locks.insert(path.to_owned()) {
+        if fault.is_some() || disk.locks.contains_key(path) {
             return done(fault, None);
         }
+        disk.locks.insert(path.to_owned(), EXCLUSIVE);
+        Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let mut disk = self.disk();
+        let fault = disk.enter(Call::Lock)?;
+        if fault.is_some() || disk.locks.get(path) == Some(&EXCLUSIVE) {
+            return done(fault, None);
+        }
+        *disk.locks.entry(path.to_owned()).or_default() += 1;
         Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
     }
 
@@ -486,7 +500,10 @@ impl Drop for SimLock {
         let mut disk = self.storage.disk();
         // After a restart the lock is gone already, and may be somebody else's.
         if disk.boots == self.boots {
-            disk.locks.remove(&self.path);
+            match disk.locks.get_mut(&self.path) {
+                Some(readers) if *readers != EXCLUSIVE && *readers > 1 => *readers -= 1,
+                _ => drop(disk.locks.remove(&self.path)),
+            }
         }
     }
 }

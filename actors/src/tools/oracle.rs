@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::ids::Token;
 use crate::jobs::Status;
 
 /// What a client knows of a request.
@@ -41,7 +42,7 @@ struct Seen {
     /// Some request for it was refused.
     refused: bool,
     /// Attempt, token and time of every run, as it began.
-    runs: Vec<(u64, u32, u64)>,
+    runs: Vec<(u64, u32, Token)>,
     /// It was discarded, and has not come back since as far as anybody knows.
     discarded: bool,
     /// Some request to discard it had no answer.
@@ -56,7 +57,7 @@ struct Seen {
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     jobs: BTreeMap<String, Seen>,
-    tokens: BTreeMap<u64, (String, u32)>,
+    tokens: BTreeMap<Token, (String, u32)>,
     broken: Vec<String>,
 }
 
@@ -134,7 +135,7 @@ impl Oracle {
     }
 
     /// A job has begun to run.
-    pub fn began(&mut self, job: &str, attempt: u32, token: u64, at: u64) {
+    pub fn began(&mut self, job: &str, attempt: u32, token: Token, at: u64) {
         let holder = (job.to_owned(), attempt);
         let other = self.tokens.insert(token, holder.clone()).filter(|other| *other != holder);
         if let Some((other, run)) = other {
@@ -224,15 +225,21 @@ impl Oracle {
 
 #[cfg(test)]
 mod tests {
+    use crate::ids::{Epoch, Seq, Term, Timeline};
+
     use super::*;
+
+    fn token(seq: u64) -> Token {
+        Token { epoch: Epoch { timeline: Timeline(1), term: Term(1) }, seq: Seq(seq) }
+    }
 
     fn good() -> Oracle {
         let mut oracle = Oracle::new();
-        for (job, token) in [("a", 3), ("b", 4)] {
+        for (job, at) in [("a", 3), ("b", 4)] {
             oracle.asked(job);
             oracle.answered(job, Outcome::Acknowledged);
-            oracle.began(job, 1, token, token);
-            oracle.completed(job, token + 10);
+            oracle.began(job, 1, token(at), at);
+            oracle.completed(job, at + 10);
             oracle.ended(job, Status::Completed);
         }
         oracle
@@ -251,22 +258,22 @@ mod tests {
         oracle.answered("refused", Outcome::Refused);
         oracle.asked("twice");
         oracle.answered("twice", Outcome::Unknown);
-        oracle.began("twice", 1, 5, 5);
-        oracle.began("twice", 2, 9, 9);
+        oracle.began("twice", 1, token(5), 5);
+        oracle.began("twice", 2, token(9), 9);
         oracle.ended("twice", Status::Completed);
         for (job, outcome) in [("gone", Outcome::Acknowledged), ("perhaps gone", Outcome::Unknown)] {
             oracle.asked(job);
             oracle.answered(job, Outcome::Acknowledged);
-            oracle.began(job, 1, 20 + job.len() as u64, 20);
+            oracle.began(job, 1, token(20 + job.len() as u64), 20);
             oracle.discarded(job, outcome);
         }
         oracle.asked("again");
         oracle.answered("again", Outcome::Acknowledged);
-        oracle.began("again", 1, 40, 40);
+        oracle.began("again", 1, token(40), 40);
         oracle.completed("again", 41);
         oracle.discarded("again", Outcome::Acknowledged);
         oracle.answered("again", Outcome::Acknowledged);
-        oracle.began("again", 1, 50, 50);
+        oracle.began("again", 1, token(50), 50);
         oracle.ended("again", Status::Dead);
         let verdict = oracle.verdict();
         assert!(verdict.holds(), "{verdict}");
@@ -295,9 +302,9 @@ mod tests {
                 oracle.discarded("a", Outcome::Acknowledged);
                 oracle.answered("a", Outcome::Acknowledged);
             }),
-            ("known as completed", |oracle| oracle.began("a", 2, 99, 99)),
-            ("was held by", |oracle| oracle.began("b", 2, 3, 5)),
-            ("follows attempt", |oracle| oracle.began("a", 1, 7, 7)),
+            ("known as completed", |oracle| oracle.began("a", 2, token(99), 99)),
+            ("was held by", |oracle| oracle.began("b", 2, token(3), 5)),
+            ("follows attempt", |oracle| oracle.began("a", 1, token(7), 7)),
             ("nobody ran it", |oracle| {
                 oracle.answered("c", Outcome::Acknowledged);
                 oracle.ended("c", Status::Completed);

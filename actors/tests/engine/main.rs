@@ -10,7 +10,8 @@
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
 //! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
-//! - `locks`: directories that two engines share; `closing`: the mark of a clean stop; `sparse`: files of holes.
+//! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
+//!   stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
 //! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead.
@@ -35,6 +36,7 @@ mod log_actor;
 mod model;
 mod overload;
 mod queues;
+mod read_only;
 mod recovery;
 mod remote;
 mod replay;

@@ -23,7 +23,8 @@ fn local_workers_pass_over_a_paused_queue_until_it_is_resumed() {
         let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("noop"), noop)).await;
         let first = enqueue(&engine, job_in("a", "noop")).await;
         when(&engine, &first, Status::Completed).await;
-        engine.pause(QueueSet::Named(vec![queue("a"), queue("unheard-of")])).await.unwrap();
+        let found = engine.pause(QueueSet::Named(vec![queue("a"), queue("unheard-of")])).await.unwrap();
+        assert_eq!(found, [queue("a")]);
         let paused = enqueue(&engine, job_in("a", "noop")).await;
         let other = enqueue(&engine, job_in("b", "noop")).await;
         when(&engine, &other, Status::Completed).await;

@@ -5,50 +5,50 @@ use std::collections::BTreeMap;
 use beaver_actors::jobs::Status;
 use comfy_table::Table;
 
-use crate::cli::sighting::{Glance, Sighting};
+use crate::cli::job_view::{Glance, Sighting};
 use crate::cli::table::{count, of_numbers};
 
 /// Everything that was observed.
 #[derive(Debug)]
-pub struct Account {
+pub(crate) struct Account {
     /// Jobs that the first server accepted.
-    pub enqueued: usize,
+    pub(crate) enqueued: usize,
     /// The last look at the first server.
-    pub before: Glance,
+    pub(crate) before: Glance,
     /// Jobs that the first server was seen to have completed. Not all of them: time ran on.
-    pub seen_completed: BTreeMap<String, Sighting>,
+    pub(crate) seen_completed: BTreeMap<String, Sighting>,
     /// The first look at the second server.
-    pub restarted: Glance,
+    pub(crate) restarted: Glance,
     /// Each job at the end; `None` is one that the second server does not know.
-    pub after: BTreeMap<String, Option<Sighting>>,
+    pub(crate) after: BTreeMap<String, Option<Sighting>>,
 }
 
 /// What became of the jobs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
-    pub completed: usize,
-    pub dead: usize,
+pub(crate) struct Tally {
+    pub(crate) completed: usize,
+    pub(crate) dead: usize,
     /// Not known any more, or known and neither completed nor dead.
-    pub lost: usize,
+    pub(crate) lost: usize,
     /// In the hands of the first server when it was killed, and run again by the second one: as promised.
-    pub run_twice: usize,
+    pub(crate) run_twice: usize,
     /// Seen completed, and changed afterwards: never allowed.
-    pub run_after_completion: Vec<String>,
+    pub(crate) run_after_completion: Vec<String>,
     /// Fewer jobs were completed after the restart than before the kill.
-    pub went_back: bool,
+    pub(crate) went_back: bool,
 }
 
 impl Account {
     /// Draws the sum.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Tally {
         let ended_as = |status| self.known().filter(|(_, job)| job.status == status).count();
         let (completed, dead) = (ended_as(Status::Completed), ended_as(Status::Dead));
         let changed = self.seen_completed.iter().filter(|(id, before)| {
             let after = self.after.get(*id).and_then(Option::as_ref);
             after.is_some_and(|after| after != *before)
         });
-        Verdict {
+        Tally {
             completed,
             dead,
             lost: self.enqueued.saturating_sub(completed + dead),
@@ -60,7 +60,7 @@ impl Account {
 
     /// The sum for people.
     #[must_use]
-    pub fn table(&self, verdict: &Verdict) -> Table {
+    pub(crate) fn table(&self, verdict: &Tally) -> Table {
         let mut table = of_numbers(["jobs", ""]);
         for (name, value) in [
             ("enqueued", self.enqueued.to_string()),
@@ -83,10 +83,10 @@ impl Account {
     }
 }
 
-impl Verdict {
+impl Tally {
     /// What must not have happened, if it did.
     #[must_use]
-    pub fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         if self.lost > 0 {
             return Some(format!("{} lost", count(self.lost as u64, "job")));
         }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_job_that_the_kill_interrupted_ran_twice_and_that_is_no_complaint() {
         let verdict = account().verdict();
-        let expected = Verdict {
+        let expected = Tally {
             completed: 2,
             dead: 1,
             lost: 0,

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::history::History;
-use crate::cli::sighting::Sighting;
+use crate::cli::job_view::Sighting;
 use crate::client::{Client, ClientError};
 
 /// Jobs of one request, at most.
@@ -19,12 +19,12 @@ const PAUSE_MS: std::ops::RangeInclusive<u64> = 5..=40;
 /// How long a client leaves a server alone that is not there or does not want to.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(4);
-/// So often that no kill and no bad luck ever makes such a job dead: see [`Batch::may_be_sent_again`].
+/// So often that no kill and no bad luck ever makes such a job dead: see [`JobBatch::may_be_sent_again`].
 const MAX_RETRY: u32 = 10_000;
 
 /// What the clients and those who kill the server share.
 #[derive(Default)]
-pub struct Shared {
+pub(crate) struct Load {
     server: Mutex<Option<Client>>,
     history: Mutex<History>,
     is_over: AtomicBool,
@@ -32,24 +32,24 @@ pub struct Shared {
     fresh: Mutex<Vec<String>>,
 }
 
-impl Shared {
+impl Load {
     /// All that is known.
-    pub fn history(&self) -> MutexGuard<'_, History> {
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().expect("whoever held it did not panic")
     }
 
     /// Tells the clients where the server is now; `None`: nowhere.
-    pub fn set_server(&self, server: Option<Client>) {
+    pub(crate) fn set_server(&self, server: Option<Client>) {
         *self.server.lock().expect("whoever held it did not panic") = server;
     }
 
     /// No new jobs from now on.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// The jobs that were seen completed since this was last asked.
-    pub fn take_fresh(&self) -> Vec<String> {
+    pub(crate) fn take_fresh(&self) -> Vec<String> {
         std::mem::take(&mut *self.fresh.lock().expect("whoever held it did not panic"))
     }
 
@@ -63,15 +63,15 @@ impl Shared {
 }
 
 /// The jobs of one request.
-struct Batch {
+struct JobBatch {
     ids: Vec<String>,
     body: Vec<u8>,
     /// Not with a job that is meant to die: under its id a dead job would be started afresh.
     may_be_sent_again: bool,
 }
 
-impl Batch {
-    fn new(client: usize, number: usize, dice: &mut Rng) -> Batch {
+impl JobBatch {
+    fn new(client: usize, number: usize, dice: &mut Rng) -> JobBatch {
         // Most requests have one job.
         let jobs = if dice.u8(..4) > 0 { 1 } else { dice.usize(2..=BATCH_MAX) };
         let ids: Vec<_> = (0..jobs).map(|job| format!("client-{client}-{number}-{job}")).collect();
@@ -82,7 +82,7 @@ impl Batch {
             has_doomed |= is_doomed;
             body.extend_from_slice(format!("{}\n", job(id, is_doomed, dice)).as_bytes());
         }
-        Batch { ids, body, may_be_sent_again: !has_doomed }
+        JobBatch { ids, body, may_be_sent_again: !has_doomed }
     }
 }
 
@@ -102,12 +102,12 @@ fn job(id: &str, is_doomed: bool, dice: &mut Rng) -> Value {
 }
 
 /// Enqueues one request after the other until it is over.
-pub async fn produce(shared: Arc<Shared>, client: usize, mut dice: Rng) {
+pub(crate) async fn produce(shared: Arc<Load>, client: usize, mut dice: Rng) {
     for number in 0.. {
         if shared.is_over() {
             return;
         }
-        let batch = Batch::new(client, number, &mut dice);
+        let batch = JobBatch::new(client, number, &mut dice);
         shared.history().asked(&batch.ids);
         // Who never asks again leaves it to the end to show what became of it.
         let asks_again = batch.may_be_sent_again && dice.u8(..4) > 0;
@@ -117,7 +117,7 @@ pub async fn produce(shared: Arc<Shared>, client: usize, mut dice: Rng) {
 }
 
 /// Sends one request, again and again if need be, until it is known what became of it, or nobody wants to know.
-async fn send(shared: &Shared, batch: &Batch, asks_again: bool) {
+async fn send(shared: &Load, batch: &JobBatch, asks_again: bool) {
     let mut may_be_there = false;
     loop {
         if let Some(server) = shared.server() {
@@ -146,7 +146,7 @@ async fn send(shared: &Shared, batch: &Batch, asks_again: bool) {
 }
 
 /// Looks at one acknowledged job after the other until it is over.
-pub async fn watch(shared: Arc<Shared>, mut dice: Rng) {
+pub(crate) async fn watch(shared: Arc<Load>, mut dice: Rng) {
     while !shared.is_over() {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(server) = shared.server() else { continue };
@@ -167,7 +167,7 @@ pub async fn watch(shared: Arc<Shared>, mut dice: Rng) {
 }
 
 /// Looks at one acknowledged job; whether it was seen completed.
-pub async fn look(shared: &Shared, server: &Client, id: &str) -> bool {
+pub(crate) async fn look(shared: &Load, server: &Client, id: &str) -> bool {
     match server.job(id).await {
         Ok(job) => match Sighting::read(job) {
             Ok(sighting) => shared.history().sighted(id, Some(sighting)),

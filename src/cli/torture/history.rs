@@ -8,23 +8,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use beaver_actors::ids::{Seq, Token};
 use beaver_actors::inspect::{self, LogState, Summary};
 use beaver_actors::jobs::Status;
 use beaver_actors::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
-use crate::cli::child::failed;
-use crate::cli::exit::Failure;
-use crate::cli::sighting::{Glance, Sighting};
+use crate::cli::exit::CliFailure;
+use crate::cli::job_view::{Glance, Sighting};
+use crate::cli::server_process::failed;
 
 /// Everything that is known.
 #[derive(Default)]
-pub struct History {
+pub(crate) struct History {
     oracle: Oracle,
     /// The last event of the log that was read.
     last: u64,
     /// The token under which each job is in somebody's hands.
-    leases: BTreeMap<String, u64>,
+    leases: BTreeMap<String, Token>,
     /// Attempt and time of every completion in the log.
     completed: BTreeMap<String, (u32, Value)>,
     /// The attempt that each job is at.
@@ -39,12 +40,12 @@ pub struct History {
 
 impl History {
     /// A client is about to ask for these jobs.
-    pub fn asked(&mut self, ids: &[String]) {
+    pub(crate) fn asked(&mut self, ids: &[String]) {
         ids.iter().for_each(|id| self.oracle.asked(id));
     }
 
     /// How a request for these jobs ended.
-    pub fn answered(&mut self, ids: &[String], outcome: Outcome) {
+    pub(crate) fn answered(&mut self, ids: &[String], outcome: Outcome) {
         for id in ids {
             self.oracle.answered(id, outcome);
             match outcome {
@@ -56,27 +57,27 @@ impl History {
     }
 
     /// Jobs that were acknowledged so far.
-    pub fn acknowledged(&self) -> &[String] {
+    pub(crate) fn acknowledged(&self) -> &[String] {
         &self.acknowledged
     }
 
     /// Jobs in requests that no answer came to, each time that it happened.
-    pub fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         self.unanswered
     }
 
     /// Events of the log that were read.
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.last
     }
 
     /// Something happened that must not.
-    pub fn complain(&mut self, problem: String) {
+    pub(crate) fn complain(&mut self, problem: String) {
         self.broken.push(problem);
     }
 
     /// What the API said of an acknowledged job; `None`: that there is none. Whether it was completed.
-    pub fn sighted(&mut self, id: &str, now: Option<Sighting>) -> bool {
+    pub(crate) fn sighted(&mut self, id: &str, now: Option<Sighting>) -> bool {
         let Some(now) = now else {
             self.broken.push(format!("job {id} was acknowledged and is not known"));
             return false;
@@ -95,7 +96,7 @@ impl History {
     }
 
     /// What a server that has recovered says of itself, against the log that it recovered from.
-    pub fn restarted(&mut self, glance: Glance) {
+    pub(crate) fn restarted(&mut self, glance: Glance) {
         let (known, completed) = (self.enqueued.len() as u64, self.completed.len() as u64);
         if glance.known < known || glance.completed < completed {
             self.broken.push(format!(
@@ -109,7 +110,7 @@ impl History {
     ///
     /// # Errors
     /// The log is damaged, or cannot be read.
-    pub fn read_log(&mut self, data_dir: &Path) -> Result<(), Failure> {
+    pub(crate) fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
         let summary = inspect::log(&data_dir.join("wal"), &mut |row| {
             if row.get("summary").is_none()
@@ -127,7 +128,7 @@ impl History {
     ///
     /// # Errors
     /// The snapshot is damaged, or cannot be read.
-    pub fn ended(&mut self, data_dir: &Path) -> Result<Verdict, Failure> {
+    pub(crate) fn ended(&mut self, data_dir: &Path) -> Result<Verdict, CliFailure> {
         let mut jobs = BTreeMap::new();
         let summary = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
             if let Some(id) = row["job_id"].as_str().map(str::to_owned) {
@@ -176,7 +177,7 @@ impl History {
                 false => Err("it was added a second time".to_owned()),
             },
             Some("DISPATCH") => self.dispatched(id, data, seq),
-            Some(name @ ("ACK" | "RETRY" | "TIMEOUT" | "REQUEUE" | "DEAD")) => {
+            Some(name @ ("ACK" | "RETRY" | "REQUEUE" | "EXHAUST")) => {
                 self.released(id, data)?;
                 if name == "ACK" {
                     self.oracle.completed(id, seq);
@@ -189,13 +190,17 @@ impl History {
         }
     }
 
-    /// A lease begins; its token is the position of the event.
+    /// A lease begins; its token names this event.
     fn dispatched(&mut self, id: &str, data: &Value, seq: u64) -> Result<(), String> {
         let attempt = data["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok());
         let attempt = attempt.ok_or("it has no attempt")?;
-        self.oracle.began(id, attempt, seq, seq);
+        let token = token_in(data)?;
+        if token.seq != Seq(seq) {
+            return Err(format!("its token is of event {}", token.seq.0));
+        }
+        self.oracle.began(id, attempt, token, seq);
         self.attempts.insert(id.to_owned(), attempt);
-        match self.leases.insert(id.to_owned(), seq) {
+        match self.leases.insert(id.to_owned(), token) {
             None => Ok(()),
             Some(held) => Err(format!("it is already in somebody's hands, under token {held}")),
         }
@@ -204,15 +209,21 @@ impl History {
     /// A lease ends, which only its own token may do.
     fn released(&mut self, id: &str, data: &Value) -> Result<(), String> {
         let held = self.leases.remove(id);
-        match held.is_some() && held == data["token"].as_u64() {
-            true => Ok(()),
-            false => Err(format!("a stale token was accepted: the valid one is {held:?}")),
+        match held {
+            Some(held) if held == token_in(data)? => Ok(()),
+            Some(held) => Err(format!("a stale token was accepted: the valid one is {held}")),
+            None => Err("a stale token was accepted: none is valid".to_owned()),
         }
     }
 }
 
+fn token_in(data: &Value) -> Result<Token, String> {
+    let text = data["token"].as_str().ok_or("it has no token")?;
+    text.parse().map_err(|problem| format!("field \"token\": {problem}"))
+}
+
 /// A torn tail is what a kill may leave; damage is not.
-fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), Failure> {
+fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
     match summary {
         Ok(Summary { verdict: LogState::Damaged { problem } }) => {
             Err(failed(format!("the {what} is damaged: {problem}")))
@@ -228,6 +239,10 @@ mod tests {
 
     use super::*;
 
+    fn token(seq: u64) -> String {
+        format!("00000007-00000001-{seq:016x}")
+    }
+
     fn row(seq: u64, name: &str, data: Value) -> Value {
         json!({"seq": seq, "type": name, "job_id": "a", "timestamp": "now", "data": data})
     }
@@ -236,10 +251,10 @@ mod tests {
     fn good() -> Vec<Value> {
         vec![
             row(1, "ENQUEUE", json!({})),
-            row(2, "DISPATCH", json!({"attempt": 1})),
-            row(3, "REQUEUE", json!({"token": 2})),
-            row(4, "DISPATCH", json!({"attempt": 2})),
-            row(5, "ACK", json!({"token": 4})),
+            row(2, "DISPATCH", json!({"attempt": 1, "token": token(2)})),
+            row(3, "REQUEUE", json!({"token": token(2)})),
+            row(4, "DISPATCH", json!({"attempt": 2, "token": token(4)})),
+            row(5, "ACK", json!({"token": token(4)})),
         ]
     }
 
@@ -266,12 +281,20 @@ mod tests {
         for (expected, told) in [
             ("event 1 should be here", problems(&good()[1..])),
             ("added a second time", broken(1, row(2, "ENQUEUE", json!({})))),
-            ("under token 2", broken(2, row(3, "DISPATCH", json!({"attempt": 2})))),
-            ("stale token", broken(4, row(5, "ACK", json!({"token": 2})))),
-            ("stale token", problems(&[good(), vec![row(6, "ACK", json!({"token": 4}))]].concat())),
+            (
+                "under token 00000007-00000001-0000000000000002",
+                broken(2, row(3, "DISPATCH", json!({"attempt": 2, "token": token(3)}))),
+            ),
+            ("of event 2", broken(3, row(4, "DISPATCH", json!({"attempt": 2, "token": token(2)})))),
+            ("has no token", broken(4, row(5, "ACK", json!({"token": 4})))),
+            ("field \\\"token\\\"", broken(4, row(5, "ACK", json!({"token": "4"})))),
+            ("stale token", broken(4, row(5, "ACK", json!({"token": token(2)})))),
+            ("stale token", problems(&[good(), vec![row(6, "ACK", json!({"token": token(4)}))]].concat())),
             (
                 "was known as completed",
-                problems(&[good(), vec![row(6, "DISPATCH", json!({"attempt": 3}))]].concat()),
+                problems(
+                    &[good(), vec![row(6, "DISPATCH", json!({"attempt": 3, "token": token(6)}))]].concat(),
+                ),
             ),
         ] {
             assert!(told.contains(expected), "{expected}: {told}");

@@ -19,7 +19,7 @@ pub(super) struct Capture {
 
 impl Capture {
     /// Reads to the end of the stream. May be dropped at any point; what was read so far stays.
-    pub async fn read(&mut self, mut stream: impl AsyncRead + Unpin) {
+    pub(crate) async fn read(&mut self, mut stream: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; READ_BYTES];
         // An error ends the stream for us just as its end does: nothing more will come.
         while let Ok(length @ 1..) = stream.read(&mut buffer).await {
@@ -28,12 +28,12 @@ impl Capture {
     }
 
     /// How much the program wrote.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// What was kept, with a line in the middle that says how much was left out.
-    pub fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         let kept = (self.head.len() + self.tail.len()) as u64;
         let Capture { mut head, tail, bytes } = self;
         if kept == bytes {

@@ -20,50 +20,50 @@ use tokio::process::{Child, Command};
 use super::watcher_link::WatcherLink;
 
 /// A running group. Dropping it kills everything in it.
-pub(super) struct Group {
-    members: Members,
+pub(super) struct ProgramGroup {
+    members: GroupMembers,
     leader_end: AsyncFd<OwnedFd>,
 }
 
-/// Apart from [`Group`], so that the group is killed too if there is no pidfd to be had.
-struct Members {
+/// Apart from [`ProgramGroup`], so that the group is killed too if there is no pidfd to be had.
+struct GroupMembers {
     id: Pid,
     leader: Child,
     is_reaped: bool,
     link: Arc<WatcherLink>,
 }
 
-impl Group {
+impl ProgramGroup {
     /// Starts a program as the leader of a new group.
-    pub fn start(command: &mut Command, link: Arc<WatcherLink>) -> io::Result<Group> {
+    pub(crate) fn start(command: &mut Command, link: Arc<WatcherLink>) -> io::Result<ProgramGroup> {
         link.starting();
         // Never a `pre_exec` here: it would make every start a plain fork (see `program.rs`).
         let leader = command.process_group(0).spawn()?;
         let id = leader.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let id = id.expect("a child that was not waited for has a process id");
-        let members = Members { id, leader, is_reaped: false, link };
+        let members = GroupMembers { id, leader, is_reaped: false, link };
         members.link.started(id);
         let leader_end = watch(pidfd_open(id, PidfdFlags::NONBLOCK)?)?;
-        Ok(Group { members, leader_end })
+        Ok(ProgramGroup { members, leader_end })
     }
 
     /// The leader, for its pipes.
-    pub fn leader(&mut self) -> &mut Child {
+    pub(crate) fn leader(&mut self) -> &mut Child {
         &mut self.members.leader
     }
 
     /// Waits until the leader has ended, without reaping it. May be called again.
-    pub async fn leader_ended(&self) -> io::Result<()> {
+    pub(crate) async fn leader_ended(&self) -> io::Result<()> {
         self.leader_end.readable().await.map(drop)
     }
 
     /// Sends a signal to everybody in the group.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         self.members.signal(signal);
     }
 
     /// Kills whoever is left and returns how the leader ended.
-    pub async fn end(mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         self.members.kill();
         let status = self.members.leader.wait().await?;
         self.members.is_reaped = true;
@@ -80,7 +80,7 @@ fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
-impl Members {
+impl GroupMembers {
     fn signal(&self, signal: Signal) {
         // The leader is not reaped, so the number is ours. What can still fail is a program that took on
         // another user's rights, and there is nothing that we could do about that.
@@ -93,7 +93,7 @@ impl Members {
     }
 }
 
-impl Drop for Members {
+impl Drop for GroupMembers {
     fn drop(&mut self) {
         if !self.is_reaped {
             // The runtime reaps the leader later.

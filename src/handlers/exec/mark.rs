@@ -27,46 +27,46 @@ const ID_LENGTH: usize = 36;
 
 /// Which data directory, and which server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub store: Store,
-    pub server: Server,
+pub(super) struct ProgramMark {
+    pub(crate) store: StoreMark,
+    pub(crate) server: ServerMark,
 }
 
 /// Identity of a data directory on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Store(String);
+pub(super) struct StoreMark(String);
 
 /// A server process: its process id, told from later owners of the same id by its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub pid: Pid,
-    pub start_ticks: u64,
+pub(super) struct ServerMark {
+    pub(crate) pid: Pid,
+    pub(crate) start_ticks: u64,
 }
 
-impl Mark {
+impl ProgramMark {
     /// The mark of what this process starts for that data directory.
-    pub fn of_this_server(data_dir: &Path) -> io::Result<Mark> {
-        Ok(Mark { store: Store::open_or_create(data_dir)?, server: Server::this()? })
+    pub(crate) fn of_this_server(data_dir: &Path) -> io::Result<ProgramMark> {
+        Ok(ProgramMark { store: StoreMark::open_or_create(data_dir)?, server: ServerMark::this()? })
     }
 
     /// Reads a mark; `None` if it is none.
-    pub fn parse(text: &str) -> Option<Mark> {
+    pub(crate) fn parse(text: &str) -> Option<ProgramMark> {
         let (store, server) = text.rsplit_once('@')?;
         let (pid, start_ticks) = server.split_once('.')?;
-        let server = Server { pid: process::parse_pid(pid)?, start_ticks: start_ticks.parse().ok()? };
-        Some(Mark { store: Store(store.to_owned()), server })
+        let server = ServerMark { pid: process::parse_pid(pid)?, start_ticks: start_ticks.parse().ok()? };
+        Some(ProgramMark { store: StoreMark(store.to_owned()), server })
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for ProgramMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}.{}", self.store.0, self.server.pid, self.server.start_ticks)
     }
 }
 
-impl Store {
+impl StoreMark {
     /// The identity of a data directory, `None` if it never got one.
-    pub fn open(data_dir: &Path) -> io::Result<Option<Store>> {
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Option<StoreMark>> {
         let path = data_dir.join(FILE);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -78,13 +78,13 @@ impl Store {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let metadata = fs::metadata(&path)?;
-        Ok(Some(Store(format!("{id}.{}.{}", metadata.dev(), metadata.ino()))))
+        Ok(Some(StoreMark(format!("{id}.{}.{}", metadata.dev(), metadata.ino()))))
     }
 
-    /// As [`Store::open`]; creates the directory and its identity if missing, durably.
-    fn open_or_create(data_dir: &Path) -> io::Result<Store> {
+    /// As [`StoreMark::open`]; creates the directory and its identity if missing, durably.
+    fn open_or_create(data_dir: &Path) -> io::Result<StoreMark> {
         fs::create_dir_all(data_dir)?;
-        if let Some(store) = Store::open(data_dir)? {
+        if let Some(store) = StoreMark::open(data_dir)? {
             return Ok(store);
         }
         let mut file =
@@ -97,19 +97,19 @@ impl Store {
             Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(failed) => return Err(failed.error),
         }
-        Store::open(data_dir)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        StoreMark::open(data_dir)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-impl Server {
-    fn this() -> io::Result<Server> {
+impl ServerMark {
+    fn this() -> io::Result<ServerMark> {
         let pid = rustix::process::getpid();
-        Ok(Server { pid, start_ticks: process::stat(pid)?.start_ticks })
+        Ok(ServerMark { pid, start_ticks: process::stat(pid)?.start_ticks })
     }
 
     /// False once the server has let go of its files, so surely by the time that another one holds its data
     /// directory.
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         let pid = self.pid;
         if process::stat(pid).ok().is_none_or(|stat| stat.start_ticks != self.start_ticks) {
             return false;
@@ -131,14 +131,14 @@ mod tests {
     fn a_data_directory_keeps_its_identity_and_a_copy_of_it_is_another_one() {
         let dir = tempfile::tempdir().unwrap();
         let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
-        assert_eq!(Store::open(&original).unwrap(), None);
-        let store = Store::open_or_create(&original).unwrap();
-        assert_eq!(Store::open_or_create(&original).unwrap(), store);
+        assert_eq!(StoreMark::open(&original).unwrap(), None);
+        let store = StoreMark::open_or_create(&original).unwrap();
+        assert_eq!(StoreMark::open_or_create(&original).unwrap(), store);
         assert_eq!(fs::read_dir(&original).unwrap().count(), 1, "the partial file is gone");
 
         fs::create_dir(&copy).unwrap();
         fs::copy(original.join(FILE), copy.join(FILE)).unwrap();
-        assert_ne!(Store::open_or_create(&copy).unwrap(), store);
+        assert_ne!(StoreMark::open_or_create(&copy).unwrap(), store);
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "short", &"x".repeat(ID_LENGTH)] {
             fs::write(dir.path().join(FILE), text).unwrap();
-            let error = Store::open_or_create(dir.path()).unwrap_err();
+            let error = StoreMark::open_or_create(dir.path()).unwrap_err();
             assert!(error.to_string().contains("exec-id: not an id"), "{error}");
             assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), text);
         }
@@ -155,22 +155,22 @@ mod tests {
     #[test]
     fn a_mark_reads_back_as_itself() {
         let dir = tempfile::tempdir().unwrap();
-        let mark = Mark::of_this_server(dir.path()).unwrap();
-        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        let mark = ProgramMark::of_this_server(dir.path()).unwrap();
+        assert_eq!(ProgramMark::parse(&mark.to_string()), Some(mark));
         for text in ["", "somebody's own value", "store@", "store@-5.7", "store@0.7", "store@5.x"] {
-            assert_eq!(Mark::parse(text), None, "{text}");
+            assert_eq!(ProgramMark::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_server_is_alive_until_it_is_killed_even_if_nobody_has_reaped_it() {
-        assert!(Server::this().unwrap().is_alive());
+        assert!(ServerMark::this().unwrap().is_alive());
         let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
         let pid = Pid::from_child(&child);
         let start_ticks = process::stat(pid).unwrap().start_ticks;
-        let server = Server { pid, start_ticks };
+        let server = ServerMark { pid, start_ticks };
         assert!(server.is_alive());
-        assert!(!Server { start_ticks: start_ticks + 1, ..server }.is_alive(), "a later owner of the id");
+        assert!(!ServerMark { start_ticks: start_ticks + 1, ..server }.is_alive(), "a later owner of the id");
 
         let process = process::Process::open(pid).unwrap();
         child.kill().unwrap();

@@ -17,8 +17,17 @@
 //! **The program's process group ends with the job.** Whatever it left in the background is killed when it
 //! has ended itself, on a stop (SIGTERM, grace, SIGKILL), and when the server dies: then by a [`watcher`] at
 //! once, and by [`orphans`] at the next boot if the watcher died too.
+//!
+//! | file | story |
+//! |---|---|
+//! | `payload`, `variables`, `program` | what is to run: read, checked, found |
+//! | `run`, `process`, `group` | the program from its start to the end of its group |
+//! | `capture`, `report` | what it wrote, and what is kept of it |
+//! | `mark` | how a program is known as one of this data directory |
+//! | `watcher`, `watcher_link`, `orphans` | ending what a dead server left |
 
 mod payload;
+mod variables;
 
 mod program;
 
@@ -28,9 +37,9 @@ mod report;
 mod run;
 
 mod mark;
-pub mod orphans;
+pub(crate) mod orphans;
 mod process;
-pub mod watcher;
+pub(crate) mod watcher;
 mod watcher_link;
 
 #[cfg(test)]
@@ -47,23 +56,17 @@ use std::time::Duration;
 use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 use tokio::process::Command;
 
-use mark::Mark;
+use mark::ProgramMark;
 use payload::ExecPayload;
 use watcher_link::{WatcherLink, WatcherProgram};
-
-const JOB_ID: &str = "BEAVER_JOB_ID";
-const ATTEMPT: &str = "BEAVER_ATTEMPT";
-const TOKEN: &str = "BEAVER_TOKEN";
-/// What a payload's `env` may not set.
-const RESERVED_VARIABLES: [&str; 4] = [JOB_ID, ATTEMPT, TOKEN, mark::VARIABLE];
 
 /// After SIGKILL: for the kernel to end a large program, and for our own work.
 const GRACE_EXTRA: Duration = Duration::from_secs(2);
 
 /// Runs programs.
-pub struct ExecHandler {
+pub(crate) struct ExecHandler {
     stop_grace: Duration,
-    mark: Mark,
+    mark: ProgramMark,
     link: Arc<WatcherLink>,
 }
 
@@ -74,12 +77,12 @@ impl ExecHandler {
     ///
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.
-    pub fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
-        let mark = Mark::of_this_server(data_dir)?;
+    pub(crate) fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
+        let mark = ProgramMark::of_this_server(data_dir)?;
         Ok(ExecHandler::with_watcher(WatcherProgram::this_one(), mark, stop_grace))
     }
 
-    fn with_watcher(watcher: WatcherProgram, mark: Mark, stop_grace: Duration) -> ExecHandler {
+    fn with_watcher(watcher: WatcherProgram, mark: ProgramMark, stop_grace: Duration) -> ExecHandler {
         let link = Arc::new(WatcherLink::new(watcher, mark.clone()));
         ExecHandler { stop_grace, mark, link }
     }
@@ -112,9 +115,9 @@ fn prepare(job: &JobRun, mark: &str) -> Result<(Command, Option<String>), JobErr
 
     let mut command = Command::new(program);
     command.args(arguments).current_dir(directory).env_clear().envs(&wanted.env);
-    command.env(JOB_ID, job.id.to_string());
-    command.env(ATTEMPT, job.attempt.to_string());
-    command.env(TOKEN, job.token.to_string());
+    command.env(variables::JOB_ID, job.id.to_string());
+    command.env(variables::ATTEMPT, job.attempt.to_string());
+    command.env(variables::TOKEN, job.token.to_string());
     command.env(mark::VARIABLE, mark);
     Ok((command, wanted.stdin))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::mark::{self, Mark, Store};
+use super::mark::{self, ProgramMark, StoreMark};
 use super::process::{self, Process};
 
 /// A program may start another one while we look, and has no environment for the microseconds in which it
@@ -30,8 +30,8 @@ const PASS_TIME: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// `/proc` or the data directory's identity cannot be read.
-pub fn end_leftovers(data_dir: &Path) -> io::Result<usize> {
-    let Some(store) = Store::open(data_dir)? else { return Ok(0) };
+pub(crate) fn end_leftovers(data_dir: &Path) -> io::Result<usize> {
+    let Some(store) = StoreMark::open(data_dir)? else { return Ok(0) };
     let ended = end_carriers(|mark| mark.store == store && !mark.server.is_alive())?;
     if ended > 0 {
         tracing::warn!(processes = ended, "ended programs that an earlier server left running");
@@ -40,12 +40,12 @@ pub fn end_leftovers(data_dir: &Path) -> io::Result<usize> {
 }
 
 /// The mark that a process was started with.
-pub(super) fn mark_of(process: &Process) -> Option<Mark> {
-    Mark::parse(&process.variable(mark::VARIABLE)?)
+pub(super) fn mark_of(process: &Process) -> Option<ProgramMark> {
+    ProgramMark::parse(&process.variable(mark::VARIABLE)?)
 }
 
 /// Kills every process with a mark that is ours; returns how many ended.
-pub(super) fn end_carriers(is_ours: impl Fn(&Mark) -> bool) -> io::Result<usize> {
+pub(super) fn end_carriers(is_ours: impl Fn(&ProgramMark) -> bool) -> io::Result<usize> {
     let mut ended = HashSet::new();
     let mut quiet_passes = 0;
     for _ in 0..PASSES_MAX {
@@ -75,9 +75,10 @@ mod tests {
     #[test]
     fn leftovers_of_this_data_directory_are_ended_and_nobody_else_is() {
         let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let working = Mark::of_this_server(here.path()).unwrap();
-        let left_over = Mark { server: gone_server(), ..working.clone() };
-        let foreign = Mark { server: gone_server(), ..Mark::of_this_server(elsewhere.path()).unwrap() };
+        let working = ProgramMark::of_this_server(here.path()).unwrap();
+        let left_over = ProgramMark { server: gone_server(), ..working.clone() };
+        let foreign =
+            ProgramMark { server: gone_server(), ..ProgramMark::of_this_server(elsewhere.path()).unwrap() };
 
         let mut ours = Program::start_marked(&left_over, "sleep 300 & echo up; wait");
         let mut foreign = Program::start_marked(&foreign, WAITS);

@@ -7,8 +7,8 @@ use beaver_actors::jobs::Payload;
 use beaver_actors::worker::handler::JobError;
 use serde::Deserialize;
 
-use super::RESERVED_VARIABLES;
-use crate::handlers::read_object;
+use super::variables;
+use crate::handlers::fields::read_object;
 
 /// The payload of an `exec` job. A field that is not here is an error: a mistyped `evn` must not be lost
 /// silently.
@@ -16,19 +16,19 @@ use crate::handlers::read_object;
 #[serde(deny_unknown_fields)]
 pub(super) struct ExecPayload {
     /// Program and arguments, as they are; no shell looks at them.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// What the program reads from its standard input; without it, nothing.
-    pub stdin: Option<String>,
+    pub(crate) stdin: Option<String>,
     /// The program's environment, beside the job's own variables.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// Where the program runs; without it, where the server runs.
-    pub cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
 }
 
 impl ExecPayload {
     /// Reads and checks a payload. What is checked here would otherwise fail later with less to go by.
-    pub fn read(payload: &Payload) -> Result<ExecPayload, JobError> {
+    pub(crate) fn read(payload: &Payload) -> Result<ExecPayload, JobError> {
         let wanted: ExecPayload = read_object(payload)?;
         match wanted.problem() {
             Some(problem) => Err(JobError::new(format!("payload: {problem}"))),
@@ -47,7 +47,7 @@ impl ExecPayload {
             return Some("cwd has a NUL character".to_owned());
         }
         self.env.iter().find_map(|(name, value)| {
-            if RESERVED_VARIABLES.contains(&name.as_str()) {
+            if variables::ALL.contains(&name.as_str()) {
                 return Some(format!("env may not set {name}: beaver does"));
             }
             if name.is_empty() || name.contains(['=', '\0']) {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// One process that was there when it was looked up.
 pub(super) struct Process {
-    pub pid: Pid,
+    pub(crate) pid: Pid,
     pidfd: OwnedFd,
 }
 
@@ -22,28 +22,28 @@ pub(super) struct Process {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     /// Its process group; none once it is on its way out.
-    pub group: Option<Pid>,
+    pub(crate) group: Option<Pid>,
     /// When it started, in clock ticks since the machine started.
-    pub start_ticks: u64,
+    pub(crate) start_ticks: u64,
 }
 
 impl Process {
     /// Takes hold of a process; a zombie counts as one.
-    pub fn open(pid: Pid) -> io::Result<Process> {
+    pub(crate) fn open(pid: Pid) -> io::Result<Process> {
         Ok(Process { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
     }
 
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.pidfd, signal)?)
     }
 
     /// True as soon as it has ended, reaped or not.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ends_by(Instant::now())
     }
 
     /// Waits until it has ended, at most until `deadline`. Blocks.
-    pub fn ends_by(&self, deadline: Instant) -> bool {
+    pub(crate) fn ends_by(&self, deadline: Instant) -> bool {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
@@ -56,7 +56,7 @@ impl Process {
     }
 
     /// One variable of the environment that it was started with.
-    pub fn variable(&self, name: &str) -> Option<String> {
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
         let value = environment
             .split(|byte| *byte == 0)
@@ -64,7 +64,7 @@ impl Process {
         String::from_utf8(value.to_vec()).ok()
     }
 
-    pub fn stat(&self) -> io::Result<Stat> {
+    pub(crate) fn stat(&self) -> io::Result<Stat> {
         stat(self.pid)
     }
 }

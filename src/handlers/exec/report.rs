@@ -6,14 +6,14 @@ use beaver_actors::jobs::Payload;
 use beaver_actors::worker::handler::JobError;
 use serde::Serialize;
 
-use super::run::Finished;
+use super::run::FinishedProgram;
 
 /// Longest piece of stderr that is quoted in a failure's message, in characters.
 const QUOTED_CHARS_MAX: usize = 200;
 
 /// The result of an `exec` job. Either `exit_code` or `signal` is there.
 #[derive(Serialize)]
-struct Report {
+struct ExecReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,10 +26,10 @@ struct Report {
     duration_ms: u64,
 }
 
-impl Finished {
+impl FinishedProgram {
     /// Exit code 0 of a program that was not told to stop is success; the result is kept in any case.
-    pub fn into_outcome(self) -> Result<Option<Payload>, JobError> {
-        let report = Report {
+    pub(crate) fn into_outcome(self) -> Result<Option<Payload>, JobError> {
+        let report = ExecReport {
             exit_code: self.status.code(),
             signal: self.status.signal(),
             stdout_bytes: self.stdout.bytes(),

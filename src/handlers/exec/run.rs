@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout_at};
 
 use super::capture::Capture;
-use super::group::Group;
+use super::group::ProgramGroup;
 use super::watcher_link::WatcherLink;
 
 /// When the leader has ended but others of its group still hold its output: how long we go on reading.
@@ -24,14 +24,14 @@ use super::watcher_link::WatcherLink;
 pub(super) const DRAIN: Duration = Duration::from_millis(500);
 
 /// What is left of a run.
-pub(super) struct Finished {
-    pub status: ExitStatus,
+pub(super) struct FinishedProgram {
+    pub(crate) status: ExitStatus,
     /// Why it was told to stop, if it was.
-    pub stopped: Option<StopReason>,
-    pub stdout: Capture,
-    pub stderr: Capture,
+    pub(crate) stopped: Option<StopReason>,
+    pub(crate) stdout: Capture,
+    pub(crate) stderr: Capture,
     /// From the start to the end of the leader.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 /// Runs a program until its leader ends or it must stop, and then ends its whole group.
@@ -44,11 +44,11 @@ pub(super) async fn run(
     mut stop: StopSignal,
     stop_grace: Duration,
     link: Arc<WatcherLink>,
-) -> io::Result<Finished> {
+) -> io::Result<FinishedProgram> {
     command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
-    let mut group = Group::start(&mut command, link)?;
+    let mut group = ProgramGroup::start(&mut command, link)?;
     let input = group.leader().stdin.take();
     let (out, err) = (group.leader().stdout.take(), group.leader().stderr.take());
     let (out, err) = out.zip(err).expect("both were asked for");
@@ -73,7 +73,7 @@ pub(super) async fn run(
         }
     };
     let status = group.end().await?;
-    Ok(Finished { status, stopped: end.stopped, stdout, stderr, duration: end.at - started })
+    Ok(FinishedProgram { status, stopped: end.stopped, stdout, stderr, duration: end.at - started })
 }
 
 /// How the leader came to its end.
@@ -84,7 +84,7 @@ struct LeaderEnd {
     drain_until: Instant,
 }
 
-async fn follow(group: &Group, stop: &mut StopSignal, stop_grace: Duration) -> io::Result<LeaderEnd> {
+async fn follow(group: &ProgramGroup, stop: &mut StopSignal, stop_grace: Duration) -> io::Result<LeaderEnd> {
     let reason = tokio::select! {
         // Who has ended was not stopped.
         biased;

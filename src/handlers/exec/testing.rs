@@ -12,30 +12,30 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
 use tokio::net::unix::pipe;
 
-use super::mark::{self, Mark, Server};
+use super::mark::{self, ProgramMark, ServerMark};
 use super::process::{self, Process};
 
 /// No test waits longer than this for something that must happen.
-pub const SURELY: Duration = Duration::from_secs(30);
+pub(crate) const SURELY: Duration = Duration::from_secs(30);
 /// A script that says that it is up and then waits for ever, without starting another program.
-pub const WAITS: &str = "echo up; read line";
+pub(crate) const WAITS: &str = "echo up; read line";
 
 /// A mark that no other test has.
-pub fn any_mark() -> Mark {
-    Mark::of_this_server(tempfile::tempdir().unwrap().path()).unwrap()
+pub(crate) fn any_mark() -> ProgramMark {
+    ProgramMark::of_this_server(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
 /// A server that has ended.
-pub fn gone_server() -> Server {
+pub(crate) fn gone_server() -> ServerMark {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = Pid::from_child(&child);
     let start_ticks = process::stat(pid).unwrap().start_ticks;
     child.wait().unwrap();
-    Server { pid, start_ticks }
+    ServerMark { pid, start_ticks }
 }
 
 /// Waits until nothing of a process is left that could run.
-pub fn assert_ends(pid: Pid) {
+pub(crate) fn assert_ends(pid: Pid) {
     // One that cannot be opened was reaped already.
     if let Ok(process) = Process::open(pid) {
         assert!(process.ends_by(Instant::now() + SURELY), "process {pid} is still there");
@@ -43,16 +43,16 @@ pub fn assert_ends(pid: Pid) {
 }
 
 /// A shell script as the leader of its own group. The group is killed when the test ends, whichever way.
-pub struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
     /// Starts it and waits for its first line of output.
-    pub fn start(script: &str) -> Program {
+    pub(crate) fn start(script: &str) -> Program {
         Program::launch(Command::new("sh").args(["-c", script]))
     }
 
     /// The same with a mark in its environment.
-    pub fn start_marked(mark: &Mark, script: &str) -> Program {
+    pub(crate) fn start_marked(mark: &ProgramMark, script: &str) -> Program {
         Program::launch(Command::new("sh").args(["-c", script]).env(mark::VARIABLE, mark.to_string()))
     }
 
@@ -65,16 +65,16 @@ impl Program {
         program
     }
 
-    pub fn group(&self) -> Pid {
+    pub(crate) fn group(&self) -> Pid {
         Pid::from_child(&self.0)
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end.
-    pub fn signal_that_ended_it(&mut self) -> i32 {
+    pub(crate) fn signal_that_ended_it(&mut self) -> i32 {
         assert_ends(self.group());
         self.0.wait().unwrap().signal().unwrap()
     }
@@ -91,13 +91,13 @@ impl Drop for Program {
 }
 
 /// A named pipe through which programs tell a test, line by line, how far they are.
-pub struct Notes {
+pub(crate) struct Notes {
     dir: TempDir,
     lines: AsyncBufReader<pipe::Receiver>,
 }
 
 impl Notes {
-    pub fn new() -> Notes {
+    pub(crate) fn new() -> Notes {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes");
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
@@ -106,11 +106,11 @@ impl Notes {
         Notes { dir, lines: AsyncBufReader::new(receiver) }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("notes")
     }
 
-    pub async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         let mut line = String::new();
         let read = tokio::time::timeout(SURELY, self.lines.read_line(&mut line)).await;
         read.expect("no news").unwrap();
@@ -118,7 +118,7 @@ impl Notes {
     }
 
     /// A line that is a process id.
-    pub async fn next_pid(&mut self) -> Pid {
+    pub(crate) async fn next_pid(&mut self) -> Pid {
         process::parse_pid(&self.next().await).unwrap()
     }
 }

@@ -13,7 +13,7 @@ use super::capture::KEPT_BYTES;
 use super::process::parse_pid;
 use super::testing::{Notes, SURELY, any_mark, assert_ends};
 use super::watcher_link::WatcherProgram;
-use crate::handlers::testing::run_of;
+use crate::handlers::testing::{TOKEN, run_of};
 
 /// Longer than any test: a program that needs it all is a failed test.
 const LONG: Duration = Duration::from_secs(300);
@@ -194,7 +194,8 @@ async fn the_environment_is_that_of_the_job_and_nothing_else() {
     lines.sort_unstable();
     let (store, others): (Vec<&str>, Vec<&str>) =
         lines.into_iter().partition(|line| line.starts_with("BEAVER_STORE="));
-    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", "BEAVER_TOKEN=42", "COLOUR=brown"]);
+    let token = format!("BEAVER_TOKEN={TOKEN}");
+    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", &token, "COLOUR=brown"]);
     assert_eq!(store.len(), 1);
 }
 

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::mark::Mark;
+use super::mark::ProgramMark;
 use super::orphans::{end_carriers, mark_of};
 use super::process::{self, Process};
 
@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Body of the hidden subcommand `beaver exec-watcher`: listens on stdin until it closes, then ends what
 /// runs.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     watch(io::stdin().lock(), GRACE);
     ExitCode::SUCCESS
 }
@@ -43,7 +43,7 @@ pub fn run() -> ExitCode {
 /// What a server tells its watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    Mark(Mark),
+    Mark(ProgramMark),
     Started(Pid),
     Ended(Pid),
 }
@@ -53,7 +53,7 @@ impl Message {
         // As a group, 1 would mean every process that there is.
         let group = |text: &str| process::parse_pid(text).filter(|pid| !pid.is_init());
         match line.split_at_checked(1)? {
-            ("=", mark) => Mark::parse(mark).map(Message::Mark),
+            ("=", mark) => ProgramMark::parse(mark).map(Message::Mark),
             ("+", pid) => group(pid).map(Message::Started),
             ("-", pid) => group(pid).map(Message::Ended),
             _ => None,
@@ -87,7 +87,7 @@ fn watch(mut input: impl BufRead, grace: Duration) {
 /// What a watcher answers for.
 #[derive(Default)]
 struct Charge {
-    mark: Option<Mark>,
+    mark: Option<ProgramMark>,
     /// The leader of each group that runs. While a leader lives, the group's number means this group.
     leaders: HashMap<Pid, Process>,
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
 
-use super::mark::Mark;
+use super::mark::ProgramMark;
 use super::watcher::{Message, SUBCOMMAND};
 
 /// A watcher that cannot be kept up is not started again for every job.
@@ -21,15 +21,15 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How a watcher is started.
 #[derive(Clone, Debug)]
 pub(super) struct WatcherProgram {
-    pub path: PathBuf,
-    pub arguments: Vec<OsString>,
+    pub(crate) path: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
     /// Shortest time from one start to the next.
-    pub restart_pause: Duration,
+    pub(crate) restart_pause: Duration,
 }
 
 impl WatcherProgram {
     /// The program that this process runs, even if its file was replaced by a newer version since.
-    pub fn this_one() -> WatcherProgram {
+    pub(crate) fn this_one() -> WatcherProgram {
         WatcherProgram {
             path: "/proc/self/exe".into(),
             arguments: vec![SUBCOMMAND.into()],
@@ -42,19 +42,19 @@ impl WatcherProgram {
 /// with the next one if it dies.
 pub(super) struct WatcherLink {
     program: WatcherProgram,
-    mark: Mark,
-    state: Mutex<State>,
+    mark: ProgramMark,
+    state: Mutex<LinkState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LinkState {
     watcher: Option<Child>,
     started_at: Option<Instant>,
     groups: HashSet<Pid>,
 }
 
 impl WatcherLink {
-    pub fn new(program: WatcherProgram, mark: Mark) -> WatcherLink {
+    pub(crate) fn new(program: WatcherProgram, mark: ProgramMark) -> WatcherLink {
         WatcherLink { program, mark, state: Mutex::default() }
     }
 
@@ -62,12 +62,12 @@ impl WatcherLink {
     /// name the group, the programs in it are still found by their mark.
     ///
     /// A watcher that is not there is a warning, not an error: leftovers would be found at the next boot.
-    pub fn starting(&self) {
+    pub(crate) fn starting(&self) {
         self.keep_watcher(&mut self.lock());
     }
 
     /// To be called as soon as a group runs.
-    pub fn started(&self, group: Pid) {
+    pub(crate) fn started(&self, group: Pid) {
         let mut state = self.lock();
         state.groups.insert(group);
         state.tell(&Message::Started(group));
@@ -76,14 +76,14 @@ impl WatcherLink {
 
     /// To be called when a group has ended, *before* its leader is reaped: from then on the number may be
     /// somebody else's.
-    pub fn ended(&self, group: Pid) {
+    pub(crate) fn ended(&self, group: Pid) {
         let mut state = self.lock();
         state.groups.remove(&group);
         state.tell(&Message::Ended(group));
     }
 
     /// Starts a watcher if there is none.
-    fn keep_watcher(&self, state: &mut State) {
+    fn keep_watcher(&self, state: &mut LinkState) {
         if state.watcher.is_some() || !self.may_start(state) {
             return;
         }
@@ -97,7 +97,7 @@ impl WatcherLink {
         }
     }
 
-    fn may_start(&self, state: &State) -> bool {
+    fn may_start(&self, state: &LinkState) -> bool {
         state.started_at.is_none_or(|started_at| started_at.elapsed() >= self.program.restart_pause)
     }
 
@@ -130,12 +130,12 @@ impl WatcherLink {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LinkState {
     fn dismiss_watcher(&mut self) {
         if let Some(watcher) = self.watcher.take() {
             dismiss(watcher);

@@ -6,7 +6,7 @@ use crate::api::outcome::EngineError;
 use crate::api::requests::Delivery;
 use crate::api::status::EngineStatus;
 use crate::engine::messages::{Halt, Reply};
-use crate::ids::{JobId, Seq, Token, WorkerId};
+use crate::ids::{JobId, QueueName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{JobView, Rejection};
 
@@ -19,6 +19,8 @@ pub(super) enum Effect {
     Done(Reply<()>),
     /// It is not. What it was rejected for must be durable, too, before anybody hears of it.
     Rejected(Reply<()>, Box<Rejection>),
+    /// Queues that were paused or resumed, or why none was.
+    Paused(Reply<Vec<QueueName>>, Result<Vec<QueueName>, Box<Rejection>>),
     /// A bulk operation is over: how many jobs it changed.
     Changed(Reply<u64>, u64),
     /// Jobs as they stand.

@@ -183,6 +183,7 @@ impl JobManagerActor {
                 reply.answer(Ok(()));
             }
             Effect::Rejected(reply, rejection) => reply.answer(Err((*rejection).into())),
+            Effect::Paused(reply, found) => reply.answer(found.map_err(|rejection| (*rejection).into())),
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
             Effect::Viewed(reply, found) => reply.answer(*found),

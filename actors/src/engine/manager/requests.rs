@@ -7,7 +7,7 @@ use crate::engine::manager::durable_effects::Effect;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::remote;
 use crate::engine::messages::{Reply, Submit};
-use crate::ids::{JobId, Timestamp};
+use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Command, JobSpec, JobView, PayloadStore, Rejection};
 
@@ -27,8 +27,8 @@ pub(super) fn submit(ledger: &mut Ledger, bulk: &mut BulkOps, submit: Submit, no
             hold_outcome(ledger, reply, done);
         }
         Submit::Pause { queues, paused, reply } => {
-            let done = pause(ledger, queues, paused, now);
-            hold_outcome(ledger, reply, done);
+            let found = pause(ledger, queues, paused, now).map_err(Box::new);
+            ledger.hold(Effect::Paused(reply, found));
         }
         Submit::Act { action, status, filter, reply } => bulk.act(ledger, action, status, filter, reply),
         Submit::RemoveQueues { queues, reply } => bulk.remove_queues(ledger, queues, reply),
@@ -86,9 +86,16 @@ fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Ve
     Ok(answers)
 }
 
-fn pause(ledger: &mut Ledger, queues: QueueSet, paused: bool, now: Timestamp) -> Result<(), Rejection> {
-    for queue in existing(&ledger.table, queues) {
+/// Pauses queues, or resumes them; returns those of them that there are.
+fn pause(
+    ledger: &mut Ledger,
+    queues: QueueSet,
+    paused: bool,
+    now: Timestamp,
+) -> Result<Vec<QueueName>, Rejection> {
+    let found = existing(&ledger.table, queues);
+    for queue in found.iter().cloned() {
         ledger.execute(Command::SetPaused { queue, paused }, now)?;
     }
-    Ok(())
+    Ok(found)
 }

@@ -5,7 +5,6 @@ use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::pool::Pool;
 use crate::engine::manager::settings::ManagerSettings;
 use crate::ids::{Seq, Timestamp};
-use crate::jobs::JobTable;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::store::SnapshotInfo;
 
@@ -18,14 +17,11 @@ pub(super) fn status<A>(
     now: Timestamp,
 ) -> EngineStatus {
     let Ledger { table, room, .. } = ledger;
-    let waiting = table.pending_without_worker();
     EngineStatus {
         jobs: table.counts(),
-        queues: queues(table, now),
+        queues: QueueStatus::all(table, now),
         totals: table.totals(),
-        waiting_for_worker: waiting
-            .map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending })
-            .collect(),
+        waiting_for_worker: WaitingKind::all(table),
         workers: WorkersStatus {
             count: settings.worker_count,
             busy: pool.up_count() - pool.idle_count(),
@@ -37,20 +33,6 @@ pub(super) fn status<A>(
         snapshot,
         recovery: settings.recovery,
     }
-}
-
-fn queues(table: &JobTable, now: Timestamp) -> Vec<QueueStatus> {
-    let mut queues: Vec<_> = table
-        .queues()
-        .map(|queue| QueueStatus {
-            latency_ms: queue.oldest_at.map_or(0, |oldest| now.since_ms(oldest)),
-            queue: queue.queue,
-            paused: queue.paused,
-            jobs: queue.jobs,
-        })
-        .collect();
-    queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
-    queues
 }
 
 /// Differs from one turn to the next only if there is something new to see.

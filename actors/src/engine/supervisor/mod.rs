@@ -36,13 +36,14 @@ use crate::engine::messages::{
     AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
     WorkerUp,
 };
+use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
 use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, RestartDecision, verdict};
 pub use crate::engine::threads::Threads;
 use crate::engine::threads::{Home, Homes};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
-use crate::recovery::boot::{Boot, BootError, Recovered};
+use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
 use crate::recovery::payload_store::StoredPayloads;
 use crate::wal::recovery::{EachEvent, replay_sealed};
 
@@ -59,6 +60,8 @@ pub struct SupervisorActor {
     metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
     manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    /// Where data goes that is only looked at: then there is no child.
+    read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
     dice: fastrand::Rng,
     children: Option<Children>,
     lives: HashMap<ChildId, Life>,
@@ -83,6 +86,11 @@ struct Children {
     boot: Boot,
 }
 
+/// Data has been opened only to be looked at.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Opened(Box<Result<ReadOnly, BootError>>);
+
 /// Recovery has ended.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
@@ -97,6 +105,7 @@ impl SupervisorActor {
         metrics: Arc<Metrics>,
         phase: watch::Sender<Phase>,
         manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+        read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
     ) -> SupervisorActor {
         let dice = fastrand::Rng::with_seed(boot.dice.clone().u64(..));
         SupervisorActor {
@@ -106,6 +115,7 @@ impl SupervisorActor {
             metrics,
             phase,
             manager,
+            read_only,
             dice,
             children: None,
             lives: HashMap::new(),
@@ -286,6 +296,9 @@ impl SupervisorActor {
         }
         self.ending = Some(ending);
         self.manager.send_replace(None);
+        if let Some(read_only) = &self.read_only {
+            read_only.send_replace(None);
+        }
         let Some(children) = &self.children else { return self.has_ended(ctx) };
         children.workers.iter().for_each(|worker| worker.do_send(End));
         children.snapshot.do_send(End);
@@ -366,11 +379,29 @@ impl Actor for SupervisorActor {
         let mut progress = move |progress: Progress| {
             phase.send_replace(Phase::Recovering(progress));
         };
-        let storage = boot.storage.clone();
+        let (storage, only_looks) = (boot.storage.clone(), self.read_only.is_some());
         // Reading gigabytes must not stop this Arbiter, which others share.
-        storage.in_background(Box::new(move || {
-            address.do_send(BootEnded(Box::new(boot.run(&mut progress))));
+        storage.in_background(Box::new(move || match only_looks {
+            true => address.do_send(Opened(Box::new(boot.open_read_only(&mut progress)))),
+            false => address.do_send(BootEnded(Box::new(boot.run(&mut progress)))),
         }));
+    }
+}
+
+impl Handler<Opened> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, Opened(result): Opened, ctx: &mut Context<SupervisorActor>) {
+        let (Some(boot), Some(read_only)) = (self.boot.take(), &self.read_only) else { return };
+        match *result {
+            // Asked to stop in the meantime.
+            Ok(_) if self.stopping => self.end(Ending::Clean, ctx),
+            Ok(opened) => {
+                read_only.send_replace(Some(Arc::new(ReadOnlyState::new(opened, boot.clock))));
+                self.enter(Phase::Serving);
+            }
+            Err(BootError { cause, message }) => self.end(Ending::Failed { cause, message }, ctx),
+        }
     }
 }
 

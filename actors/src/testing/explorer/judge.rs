@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Clock;
-use crate::ids::{Holder, Seq, Token, WorkerId};
+use crate::ids::{Epoch, Holder, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
@@ -162,18 +162,18 @@ impl Judge {
         engine.clock.advance(Duration::from_secs(3_600));
         while engine.execute(Command::Promote).map_err(failed)?.is_some() {}
         loop {
-            let seq = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
-                Some(seq) => seq,
+            let token = match engine.execute(Command::Dispatch { worker: WorkerId(0) }).map_err(failed)? {
+                Some(seq) => engine.token(seq),
                 None => match engine.reserve(&REMOTE_QUEUES, "ada").map_err(failed)? {
-                    Some((_, token)) => token.seq,
+                    Some((_, token)) => token,
                     None => break,
                 },
             };
             let Some((_, event)) = engine.history.last() else { break };
             let EventKind::Dispatch { job, attempt, .. } = event.kind.clone() else { break };
             at += 1;
-            oracle.began(&job.to_string(), attempt.0, seq.0, at);
-            engine.ack(&job, Token { epoch: engine.table().epoch(), seq }).map_err(failed)?;
+            oracle.began(&job.to_string(), attempt.0, token, at);
+            engine.ack(&job, token).map_err(failed)?;
             at += 1;
             oracle.completed(&job.to_string(), at);
         }
@@ -195,7 +195,11 @@ impl Judge {
 /// What the clients and workers of the story know: only what was acknowledged was told to anybody.
 fn told(story: &Story, acked: u64) -> Oracle {
     let mut oracle = Oracle::new();
+    let mut current = Epoch::default();
     for (seq, event) in (1..).zip(&story.events) {
+        if let EventKind::Term { epoch, .. } = &event.kind {
+            current = *epoch;
+        }
         let Some(job) = event.kind.job().map(ToString::to_string) else { continue };
         match &event.kind {
             EventKind::Enqueue(_) => {
@@ -204,7 +208,7 @@ fn told(story: &Story, acked: u64) -> Oracle {
                 oracle.answered(&job, outcome);
             }
             EventKind::Dispatch { attempt, .. } if seq <= acked => {
-                oracle.began(&job, attempt.0, seq, seq);
+                oracle.began(&job, attempt.0, Token { epoch: current, seq: Seq(seq) }, seq);
             }
             EventKind::Discard { .. } => {
                 let outcome = if seq <= acked { Outcome::Acknowledged } else { Outcome::Unknown };

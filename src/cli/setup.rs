@@ -1,0 +1,36 @@
+//! What commands do before they begin: start the log, read the configuration, read an id.
+
+use beaver_actors::ids::JobId;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::exit::{CliFailure, Exit};
+use crate::config::{ConfigFlags, LoadedConfig};
+use crate::telemetry::logging::{self, LogFormat};
+
+/// Starts the log of this process.
+///
+/// # Errors
+/// `BEAVER_LOG` is no filter.
+pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFailure> {
+    logging::init(format, level).map_err(|error| {
+        CliFailure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
+    })
+}
+
+/// Reads the configuration that these flags name.
+///
+/// # Errors
+/// It makes no sense.
+pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
+    crate::config::load(flags).map_err(|error| {
+        CliFailure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+    })
+}
+
+/// Reads the id of a job.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn parse_id(text: &str) -> Result<JobId, CliFailure> {
+    JobId::parse(text).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
+}

@@ -1,0 +1,51 @@
+//! What the connections of remote workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use beaver_actors::clock::Clock;
+use beaver_actors::engine::Engine;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::line::Budget;
+use super::long_line_gate::LongLineGate;
+use crate::config::{FwpLimits, Secret};
+use crate::remote::registry::Registry;
+
+/// What the server needs.
+#[derive(Clone)]
+pub struct FwpState {
+    /// Answers everything about jobs.
+    pub engine: Engine,
+    /// Who is connected.
+    pub registry: Registry,
+    /// What INFO says the time is.
+    pub clock: Arc<dyn Clock>,
+    /// What clients have to know, if anything.
+    pub password: Option<Secret>,
+    /// What clients have to speak, if anything.
+    pub tls: Option<TlsAcceptor>,
+    /// Largest arguments of one job, in bytes of compact JSON.
+    pub payload_bytes_max: usize,
+    /// What clients may take.
+    pub limits: FwpLimits,
+}
+
+/// The same, with what the server counts.
+pub(crate) struct FwpShared {
+    pub(crate) state: FwpState,
+    pub(super) since: Instant,
+    pub(super) commands: AtomicU64,
+    pub(super) long_lines: Budget,
+    pub(super) long_line_gate: LongLineGate,
+}
+
+impl FwpShared {
+    pub(crate) fn new(state: FwpState) -> FwpShared {
+        // Room for a few of the longest lines, and for thousands of ordinary ones.
+        let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
+        let long_line_gate = LongLineGate::new();
+        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, long_line_gate }
+    }
+}

@@ -1,0 +1,125 @@
+//! How a conversation begins: the client says who it is, and shows that it knows the password.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, error};
+
+use super::connection::{Connection, part};
+use super::handshake::{BadHello, Hello, greeting};
+use super::line::{Budget, Inbox};
+use super::reply;
+use super::session::Session;
+use super::state::FwpShared;
+use crate::auth::password::Challenge;
+use crate::remote::registry::{CloseReason, Member};
+
+/// Longest first line: a client that has not shown its password gets little memory.
+const HELLO_BYTES_MAX: usize = 64 << 10;
+
+/// Whether a connection is one of those that are served.
+pub(crate) enum ConnectionPlace {
+    /// It is, as long as this lives.
+    Free(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
+    /// It is only told that it is not.
+    Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
+}
+
+/// The handshake, and then the conversation.
+pub(crate) async fn welcome<S>(
+    shared: Arc<FwpShared>,
+    mut stream: S,
+    peer: SocketAddr,
+    place: ConnectionPlace,
+    mut member: Member,
+    mut closed: oneshot::Receiver<CloseReason>,
+    limit: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let limits = &shared.state.limits;
+    // Its own budget: the memory for long lines is for those who were let in.
+    let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
+    let greeted = tokio::select! {
+        biased;
+        _ = &mut closed => return,
+        greeted = timeout(limit, greet(&shared, &mut stream, &mut inbox)) => greeted.unwrap_or_else(|_| {
+            let limit = limits.handshake_timeout;
+            Err(BadHello::Refused(format!("no HELLO within {limit:?} (faktory_handshake_timeout)")))
+        }),
+    };
+    let mut said = Vec::new();
+    let introduced = greeted.and_then(|hello| {
+        if matches!(place, ConnectionPlace::Surplus(_)) {
+            reply::ok(&mut said);
+            return Err(BadHello::Refused(format!("too many connections: {}", limits.connections_max)));
+        }
+        member.introduce(hello.into()).map_err(BadHello::Refused)
+    });
+    match introduced {
+        Ok(()) => reply::ok(&mut said),
+        Err(BadHello::Stranger) => return debug!(%peer, "no HELLO"),
+        Err(BadHello::Refused(why)) => {
+            debug!(%peer, why, "turned away");
+            drop(member);
+            reply::error(&mut said, &why);
+            if let Ok(Ok(())) = timeout(limits.handshake_timeout, say(&mut stream, &said)).await {
+                part(stream).await;
+            }
+            return;
+        }
+    }
+    if !matches!(timeout(limits.handshake_timeout, say(&mut stream, &said)).await, Ok(Ok(()))) {
+        return debug!(%peer, "gone after its HELLO");
+    }
+    let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
+    let inbox = inbox.with_limits(line_bytes_max, shared.long_lines.clone());
+    let session = Session::new(shared, member);
+    Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
+}
+
+async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &[u8]) -> io::Result<()> {
+    stream.write_all(text).await?;
+    stream.flush().await
+}
+
+/// Says hello and hears who it is.
+async fn greet<S>(shared: &FwpShared, stream: &mut S, inbox: &mut Inbox) -> Result<Hello, BadHello>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let challenge = shared.state.password.as_ref().map(|password| (password, Challenge::new()));
+    let challenge = match challenge {
+        None => None,
+        Some((password, Ok(challenge))) => Some((password, challenge)),
+        Some((_, Err(error))) => {
+            error!(%error, "cannot ask for the password");
+            return Err(BadHello::Refused(error.to_string()));
+        }
+    };
+    let greeting = greeting(challenge.as_ref().map(|(_, challenge)| challenge));
+    let gone = |_: io::Error| BadHello::Stranger;
+    say(stream, greeting.as_bytes()).await.map_err(gone)?;
+    let line = loop {
+        if let Some(line) = inbox.take_line() {
+            break line;
+        }
+        let spare = inbox.spare().map_err(|_| BadHello::Stranger)?;
+        match stream.read(spare).await.map_err(gone)? {
+            0 => return Err(BadHello::Stranger),
+            bytes => inbox.filled(bytes),
+        }
+    };
+    let hello = Hello::parse(inbox.text(line))?;
+    match challenge {
+        Some((password, challenge)) if !hello.knows(password, &challenge) => {
+            Err(BadHello::Refused("Invalid password".to_owned()))
+        }
+        _ => Ok(hello),
+    }
+}

@@ -1,0 +1,127 @@
+//! What the routes share: the engine, the limits, and how an answer is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use beaver_actors::engine::{Engine, Phase};
+
+use super::body::BodyReader;
+use super::deadline::Deadline;
+use super::error::ApiError;
+use super::metrics::MetricsPage;
+use crate::config::{HttpLimits, Settings};
+use crate::remote::registry::Registry;
+use crate::wire::answers::OFFLINE;
+use crate::wire::job::JobDefaults;
+
+/// As good as no limit, and still one that can be added to any moment.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct HttpState {
+    /// Answers everything about jobs.
+    pub engine: Engine,
+    /// For jobs that leave something out.
+    pub defaults: JobDefaults,
+    /// For bodies and for patience.
+    pub limits: HttpLimits,
+    /// Remote workers; an empty registry where there is no server for them.
+    pub remote: Registry,
+}
+
+impl HttpState {
+    /// What jobs get that leave something out, and how large they may be.
+    pub(crate) fn job_defaults(settings: &Settings) -> JobDefaults {
+        JobDefaults {
+            kind: settings.default_kind.clone(),
+            queue: settings.default_queue.clone(),
+            payload_bytes_max: settings.engine.policy.payload_bytes_max,
+            jobs_bytes_max: settings.engine.request_bytes_max,
+        }
+    }
+}
+
+/// What every route may use.
+pub(super) struct Api {
+    pub(super) engine: Engine,
+    pub(super) defaults: JobDefaults,
+    limits: HttpLimits,
+    pub(super) bodies: BodyReader,
+    pub(super) metrics: MetricsPage,
+    /// None where no server is: then nobody can be connected.
+    pub(super) remote: Option<Registry>,
+}
+
+/// What a route gives.
+pub(super) type RouteAnswer = Result<Response, ApiError>;
+
+impl Api {
+    pub(super) fn new(state: HttpState) -> Api {
+        let HttpState { engine, defaults, limits, remote } = state;
+        Api {
+            bodies: BodyReader::new(&limits),
+            metrics: MetricsPage::new(Arc::clone(engine.metrics()), Some(remote.clone())),
+            engine,
+            defaults,
+            limits,
+            remote: Some(remote),
+        }
+    }
+
+    /// For requests of this very process, which need no protection from themselves.
+    pub(super) fn in_process(engine: Engine, settings: &Settings) -> Api {
+        let limits = HttpLimits {
+            body_bytes_max: usize::MAX,
+            connections_max: usize::MAX,
+            header_timeout: FOR_EVER,
+            request_timeout: FOR_EVER,
+        };
+        Api {
+            bodies: BodyReader::new(&limits),
+            metrics: MetricsPage::new(Arc::clone(engine.metrics()), None),
+            engine,
+            defaults: HttpState::job_defaults(settings),
+            limits,
+            remote: None,
+        }
+    }
+
+    /// The registry of remote workers.
+    ///
+    /// # Errors
+    /// There is no server.
+    pub(super) fn remote(&self) -> Result<&Registry, ApiError> {
+        self.remote.as_ref().ok_or_else(ApiError::offline)
+    }
+
+    /// How far the engine is in its life, in a word.
+    pub(super) fn phase(&self) -> &'static str {
+        match self.remote {
+            Some(_) => phase_name(&self.engine.phase().borrow()),
+            None => OFFLINE,
+        }
+    }
+
+    /// By when a request that comes now is answered.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.limits.request_timeout)
+    }
+
+    pub(super) fn count(&self, refusal: &ApiError) {
+        if refusal.is_busy() {
+            self.engine.metrics().requests_busy.add(1);
+        }
+    }
+}
+
+/// How a phase of the engine is called.
+pub(super) fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Recovering(_) => "recovering",
+        Phase::Serving => "serving",
+        Phase::Draining => "draining",
+        Phase::Stopped(_) => "stopped",
+    }
+}

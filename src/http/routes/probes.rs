@@ -1,0 +1,88 @@
+//! What machines look at: whether the server lives, whether it takes jobs, what it has counted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use beaver_actors::engine::{Ending, Phase, Progress};
+use serde::Serialize;
+
+use crate::http::context::{Api, phase_name};
+
+pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    api.metrics.response()
+}
+
+pub(crate) async fn live() -> &'static str {
+    "ok"
+}
+
+pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    readiness(&api.engine.phase().borrow())
+}
+
+fn readiness(phase: &Phase) -> Response {
+    #[derive(Serialize)]
+    struct Readiness<'p> {
+        ready: bool,
+        phase: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        progress: Option<RecoveryProgress>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'p str>,
+    }
+
+    #[derive(Serialize)]
+    struct RecoveryProgress {
+        snapshot_jobs: u64,
+        events: u64,
+        log_bytes: u64,
+        log_bytes_total: u64,
+    }
+
+    let progress = match *phase {
+        Phase::Recovering(Progress { snapshot_jobs, events, log_bytes, log_bytes_total }) => {
+            Some(RecoveryProgress { snapshot_jobs, events, log_bytes, log_bytes_total })
+        }
+        _ => None,
+    };
+    let message = match phase {
+        Phase::Stopped(Ending::Failed { message, .. }) => Some(message.as_str()),
+        _ => None,
+    };
+    let ready = *phase == Phase::Serving;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, phase: phase_name(phase), progress, message })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use beaver_actors::engine::FailCause;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_serving_engine_is_ready_and_the_others_say_why_not() {
+        let progress = Progress { snapshot_jobs: 1, events: 2, log_bytes: 3, log_bytes_total: 4 };
+        let failed = Ending::Failed { cause: FailCause::Storage, message: "no space".into() };
+        for (phase, status, body) in [
+            (
+                Phase::Recovering(progress),
+                503,
+                r#"{"ready":false,"phase":"recovering","progress":{"snapshot_jobs":1,"events":2,"log_bytes":3,"log_bytes_total":4}}"#,
+            ),
+            (Phase::Serving, 200, r#"{"ready":true,"phase":"serving"}"#),
+            (Phase::Draining, 503, r#"{"ready":false,"phase":"draining"}"#),
+            (Phase::Stopped(Ending::Clean), 503, r#"{"ready":false,"phase":"stopped"}"#),
+            (Phase::Stopped(failed), 503, r#"{"ready":false,"phase":"stopped","message":"no space"}"#),
+        ] {
+            let response = readiness(&phase);
+            assert_eq!(response.status().as_u16(), status);
+            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            assert_eq!(std::str::from_utf8(&bytes).unwrap(), body);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Sets of jobs: listing them, and doing the same to all of them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::response::IntoResponse;
+use beaver_actors::jobs::{JobView, Payload};
+
+use crate::http::context::{Api, RouteAnswer};
+use crate::http::deadline::in_time;
+use crate::http::error::ApiError;
+use crate::query::words::{ActionWords, ListWords};
+use crate::wire::answers::{ChangedJobs, JobList};
+
+/// What takes requests about sets, among the names of jobs.
+const ACTIONS: &str = "actions";
+/// A list ends after the job with which it exceeds so many bytes: it is one text in memory.
+const LISTED_BYTES_MAX: usize = 8 << 20;
+/// How much of what a JSON reader says is repeated, in characters.
+const SHOWN_CHARS_MAX: usize = 300;
+
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> RouteAnswer {
+    let Query(pairs) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let mut words = ListWords::default();
+    for (name, value) in pairs {
+        words.set(&name, value).map_err(ApiError::bad_request)?;
+    }
+    let (set, filter, limit) = words.read().map_err(ApiError::bad_request)?;
+    let jobs = in_time(api.deadline(), api.engine.list(set, filter, limit + 1)).await?;
+    Ok(Json(listed(jobs, limit)).into_response())
+}
+
+pub(crate) async fn act(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> RouteAnswer {
+    if !path.is_ok_and(|Path(name)| name == ACTIONS) {
+        return Err(ApiError::wrong_method(request.method(), request.uri()));
+    }
+    let deadline = api.deadline();
+    let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
+    let words = read(body.text()?).map_err(ApiError::bad_request)?;
+    let (action, set, filter) = words.read().map_err(ApiError::bad_request)?;
+    let changed = in_time(deadline, api.engine.act(action, set, filter)).await?;
+    Ok(Json(ChangedJobs { changed }).into_response())
+}
+
+fn read(text: &str) -> Result<ActionWords, String> {
+    // An array would be taken for the fields in their order.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err("the body is an object with action, status, and if wanted filter and to".to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| error.to_string().chars().take(SHOWN_CHARS_MAX).collect())
+}
+
+/// The first `limit` of `jobs`, and no more than there is room for.
+fn listed(mut jobs: Vec<JobView>, limit: usize) -> JobList<JobView> {
+    let found = jobs.len();
+    jobs.truncate(limit);
+    let mut bytes = 0;
+    let fit = jobs.iter().take_while(|job| {
+        let before = bytes;
+        bytes += weight(job);
+        before < LISTED_BYTES_MAX
+    });
+    let fit = fit.count();
+    jobs.truncate(fit);
+    JobList { more: jobs.len() < found, jobs }
+}
+
+/// The texts of a job that may be long.
+fn weight(job: &JobView) -> usize {
+    let length = |text: &Option<Payload>| text.as_ref().map_or(0, |text| text.as_str().len());
+    job.payload.as_str().len() + length(&job.result) + length(&job.custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_says_what_is_done_and_an_error_is_no_longer_than_a_line() {
+        assert!(read(r#" {"action":"kill","status":"pending"}"#).is_ok());
+        for text in ["", r#"["kill","pending",{},null]"#, r#""kill""#] {
+            assert!(read(text).unwrap_err().starts_with("the body is an object"), "{text}");
+        }
+        let endless = read(&format!(r#"{{"{}":1}}"#, "x".repeat(10_000))).unwrap_err();
+        assert_eq!(endless.chars().count(), SHOWN_CHARS_MAX);
+    }
+}

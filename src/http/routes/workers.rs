@@ -1,0 +1,62 @@
+//! Remote workers: who is connected, and asking them to stop.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use crate::http::context::{Api, RouteAnswer};
+use crate::http::error::ApiError;
+use crate::remote::registry::Registry;
+use crate::remote::status::WorkerState;
+
+/// A worker by its name in the path.
+type Named = Result<Path<String>, PathRejection>;
+
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
+    Ok(Json(api.remote()?.status()).into_response())
+}
+
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
+    ask(api.remote()?, wid, WorkerState::Quiet)
+}
+
+pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
+    ask(api.remote()?, wid, WorkerState::Terminate)
+}
+
+/// What the worker is to do; it hears of it with its next sign of life.
+fn ask(remote: &Registry, wid: Named, state: WorkerState) -> RouteAnswer {
+    #[derive(Serialize)]
+    struct Asked {
+        wid: String,
+        state: WorkerState,
+    }
+
+    let Path(wid) = wid.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let is_known = match state {
+        WorkerState::Terminate => remote.terminate(&wid),
+        _ => remote.quiet(&wid),
+    };
+    if !is_known {
+        return Err(ApiError::no_such_worker(&wid));
+    }
+    Ok(Json(Asked { wid, state }).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use beaver_actors::clock::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_not_connected_cannot_be_asked_for_anything() {
+        let remote = Registry::new(Arc::new(SystemClock::default()));
+        let refused = ask(&remote, Ok(Path("w1".into())), WorkerState::Quiet).unwrap_err();
+        assert_eq!(refused.into_response().status().as_u16(), 404);
+    }
+}

@@ -1,0 +1,7 @@
+//! Which jobs are meant: one language for HTTP, the command line and the work protocol.
+//!
+//! `words` reads and writes filters and what is done to a set, `glob` is a pattern, `fits` holds it against a job.
+
+pub(crate) mod fits;
+pub(crate) mod glob;
+pub(crate) mod words;

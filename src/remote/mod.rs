@@ -1,0 +1,4 @@
+//! Remote workers, whatever protocol they speak: `registry` knows who is connected, `status` shows it.
+
+pub(crate) mod registry;
+pub(crate) mod status;

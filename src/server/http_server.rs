@@ -1,0 +1,207 @@
+//! The accept loop for HTTP: who gets a connection, for how long, and how all of them end.
+//!
+//! `axum::serve` would be shorter, but it has no time limit for a request's head and no cap on connections: a
+//! handful of clients that send one byte a minute would shut everybody else out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
+
+use super::accept::{Acceptor, Listener, report_panic};
+use super::stall::StallGuard;
+use crate::config::HttpLimits;
+use crate::http::{HttpState, router};
+
+/// How many surplus connections are told so at the same time; those beyond are closed without a word.
+const GOODBYES_MAX: usize = 64;
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much of a surplus connection's request is taken before it is closed.
+const GOODBYE_READ_BYTES_MAX: u64 = 64 << 10;
+const GOODBYE_BODY: &str =
+    r#"{"error":{"code":"busy","message":"busy: too many connections are open (connections_max)"}}"#;
+
+/// A bound socket that nobody is answered on yet.
+#[derive(Debug)]
+pub struct HttpServer<L = TcpListener> {
+    listener: L,
+    local_addr: SocketAddr,
+}
+
+/// A serving server. Dropping it ends every connection at once; [`HttpHandle::shut_down`] is the polite way.
+#[must_use = "dropping it ends the server"]
+#[derive(Debug)]
+pub struct HttpHandle {
+    stop: oneshot::Sender<Duration>,
+    accept_loop: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Takes the address. Clients may connect from now on, but wait until [`HttpServer::spawn`].
+    ///
+    /// # Errors
+    /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
+    pub(crate) async fn bind(addr: SocketAddr) -> io::Result<HttpServer> {
+        let listener = TcpListener::bind(addr).await?;
+        let local_addr = listener.local_addr()?;
+        Ok(HttpServer { listener, local_addr })
+    }
+}
+
+impl<L: Listener> HttpServer<L> {
+    /// Serves on a listener that is bound already.
+    #[must_use]
+    pub fn on(listener: L, local_addr: SocketAddr) -> HttpServer<L> {
+        HttpServer { listener, local_addr }
+    }
+
+    /// The address with its real port, also when port 0 was asked for.
+    #[must_use]
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers requests from now on, on the tokio runtime of the caller.
+    pub fn spawn(self, state: HttpState) -> HttpHandle {
+        let limits = state.limits.clone();
+        let metrics = Arc::clone(state.engine.metrics());
+        self.serve(router(state), &limits, move || metrics.requests_busy.add(1))
+    }
+
+    fn serve(
+        self,
+        router: Router,
+        limits: &HttpLimits,
+        on_surplus: impl Fn() + Send + 'static,
+    ) -> HttpHandle {
+        let (stop, stopped) = oneshot::channel();
+        let connections = Connections::new(router, limits, Box::new(on_surplus));
+        let accept_loop = tokio::spawn(accept_loop(self.listener, connections, stopped));
+        HttpHandle { stop, accept_loop }
+    }
+}
+
+impl HttpHandle {
+    /// Stops accepting, lets running requests end for at most `within`, then closes what is left.
+    pub async fn shut_down(self, within: Duration) {
+        // An error means that the loop has ended by itself, which a panic alone can cause.
+        let _ = self.stop.send(within);
+        if let Err(error) = self.accept_loop.await {
+            error!(%error, "the accept loop broke");
+        }
+    }
+}
+
+async fn accept_loop<L: Listener>(
+    listener: L,
+    mut connections: Connections,
+    mut stopped: oneshot::Receiver<Duration>,
+) {
+    let mut acceptor = Acceptor::new(listener, "connections");
+    let within = loop {
+        tokio::select! {
+            // In order, so that a simulation runs the same way twice.
+            biased;
+            within = &mut stopped => break within.unwrap_or(Duration::ZERO),
+            Some(ended) = connections.tasks.join_next() => report_panic(ended),
+            (stream, peer) = acceptor.next() => connections.open(stream, peer),
+        }
+    };
+    // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
+    drop(acceptor);
+    connections.close(within).await;
+}
+
+/// The open connections and what each new one gets.
+struct Connections {
+    tasks: JoinSet<()>,
+    graceful: GracefulShutdown,
+    http: http1::Builder,
+    router: Router,
+    patience: Duration,
+    free: Arc<Semaphore>,
+    goodbyes: Arc<Semaphore>,
+    on_surplus: Box<dyn Fn() + Send>,
+}
+
+impl Connections {
+    fn new(router: Router, limits: &HttpLimits, on_surplus: Box<dyn Fn() + Send>) -> Connections {
+        let mut http = http1::Builder::new();
+        // The time limit for a head is also the one for an idle connection between two requests.
+        http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        Connections {
+            tasks: JoinSet::new(),
+            graceful: GracefulShutdown::new(),
+            http,
+            router,
+            patience: limits.request_timeout,
+            free: Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS))),
+            goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
+            on_surplus,
+        }
+    }
+
+    fn open<S>(&mut self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.free).try_acquire_owned() else {
+            debug!(%peer, "turned away: too many connections");
+            (self.on_surplus)();
+            if let Ok(place) = Arc::clone(&self.goodbyes).try_acquire_owned() {
+                self.tasks.spawn(say_goodbye(stream, place));
+            }
+            return;
+        };
+        let stream = StallGuard::new(stream, self.patience);
+        let connection = self.http.serve_connection(stream, TowerToHyperService::new(self.router.clone()));
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%peer, %error, "connection ended early");
+            }
+            drop(place);
+        });
+    }
+
+    async fn close(mut self, within: Duration) {
+        let drained = timeout(within, self.graceful.shutdown()).await;
+        if drained.is_err() && !self.tasks.is_empty() {
+            warn!(?within, "requests are still running: closing their connections");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Tells a surplus connection why it is closed.
+async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: OwnedSemaphorePermit) {
+    let goodbye = async {
+        let head = format!(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             retry-after: 1\r\nconnection: close\r\n\r\n",
+            GOODBYE_BODY.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(GOODBYE_BODY.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing while the request is unread would reset the connection, which may destroy the answer.
+        tokio::io::copy(&mut stream.take(GOODBYE_READ_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whether it was heard is no longer our concern.
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+}
+
+#[cfg(test)]
+mod tests;

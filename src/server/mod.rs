@@ -1,0 +1,32 @@
+//! The server as a process: what `beaver run` starts, and how it ends.
+//!
+//! | file | story |
+//! |---|---|
+//! | `serve`, `signals` | boots, serves until it is told to stop, drains |
+//! | `accept` | where connections come from |
+//! | `http_server`, `stall` | who gets a connection for HTTP, for how long, and how all of them end |
+//! | `fwp_server`, `fwp_setup`, `tls` | the same for remote workers |
+//! | `address_file` | where others find the server |
+//! | `recovery_view` | how recovery is shown |
+//! | `error` | why it does not start |
+
+mod serve;
+mod signals;
+
+mod accept;
+mod http_server;
+mod stall;
+
+mod fwp_server;
+mod fwp_setup;
+pub(crate) mod tls;
+
+pub(crate) mod address_file;
+mod error;
+mod recovery_view;
+
+pub use accept::Listener;
+pub(crate) use error::ServerError;
+pub use fwp_server::{FwpHandle, FwpServer};
+pub use http_server::HttpServer;
+pub(crate) use serve::serve;

@@ -1,0 +1,154 @@
+//! What the process says about itself, on stderr: for people, or as JSON lines for programs.
+//!
+//! `BEAVER_LOG` (else `RUST_LOG`) filters it, in the syntax of
+//! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html).
+//! A panic anywhere in the process becomes one log line. Log lines and progress bars share the terminal
+//! without running into each other. A reader of stderr that goes away stops nothing.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::{LazyLock, OnceLock};
+
+use clap::ValueEnum;
+use indicatif::{MultiProgress, ProgressBar};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line of text for people
+    #[default]
+    Human,
+    /// A JSON object a line for programs
+    Json,
+}
+
+/// A log filter that was asked for cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}={value:?} is not a log filter: {problem}")]
+pub(crate) struct BadFilter {
+    variable: &'static str,
+    value: String,
+    problem: String,
+}
+
+/// Where the filter is read from; the first that is set counts.
+const FILTER_VARIABLES: [&str; 2] = ["BEAVER_LOG", "RUST_LOG"];
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Starts logging for the whole process, from `level` on unless the environment says otherwise.
+///
+/// A second call changes nothing: the first one counts.
+///
+/// # Errors
+/// The environment has a filter that cannot be read.
+pub(crate) fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilter> {
+    let filter = filter_from(level, |name| std::env::var(name).ok())?;
+    if FORMAT.set(format).is_err() {
+        return Ok(());
+    }
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_ansi(format == LogFormat::Human && io::stderr().is_terminal())
+        // It would complain on stderr about a stderr that is gone, and panic.
+        .log_internal_errors(false)
+        .with_writer(|| BesideBars);
+    // Only a test that brings its own subscriber can be here first; then that one listens.
+    let _ = match format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The format in force; `None` before [`init`].
+#[must_use]
+pub(crate) fn format() -> Option<LogFormat> {
+    FORMAT.get().copied()
+}
+
+/// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal.
+#[must_use]
+pub(crate) fn show(bar: ProgressBar) -> ProgressBar {
+    BARS.add(bar)
+}
+
+/// Does something that writes to the terminal while the progress bars are out of the way.
+pub(crate) fn beside_bars<T>(write: impl FnOnce() -> T) -> T {
+    BARS.suspend(write)
+}
+
+fn filter_from(
+    level: LevelFilter,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<EnvFilter, BadFilter> {
+    let given = FILTER_VARIABLES.iter().find_map(|variable| {
+        let value = environment(variable)?;
+        (!value.is_empty()).then_some((*variable, value))
+    });
+    let Some((variable, value)) = given else {
+        return Ok(EnvFilter::default().add_directive(level.into()));
+    };
+    EnvFilter::builder().with_default_directive(level.into()).parse(&value).map_err(|error| BadFilter {
+        variable,
+        value,
+        problem: error.to_string(),
+    })
+}
+
+/// Writes to stderr while the progress bars are out of the way. One log line is one write.
+struct BesideBars;
+
+impl Write for BesideBars {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        beside_bars(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let message = panic.payload_as_str().unwrap_or("(the panic carries no text)");
+    let location = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(thread = thread.name().unwrap_or("unnamed"), location, backtrace, "panic: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(pairs: &[(&str, &str)]) -> Result<String, String> {
+        let environment = |name: &str| {
+            pairs.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        };
+        filter_from(LevelFilter::INFO, environment)
+            .map(|filter| filter.to_string())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn beaver_log_is_asked_before_rust_log_and_an_empty_one_counts_as_unset() {
+        assert_eq!(filter(&[]).unwrap(), "info");
+        assert_eq!(filter(&[("RUST_LOG", "warn")]).unwrap(), "warn");
+        assert_eq!(filter(&[("RUST_LOG", "warn"), ("BEAVER_LOG", "debug")]).unwrap(), "debug");
+        assert_eq!(filter(&[("RUST_LOG", "warn"), ("BEAVER_LOG", "")]).unwrap(), "warn");
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named_with_its_variable() {
+        let error = filter(&[("BEAVER_LOG", "beaver=loud")]).unwrap_err();
+        assert!(error.starts_with(r#"BEAVER_LOG="beaver=loud" is not a log filter"#), "{error}");
+    }
+}

@@ -1,0 +1,3 @@
+//! What the program says about itself while it works: `logging`.
+
+pub(crate) mod logging;

@@ -1,0 +1,9 @@
+//! The forms in which things travel as JSON, each with its reader and its writer.
+//!
+//! `job` is a job in our own API, `faktory_job` one in the work protocol; `answers` is what the API says, and `null` how
+//! readers take what was left out.
+
+pub(crate) mod answers;
+pub(crate) mod faktory_job;
+pub(crate) mod job;
+pub(crate) mod null;
