@@ -1,4 +1,5 @@
-//! How a client shows that it knows a password without sending it: it hashes the password with a salt that is new each time.
+//! How a client shows that it knows a password without sending it: it hashes the password with a salt that is new each
+//! time.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};

@@ -64,7 +64,7 @@ pub(crate) struct Target {
 #[derive(Debug, PartialEq, Eq)]
 enum Lookup {
     /// Only there.
-    ServerProcess(String),
+    Server(String),
     /// The first server that answers, else the directory.
     Either(Vec<String>),
 }
@@ -123,7 +123,7 @@ impl TargetArgs {
             names_directory(loaded),
         );
         let urls = match plan(self.url.as_deref(), variable.as_deref(), self.offline, defaults) {
-            Lookup::ServerProcess(url) => return Ok(Target::server(client(&url)?)),
+            Lookup::Server(url) => return Ok(Target::server(client(&url)?)),
             Lookup::Either(urls) => urls,
         };
         for url in &urls {
@@ -166,14 +166,14 @@ impl Target {
 
 fn plan(flag: Option<&str>, variable: Option<&str>, offline: bool, defaults: Vec<String>) -> Lookup {
     if let Some(url) = flag {
-        return Lookup::ServerProcess(url.to_owned());
+        return Lookup::Server(url.to_owned());
     }
     // What was typed goes before what was exported some day.
     if offline {
         return Lookup::Either(Vec::new());
     }
     match variable.filter(|url| !url.is_empty()) {
-        Some(url) => Lookup::ServerProcess(url.to_owned()),
+        Some(url) => Lookup::Server(url.to_owned()),
         None => Lookup::Either(defaults),
     }
 }
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_url_that_was_given_is_the_only_place_to_look() {
-        let only = |url: &str| Lookup::ServerProcess(url.to_owned());
+        let only = |url: &str| Lookup::Server(url.to_owned());
         assert_eq!(planned(Some("http://a:1"), Some("http://b:2"), false), only("http://a:1"));
         assert_eq!(planned(None, Some("http://b:2"), false), only("http://b:2"));
     }

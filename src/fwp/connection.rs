@@ -6,8 +6,8 @@
 //! time.
 //!
 //! Nor does it hold up others: after a little of what it sent, the next connection is looked at; a long line is read
-//! when it is its [turn](super::long_line_gate); and where much waits for the engine already, a client that pipelines is left
-//! unread before anybody is told that the server is busy.
+//! when it is its [turn](super::long_line_gate); and where much waits for the engine already, a client that pipelines is
+//! left unread before anybody is told that the server is busy.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};

@@ -1,4 +1,4 @@
-//! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`. `fields` reads payloads.
+//! The handlers that beaver brings along: `simulate`, `noop`, and, where it is allowed, `exec`; `fields` reads payloads.
 
 pub(crate) mod simulate;
 
