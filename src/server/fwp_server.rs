@@ -9,7 +9,7 @@ use beaver_actors::engine::{ManagerThread, Tenant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error};
 
@@ -61,7 +61,9 @@ impl FwpServer {
                 && let Ok(thread) = state.engine.manager_thread(Tenant::WorkerConversations)
             {
                 match TcpListener::from_std(self.listener) {
-                    Ok(listener) => accept_loop(listener, state, Home::Manager(thread), stopped).await,
+                    Ok(listener) => {
+                        accept_loop(listener, state, ConversationHome::Manager(thread), stopped).await
+                    }
                     Err(error) => error!(%error, "cannot listen for workers"),
                 }
             }
@@ -90,7 +92,7 @@ impl<L: Listener> FwpServer<L> {
     pub fn spawn(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
         tokio::spawn(async move {
-            accept_loop(self.listener, state, Home::Here, stopped).await;
+            accept_loop(self.listener, state, ConversationHome::Here, stopped).await;
             drop(end);
         });
         handle
@@ -117,7 +119,7 @@ impl FwpHandle {
 async fn accept_loop<L: Listener>(
     listener: L,
     state: FwpState,
-    home: Home,
+    home: ConversationHome,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
     let connections_max = state.limits.connections_max.min(Semaphore::MAX_PERMITS);
@@ -137,14 +139,19 @@ async fn accept_loop<L: Listener>(
             biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             _ = reap.tick() => door.shared.state.registry.reap(),
-            Some(ended) = door.tasks.join_next() => report_panic(ended),
+            Some(ended) = door.tasks.join_next() => door.ended(ended),
             (stream, peer) = acceptor.next() => door.open::<L>(stream, peer),
         }
     };
     // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
     drop(acceptor);
     door.shared.state.registry.close_all();
-    let drained = timeout(within, async { while door.tasks.join_next().await.is_some() {} }).await;
+    let drained = timeout(within, async {
+        while let Some(ended) = door.tasks.join_next().await {
+            door.ended(ended);
+        }
+    });
+    let drained = drained.await;
     if drained.is_err() {
         debug!(?within, "connections of workers are still open: closing them");
     }
@@ -154,13 +161,28 @@ async fn accept_loop<L: Listener>(
 /// The open connections and what each new one gets.
 struct Door {
     shared: Arc<FwpShared>,
-    home: Home,
-    tasks: JoinSet<()>,
+    home: ConversationHome,
+    /// Handshakes, and waits for the end of conversations.
+    tasks: JoinSet<Option<Elsewhere>>,
     free: Arc<Semaphore>,
     goodbyes: Arc<Semaphore>,
 }
 
 impl Door {
+    /// A handshake has ended, or a conversation. What is held elsewhere takes no more room here than the wait for its end.
+    fn ended(&mut self, ended: Result<Option<Elsewhere>, JoinError>) {
+        match ended {
+            Ok(Some(elsewhere)) => {
+                self.tasks.spawn(async move {
+                    elsewhere.end().await;
+                    None
+                });
+            }
+            Ok(None) => {}
+            Err(error) => report_panic(Err(error)),
+        }
+    }
+
     fn open<L: Listener>(&mut self, stream: L::Stream, peer: SocketAddr) {
         let place = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => ConnectionPlace::Free(permit),
@@ -176,73 +198,84 @@ impl Door {
     }
 }
 
-/// A connection from its first byte to its last.
+/// A connection from its first byte to its last, or until its conversation is held elsewhere.
 async fn attend<L: Listener>(
     shared: Arc<FwpShared>,
-    home: Home,
+    home: ConversationHome,
     stream: Movable<L>,
     peer: SocketAddr,
     place: ConnectionPlace,
-) {
+) -> Option<Elsewhere> {
     let (member, mut closed) = shared.state.registry.join();
     let limit = shared.state.limits.handshake_timeout;
     let Some(tls) = shared.state.tls.clone() else {
-        // Boxed, so that what a handshake takes is given back before the conversation.
-        let welcomed = Box::pin(welcome(shared, stream, peer, place, member, closed, limit)).await;
-        return home.host(welcomed).await;
+        return home.host(welcome(shared, stream, peer, place, member, closed, limit).await?).await;
     };
     let started = tokio::time::Instant::now();
     let secured = tokio::select! {
         biased;
-        _ = &mut closed => return,
-        secured = timeout(limit, Box::pin(tls::accept(&tls, stream, &shared.handshake_gate))) => secured,
+        _ = &mut closed => return None,
+        secured = timeout(limit, tls::accept(&tls, stream, &shared.handshake_gate)) => secured,
     };
     match secured {
         Ok(Ok(stream)) => {
             let left = limit.saturating_sub(started.elapsed());
-            let welcomed = Box::pin(welcome(shared, stream, peer, place, member, closed, left)).await;
-            home.host(welcomed).await;
+            return home.host(welcome(shared, stream, peer, place, member, closed, left).await?).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
         Err(_) => debug!(%peer, "no TLS within {limit:?}"),
     }
+    None
 }
 
 /// Where conversations are held.
 #[derive(Clone)]
-enum Home {
+enum ConversationHome {
     /// Where the handshake was.
     Here,
     /// On the engine's own thread.
     Manager(ManagerThread),
 }
 
-impl Home {
-    /// Holds the conversation with a client that was let in. Giving up the wait for its end ends it.
-    async fn host<S>(self, welcomed: Option<Welcomed<S>>)
+/// A conversation that is held on another thread. Dropping it ends the conversation.
+struct Elsewhere {
+    end: oneshot::Receiver<()>,
+    _waits: oneshot::Sender<()>,
+}
+
+impl Elsewhere {
+    async fn end(mut self) {
+        // Nothing is ever sent: the other half is dropped with the conversation.
+        let _ = (&mut self.end).await;
+    }
+}
+
+impl ConversationHome {
+    /// Holds the conversation with a client that was let in, or has it held.
+    async fn host<S>(self, mut welcomed: Welcomed<S>) -> Option<Elsewhere>
     where
         S: Move + AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(mut welcomed) = welcomed else { return };
         let thread = match self {
-            Home::Here => return welcomed.converse().await,
-            Home::Manager(thread) => thread,
+            ConversationHome::Here => {
+                welcomed.converse().await;
+                return None;
+            }
+            ConversationHome::Manager(thread) => thread,
         };
         let (ended, end) = oneshot::channel::<()>();
-        let (waiting, given_up) = oneshot::channel::<()>();
+        let (waits, mut given_up) = oneshot::channel::<()>();
         thread.spawn(async move {
             if let Err(error) = welcomed.stream.move_here() {
                 return debug!(%error, "a connection could not be handed over");
             }
             tokio::select! {
                 biased;
-                _ = given_up => {}
+                _ = &mut given_up => {}
                 () = welcomed.converse() => {}
             }
             drop(ended);
         });
-        // Nothing is ever sent: the other half is dropped with the conversation.
-        let _ = end.await;
-        drop(waiting);
+        Some(Elsewhere { end, _waits: waits })
     }
 }
