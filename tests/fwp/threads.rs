@@ -126,6 +126,9 @@ fn handshakes_are_computed_anywhere_but_on_the_managers_thread_and_conversations
     actix_rt::System::with_tokio_rt(runtime).block_on(async {
         let engine = Engine::start(EngineOptions::in_dir(dir.path()), Handlers::new());
         engine.ready().await.unwrap();
+        let mut limits = Settings::default().fwp.limits;
+        // A busy machine may take long.
+        limits.handshake_timeout = PATIENCE;
         let state = FwpState {
             engine: engine.clone(),
             registry: Registry::new(Arc::new(SystemClock::default())),
@@ -133,7 +136,7 @@ fn handshakes_are_computed_anywhere_but_on_the_managers_thread_and_conversations
             password: Some(Secret::new("foobar")),
             tls: Some(TlsAcceptor::from(Arc::new(config))),
             payload_bytes_max: 100_000,
-            limits: Settings::default().fwp.limits,
+            limits,
         };
         let server = FwpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr();
