@@ -29,7 +29,7 @@ use std::sync::Arc;
 use beaver_actors::ids::{KindName, Seq, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::sections::Sections;
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy};
-use beaver_actors::journal;
+use beaver_actors::recovery::journal;
 use beaver_actors::snapshot::fold::Delta;
 use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;

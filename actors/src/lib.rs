@@ -60,17 +60,3 @@ pub mod testing;
 pub mod tools;
 pub mod wal;
 
-pub use crate::api::options;
-pub use crate::base::{clock, failpoint, metrics};
-pub use crate::engine::{liveness as guard, messages};
-pub use crate::recovery::journal;
-pub use crate::storage::{reclaim as retire, sched as urgent};
-pub use crate::tools::{doctor, inspect, oracle};
-pub mod supervisor {
-    //! Where actors live.
-    pub use crate::engine::threads::Threads;
-}
-pub mod worker {
-    //! Who runs jobs.
-    pub use crate::api::handler;
-}

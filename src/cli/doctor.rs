@@ -1,9 +1,9 @@
 //! `beaver doctor`: what is fine, torn or damaged in a stopped data directory, and a repair for who accepts the
 //! loss.
 
-use beaver_actors::clock::{Clock, SystemClock};
-use beaver_actors::doctor::report::{Diagnosis, Report};
-use beaver_actors::doctor::{Doctor, DoctorError};
+use beaver_actors::base::clock::{Clock, SystemClock};
+use beaver_actors::tools::doctor::report::{Diagnosis, Report};
+use beaver_actors::tools::doctor::{Doctor, DoctorError};
 use clap::Args;
 use serde_json::json;
 

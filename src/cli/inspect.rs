@@ -4,7 +4,7 @@
 
 use std::io;
 
-use beaver_actors::inspect::{self, InspectError, LogState};
+use beaver_actors::tools::inspect::{self, InspectError, LogState};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 

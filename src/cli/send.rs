@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use beaver_actors::clock::{Clock, SystemClock};
+use beaver_actors::base::clock::{Clock, SystemClock};
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::JobSpec;
 use indicatif::{ProgressBar, ProgressStyle};

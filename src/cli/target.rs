@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use beaver_actors::engine::{Ending, Engine, FailCause};
-use beaver_actors::worker::handler::Handlers;
+use beaver_actors::api::handler::Handlers;
 use clap::Args;
 
 use super::exit::{CliFailure, Exit, declined, from_ending, refused};

@@ -2,7 +2,7 @@
 //!
 //! Clients enqueue over HTTP, lose answers and ask again; the server gets SIGKILL at random moments, some of them
 //! while it recovers, and is started again. After each kill the log is read from the disk; in the end the queue is
-//! drained, stopped and judged from outside by [`beaver_actors::oracle`]. A seed decides what is asked and when is
+//! drained, stopped and judged from outside by [`beaver_actors::tools::oracle`]. A seed decides what is asked and when is
 //! killed; the machine decides what exactly a kill meets.
 //!
 //! SIGKILL takes the process, not the power: what the kernel was given is still there after it.
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use beaver_actors::oracle::Verdict;
+use beaver_actors::tools::oracle::Verdict;
 use clap::{Args, value_parser};
 use comfy_table::Table;
 use fastrand::Rng;

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use beaver_actors::ids::{KindName, QueueName};
-use beaver_actors::options::Durability;
+use beaver_actors::api::options::Durability;
 
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use beaver_actors::ids::{KindName, QueueName};
-use beaver_actors::options::EngineOptions;
+use beaver_actors::api::options::EngineOptions;
 
 /// Everything that an operator can set, read and checked.
 #[derive(Clone, Debug)]

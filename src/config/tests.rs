@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use beaver_actors::options::{Durability, EngineOptions};
+use beaver_actors::api::options::{Durability, EngineOptions};
 use tempfile::TempDir;
 
 use super::error::ConfigError;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use beaver_actors::clock::Clock;
+use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::Engine;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::line::Budget;
 use super::long_line_gate::LongLineGate;
+use crate::auth::handshake_gate::HandshakeGate;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
 
@@ -39,13 +40,21 @@ pub(crate) struct FwpShared {
     pub(super) commands: AtomicU64,
     pub(super) long_lines: Budget,
     pub(super) long_line_gate: LongLineGate,
+    /// Where it is computed who somebody is.
+    pub(crate) handshake_gate: HandshakeGate,
 }
 
 impl FwpShared {
     pub(crate) fn new(state: FwpState) -> FwpShared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
         let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
-        let long_line_gate = LongLineGate::new();
-        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, long_line_gate }
+        FwpShared {
+            state,
+            since: Instant::now(),
+            commands: AtomicU64::new(0),
+            long_lines,
+            long_line_gate: LongLineGate::new(),
+            handshake_gate: HandshakeGate::new(),
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use beaver_actors::ids::KindName;
-use beaver_actors::worker::handler::Handlers;
+use beaver_actors::api::handler::Handlers;
 
 use exec::ExecHandler;
 use noop::Noop;
@@ -54,7 +54,7 @@ mod testing {
 
     use beaver_actors::ids::{Attempt, JobId, KindName, QueueName};
     use beaver_actors::jobs::Payload;
-    use beaver_actors::worker::handler::{JobRun, StopSender, StopSignal};
+    use beaver_actors::api::handler::{JobRun, StopSender, StopSignal};
 
     /// What names its lease.
     pub(crate) const TOKEN: &str = "9f3c01aa-00000003-0000000000001267";

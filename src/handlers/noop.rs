@@ -1,6 +1,6 @@
 //! Kind `noop`: does nothing. For benches.
 
-use beaver_actors::worker::handler::{HandlerFuture, JobHandler, JobRun};
+use beaver_actors::api::handler::{HandlerFuture, JobHandler, JobRun};
 
 /// Succeeds at once, whatever the payload is.
 pub(crate) struct Noop;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun};
+use beaver_actors::api::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 use fastrand::Rng;
 use serde::Deserialize;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use beaver_actors::metrics::{Counter, Gauge, Histogram, Metrics};
+use beaver_actors::base::metrics::{Counter, Gauge, Histogram, Metrics};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -185,7 +185,7 @@ impl MetricsEncoder<'_> {
 mod tests {
     use std::time::Duration;
 
-    use beaver_actors::clock::SystemClock;
+    use beaver_actors::base::clock::SystemClock;
 
     use super::*;
 

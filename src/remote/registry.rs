@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use beaver_actors::clock::Clock;
+use beaver_actors::base::clock::Clock;
 use beaver_actors::ids::{JobId, RemoteName, Timestamp, Token};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -355,7 +355,7 @@ fn actor(wid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use beaver_actors::clock::SystemClock;
+    use beaver_actors::base::clock::SystemClock;
     use beaver_actors::ids::{Epoch, Seq, Term, Timeline};
     use tokio::time::advance;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use beaver_actors::clock::SystemClock;
+use beaver_actors::base::clock::SystemClock;
 use beaver_actors::engine::Engine;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::sync::Mutex;
 use std::thread;
 
-use beaver_actors::clock::{Clock, SystemClock};
+use beaver_actors::base::clock::{Clock, SystemClock};
 use beaver_actors::ids::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use beaver_actors::ids::{Epoch, Seq, Token};
 use beaver_actors::jobs::Status;
-use beaver_actors::oracle::{Oracle, Outcome};
+use beaver_actors::tools::oracle::{Oracle, Outcome};
 use faktory::mutate::{Filter, JobSet};
 use faktory::{Client, Job, JobId, Worker, WorkerBuilder, WorkerId};
 use serde_json::json;

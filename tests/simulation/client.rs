@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::jobs::Status;
-use beaver_actors::oracle::Outcome;
+use beaver_actors::tools::oracle::Outcome;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;

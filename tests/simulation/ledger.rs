@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use beaver_actors::ids::Token;
 use beaver_actors::jobs::Status;
-use beaver_actors::oracle::Outcome;
+use beaver_actors::tools::oracle::Outcome;
 use serde_json::Value;
 
 use crate::wire::Reply;

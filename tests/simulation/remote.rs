@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use beaver_actors::oracle::Outcome;
+use beaver_actors::tools::oracle::Outcome;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, request};

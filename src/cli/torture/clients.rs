@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use beaver_actors::oracle::Outcome;
+use beaver_actors::tools::oracle::Outcome;
 use fastrand::Rng;
 use serde_json::{Value, json};
 

@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 
 use beaver_actors::ids::{Seq, Token};
-use beaver_actors::inspect::{self, LogState, Summary};
+use beaver_actors::tools::inspect::{self, LogState, Summary};
 use beaver_actors::jobs::Status;
-use beaver_actors::oracle::{Oracle, Outcome, Verdict};
+use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
 use crate::cli::exit::CliFailure;

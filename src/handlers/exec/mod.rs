@@ -53,7 +53,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::worker::handler::{HandlerFuture, JobError, JobHandler, JobRun};
+use beaver_actors::api::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 use tokio::process::Command;
 
 use mark::ProgramMark;

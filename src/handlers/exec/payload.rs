@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::JobError;
+use beaver_actors::api::handler::JobError;
 use serde::Deserialize;
 
 use super::variables;

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{self, Path, PathBuf};
 
-use beaver_actors::worker::handler::JobError;
+use beaver_actors::api::handler::JobError;
 use rustix::fs::{Access, access};
 
 /// Where programs are looked for if nobody says: neither the job nor the server's environment.

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::JobError;
+use beaver_actors::api::handler::JobError;
 use serde::Serialize;
 
 use super::run::FinishedProgram;

@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beaver_actors::worker::handler::{StopReason, StopSignal};
+use beaver_actors::api::handler::{StopReason, StopSignal};
 use rustix::process::Signal;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::process::Command;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use beaver_actors::jobs::Payload;
-use beaver_actors::worker::handler::{JobError, JobHandler, StopReason, StopSender};
+use beaver_actors::api::handler::{JobError, JobHandler, StopReason, StopSender};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -49,7 +49,7 @@ fn ask(remote: &Registry, wid: Named, state: WorkerState) -> RouteAnswer {
 
 #[cfg(test)]
 mod tests {
-    use beaver_actors::clock::SystemClock;
+    use beaver_actors::base::clock::SystemClock;
 
     use super::*;
 
