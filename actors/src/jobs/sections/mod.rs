@@ -5,35 +5,17 @@
 //! file here with its [`Section`], and one line in the list at the end of this file.
 
 pub mod queues;
+mod section;
 pub mod terms;
 pub mod totals;
 
 use crate::base::bytes::{Take, put_uint};
 use crate::ids::{Epoch, Seq};
 use crate::jobs::event::EventKind;
-use queues::{QueueRecord, Queues};
-use terms::Terms;
-use totals::Totals;
-
-/// A part of the state that is not jobs.
-pub(crate) trait Section: Default {
-    /// Its number in a snapshot; never given to another one.
-    const ID: u64;
-    /// Version of what [`Section::encode`] writes.
-    const VERSION: u64;
-
-    /// Changes it by an event. Most events are none of its business.
-    fn apply(&mut self, seq: Seq, kind: &EventKind);
-
-    /// What it sums up to; kept as it changes, never by a walk. Zero while it is empty.
-    fn digest(&self) -> u64;
-
-    /// Appends it as bytes.
-    fn encode(&self, out: &mut Vec<u8>);
-
-    /// The reverse of [`Section::encode`]; says in words why it cannot be.
-    fn decode(take: &mut Take<'_>) -> Result<Self, String>;
-}
+use crate::jobs::sections::queues::{QueueRecord, Queues};
+pub(crate) use crate::jobs::sections::section::Section;
+use crate::jobs::sections::terms::Terms;
+use crate::jobs::sections::totals::Totals;
 
 /// All sections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::ids::{QueueName, Seq, Timestamp};
 use crate::jobs::counts::Counts;
 use crate::jobs::event::EventKind;
 use crate::jobs::intern::{Interner, QueueKey};
-use crate::jobs::sections::Section;
+use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
 
 /// Names of queues take memory until the next start, even of those that were removed.

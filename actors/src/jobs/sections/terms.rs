@@ -3,7 +3,7 @@
 use crate::base::bytes::{Take, put_uint};
 use crate::ids::{Epoch, Seq, Term, Timeline};
 use crate::jobs::event::EventKind;
-use crate::jobs::sections::Section;
+use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
 
 /// The last event `TERM`; leases are stamped with it.

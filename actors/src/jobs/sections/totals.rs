@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::base::bytes::{Take, put_uint};
 use crate::ids::Seq;
 use crate::jobs::event::EventKind;
-use crate::jobs::sections::Section;
+use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
 
 /// How many attempts have ended since the store was created; those that nobody reported on do not count.
