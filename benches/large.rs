@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use beaver_actors::engine::Ending;
-use beaver_actors::api::options::EngineOptions;
 use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::Ending;
 use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::engine::{on_system, start};
 use beaver_bench_kit::enqueue::enqueue;

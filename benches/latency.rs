@@ -20,9 +20,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 use beaver_actors::ids::KindName;
 use beaver_actors::jobs::JobSpec;
-use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
 use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::engine::{on_system, options, start};
 use beaver_bench_kit::figures::number;

@@ -15,10 +15,10 @@
 
 use std::time::{Duration, Instant};
 
+use beaver_actors::api::handler::Handlers;
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::{KindName, Timestamp, Token, WorkerId};
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy, Retention};
-use beaver_actors::api::handler::Handlers;
 use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::engine::{on_system, options, start};
 use beaver_bench_kit::figures::number;

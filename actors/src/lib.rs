@@ -59,4 +59,3 @@ pub mod storage;
 pub mod testing;
 pub mod tools;
 pub mod wal;
-

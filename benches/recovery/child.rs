@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use beaver_actors::engine::{Ending, Engine};
-use beaver_actors::api::options::EngineOptions;
 use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::{Ending, Engine};
 
 use beaver_bench_kit::completed::completed;
 use beaver_bench_kit::engine::{on_system, options, start};

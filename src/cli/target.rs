@@ -13,8 +13,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use beaver_actors::engine::{Ending, Engine, FailCause};
 use beaver_actors::api::handler::Handlers;
+use beaver_actors::engine::{Ending, Engine, FailCause};
 use clap::Args;
 
 use super::exit::{CliFailure, Exit, declined, from_ending, refused};

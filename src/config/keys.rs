@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::api::options::Durability;
+use beaver_actors::ids::{KindName, QueueName};
 
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::api::options::EngineOptions;
+use beaver_actors::ids::{KindName, QueueName};
 
 /// Everything that an operator can set, read and checked.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The fields of a payload, as handlers read them.
 
-use beaver_actors::jobs::Payload;
 use beaver_actors::api::handler::JobError;
+use beaver_actors::jobs::Payload;
 use serde::Deserialize;
 
 /// Reads a payload's fields. serde alone would take an array for them too, by position.

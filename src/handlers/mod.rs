@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use beaver_actors::ids::KindName;
 use beaver_actors::api::handler::Handlers;
+use beaver_actors::ids::KindName;
 
 use exec::ExecHandler;
 use noop::Noop;
@@ -52,9 +52,9 @@ fn kind(name: &str) -> KindName {
 mod testing {
     use std::time::Duration;
 
+    use beaver_actors::api::handler::{JobRun, StopSender, StopSignal};
     use beaver_actors::ids::{Attempt, JobId, KindName, QueueName};
     use beaver_actors::jobs::Payload;
-    use beaver_actors::api::handler::{JobRun, StopSender, StopSignal};
 
     /// What names its lease.
     pub(crate) const TOKEN: &str = "9f3c01aa-00000003-0000000000001267";

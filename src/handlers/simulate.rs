@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use beaver_actors::jobs::Payload;
 use beaver_actors::api::handler::{HandlerFuture, JobError, JobHandler, JobRun};
+use beaver_actors::jobs::Payload;
 use fastrand::Rng;
 use serde::Deserialize;
 

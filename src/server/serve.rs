@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::Durability;
 use beaver_actors::engine::{Ending, Engine, FailCause, Phase, Progress};
 use beaver_actors::jobs::Status;
-use beaver_actors::api::options::Durability;
-use beaver_actors::api::handler::Handlers;
 use tracing::{error, info, warn};
 
 use super::address_file::{AddressFile, url_of};

@@ -15,13 +15,13 @@ use std::time::Duration;
 use beaver::internals::{
     FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, password_hash, tls_acceptor,
 };
+use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
 use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::threads::Threads;
 use beaver_actors::engine::{Engine, Environment};
 use beaver_actors::ids::Timestamp;
-use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::threads::Threads;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::api::handler::Handlers;
 use serde_json::{Value, json};
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream, duplex,

@@ -9,13 +9,13 @@ use std::time::Duration;
 use beaver::internals::{
     FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Registry, Settings,
 };
+use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
+use beaver_actors::api::options::EngineOptions;
 use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::threads::Threads;
 use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};
 use beaver_actors::jobs::{Payload, Retention};
-use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::threads::Threads;
-use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::world::{World, pass};

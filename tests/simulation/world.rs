@@ -10,8 +10,8 @@ use std::time::Duration;
 use beaver_actors::engine::Engine;
 use beaver_actors::ids::Token;
 use beaver_actors::jobs::Status;
-use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use beaver_actors::testing::SimStorage;
+use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use tokio::sync::watch;
 use tokio::time::timeout;
 

@@ -8,14 +8,17 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A sync reports success without having asked the disk.
+    #[cfg(feature = "testing")]
     AckBeforeFsync,
     /// A file is published without a sync of its directory.
+    #[cfg(feature = "testing")]
     NoDirectorySync,
     /// Whatever cannot be read in the last segment passes for a torn tail.
     TruncateOnAnyError,
     /// Reports are accepted under any token.
     NoTokenCheck,
-    /// A new segment begins with what the one before it held, and has the salt 0, as that one.
+    /// A new segment begins with what the one before it held, which looks as if both had the same salt.
+    #[cfg(feature = "testing")]
     RecycledWithoutSalt,
     /// A requeue is written as a removal and an addition.
     #[cfg(feature = "testing")]
@@ -23,15 +26,17 @@ pub enum Bug {
     /// The log is deleted up to the newest snapshot, not up to the one before it.
     LogDeletedTooEarly,
     /// Promoted jobs join the line in the order of a hash map.
+    #[cfg(feature = "testing")]
     HashMapOrder,
 }
 
 #[cfg(feature = "testing")]
-pub(crate) use planted::has;
+pub(crate) use planted::{disorder, has};
 
 #[cfg(feature = "testing")]
 mod planted {
     use std::cell::Cell;
+    use std::hash::{BuildHasher, Hasher, RandomState};
     use std::sync::OnceLock;
 
     use super::Bug;
@@ -65,6 +70,14 @@ mod planted {
         })
     }
 
+    /// How far a job joins the line before its place, among so many that are promoted together.
+    pub(crate) fn disorder(jobs: usize) -> u64 {
+        match has(Bug::HashMapOrder) {
+            true => RandomState::new().build_hasher().finish() % jobs as u64,
+            false => 0,
+        }
+    }
+
     pub(crate) fn set(bug: Option<Bug>) -> Option<Bug> {
         PLANTED.replace(bug)
     }
@@ -77,4 +90,10 @@ pub(crate) use planted::set;
 #[cfg(not(feature = "testing"))]
 pub(crate) const fn has(_: Bug) -> bool {
     false
+}
+
+/// How far a job joins the line before its place: not at all.
+#[cfg(not(feature = "testing"))]
+pub(crate) const fn disorder(_: usize) -> u64 {
+    0
 }

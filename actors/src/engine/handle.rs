@@ -116,6 +116,8 @@ impl Engine {
     ) -> Engine {
         let (read_only_sender, read_only) = read_only.unzip();
         let Environment { storage, clock, dice, threads } = seams;
+        #[cfg(feature = "testing")]
+        let storage = crate::storage::lying::unless_truthful(storage);
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());

@@ -4,6 +4,8 @@
 //! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
 //! removed) after [`Storage::sync_dir`] of their directory. Everything else may survive, in part, or not.
 
+#[cfg(feature = "testing")]
+pub(crate) mod lying;
 pub mod reclaim;
 pub mod sched;
 
@@ -16,7 +18,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::base::bugs::{self, Bug};
 use crate::storage::sched::make_patient;
 
 /// Files and directories, as far as the engine needs them.
@@ -171,9 +172,6 @@ pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> i
 /// Gives a synced file its final name, durably.
 pub(crate) fn publish(storage: &dyn Storage, partial: &Path, path: &Path) -> io::Result<()> {
     storage.rename(partial, path)?;
-    if bugs::has(Bug::NoDirectorySync) {
-        return Ok(());
-    }
     // Without this, the file system may keep the file and lose its name.
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }

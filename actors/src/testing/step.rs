@@ -22,6 +22,8 @@ use crate::snapshot::compact::{Compaction, Step};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
+use crate::storage::Storage;
+use crate::storage::lying::unless_truthful;
 use crate::testing::{ManualClock, SimStorage};
 use crate::wal::codec;
 use crate::wal::recovery::{EachEvent, replay_sealed};
@@ -90,7 +92,7 @@ impl StepEngine {
         self.running = None;
         let boot = Boot {
             options: self.options.clone(),
-            storage: Arc::new(self.storage.clone()),
+            storage: self.disk(),
             clock: self.clock.clone(),
             kinds: StepEngine::kinds(),
             dice: self.dice.fork(),
@@ -104,6 +106,11 @@ impl StepEngine {
         }
         self.running = Some(recovered);
         Ok(())
+    }
+
+    /// The disk under it, which may lie.
+    fn disk(&self) -> Arc<dyn Storage> {
+        unless_truthful(Arc::new(self.storage.clone()))
     }
 
     fn running(&mut self) -> &mut Recovered {
@@ -386,8 +393,7 @@ impl StepEngine {
     #[must_use]
     pub fn snapshots(&self) -> crate::snapshot::store::SnapshotStore {
         let quarantine: PathBuf = self.options.data_dir.join("quarantine");
-        let storage = Arc::new(self.storage.clone());
-        crate::snapshot::store::SnapshotStore::new(storage, &self.options.snapshot_dir, &quarantine)
+        crate::snapshot::store::SnapshotStore::new(self.disk(), &self.options.snapshot_dir, &quarantine)
             .with(self.options.layering)
     }
 

@@ -50,7 +50,7 @@ pub struct SegmentEnd {
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// Seeds its checksums.
+    /// Seeds its checksums: random, so that the bytes of one segment never pass for another's.
     pub salt: u32,
     /// Whose it is.
     pub store: StoreId,

@@ -4,12 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::bugs::{self, Bug};
 use crate::base::failpoint;
 use crate::ids::{Epoch, Seq, Timestamp};
-use crate::storage::{Storage, StoredFile, partial_of, publish, read_all};
+use crate::storage::{Storage, StoredFile, partial_of, publish};
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchKind, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
 };
 use crate::wal::index::LogIndex;
@@ -95,7 +94,7 @@ impl LogWriter {
         let segment_bytes = segment_bytes.min(SEGMENT_BYTES_SET_MAX);
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
         let header = SegmentHeader {
-            salt: salt(&mut dice),
+            salt: dice.u32(..),
             store,
             number: end.number + 1,
             first: end.last.next(),
@@ -261,8 +260,7 @@ impl LogWriter {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
-        let mut sync = || failpoint::pass("wal.sync").and_then(|()| self.file.sync());
-        let result = if bugs::has(Bug::AckBeforeFsync) { Ok(()) } else { sync() };
+        let result = failpoint::pass("wal.sync").and_then(|()| self.file.sync());
         if let Err(source) = result {
             self.poisoned = true;
             return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
@@ -300,7 +298,7 @@ impl LogWriter {
         self.sync()?;
         let end = self.end();
         let header = SegmentHeader {
-            salt: salt(&mut self.dice),
+            salt: self.dice.u32(..),
             number: end.number + 1,
             first: end.last.next(),
             predecessor: end,
@@ -311,11 +309,6 @@ impl LogWriter {
         let path = self.dir.join(segment_name(header.number));
         let partial = partial_of(&path);
         let (mut file, capacity, zeroed) = self.take_spare(&partial)?;
-        if bugs::has(Bug::RecycledWithoutSalt) {
-            let stale = read_all(&*self.file, SEGMENT_BYTES_MAX).map_err(WalError::io(&self.path, "read"))?;
-            file.write_at(0, &stale[..stale.len().min(usize::try_from(capacity).unwrap_or(usize::MAX))])
-                .map_err(WalError::io(&partial, "write"))?;
-        }
         let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
         if let Err(source) = result {
             self.poisoned = true;
@@ -455,7 +448,7 @@ impl LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// Waits for the next_segment segment, and gives its space back. As `maintenance` waits for what it has begun, nothing writes in
+    /// Waits for the next segment, and gives its space back. As `maintenance` waits for what it has begun, nothing writes in
     /// this directory any more.
     fn drop(&mut self) {
         if self.next_segment.take().is_some() {
@@ -463,9 +456,4 @@ impl Drop for LogWriter {
             let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
         }
     }
-}
-
-/// What keeps the bytes of one segment from passing for another's.
-fn salt(dice: &mut fastrand::Rng) -> u32 {
-    if bugs::has(Bug::RecycledWithoutSalt) { 0 } else { dice.u32(..) }
 }

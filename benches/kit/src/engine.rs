@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use beaver_actors::engine::Engine;
-use beaver_actors::api::options::EngineOptions;
 use beaver_actors::api::handler::Handlers;
+use beaver_actors::api::options::EngineOptions;
+use beaver_actors::engine::Engine;
 
 /// The defaults (`durability: always`), with a snapshot interval longer than any run.
 pub fn options(dir: &Path, workers: usize) -> EngineOptions {

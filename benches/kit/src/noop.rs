@@ -1,7 +1,7 @@
 //! A handler that does nothing: what remains is the engine.
 
-use beaver_actors::ids::KindName;
 use beaver_actors::api::handler::{HandlerFuture, Handlers, JobHandler, JobRun};
+use beaver_actors::ids::KindName;
 
 /// The kind that [`handlers`] handle.
 pub const KIND: &str = "noop";

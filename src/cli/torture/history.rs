@@ -9,8 +9,8 @@ use std::io;
 use std::path::Path;
 
 use beaver_actors::ids::{Seq, Token};
-use beaver_actors::tools::inspect::{self, LogState, Summary};
 use beaver_actors::jobs::Status;
+use beaver_actors::tools::inspect::{self, LogState, Summary};
 use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use beaver_actors::jobs::Payload;
 use beaver_actors::api::handler::JobError;
+use beaver_actors::jobs::Payload;
 use serde::Deserialize;
 
 use super::variables;

@@ -2,8 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use beaver_actors::jobs::Payload;
 use beaver_actors::api::handler::JobError;
+use beaver_actors::jobs::Payload;
 use serde::Serialize;
 
 use super::run::FinishedProgram;

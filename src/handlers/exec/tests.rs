@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use beaver_actors::jobs::Payload;
 use beaver_actors::api::handler::{JobError, JobHandler, StopReason, StopSender};
+use beaver_actors::jobs::Payload;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

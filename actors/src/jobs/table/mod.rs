@@ -19,9 +19,9 @@ mod restore;
 mod slots;
 mod view;
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::base::bugs::{self, Bug};
+use crate::base::bugs;
 use crate::ids::{Attempt, Epoch, JobId, KindName, QueueName, Seq, Timestamp, Token};
 use crate::jobs::apply::Stamp;
 use crate::jobs::counts::Counts;
@@ -340,22 +340,10 @@ impl JobTable {
         // told from the job alone.
         due.sort_unstable_by_key(|slot| self.job(*slot).enqueued_seq);
         for &slot in &due {
-            self.change(seq, at, slot, EventKind::Promote { due: through.0, through: through.1 })?;
-        }
-        if bugs::has(Bug::HashMapOrder) {
-            self.shuffle(seq, due.into_iter().collect());
+            let line_seq = Seq(seq.0 - bugs::disorder(due.len()));
+            self.change(line_seq, at, slot, EventKind::Promote { due: through.0, through: through.1 })?;
         }
         Ok(())
-    }
-
-    /// What [`Bug::HashMapOrder`] does.
-    fn shuffle(&mut self, seq: Seq, due: HashSet<Slot>) {
-        for (nth, slot) in due.into_iter().enumerate() {
-            self.unlink(slot);
-            let job = occupied_mut(&mut self.jobs, slot);
-            job.line_seq = Seq(seq.0.saturating_sub(nth as u64));
-            self.link(slot);
-        }
     }
 
     fn forget(&mut self, status: Status, through: Seq) {
