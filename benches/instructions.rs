@@ -27,13 +27,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use beaver_actors::ids::{KindName, Seq, Timestamp, Token, WorkerId};
-use beaver_actors::jobs::sections::Sections;
+use beaver_actors::internals::jobs::sections::Sections;
+use beaver_actors::internals::recovery::journal;
+use beaver_actors::internals::snapshot::fold::Delta;
+use beaver_actors::internals::snapshot::store::SnapshotStore;
+use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Command, EventKind, JobSpec, JobTable, Policy};
-use beaver_actors::recovery::journal;
-use beaver_actors::snapshot::fold::Delta;
-use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::wal::{Group, codec};
 use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::jobs::Jobs;
 use gungraun::{

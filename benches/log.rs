@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, Recipient};
-use beaver_actors::storage::sched::make_urgent;
-use beaver_actors::storage::{DiskStorage, Storage};
+use beaver_actors::internals::storage::sched::make_urgent;
+use beaver_actors::internals::storage::{DiskStorage, Storage};
 use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::machine::load;
 use rustix::fs::OFlags;

@@ -15,7 +15,7 @@
 //!
 //! # Example
 //! ```
-//! use beaver_actors::engine::handle::Engine;
+//! use beaver_actors::engine::Engine;
 //! use beaver_actors::ids::{KindName, QueueName};
 //! use beaver_actors::jobs::{JobSpec, Payload, Status};
 //! use beaver_actors::api::options::EngineOptions;
@@ -52,10 +52,64 @@ pub mod base;
 pub mod engine;
 pub mod ids;
 pub mod jobs;
-pub mod recovery;
-pub mod snapshot;
-pub mod storage;
+mod recovery;
+mod snapshot;
+mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tools;
-pub mod wal;
+mod wal;
+
+/// What the tests and benches of this repository reach beside; nobody else is promised anything.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod internals {
+    pub mod base {
+        pub mod failpoint {
+            pub use crate::base::failpoint::*;
+        }
+    }
+    pub mod engine {
+        pub mod liveness {
+            pub use crate::engine::liveness::*;
+        }
+        pub mod log {
+            pub use crate::engine::log::*;
+        }
+        pub mod messages {
+            pub use crate::engine::messages::*;
+        }
+        pub mod supervisor {
+            pub use crate::engine::supervisor::*;
+        }
+        pub mod threads {
+            pub use crate::engine::threads::*;
+        }
+    }
+    pub mod jobs {
+        pub mod event {
+            pub use crate::jobs::event::*;
+        }
+        pub mod model {
+            pub use crate::jobs::model::*;
+        }
+        pub mod record {
+            pub use crate::jobs::record::*;
+        }
+        pub mod sections {
+            pub use crate::jobs::sections::*;
+        }
+    }
+    pub mod recovery {
+        pub use crate::recovery::*;
+    }
+    pub mod snapshot {
+        pub use crate::snapshot::*;
+    }
+    pub mod storage {
+        pub use crate::storage::*;
+    }
+    pub mod wal {
+        pub use crate::wal::*;
+    }
+}

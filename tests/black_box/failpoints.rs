@@ -1,4 +1,4 @@
-//! A real server that fails at a place of our choice: see `beaver_actors::base::failpoint`.
+//! A real server that fails at a place of our choice: see `beaver_actors::internals::base::failpoint`.
 
 use serde_json::json;
 

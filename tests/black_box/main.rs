@@ -8,7 +8,7 @@
 //! | row | fault | test |
 //! |---|---|---|
 //! | 1 | SIGKILL at random moments under load | `torture::fifty_kills_under_load_lose_nothing_and_nothing_runs_after_its_completion`, `crash::what_any_client_was_answered_survives_eight_kills_and_exists_once` |
-//! | 11, 17, 19, 39 to 41 | failed, full and slow disk, panics inside of actors, by `beaver_actors::base::failpoint` | `failpoints` |
+//! | 11, 17, 19, 39 to 41 | failed, full and slow disk, panics inside of actors, by `beaver_actors::internals::base::failpoint` | `failpoints` |
 //! | 10 | killed while it recovers | the first of these, `crash::a_server_killed_while_it_starts_starts_all_the_same` |
 //! | 17 | full disk | `full_disk` |
 //! | 18 | file size limit, no file descriptors | `full_disk::a_limit_on_file_sizes_is_a_storage_failure_that_says_so`, `limits::without_file_descriptors_a_server_waits_without_spinning_and_goes_on_after`, `limits::with_far_too_few_file_descriptors_a_server_refuses_to_start_and_says_why` |

@@ -18,9 +18,9 @@ use beaver::internals::{
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::threads::Threads;
 use beaver_actors::engine::{Engine, Environment};
 use beaver_actors::ids::Timestamp;
+use beaver_actors::internals::engine::threads::Threads;
 use beaver_actors::testing::SimStorage;
 use serde_json::{Value, json};
 use tokio::io::{

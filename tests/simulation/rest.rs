@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use beaver_actors::engine::FailCause;
+use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::jobs::Status;
-use beaver_actors::jobs::record::JobRecord;
 use beaver_actors::testing::{SimStorage, StepEngine};
 
 use crate::server;

@@ -12,9 +12,9 @@ use beaver::internals::{
 use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::threads::Threads;
 use beaver_actors::engine::{Ending, Engine, Environment};
 use beaver_actors::ids::{KindName, QueueName, Timestamp};
+use beaver_actors::internals::engine::threads::Threads;
 use beaver_actors::jobs::{Payload, Retention};
 use turmoil::net::{TcpListener, TcpStream};
 

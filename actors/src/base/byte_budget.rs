@@ -75,17 +75,6 @@ impl ByteShare {
         self.bytes = bytes;
         true
     }
-
-    /// Makes the share larger by this much. False, and nothing changes, if less than that is free.
-    pub fn grow(&mut self, more: usize) -> bool {
-        self.bytes.checked_add(more).is_some_and(|bytes| self.resize(bytes))
-    }
-
-    /// How many bytes it holds.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Drop for ByteShare {
@@ -105,7 +94,7 @@ mod tests {
         assert!(budget.take(401).is_none());
         assert_eq!(budget.bytes_free(), 400, "a refusal leaves no trace");
         let second = budget.take(400).unwrap();
-        assert_eq!((first.bytes(), second.bytes(), budget.bytes_free()), (600, 400, 0));
+        assert_eq!((first.bytes, second.bytes, budget.bytes_free()), (600, 400, 0));
         assert!(budget.take(0).is_some(), "nothing is always free");
         drop((first, second));
         assert_eq!(budget.bytes_free(), budget.bytes_max());
@@ -116,11 +105,11 @@ mod tests {
         let budget = ByteBudget::new(1_000);
         let mut share = budget.share();
         let other = budget.take(500).unwrap();
-        assert!(share.grow(300) && share.resize(500));
-        assert!(!share.resize(501) && !share.grow(1) && !share.grow(usize::MAX));
-        assert_eq!(share.bytes(), 500);
+        assert!(share.resize(300) && share.resize(500));
+        assert!(!share.resize(501) && !share.resize(usize::MAX));
+        assert_eq!(share.bytes, 500);
         drop(other);
-        assert!(share.grow(500) && share.resize(10));
+        assert!(share.resize(1_000) && share.resize(10));
         assert_eq!(budget.bytes_free(), 990);
     }
 

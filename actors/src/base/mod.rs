@@ -5,9 +5,9 @@
 //! and `msgpack`: numbers, texts and values as bytes.
 
 pub(crate) mod bugs;
-pub mod byte_budget;
+pub(crate) mod byte_budget;
 pub(crate) mod bytes;
 pub mod clock;
-pub mod failpoint;
+pub(crate) mod failpoint;
 pub mod metrics;
 pub(crate) mod msgpack;

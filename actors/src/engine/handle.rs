@@ -8,17 +8,15 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api::handler::Handlers;
 use crate::api::options::EngineOptions;
-pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
-pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
-pub use crate::api::status::{
-    EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
-};
+use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
+use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
+use crate::api::status::EngineStatus;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::metrics::Metrics;
 use crate::engine::admission::{Admission, RequestPermits};
-pub use crate::engine::answer::Answer;
+use crate::engine::answer::Answer;
 use crate::engine::manager::JobManagerActor;
-pub use crate::engine::manager_thread::{ManagerThread, Tenant};
+use crate::engine::manager_thread::{ManagerThread, Tenant};
 use crate::engine::messages::{Ask, Fetch, Reply, StopEngine, Submit};
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::supervisor::{SupervisorActor, Threads};

@@ -5,19 +5,19 @@
 //! [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs; `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`]:
 //! when snapshots are taken; [`worker`]: runs jobs.
 
-pub mod admission;
-pub mod answer;
-pub mod handle;
-pub mod liveness;
-pub mod log;
-pub mod manager;
-mod manager_thread;
-pub mod messages;
-mod read_only;
-pub mod snapshot;
-pub mod supervisor;
-pub mod threads;
-pub mod worker;
+pub(crate) mod admission;
+pub(crate) mod answer;
+pub(crate) mod handle;
+pub(crate) mod liveness;
+pub(crate) mod log;
+pub(crate) mod manager;
+pub(crate) mod manager_thread;
+pub(crate) mod messages;
+pub(crate) mod read_only;
+pub(crate) mod snapshot;
+pub(crate) mod supervisor;
+pub(crate) mod threads;
+pub(crate) mod worker;
 
 pub use self::answer::Answer;
 pub use self::handle::{Engine, Environment};

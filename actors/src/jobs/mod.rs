@@ -11,18 +11,18 @@
 
 pub(crate) mod apply;
 pub mod command;
-pub mod counts;
+pub(crate) mod counts;
 mod decide;
-pub mod event;
-pub mod filter;
+pub(crate) mod event;
+pub(crate) mod filter;
 pub(crate) mod intern;
-pub mod model;
-pub mod page;
-pub mod record;
-pub mod rejection;
-pub mod sections;
+pub(crate) mod model;
+pub(crate) mod page;
+pub(crate) mod record;
+pub(crate) mod rejection;
+pub(crate) mod sections;
 pub(crate) mod stored;
-pub mod table;
+pub(crate) mod table;
 
 pub use self::model::{failure, job, payload, policy};
 pub use self::sections::queues;
@@ -30,7 +30,7 @@ pub use self::table::digest;
 pub use command::{Command, JobSpec, Start};
 pub use counts::Counts;
 pub use event::{Event, EventKind};
-pub use filter::Filter;
+pub use filter::{Filter, JobTest};
 pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
 pub use model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};

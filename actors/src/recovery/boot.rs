@@ -55,6 +55,10 @@ pub struct Recovered {
     /// What was found.
     pub status: RecoveryStatus,
     /// What this start has written to the log: its term, and leases that it ended.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "the engine of the tests tells its history by it")
+    )]
     pub begun: Group,
     /// Held as long as the engine lives.
     pub lock: Box<dyn Any + Send>,

@@ -17,6 +17,7 @@ pub struct LayerName {
 impl LayerName {
     /// One that holds everything up to a position.
     #[must_use]
+    #[cfg(feature = "testing")]
     pub fn full(last: Seq) -> LayerName {
         LayerName { last, parent: Seq::ZERO }
     }

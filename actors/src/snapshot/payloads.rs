@@ -38,6 +38,7 @@ impl PayloadPages {
 
     /// The layers.
     #[must_use]
+    #[cfg(feature = "testing")]
     pub fn layers(&self) -> &[Arc<Layer>] {
         &self.layers
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::bugs::{self, Bug};
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::model::policy::millis;
+#[cfg(feature = "testing")]
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::snapshot::SnapshotError;
@@ -98,6 +99,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// The directory cannot be read.
+    #[cfg(feature = "testing")]
     pub fn exists(&self) -> Result<bool, SnapshotError> {
         Ok(!self.list()?.is_empty())
     }
@@ -166,7 +168,8 @@ impl SnapshotStore {
         chain.map(|chain| self.open_chain(&chain)).transpose()
     }
 
-    /// Loads the newest snapshot that is whole, and hands its jobs to `make`.
+    /// Loads the newest snapshot that is whole, and hands its jobs to `make`, page by page: of each what
+    /// its jobs have in common has to be looked at only once.
     ///
     /// A corrupted one is passed over for the one before it and returned in the list of errors; the caller decides
     /// when to set it aside with [`SnapshotStore::set_aside`].
@@ -175,17 +178,6 @@ impl SnapshotStore {
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
     /// [`SnapshotError::IncompatibleVersion`] or [`SnapshotError::Io`] at once, since an older snapshot is no
     /// answer to those.
-    pub fn load<T>(
-        &self,
-        mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
-    ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
-        self.load_pages(|header, sections, pages| make(header, sections, &mut pages.flat_map(Page::records)))
-    }
-
-    /// As [`SnapshotStore::load`], page by page: of each what its jobs have in common has to be looked at only once.
-    ///
-    /// # Errors
-    /// As there.
     pub fn load_pages<T>(
         &self,
         mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
@@ -212,6 +204,18 @@ impl SnapshotStore {
             }
         }
         Err((SnapshotError::NotFound { dir: self.dir.clone() }, corrupted))
+    }
+
+    /// As [`SnapshotStore::load_pages`], job by job.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "testing")]
+    pub fn load<T>(
+        &self,
+        mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = JobRecord>) -> Result<T, String>,
+    ) -> Result<Loaded<T>, (SnapshotError, PassedOver)> {
+        self.load_pages(|header, sections, pages| make(header, sections, &mut pages.flat_map(Page::records)))
     }
 
     /// Says as well which layer is to blame for an error.

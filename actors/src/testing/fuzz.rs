@@ -69,7 +69,7 @@ pub fn batch(data: &[u8]) {
     }
     assert!(reader.next_batch().is_err() && reader.end() == before, "after a stop, reading gives the same");
     let rest = reader.rest().expect("what is in memory can be read");
-    assert!(before.len + rest.bytes().len() as u64 <= reader.len(), "the rest is in the file");
+    assert!(before.len + rest.bytes().len() as u64 <= reader.file_len(), "the rest is in the file");
     let _ = (rest.durable(), rest.batches().count());
 }
 

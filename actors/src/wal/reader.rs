@@ -255,14 +255,8 @@ impl SegmentReader {
 
     /// Length of the file.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn file_len(&self) -> u64 {
         self.len as u64
-    }
-
-    /// Whether the file is empty; never, as it has a header.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The file.

@@ -165,7 +165,7 @@ pub fn recover(
     let mut read = 0;
     for pair in segments[start..].windows(2) {
         let mut reader = SegmentReader::open(storage, &pair[0].path)?;
-        read += reader.len();
+        read += reader.file_len();
         read_sealed(&mut reader, pair[1].header.predecessor, known.covered, visitor)?;
         progress(read, total);
     }

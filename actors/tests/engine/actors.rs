@@ -7,7 +7,7 @@ use std::time::Duration;
 use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::handle::{Ending, Engine, EngineError, Environment, Phase};
+use beaver_actors::engine::{Ending, Engine, EngineError, Environment, Phase};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Start, Status};
 use beaver_actors::testing::{ManualClock, SimStorage};

@@ -1,12 +1,12 @@
 //! What an append and the sync behind it promise when the disk fails at either, and buffers that are used again.
 
 use beaver_actors::api::handler::Handlers;
-use beaver_actors::engine::handle::{Ending, EngineError, FailCause};
+use beaver_actors::engine::{Ending, EngineError, FailCause};
 use beaver_actors::ids::Timestamp;
+use beaver_actors::internals::wal::writer::LogWriter;
+use beaver_actors::internals::wal::{Group, WalError, codec};
 use beaver_actors::jobs::Status;
 use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
-use beaver_actors::wal::writer::LogWriter;
-use beaver_actors::wal::{Group, WalError, codec};
 
 use crate::harness::{enqueue, job, on_system, options, ready};
 

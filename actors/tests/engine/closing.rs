@@ -1,9 +1,9 @@
 //! The mark of a clean stop that cannot be written is told, and costs nothing.
 
 use beaver_actors::api::handler::Handlers;
-use beaver_actors::engine::handle::{Ending, FailCause};
+use beaver_actors::engine::{Ending, FailCause};
+use beaver_actors::internals::wal::WalError;
 use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
-use beaver_actors::wal::WalError;
 
 use crate::harness::{enqueue, job, on_system, options, ready};
 

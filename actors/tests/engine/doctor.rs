@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::ids::{JobId, Seq, Timestamp};
+use beaver_actors::internals::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
+use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Command, Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::tools::doctor::report::Step;
 use beaver_actors::tools::doctor::report::{Diagnosis, Loss, Report, SegmentState, SnapshotState};
 use beaver_actors::tools::doctor::{Doctor, DoctorError};
-use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
-use beaver_actors::wal::{Group, codec};
 
 const WAL: &str = "/data/wal";
 pub(crate) const SNAPSHOTS: &str = "/data/snapshots";

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{JobId, Timestamp};
+use beaver_actors::internals::wal::WalError;
 use beaver_actors::jobs::{Command, Status};
 use beaver_actors::testing::explorer::{Effort, explore, fail_every_call, survey};
 use beaver_actors::testing::{Call, Fault, Kept, SimStorage, StepEngine, StepError};
-use beaver_actors::wal::WalError;
 
 const SEED: u64 = 1;
 
@@ -204,7 +204,7 @@ fn a_mark_that_only_the_page_cache_shows_is_not_missed_when_the_power_is_cut_dur
 
 #[test]
 fn a_failed_sync_leaves_the_disk_old_until_the_sector_is_written_again() {
-    use beaver_actors::storage::Storage;
+    use beaver_actors::internals::storage::Storage;
 
     let storage = SimStorage::with_sectors(4);
     let path = std::path::Path::new("/file");
@@ -224,7 +224,7 @@ fn a_failed_sync_leaves_the_disk_old_until_the_sector_is_written_again() {
 
 #[test]
 fn a_power_cut_leaves_any_subset_of_sectors_and_any_prefix_of_names() {
-    use beaver_actors::storage::Storage;
+    use beaver_actors::internals::storage::Storage;
 
     let storage = SimStorage::with_sectors(4);
     let mut file = storage.create(std::path::Path::new("/d/a")).unwrap();

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName, Seq, Timestamp};
-use beaver_actors::jobs::event::EventType;
-use beaver_actors::jobs::sections::totals::Totals;
+use beaver_actors::internals::jobs::event::EventType;
+use beaver_actors::internals::jobs::sections::totals::Totals;
+use beaver_actors::internals::wal::codec::Decoder;
+use beaver_actors::internals::wal::reader::{SegmentReader, events};
 use beaver_actors::jobs::{
     Backoff, Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobView, Payload,
     PayloadRef, Start, Status,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::wal::codec::Decoder;
-use beaver_actors::wal::reader::{SegmentReader, events};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

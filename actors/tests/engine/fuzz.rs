@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
+use beaver_actors::internals::snapshot::SnapshotError;
+use beaver_actors::internals::snapshot::chain::LayerName;
+use beaver_actors::internals::snapshot::plain::Plain;
+use beaver_actors::internals::wal::codec;
 use beaver_actors::jobs::Event;
-use beaver_actors::snapshot::SnapshotError;
-use beaver_actors::snapshot::chain::LayerName;
-use beaver_actors::snapshot::plain::Plain;
 use beaver_actors::testing::fuzz::{self, Target, image_of_page, mutate};
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::wal::codec;
 
 use crate::formats;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::Layering;
-use beaver_actors::engine::handle::{Ending, FailCause};
+use beaver_actors::engine::{Ending, FailCause};
 use beaver_actors::ids::Seq;
+use beaver_actors::internals::snapshot::chain::LayerName;
 use beaver_actors::jobs::{Command, Payload, Retention};
-use beaver_actors::snapshot::chain::LayerName;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
 
 use super::harness::{enqueue, job, on_system, options, ready, until};

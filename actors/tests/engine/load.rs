@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
-use beaver_actors::engine::handle::{Ending, EngineError};
+use beaver_actors::engine::{Ending, EngineError};
 use beaver_actors::ids::{Attempt, ChildId, KindName, QueueName, Seq, Timestamp, WorkerId};
-use beaver_actors::jobs::model::payload::Content;
-use beaver_actors::jobs::model::profile::Profile;
-use beaver_actors::jobs::record::{JobRecord, Life};
-use beaver_actors::jobs::sections::Sections;
+use beaver_actors::internals::jobs::model::payload::Content;
+use beaver_actors::internals::jobs::model::profile::Profile;
+use beaver_actors::internals::jobs::record::{JobRecord, Life};
+use beaver_actors::internals::jobs::sections::Sections;
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, JobSpec, JobState, JobTable, Payload, PayloadRef,
     Policy, Start, Status,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::handle::{Ending, Engine, FailCause};
+use beaver_actors::engine::{Ending, Engine, FailCause};
 use beaver_actors::testing::{SimStorage, StepEngine};
 use beaver_actors::tools::doctor::{Doctor, DoctorError};
 

@@ -10,22 +10,22 @@ use actix::{Actor, Addr, Context, Handler};
 use beaver_actors::api::options::Durability;
 use beaver_actors::base::clock::{Clock, SystemClock};
 use beaver_actors::base::metrics::Metrics;
-use beaver_actors::engine::liveness::ExitGuard;
-use beaver_actors::engine::log::actor::WalActor;
-use beaver_actors::engine::log::task::WalSettings;
-use beaver_actors::engine::log::thread::LogThread;
-use beaver_actors::engine::messages::{
+use beaver_actors::ids::{ChildId, Epoch, Seq, Timestamp};
+use beaver_actors::internals::engine::liveness::ExitGuard;
+use beaver_actors::internals::engine::log::actor::WalActor;
+use beaver_actors::internals::engine::log::task::WalSettings;
+use beaver_actors::internals::engine::log::thread::LogThread;
+use beaver_actors::internals::engine::messages::{
     Append, ChildExited, CloseLog, Confirmed, Crash, End, LogFailed, Ping, Prune, Seal, Subscribe,
 };
-use beaver_actors::ids::{ChildId, Epoch, Seq, Timestamp};
+use beaver_actors::internals::storage::Storage;
+use beaver_actors::internals::wal::format::{SegmentEnd, StoreId};
+use beaver_actors::internals::wal::index::LogIndex;
+use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
+use beaver_actors::internals::wal::writer::{LogPlace, LogWriter};
+use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Event, EventKind};
-use beaver_actors::storage::Storage;
 use beaver_actors::testing::{Call, SimStorage};
-use beaver_actors::wal::format::{SegmentEnd, StoreId};
-use beaver_actors::wal::index::LogIndex;
-use beaver_actors::wal::recovery::{EachEvent, ReplayFrom, recover};
-use beaver_actors::wal::writer::{LogPlace, LogWriter};
-use beaver_actors::wal::{Group, codec};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::sleep;
 

@@ -11,17 +11,17 @@ use beaver_actors::api::options::Layering;
 use beaver_actors::ids::{
     Epoch, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Timestamp, Token, WorkerId,
 };
-use beaver_actors::jobs::record::JobRecord;
-use beaver_actors::jobs::sections::{Overview, Sections};
+use beaver_actors::internals::jobs::record::JobRecord;
+use beaver_actors::internals::jobs::sections::{Overview, Sections};
+use beaver_actors::internals::snapshot::compact::{Compaction, Step};
+use beaver_actors::internals::snapshot::fold::Delta;
+use beaver_actors::internals::snapshot::store::SnapshotStore;
+use beaver_actors::internals::wal::codec;
 use beaver_actors::jobs::{
     Backoff, Command, Event, EventKind, Exhausted, Failure, FailureKind, JobSpec, JobTable, Payload, Policy,
     Rejection, Retention, Start, Status,
 };
-use beaver_actors::snapshot::compact::{Compaction, Step};
-use beaver_actors::snapshot::fold::Delta;
-use beaver_actors::snapshot::store::SnapshotStore;
 use beaver_actors::testing::SimStorage;
-use beaver_actors::wal::codec;
 use proptest::prelude::*;
 
 use self::simple::{Model, ModelJob, TIMEOUT_MS, is_waiting};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::handle::{AttemptEnd, Claim, EngineError};
+use beaver_actors::engine::{AttemptEnd, Claim, EngineError};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{JobSpec, Payload};
 use beaver_actors::testing::SimStorage;

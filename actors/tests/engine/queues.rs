@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
-use beaver_actors::engine::handle::{AttemptEnd, Claim, Engine, Environment, QueueSet, QueueStatus};
+use beaver_actors::engine::{AttemptEnd, Claim, Engine, Environment, QueueSet, QueueStatus};
 use beaver_actors::ids::RemoteName;
 use beaver_actors::jobs::{Command, JobSpec, Start, Status};
 use beaver_actors::testing::{ManualClock, SimStorage, StepEngine};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::handle::{Ending, Engine, EngineError, FailCause, Phase, QueueSet};
+use beaver_actors::engine::{Ending, Engine, EngineError, FailCause, Phase, QueueSet};
 use beaver_actors::jobs::{Filter, Rejection, Status};
 use beaver_actors::testing::SimStorage;
 
@@ -179,7 +179,7 @@ fn a_lost_log_is_damage_and_not_an_empty_queue() {
 
 #[test]
 fn a_simulated_lock_is_shared_by_readers_as_a_real_one() {
-    use beaver_actors::storage::Storage;
+    use beaver_actors::internals::storage::Storage;
     let disk = SimStorage::new();
     let path = Path::new("/data/lock");
     let readers = [0; 2].map(|_| disk.lock_shared(path).unwrap().expect("free"));

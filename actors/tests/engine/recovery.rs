@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{JobId, Seq, Timestamp, Token};
+use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Command, Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::wal::{Group, codec};
 
 #[test]
 fn job_acked_before_the_crash_is_not_run_again() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::{Handlers, JobRun};
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::handle::{
+use beaver_actors::engine::{
     Answer, AttemptEnd, Claim, Delivery, Ending, Engine, EngineError, Environment, QueueSet, SetAction,
 };
 use beaver_actors::ids::{Holder, JobId, Priority, RemoteName, Token};

@@ -1,10 +1,10 @@
 //! Logs that are long enough to be read on one thread and applied on another.
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Seq, Timestamp, Token, WorkerId};
+use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Command, Event, EventKind, Payload};
 use beaver_actors::testing::{SimStorage, StepEngine, times};
-use beaver_actors::wal::{Group, codec};
 
 use crate::harness::queue;
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use beaver_actors::storage::reclaim::{free_retired, retire};
-use beaver_actors::storage::{DiskStorage, Storage};
+use beaver_actors::internals::storage::reclaim::{free_retired, retire};
+use beaver_actors::internals::storage::{DiskStorage, Storage};
 use beaver_actors::testing::{Call, Kept, SimStorage};
 
 /// Three pieces and a little more.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
-use beaver_actors::engine::handle::{Answer, AttemptEnd, Claim, Engine, QueueSet, SetAction, Tenant};
+use beaver_actors::engine::{Answer, AttemptEnd, Claim, Engine, QueueSet, SetAction, Tenant};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
@@ -146,8 +146,7 @@ fn a_filter_picks_by_id_kind_queue_and_content_and_what_does_not_fit_is_left_alo
         };
         let of_kind = |name| Filter { kind: Some(kind(name)), ..Filter::default() };
         let in_queue = |name| Filter { queue: Some(queue(name)), ..Filter::default() };
-        let is_loud: beaver_actors::jobs::filter::JobTest =
-            Arc::new(|job| job.payload.as_str().contains("loud"));
+        let is_loud: beaver_actors::jobs::JobTest = Arc::new(|job| job.payload.as_str().contains("loud"));
         let loud = Filter { test: Some(is_loud), ..in_queue("a") };
 
         let listed = engine.list(Status::Pending, loud.clone(), 10).await.unwrap();

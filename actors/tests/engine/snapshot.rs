@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{JobId, Seq};
-use beaver_actors::jobs::record::JobRecord;
+use beaver_actors::internals::jobs::record::JobRecord;
+use beaver_actors::internals::snapshot::SnapshotError;
+use beaver_actors::internals::snapshot::payloads::PayloadPages;
 use beaver_actors::jobs::{Command, Payload, PayloadRef, Retention, Start, Status};
-use beaver_actors::snapshot::SnapshotError;
-use beaver_actors::snapshot::payloads::PayloadPages;
 use beaver_actors::testing::{SimStorage, StepEngine};
 
 const SNAPSHOTS: &str = "/data/snapshots";

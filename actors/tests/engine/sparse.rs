@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::handle::{Ending, Engine, FailCause};
+use beaver_actors::engine::{Ending, Engine, FailCause};
 use beaver_actors::ids::Timestamp;
+use beaver_actors::internals::wal::format::SEGMENT_BYTES_MAX;
 use beaver_actors::tools::doctor::Doctor;
 use beaver_actors::tools::doctor::report::{Diagnosis, SegmentState};
-use beaver_actors::wal::format::SEGMENT_BYTES_MAX;
 
 use crate::harness::{enqueue, job, on_system};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use beaver_actors::api::handler::{Handlers, JobRun};
-use beaver_actors::engine::handle::{Ending, EngineError, FailCause, Phase};
+use beaver_actors::engine::{Ending, EngineError, FailCause, Phase};
 use beaver_actors::ids::{ChildId, WorkerId};
 use beaver_actors::jobs::{FailureKind, Payload, Rejection, Status};
 use beaver_actors::testing::SimStorage;

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use beaver_actors::engine::handle::FailCause;
+use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Seq, Timestamp};
+use beaver_actors::internals::wal::format::{
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES,
+};
+use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
+use beaver_actors::internals::wal::{Group, WalError, codec};
 use beaver_actors::jobs::{Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine, StepError};
-use beaver_actors::wal::format::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES};
-use beaver_actors::wal::recovery::{EachEvent, ReplayFrom, recover};
-use beaver_actors::wal::{Group, WalError, codec};
 
 const WAL: &str = "/data/wal";
 

@@ -1,8 +1,8 @@
 //! How much of a segment is filled with zeros before it is used, and what the log makes of that.
 
 use beaver_actors::ids::Timestamp;
+use beaver_actors::internals::wal::Group;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
-use beaver_actors::wal::Group;
 
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Zeros are written so many at a time.

@@ -126,7 +126,7 @@ impl SupervisorActor {
     }
 
     fn start_children(&mut self, boot: Boot, recovered: Recovered, ctx: &mut Context<SupervisorActor>) {
-        let Recovered { table, payload_store, writer, store, snapshot, status, lock, begun: _ } = recovered;
+        let Recovered { table, payload_store, writer, store, snapshot, status, lock, .. } = recovered;
         let counts = table.counts();
         tracing::info!(
             actor = "supervisor",

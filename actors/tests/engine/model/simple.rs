@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use beaver_actors::ids::{Epoch, Holder, JobId, RemoteName, Seq, Timestamp, Token};
-use beaver_actors::jobs::event::NewJob;
-use beaver_actors::jobs::sections::totals::Totals;
+use beaver_actors::internals::jobs::event::NewJob;
+use beaver_actors::internals::jobs::sections::totals::Totals;
 use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Payload, Status};
 
 /// How long an attempt may take.
