@@ -157,7 +157,7 @@ fn a_snapshot_of_another_schema_version_is_refused() {
     let place = with_snapshots();
     let newest = snapshots(&place).pop().unwrap();
     set_schema_version(&newest, 4);
-    refuses(&place, &[name(&newest), "schema version 4, but this beaver reads those up to 3"]);
+    refuses(&place, &[name(&newest), "schema version 4, but this beaver reads 1"]);
 }
 
 #[test]
