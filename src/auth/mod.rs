@@ -1,4 +1,6 @@
-//! Who may do what, for every way in: `password` for remote workers, `web_pages` for what browsers send unasked.
+//! Who may do what, for every way in: `password` for remote workers, `web_pages` for what browsers send unasked; and
+//! `handshake_gate`: where it is computed who somebody is.
 
+pub(crate) mod handshake_gate;
 pub(crate) mod password;
 pub(crate) mod web_pages;

@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::line::Budget;
 use super::long_line_gate::LongLineGate;
+use crate::auth::handshake_gate::HandshakeGate;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
 
@@ -39,13 +40,21 @@ pub(crate) struct FwpShared {
     pub(super) commands: AtomicU64,
     pub(super) long_lines: Budget,
     pub(super) long_line_gate: LongLineGate,
+    /// Where it is computed who somebody is.
+    pub(crate) handshake_gate: HandshakeGate,
 }
 
 impl FwpShared {
     pub(crate) fn new(state: FwpState) -> FwpShared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
         let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
-        let long_line_gate = LongLineGate::new();
-        FwpShared { state, since: Instant::now(), commands: AtomicU64::new(0), long_lines, long_line_gate }
+        FwpShared {
+            state,
+            since: Instant::now(),
+            commands: AtomicU64::new(0),
+            long_lines,
+            long_line_gate: LongLineGate::new(),
+            handshake_gate: HandshakeGate::new(),
+        }
     }
 }

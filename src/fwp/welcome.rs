@@ -30,7 +30,19 @@ pub(crate) enum ConnectionPlace {
     Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
 }
 
-/// The handshake, and then the conversation.
+/// A client that was let in. The conversation with it may be held on another thread than the handshake.
+pub(crate) struct Welcomed<S> {
+    /// The connection.
+    pub(crate) stream: S,
+    shared: Arc<FwpShared>,
+    member: Member,
+    /// What it has sent already.
+    inbox: Inbox,
+    closed: oneshot::Receiver<CloseReason>,
+    _place: ConnectionPlace,
+}
+
+/// Says hello, hears who it is, and lets it in or not: within `limit`.
 pub(crate) async fn welcome<S>(
     shared: Arc<FwpShared>,
     mut stream: S,
@@ -39,7 +51,8 @@ pub(crate) async fn welcome<S>(
     mut member: Member,
     mut closed: oneshot::Receiver<CloseReason>,
     limit: Duration,
-) where
+) -> Option<Welcomed<S>>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let limits = &shared.state.limits;
@@ -47,7 +60,7 @@ pub(crate) async fn welcome<S>(
     let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
     let greeted = tokio::select! {
         biased;
-        _ = &mut closed => return,
+        _ = &mut closed => return None,
         greeted = timeout(limit, greet(&shared, &mut stream, &mut inbox)) => greeted.unwrap_or_else(|_| {
             let limit = limits.handshake_timeout;
             Err(BadHello::Refused(format!("no HELLO within {limit:?} (faktory_handshake_timeout)")))
@@ -63,7 +76,10 @@ pub(crate) async fn welcome<S>(
     });
     match introduced {
         Ok(()) => reply::ok(&mut said),
-        Err(BadHello::Stranger) => return debug!(%peer, "no HELLO"),
+        Err(BadHello::Stranger) => {
+            debug!(%peer, "no HELLO");
+            return None;
+        }
         Err(BadHello::Refused(why)) => {
             debug!(%peer, why, "turned away");
             drop(member);
@@ -71,16 +87,26 @@ pub(crate) async fn welcome<S>(
             if let Ok(Ok(())) = timeout(limits.handshake_timeout, say(&mut stream, &said)).await {
                 part(stream).await;
             }
-            return;
+            return None;
         }
     }
     if !matches!(timeout(limits.handshake_timeout, say(&mut stream, &said)).await, Ok(Ok(()))) {
-        return debug!(%peer, "gone after its HELLO");
+        debug!(%peer, "gone after its HELLO");
+        return None;
     }
-    let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
-    let inbox = inbox.with_limits(line_bytes_max, shared.long_lines.clone());
-    let session = Session::new(shared, member);
-    Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
+    let inbox = inbox.with_limits(limits.line_bytes_max, shared.long_lines.clone());
+    Some(Welcomed { stream, shared, member, inbox, closed, _place: place })
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Welcomed<S> {
+    /// Holds the conversation to its end. Its timers belong to the runtime on which this is called.
+    pub(crate) async fn converse(self) {
+        let Welcomed { stream, shared, member, inbox, closed, _place } = self;
+        let limits = &shared.state.limits;
+        let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
+        let session = Session::new(shared, member);
+        Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
+    }
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &[u8]) -> io::Result<()> {
@@ -116,10 +142,9 @@ where
         }
     };
     let hello = Hello::parse(inbox.text(line))?;
-    match challenge {
-        Some((password, challenge)) if !hello.knows(password, &challenge) => {
-            Err(BadHello::Refused("Invalid password".to_owned()))
-        }
-        _ => Ok(hello),
-    }
+    let Some((password, challenge)) = challenge else { return Ok(hello) };
+    let password = password.clone();
+    let check = move || hello.knows(&password, &challenge).then_some(hello);
+    let known = shared.handshake_gate.compute(check).await;
+    known.ok_or_else(|| BadHello::Refused("Invalid password".to_owned()))
 }

@@ -22,6 +22,15 @@ pub trait Listener: Send + 'static {
 
     /// Waits for the next connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Has a connection looked after by the runtime of the calling thread from now on: what wakes its owner does so without
+    /// another thread.
+    ///
+    /// # Errors
+    /// The system does not let it.
+    fn move_here(stream: Self::Stream) -> io::Result<Self::Stream> {
+        Ok(stream)
+    }
 }
 
 impl Listener for TcpListener {
@@ -34,6 +43,10 @@ impl Listener for TcpListener {
             debug!(%peer, %error, "no TCP_NODELAY");
         }
         Ok((stream, peer))
+    }
+
+    fn move_here(stream: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream.into_std()?)
     }
 }
 

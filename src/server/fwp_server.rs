@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beaver_actors::engine::{ManagerThread, Tenant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error};
 
 use super::accept::{Acceptor, Listener, report_panic};
-use crate::fwp::welcome::{ConnectionPlace, welcome};
+use super::movable::{Movable, Move};
+use super::tls;
+use crate::fwp::welcome::{ConnectionPlace, Welcomed, welcome};
 use crate::fwp::{FwpShared, FwpState};
 
 /// How often silent workers are looked for.
@@ -48,24 +51,23 @@ impl FwpServer {
         Ok(FwpServer { listener, local_addr })
     }
 
-    /// Serves on the engine's own thread as soon as the engine has recovered; clients wait that long. Measured against a
-    /// thread of its own, this takes two hops between threads out of every request, and what comes in together shares
-    /// one fsync more often.
+    /// Serves as soon as the engine has recovered; clients wait that long. They are accepted and shake hands on the runtime
+    /// of the caller; those who are let in are served on the engine's own thread ([`Tenant::WorkerConversations`]).
     pub fn spawn_beside(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
         tokio::spawn(async move {
-            let engine = state.engine.clone();
-            let serve = async move {
+            // Whoever started the engine hears why it did not recover.
+            if state.engine.ready().await.is_ok()
+                && let Ok(thread) = state.engine.manager_thread(Tenant::WorkerConversations)
+            {
                 match TcpListener::from_std(self.listener) {
-                    Ok(listener) => accept_loop(listener, FwpShared::new(state), stopped).await,
+                    Ok(listener) => {
+                        accept_loop(listener, state, ConversationHome::Manager(thread), stopped).await
+                    }
                     Err(error) => error!(%error, "cannot listen for workers"),
                 }
-                drop(end);
-            };
-            // Whoever started the engine hears why it did not recover.
-            if engine.ready().await.is_ok() {
-                let _ = engine.run_beside(serve);
             }
+            drop(end);
         });
         handle
     }
@@ -90,7 +92,7 @@ impl<L: Listener> FwpServer<L> {
     pub fn spawn(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
         tokio::spawn(async move {
-            accept_loop(self.listener, FwpShared::new(state), stopped).await;
+            accept_loop(self.listener, state, ConversationHome::Here, stopped).await;
             drop(end);
         });
         handle
@@ -114,10 +116,16 @@ impl FwpHandle {
     }
 }
 
-async fn accept_loop<L: Listener>(listener: L, shared: FwpShared, mut stopped: oneshot::Receiver<Duration>) {
-    let connections_max = shared.state.limits.connections_max.min(Semaphore::MAX_PERMITS);
+async fn accept_loop<L: Listener>(
+    listener: L,
+    state: FwpState,
+    home: ConversationHome,
+    mut stopped: oneshot::Receiver<Duration>,
+) {
+    let connections_max = state.limits.connections_max.min(Semaphore::MAX_PERMITS);
     let mut door = Door {
-        shared: Arc::new(shared),
+        shared: Arc::new(FwpShared::new(state)),
+        home,
         tasks: JoinSet::new(),
         free: Arc::new(Semaphore::new(connections_max)),
         goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
@@ -131,14 +139,19 @@ async fn accept_loop<L: Listener>(listener: L, shared: FwpShared, mut stopped: o
             biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             _ = reap.tick() => door.shared.state.registry.reap(),
-            Some(ended) = door.tasks.join_next() => report_panic(ended),
-            (stream, peer) = acceptor.next() => door.open(stream, peer),
+            Some(ended) = door.tasks.join_next() => door.ended(ended),
+            (stream, peer) = acceptor.next() => door.open::<L>(stream, peer),
         }
     };
     // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
     drop(acceptor);
     door.shared.state.registry.close_all();
-    let drained = timeout(within, async { while door.tasks.join_next().await.is_some() {} }).await;
+    let drained = timeout(within, async {
+        while let Some(ended) = door.tasks.join_next().await {
+            door.ended(ended);
+        }
+    });
+    let drained = drained.await;
     if drained.is_err() {
         debug!(?within, "connections of workers are still open: closing them");
     }
@@ -148,16 +161,29 @@ async fn accept_loop<L: Listener>(listener: L, shared: FwpShared, mut stopped: o
 /// The open connections and what each new one gets.
 struct Door {
     shared: Arc<FwpShared>,
-    tasks: JoinSet<()>,
+    home: ConversationHome,
+    /// Handshakes, and waits for the end of conversations.
+    tasks: JoinSet<Option<Elsewhere>>,
     free: Arc<Semaphore>,
     goodbyes: Arc<Semaphore>,
 }
 
 impl Door {
-    fn open<S>(&mut self, stream: S, peer: SocketAddr)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    /// A handshake has ended, or a conversation. What is held elsewhere takes no more room here than the wait for its end.
+    fn ended(&mut self, ended: Result<Option<Elsewhere>, JoinError>) {
+        match ended {
+            Ok(Some(elsewhere)) => {
+                self.tasks.spawn(async move {
+                    elsewhere.end().await;
+                    None
+                });
+            }
+            Ok(None) => {}
+            Err(error) => report_panic(Err(error)),
+        }
+    }
+
+    fn open<L: Listener>(&mut self, stream: L::Stream, peer: SocketAddr) {
         let place = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => ConnectionPlace::Free(permit),
             Err(_) => {
@@ -167,31 +193,89 @@ impl Door {
                 ConnectionPlace::Surplus(permit)
             }
         };
-        self.tasks.spawn(serve(Arc::clone(&self.shared), stream, peer, place));
+        let (shared, home) = (Arc::clone(&self.shared), self.home.clone());
+        self.tasks.spawn(attend(shared, home, Movable::<L>::new(stream), peer, place));
     }
 }
 
-async fn serve<S>(shared: Arc<FwpShared>, stream: S, peer: SocketAddr, place: ConnectionPlace)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+/// A connection from its first byte to its last, or until its conversation is held elsewhere.
+async fn attend<L: Listener>(
+    shared: Arc<FwpShared>,
+    home: ConversationHome,
+    stream: Movable<L>,
+    peer: SocketAddr,
+    place: ConnectionPlace,
+) -> Option<Elsewhere> {
     let (member, mut closed) = shared.state.registry.join();
     let limit = shared.state.limits.handshake_timeout;
     let Some(tls) = shared.state.tls.clone() else {
-        return welcome(shared, stream, peer, place, member, closed, limit).await;
+        return home.host(welcome(shared, stream, peer, place, member, closed, limit).await?).await;
     };
     let started = tokio::time::Instant::now();
     let secured = tokio::select! {
         biased;
-        _ = &mut closed => return,
-        secured = timeout(limit, tls.accept(stream)) => secured,
+        _ = &mut closed => return None,
+        secured = timeout(limit, tls::accept(&tls, stream, &shared.handshake_gate)) => secured,
     };
     match secured {
         Ok(Ok(stream)) => {
             let left = limit.saturating_sub(started.elapsed());
-            welcome(shared, stream, peer, place, member, closed, left).await;
+            return home.host(welcome(shared, stream, peer, place, member, closed, left).await?).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
         Err(_) => debug!(%peer, "no TLS within {limit:?}"),
+    }
+    None
+}
+
+/// Where conversations are held.
+#[derive(Clone)]
+enum ConversationHome {
+    /// Where the handshake was.
+    Here,
+    /// On the engine's own thread.
+    Manager(ManagerThread),
+}
+
+/// A conversation that is held on another thread. Dropping it ends the conversation.
+struct Elsewhere {
+    end: oneshot::Receiver<()>,
+    _waits: oneshot::Sender<()>,
+}
+
+impl Elsewhere {
+    async fn end(mut self) {
+        // Nothing is ever sent: the other half is dropped with the conversation.
+        let _ = (&mut self.end).await;
+    }
+}
+
+impl ConversationHome {
+    /// Holds the conversation with a client that was let in, or has it held.
+    async fn host<S>(self, mut welcomed: Welcomed<S>) -> Option<Elsewhere>
+    where
+        S: Move + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let thread = match self {
+            ConversationHome::Here => {
+                welcomed.converse().await;
+                return None;
+            }
+            ConversationHome::Manager(thread) => thread,
+        };
+        let (ended, end) = oneshot::channel::<()>();
+        let (waits, mut given_up) = oneshot::channel::<()>();
+        thread.spawn(async move {
+            if let Err(error) = welcomed.stream.move_here() {
+                return debug!(%error, "a connection could not be handed over");
+            }
+            tokio::select! {
+                biased;
+                _ = &mut given_up => {}
+                () = welcomed.converse() => {}
+            }
+            drop(ended);
+        });
+        Some(Elsewhere { end, _waits: waits })
     }
 }

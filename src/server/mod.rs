@@ -5,7 +5,7 @@
 //! | `serve`, `signals` | boots, serves until it is told to stop, drains |
 //! | `accept` | where connections come from |
 //! | `http_server`, `stall` | who gets a connection for HTTP, for how long, and how all of them end |
-//! | `fwp_server`, `fwp_setup`, `tls` | the same for remote workers |
+//! | `fwp_server`, `fwp_setup`, `tls`, `movable` | the same for remote workers, who are handed to another thread |
 //! | `address_file` | where others find the server |
 //! | `recovery_view` | how recovery is shown |
 //! | `error` | why it does not start |
@@ -19,6 +19,7 @@ mod stall;
 
 mod fwp_server;
 mod fwp_setup;
+mod movable;
 pub(crate) mod tls;
 
 pub(crate) mod address_file;

@@ -1,12 +1,18 @@
 //! TLS with a certificate and a key from PEM files.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::Acceptor;
 use rustls::{ServerConfig, crypto::ring};
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+
+use crate::auth::handshake_gate::HandshakeGate;
 
 /// A certificate or a key is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,19 @@ pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
         .with_single_cert(certificates, private_key)
         .map_err(pair)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The server's half of a TLS handshake. Its signature is computed in its turn, on a thread where nobody else waits.
+///
+/// # Errors
+/// The client is gone, or speaks no TLS that we do.
+pub(super) async fn accept<S>(tls: &TlsAcceptor, stream: S, gate: &HandshakeGate) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let config = Arc::clone(tls.config());
+    gate.compute(move || hello.into_stream(config)).await.await
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod commands;
 mod connections;
 mod overload;
+mod threads;
 
 use std::future::Future;
 use std::io;

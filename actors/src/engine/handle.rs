@@ -18,7 +18,8 @@ use crate::base::metrics::Metrics;
 use crate::engine::admission::{Line, Ticket};
 pub use crate::engine::answer::Answer;
 use crate::engine::manager::JobManagerActor;
-use crate::engine::messages::{Ask, Fetch, Host, Place, Reply, StopEngine, Submit};
+pub use crate::engine::manager_thread::{ManagerThread, Tenant};
+use crate::engine::messages::{Ask, Fetch, Place, Reply, StopEngine, Submit};
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::supervisor::{SupervisorActor, Threads};
 use crate::ids::{JobId, QueueName, RemoteName};
@@ -310,16 +311,12 @@ impl Engine {
         }
     }
 
-    /// Runs a future on the thread that decides about jobs, once recovery is over: for a server whose every request is
-    /// one of the engine. Each saves a hop between threads in either direction, and requests that come in together go
-    /// to the log together. It must never block that thread, and ends with the engine at the latest.
+    /// The thread that decides about jobs, for one of those who may run there; once recovery is over.
     ///
     /// # Errors
     /// The engine has not recovered or has ended.
-    pub fn run_beside(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<(), EngineError> {
-        let manager = self.running()?;
-        manager.do_send(Host(Box::pin(future)));
-        Ok(())
+    pub fn manager_thread(&self, tenant: Tenant) -> Result<ManagerThread, EngineError> {
+        Ok(ManagerThread::new(tenant, self.running()?.recipient()))
     }
 
     /// Whether so much waits already that whoever has asked for much should wait for answers before asking for more: so

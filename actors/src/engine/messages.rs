@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [`Submit`] | engine handle | manager | decide these commands |
 //! | [`Fetch`] | engine handle | manager | a remote worker wants a job |
-//! | [`Host`] | engine handle | manager | let this run on your thread |
+//! | [`Host`] | a tenant of its thread | manager | let this run there |
 //! | [`GiveBack`] | a delivery that nobody took | manager | it has not been run |
 //! | [`Ask`] | engine handle | manager | answer when what you say is durable |
 //! | [`Append`] | manager | wal | write these events |

@@ -2,7 +2,7 @@
 //!
 //! [`handle`]: the engine as its users hold it; [`answer`]: what it gives them; [`admission`]: who is told that it is too
 //! much; `read_only`: data that is only looked at; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is noticed; [`threads`]: where actors live;
-//! [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs; [`log`]: the owner of the log; [`snapshot`]:
+//! [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs; `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`]:
 //! when snapshots are taken; [`worker`]: runs jobs.
 
 pub mod admission;
@@ -11,6 +11,7 @@ pub mod handle;
 pub mod liveness;
 pub mod log;
 pub mod manager;
+mod manager_thread;
 pub mod messages;
 mod read_only;
 pub mod snapshot;
@@ -20,6 +21,7 @@ pub mod worker;
 
 pub use self::answer::Answer;
 pub use self::handle::{Engine, Environment};
+pub use self::manager_thread::{ManagerThread, Tenant};
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
 pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 pub use crate::api::status::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::{Handlers, JobError, JobRun, StopReason};
-use beaver_actors::engine::handle::{Answer, AttemptEnd, Claim, Engine, QueueSet, SetAction};
+use beaver_actors::engine::handle::{Answer, AttemptEnd, Claim, Engine, QueueSet, SetAction, Tenant};
 use beaver_actors::ids::{JobId, RemoteName};
 use beaver_actors::jobs::{
     Backoff, Command, Exhausted, Failure, FailureKind, Filter, JobSpec, Payload, Rejection, Start, Status,
@@ -41,7 +41,8 @@ async fn meanwhile(
 ) -> (u64, Vec<u64>) {
     let (to, seen) = oneshot::channel();
     let beside = engine.clone();
-    let asked = engine.run_beside(async move {
+    let thread = engine.manager_thread(Tenant::WorkerConversations).unwrap();
+    thread.spawn(async move {
         let mut request = ask(&beside);
         let mut added = Vec::new();
         let answer = loop {
@@ -58,7 +59,6 @@ async fn meanwhile(
         // Who waits for it is this test.
         let _ = to.send((answer, added));
     });
-    asked.unwrap();
     let (answer, added) = seen.await.unwrap();
     let mut positions = Vec::new();
     for added in added {

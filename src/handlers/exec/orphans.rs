@@ -70,7 +70,7 @@ pub(super) fn end_carriers(is_ours: impl Fn(&ProgramMark) -> bool) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::exec::testing::{Program, WAITS, gone_server};
+    use crate::handlers::exec::testing::{TestProgram, WAITS, gone_server};
 
     #[test]
     fn leftovers_of_this_data_directory_are_ended_and_nobody_else_is() {
@@ -80,9 +80,9 @@ mod tests {
         let foreign =
             ProgramMark { server: gone_server(), ..ProgramMark::of_this_server(elsewhere.path()).unwrap() };
 
-        let mut ours = Program::start_marked(&left_over, "sleep 300 & echo up; wait");
-        let mut foreign = Program::start_marked(&foreign, WAITS);
-        let mut of_working_server = Program::start_marked(&working, WAITS);
+        let mut ours = TestProgram::start_marked(&left_over, "sleep 300 & echo up; wait");
+        let mut foreign = TestProgram::start_marked(&foreign, WAITS);
+        let mut of_working_server = TestProgram::start_marked(&working, WAITS);
 
         assert_eq!(end_leftovers(here.path()).unwrap(), 2, "a shell and what it started");
         assert_eq!(ours.signal_that_ended_it(), 9);

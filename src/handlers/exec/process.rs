@@ -110,7 +110,7 @@ fn timespec(duration: Duration) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::exec::testing::{Program, WAITS, any_mark};
+    use crate::handlers::exec::testing::{TestProgram, WAITS, any_mark};
 
     #[test]
     fn a_hostile_program_name_does_not_shift_the_fields() {
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_child_is_found_with_its_group_and_environment_until_it_ends() {
         let mark = any_mark();
-        let mut child = Program::start_marked(&mark, WAITS);
+        let mut child = TestProgram::start_marked(&mark, WAITS);
         let process = others().unwrap().find(|process| process.pid == child.group()).unwrap();
         assert_eq!(process.stat().unwrap().group, Some(child.group()));
         assert_eq!(process.variable("BEAVER_STORE"), Some(mark.to_string()));

@@ -43,22 +43,22 @@ pub(crate) fn assert_ends(pid: Pid) {
 }
 
 /// A shell script as the leader of its own group. The group is killed when the test ends, whichever way.
-pub(crate) struct Program(Child);
+pub(crate) struct TestProgram(Child);
 
-impl Program {
+impl TestProgram {
     /// Starts it and waits for its first line of output.
-    pub(crate) fn start(script: &str) -> Program {
-        Program::launch(Command::new("sh").args(["-c", script]))
+    pub(crate) fn start(script: &str) -> TestProgram {
+        TestProgram::launch(Command::new("sh").args(["-c", script]))
     }
 
     /// The same with a mark in its environment.
-    pub(crate) fn start_marked(mark: &ProgramMark, script: &str) -> Program {
-        Program::launch(Command::new("sh").args(["-c", script]).env(mark::VARIABLE, mark.to_string()))
+    pub(crate) fn start_marked(mark: &ProgramMark, script: &str) -> TestProgram {
+        TestProgram::launch(Command::new("sh").args(["-c", script]).env(mark::VARIABLE, mark.to_string()))
     }
 
-    fn launch(command: &mut Command) -> Program {
+    fn launch(command: &mut Command) -> TestProgram {
         let command = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut program = Program(command.spawn().unwrap());
+        let mut program = TestProgram(command.spawn().unwrap());
         let mut line = String::new();
         BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "up\n");
@@ -80,7 +80,7 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for TestProgram {
     fn drop(&mut self) {
         // Once reaped, the number may be somebody else's.
         if self.is_running() {

@@ -158,7 +158,7 @@ fn signal_each<'a>(processes: impl IntoIterator<Item = &'a Process>, signal: Sig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::exec::testing::{Program, WAITS, any_mark};
+    use crate::handlers::exec::testing::{TestProgram, WAITS, any_mark};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn groups_that_run_when_the_server_dies_are_ended_and_others_are_not() {
-        let mut running = Program::start(WAITS);
-        let mut ended = Program::start(WAITS);
-        let mut never_ours = Program::start(WAITS);
+        let mut running = TestProgram::start(WAITS);
+        let mut ended = TestProgram::start(WAITS);
+        let mut never_ours = TestProgram::start(WAITS);
         watch_lines(
             &[
                 Message::Mark(any_mark()),
@@ -199,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_group_that_ignores_sigterm_is_killed_after_the_grace() {
-        let mut stubborn = Program::start("trap '' TERM; echo up; sleep 300 & wait");
+        let mut stubborn = TestProgram::start("trap '' TERM; echo up; sleep 300 & wait");
         watch_lines(&[Message::Started(stubborn.group())], Duration::from_millis(200));
         assert_eq!(stubborn.signal_that_ended_it(), 9);
     }
 
     #[test]
     fn a_stopped_group_is_ended_too() {
-        let mut stopped = Program::start(WAITS);
+        let mut stopped = TestProgram::start(WAITS);
         kill_process_group(stopped.group(), Signal::STOP).unwrap();
         watch_lines(&[Message::Started(stopped.group())], LONG);
         assert_eq!(stopped.signal_that_ended_it(), 15);
@@ -215,14 +215,14 @@ mod tests {
     #[test]
     fn a_program_that_left_its_group_is_found_by_its_mark() {
         let mark = any_mark();
-        let mut astray = Program::start_marked(&mark, WAITS);
+        let mut astray = TestProgram::start_marked(&mark, WAITS);
         watch_lines(&[Message::Mark(mark)], LONG);
         assert_eq!(astray.signal_that_ended_it(), 15);
     }
 
     #[test]
     fn half_a_line_is_not_obeyed() {
-        let mut running = Program::start(WAITS);
+        let mut running = TestProgram::start(WAITS);
         watch(format!("+{}", running.group()).as_bytes(), LONG);
         assert!(running.is_running());
     }
