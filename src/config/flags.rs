@@ -1,6 +1,6 @@
 //! The command line's side of the configuration: one optional flag per key, and `--config`.
 //!
-//! Flags only carry text; [`load`](super::load) reads it, so that a wrong value is told in the same words
+//! Flags only carry text; [`load`](super::load()) reads it, so that a wrong value is told in the same words
 //! wherever it was given.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The configuration: a flag wins over the environment, that over the file, that over the default.
 //!
-//! [`load`] reads all four and either returns settings that fit together, each with the place it came from,
+//! [`load()`] reads all four and either returns settings that fit together, each with the place it came from,
 //! or an error that says what to change and where. The keys are in `keys`, and for people in
 //! `configs/default.yaml`.
 //!

@@ -1,7 +1,7 @@
 //! The write-ahead log: every event, in order, on disk before anybody hears of it.
 //!
 //! Reading order: [`codec`] (an event as bytes), [`mod@format`] (headers), [`reader`] (one segment), [`recovery`] (the
-//! whole log at boot), [`writer`] (appending), [`actor`] (the actor around the writer).
+//! whole log at boot), [`writer`] (appending), `engine::log` (the actor around the writer).
 //!
 //! # Promises
 //! - After [`writer::LogWriter::sync`] returned a position, every event up to it survives any crash.
