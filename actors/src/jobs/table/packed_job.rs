@@ -39,7 +39,7 @@ pub(crate) struct PackedJob {
     attempt: u8,
 }
 
-/// Few jobs are started so often.
+/// An attempt of this number or more is kept in the rare part; few jobs are started that often.
 const ATTEMPT_IN_RARE: u8 = u8::MAX;
 
 /// What most jobs do not have.
@@ -75,8 +75,8 @@ impl Rare {
     }
 }
 
-/// Empty boxes of jobs whose lease has ended, for those that are dispatched next: a start and an end take 290
-/// instructions less than with the allocator, whose own stock of such boxes is small.
+/// Empty boxes of jobs whose lease has ended, for the jobs that are dispatched next: cheaper than the allocator, whose
+/// own stock of such boxes is small (`docs/decisions/0013-leases-in-a-list.md`).
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
 pub(crate) struct EmptyBoxes(Vec<Box<Rare>>);
