@@ -11,7 +11,7 @@ pub enum Bug {
     AckBeforeFsync,
     /// A file is published without a sync of its directory.
     NoDirectorySync,
-    /// Whatever cannot be read in the last segment passes for a torn tail.
+    /// Everything unreadable in the last segment passes for a torn tail.
     TruncateOnAnyError,
     /// Reports are accepted under any token.
     NoTokenCheck,

@@ -64,7 +64,7 @@ pub enum Rejection {
         "the request holds {bytes} bytes of jobs, and at most {bytes_max} are allowed (request_bytes_max): send fewer at once"
     )]
     RequestTooLarge {
-        /// What was given: see [`JobSpec::weight`].
+        /// What was given: see [`JobSpec::weight`](crate::jobs::JobSpec::weight).
         bytes: usize,
         /// What is allowed.
         bytes_max: usize,

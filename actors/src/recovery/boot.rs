@@ -93,7 +93,7 @@ pub(crate) struct DiskState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BootError {
-    /// Which sort.
+    /// The sort of problem, for programs.
     pub cause: FailCause,
     /// What happened and what can be done.
     pub message: String,
@@ -122,7 +122,7 @@ impl From<SnapshotError> for BootError {
 /// Where the engine's parts are, and what they are made of.
 #[derive(Clone)]
 pub struct Boot {
-    /// Paths and numbers.
+    /// The directories and limits to start with.
     pub options: EngineOptions,
     /// The disk.
     pub storage: Arc<dyn Storage>,

@@ -69,7 +69,7 @@ struct Replay<'scope, 'env, 'table> {
     applier: Applier<'scope, 'table>,
 }
 
-/// Who applies.
+/// Where events are applied: on the reading thread or on one of its own.
 enum Applier<'scope, 'table> {
     Here(Applying<'table>),
     There(Ahead<'scope>),
@@ -92,7 +92,7 @@ struct Stretch {
     path: PathBuf,
     /// Their headers, and where each begins in the segment.
     batches: Vec<(BatchHeader, u64)>,
-    /// Their payloads.
+    /// The payloads of its batches, one behind the other.
     bytes: Vec<u8>,
 }
 

@@ -64,7 +64,7 @@ pub struct Loaded<T> {
 pub type PassedOver = Vec<(LayerName, SnapshotError)>;
 
 impl SnapshotStore {
-    /// The snapshots in `dir`; corrupted ones are set aside in `quarantine`.
+    /// The snapshots in `dir`; corrupted ones are moved to `quarantine`.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, dir: &Path, quarantine: &Path) -> SnapshotStore {
         let layering = Layering::default();
@@ -119,7 +119,7 @@ impl SnapshotStore {
         Err(SnapshotError::corrupted(&path, 0, problem))
     }
 
-    /// What one file says that it is of, and its size, whatever else is wrong with it.
+    /// The header of one file, and the file's size, even if the rest of it is damaged.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -169,7 +169,7 @@ impl SnapshotStore {
     /// Loads the newest snapshot that is whole, and hands its jobs to `make`.
     ///
     /// A corrupted one is passed over for the one before it and returned in the list of errors; the caller decides
-    /// when to set it aside with [`SnapshotStore::set_aside`].
+    /// when to move it to quarantine with [`SnapshotStore::set_aside`].
     ///
     /// # Errors
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
@@ -182,10 +182,10 @@ impl SnapshotStore {
         self.load_pages(|header, sections, pages| make(header, sections, &mut pages.flat_map(Page::records)))
     }
 
-    /// As [`SnapshotStore::load`], page by page: of each what its jobs have in common has to be looked at only once.
+    /// As [`SnapshotStore::load`], page by page: what the jobs of a page have in common has to be looked at only once.
     ///
     /// # Errors
-    /// As there.
+    /// As [`SnapshotStore::load`].
     pub fn load_pages<T>(
         &self,
         mut make: impl FnMut(&ImageHeader, &Sections, &mut dyn Iterator<Item = Page>) -> Result<T, String>,
@@ -244,7 +244,7 @@ impl SnapshotStore {
             std::thread::scope(|scope| {
                 let reading = scope.spawn(|| {
                     while let Some(page) = pages.next_page()? {
-                        // Whoever does not want more has found something.
+                        // The receiver is gone: it has found something wrong.
                         if sender.send(page).is_err() {
                             break;
                         }
@@ -258,7 +258,7 @@ impl SnapshotStore {
                 made
             })
         };
-        // A damaged file explains whatever else went wrong.
+        // A damaged file explains all other errors.
         end.map_err(blame)?;
         if bytes < self.layering.checked_whole_bytes {
             layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
@@ -448,7 +448,7 @@ impl SnapshotStore {
             || weight.is_too_little_for(on_disk())
     }
 
-    /// Nobody finds a layer any more. Whoever has it open can still read it.
+    /// Takes a layer's name away. A process that has it open can still read it.
     fn retire(&self, name: LayerName) -> Result<(), SnapshotError> {
         let path = self.path_of(name);
         retire(&*self.storage, &path).map_err(SnapshotError::io(&path, "remove"))

@@ -46,9 +46,7 @@ pub(super) struct LayerWriter {
 /// What became of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Its size.
     pub bytes: u64,
-    /// Jobs in it.
     pub jobs: u64,
 }
 
@@ -85,7 +83,6 @@ impl LayerWriter {
         self.jobs_total
     }
 
-    /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.offset + self.out.len() as u64
     }

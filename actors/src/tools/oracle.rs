@@ -42,7 +42,7 @@ struct Seen {
     refused: bool,
     /// Attempt, token and time of every run, as it began.
     runs: Vec<(u64, u32, u64)>,
-    /// It was discarded, and has not come back since as far as anybody knows.
+    /// It was discarded, and is not known to have come back since.
     discarded: bool,
     /// Some request to discard it had no answer.
     may_be_gone: bool,

@@ -2,7 +2,7 @@
 //! one thing after the other, so that nothing else touches the log meanwhile.
 //!
 //! While the disk is busy, the next batch gathers: the slower the disk, the larger the batches; no timer adds latency.
-//! A short batch ([`pace`](super::pace)) is written and synced in place, on the thread that the log shares with
+//! A short batch (see `pace`) is written and synced in place, on the thread that the log shares with
 //! JobManagerActor; what comes in meanwhile gathers in the sockets. Anything else (large batches, slow disks, the change
 //! of segments) is done on a [thread](super::thread) of the log's own, while JobManagerActor goes on.
 //!

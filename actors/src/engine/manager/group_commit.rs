@@ -31,7 +31,6 @@ const BUFFERS_KEPT: usize = 4;
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterLook {
-    /// Look again.
     Wait,
     /// End the turns that have come.
     Go,

@@ -22,7 +22,7 @@ pub enum PayloadRef {
     Here(Payload),
     /// On disk only, where [`PayloadStore`] finds it under the job's number.
     Stored {
-        /// Its length.
+        /// Length of its text, in bytes.
         bytes: u32,
     },
 }
@@ -74,7 +74,7 @@ pub trait PayloadStore: Send + Sync {
     fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload>;
 }
 
-/// Images, as far as payloads are read from them.
+/// Reads payloads back from snapshots.
 pub trait ImagePayloads: Send + Sync {
     /// Position up to which they hold everything.
     fn last(&self) -> Seq;
@@ -90,7 +90,7 @@ pub trait ImagePayloads: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload of job number {number} cannot be read: {problem}")]
 pub struct UnreadablePayload {
-    /// Of the job.
+    /// The job: position of its `ENQUEUE`.
     pub number: Seq,
     /// File, place, and what is wrong there.
     pub problem: String,
