@@ -2,7 +2,7 @@
 //!
 //! # Map, in reading order: each room imports only rooms above it
 //! - [`ids`]: the newtypes that everything else counts and names with.
-//! - [`base`]: the seam to time, counters of metrics, MessagePack and small numbers as bytes; [`storage`]: the seam to the
+//! - [`base`]: the interface to time, counters of metrics, MessagePack and small numbers as bytes; [`storage`]: the interface to the
 //!   disk, giving space back, the scheduler.
 //! - [`jobs`]: the pure part; what a job is, what may be asked, what happens, and the table of all jobs.
 //! - [`wal`]: the write-ahead log; the home of its byte layout and of its recovery rules.

@@ -2,7 +2,8 @@
 //!
 //! A rule is a function from a [`Tree`] to its violations, each of which says how to fix it. Every rule is also run
 //! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
-//! what may know what is in `imports`, what README.md and docs/ promise in `docs`, and what has a number in `numbered`.
+//! what may know what is in `imports`, what README.md and docs/ promise in `docs`, what has a number in `numbered`, and
+//! what comments call things in `words`.
 
 mod circles;
 mod docs;
@@ -11,6 +12,7 @@ mod imports;
 mod numbered;
 mod product;
 mod tree;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -100,8 +100,8 @@ pub struct StopSignal(Arc<Stop>);
 #[derive(Debug)]
 pub struct StopSender(Arc<Stop>);
 
-/// Every job has one and few are ever told, so it is small: a watch channel took three times as long to make and drop
-/// as this (a tenth of what a job that does nothing costs in all).
+/// Every attempt has one and few attempts are ever stopped, so it is cheaper to make and drop than a watch channel
+/// (`docs/decisions/0010-an-attempt-reports-by-itself.md`).
 #[derive(Debug, Default)]
 struct Stop {
     reason: OnceLock<StopReason>,

@@ -12,7 +12,7 @@ pub enum Durability {
     /// Every answer comes after fdatasync: what was answered survives a power cut.
     Always,
     /// Answers come after the write; fdatasync follows within this time. A crash of the process loses nothing,
-    /// a power cut at most so much.
+    /// a power cut at most the answers of that time.
     Interval(Duration),
     /// The operating system decides. A crash of the process loses nothing, a power cut some seconds.
     Never,
@@ -33,7 +33,7 @@ pub struct EngineOptions {
     pub segment_bytes: u64,
     /// WorkerActors in the pool; each runs one job at a time. 0 accepts jobs without running any.
     pub worker_count: usize,
-    /// A snapshot is taken so often, if anything happened.
+    /// Time between snapshots; none is taken if nothing happened.
     pub snapshot_interval: Duration,
     /// Whether one is taken when the engine is stopped, too.
     pub snapshot_at_stop: bool,
@@ -46,18 +46,18 @@ pub struct EngineOptions {
     pub layering: Layering,
     /// At shutdown, running jobs get this long to end by themselves.
     pub drain_timeout: Duration,
-    /// An actor that gives no sign of life for so long ends the engine; the log is only reported.
+    /// An actor that gives no sign of life for this long ends the engine; for the log it is only reported.
     pub heartbeat_timeout: Duration,
     /// Requests that may wait for an answer at the same time; more are answered "busy".
     pub requests_max: usize,
-    /// New jobs are answered "busy" while there is so much to do already that their answer would take longer. A request
-    /// that finds nobody waiting is accepted however large it is.
+    /// Longest expected wait for an answer. New jobs that would have to wait longer are answered "busy". A request that
+    /// finds no other waiting is accepted even if it is large.
     pub request_wait_max: Duration,
     /// Bytes that those requests may hold together, by [`crate::jobs::JobSpec::weight`]. A request that is larger
     /// by itself, or larger than 512 MiB, is rejected.
     pub request_bytes_max: usize,
-    /// Payloads of jobs that wait are kept in memory up to about so many bytes; the rest of them are read back from disk
-    /// when their job is started. Small ones are always in memory.
+    /// Memory for payloads of jobs that wait, about, in bytes. The others are read back from disk when their job is
+    /// started. Small ones are always in memory.
     pub payload_memory_bytes: u64,
     /// Defaults, retries, retention, limits.
     pub policy: Policy,

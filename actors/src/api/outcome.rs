@@ -68,7 +68,7 @@ pub enum EngineError {
     RejectedAt {
         /// Which of the batch.
         index: usize,
-        /// Why.
+        /// Why this one was rejected.
         rejection: Rejection,
     },
     /// Too many requests wait already. Nothing was done; try again later.

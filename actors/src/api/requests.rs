@@ -7,7 +7,7 @@ use crate::jobs::{Command, Failure, FailureKind, JobView, Payload};
 /// come when nobody waits for it any more.
 #[derive(Debug)]
 pub struct Delivery {
-    /// All of it.
+    /// The job as it stands, with its payload.
     pub job: Box<JobView>,
     /// The lease that it was given under.
     pub token: Token,
@@ -47,7 +47,7 @@ impl Drop for OnDrop {
 /// By what right a remote worker reports on a job.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Who it is.
+    /// The worker that asks or reports.
     pub worker: RemoteName,
     /// The lease, if it is known: without it, the worker's name decides.
     pub token: Option<Token>,
@@ -97,9 +97,9 @@ impl AttemptEnd {
 /// Which queues are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueSet {
-    /// All that exist.
+    /// All queues that exist.
     All,
-    /// Those.
+    /// The queues of these names.
     Named(Vec<QueueName>),
 }
 
@@ -110,7 +110,7 @@ pub enum SetAction {
     RunNow,
     /// Pending, scheduled and retrying ones are declared dead.
     Kill,
-    /// They disappear.
+    /// They are discarded.
     Discard,
     /// Unfinished ones are cancelled.
     Cancel,

@@ -1,4 +1,4 @@
-//! The whole queue at a glance, as people and programs see it.
+//! The whole server at a glance, as people and programs see it.
 
 use serde::Serialize;
 
@@ -124,6 +124,6 @@ pub struct RecoveryStatus {
     pub events: u64,
     /// Jobs that were in flight when the process before ended.
     pub interrupted: u64,
-    /// Bytes of an unfinished last write that were set aside.
+    /// Bytes of an unfinished last write that were moved to quarantine.
     pub torn_bytes: u64,
 }

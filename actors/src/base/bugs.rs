@@ -13,7 +13,7 @@ pub enum Bug {
     /// A file is published without a sync of its directory.
     #[cfg(feature = "testing")]
     NoDirectorySync,
-    /// Whatever cannot be read in the last segment passes for a torn tail.
+    /// Everything unreadable in the last segment passes for a torn tail.
     TruncateOnAnyError,
     /// Reports are accepted under any token.
     NoTokenCheck,

@@ -16,7 +16,7 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Appends how far a number is from another one, whichever is larger.
+/// Appends the distance between two numbers, with its sign.
 pub(crate) fn put_difference(out: &mut Vec<u8>, number: u64, from: u64) {
     let difference = number.wrapping_sub(from).cast_signed();
     put_uint(out, ((difference << 1) ^ (difference >> 63)).cast_unsigned());

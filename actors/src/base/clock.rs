@@ -1,4 +1,4 @@
-//! The seam to time. The engine reads no other clock, so a test can move time by hand.
+//! The interface to time. The engine reads no other clock, so a test can move time by hand.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,7 +38,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock may differ by so much from the time that has passed without anybody having set it.
+/// The wall clock may differ by this much from the time that has passed before it counts as set.
 const DRIFT: Duration = Duration::from_secs(1);
 /// A clock that was set forward is believed when it still says so after this long.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
@@ -46,8 +46,8 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 /// Time as the queue lives it: it never runs backwards, never stands still, and follows the wall clock otherwise.
 ///
 /// A clock that is set back is waited for while time goes on at its own pace, so no delay takes longer than it
-/// should. One that is set forward is followed once that has lasted for ten seconds; whoever holds a lease must
-/// not pay for it, so [`Timeline::now`] tells by how much time jumped.
+/// should. One that is set forward is followed once that has lasted for ten seconds; leases must
+/// not expire early by that, so [`Timeline::now`] tells by how much time jumped.
 pub struct Timeline {
     clock: Arc<dyn Clock>,
     now: Timestamp,

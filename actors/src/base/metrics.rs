@@ -114,7 +114,7 @@ pub struct Metrics {
     pub jobs_dispatched: Counter,
     /// Jobs that succeeded.
     pub jobs_completed: Counter,
-    /// Attempts that failed, whatever followed.
+    /// Attempts that failed, with or without a retry.
     pub jobs_failed: Counter,
     /// Jobs that ran out of attempts.
     pub jobs_dead: Counter,
@@ -154,14 +154,14 @@ pub struct Metrics {
     pub(crate) changes: Changes,
 }
 
-/// Wakes whoever waits for something to change. Costs next to nothing while nobody does.
+/// Wakes the tasks that wait for something to change. Costs next to nothing while none waits.
 #[derive(Debug)]
 pub(crate) struct Changes(watch::Sender<()>);
 
 impl Changes {
     /// There may be something new to see.
     pub fn tell(&self) {
-        // Whoever is not counted here yet sees what has changed before: the fences allow nothing else.
+        // A waiter that is not counted here yet sees the change itself: the fences allow nothing else.
         fence(SeqCst);
         if self.0.receiver_count() > 0 {
             self.0.send_replace(());

@@ -1,6 +1,6 @@
 //! What every room may use and that knows nothing of jobs.
 //!
-//! [`clock`]: the seam to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
+//! [`clock`]: the interface to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
 //! `bugs`: deliberate ones, that the tests must notice, not in a release; [`byte_budget`]: memory that many share; `bytes`
 //! and `msgpack`: numbers, texts and values as bytes.
 

@@ -28,9 +28,9 @@ use crate::storage::{DiskStorage, Storage};
 
 /// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
 pub struct Environment {
-    /// The disk.
+    /// The disk; the machine's by default.
     pub storage: Arc<dyn Storage>,
-    /// The time.
+    /// The clock; the system's by default.
     pub clock: Arc<dyn Clock>,
     /// Where ids, jitter and salts come from.
     pub dice: fastrand::Rng,
@@ -176,7 +176,7 @@ impl Engine {
     /// Dropping the [`Answer`] before it came gives the job back.
     ///
     /// # Errors
-    /// See [`EngineError`].
+    /// Any [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
     pub fn fetch(
         &self,
         queues: Arc<[QueueName]>,
@@ -264,7 +264,7 @@ impl Engine {
         self.ask(|reply| Submit::RemoveQueues { queues, reply })
     }
 
-    /// Discards every job, whatever its status, and forgets every queue; answers how many jobs.
+    /// Discards every job in every status and forgets every queue; answers the number of jobs.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -348,7 +348,7 @@ impl Engine {
         self.stopped().await
     }
 
-    /// Waits until the engine has ended, for whatever reason.
+    /// Waits until the engine has ended, for any reason.
     pub async fn stopped(&self) -> Ending {
         let mut phase = self.phase.clone();
         let reached = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await;

@@ -1,5 +1,5 @@
-//! How an actor's end is noticed: a guard inside it that reports when it is dropped, whatever the cause; and how it is
-//! noticed that an actor does nothing any more: it does not answer.
+//! How it is noticed that an actor has ended: a guard inside it reports when it is dropped, for any cause. And how it is
+//! noticed that an actor hangs: it does not answer.
 //!
 //! `actix` tells nobody when an actor panics. Dropping happens in every case, and while unwinding
 //! [`std::thread::panicking`] tells a panic from an orderly end.

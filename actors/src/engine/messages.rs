@@ -107,16 +107,16 @@ pub enum Submit {
     Report {
         /// The job.
         job: JobId,
-        /// By what right.
+        /// The caller's right to report: the worker.
         claim: Claim,
-        /// How.
+        /// How the attempt ended.
         end: AttemptEnd,
         /// When it is durable.
         reply: Reply<()>,
     },
     /// Do the same to a set of jobs.
     Act {
-        /// What.
+        /// What is done with them.
         action: SetAction,
         /// The status that they are in.
         status: Status,
@@ -129,7 +129,7 @@ pub enum Submit {
     Pause {
         /// Which.
         queues: QueueSet,
-        /// Or resume.
+        /// `false` resumes them.
         paused: bool,
         /// Which of them there are, when it is durable.
         reply: Reply<Vec<QueueName>>,
@@ -188,7 +188,7 @@ pub enum Ask {
         /// As it stands.
         reply: Reply<JobView>,
     },
-    /// About some.
+    /// About the jobs that pass a filter.
     List {
         /// The status that they are in.
         status: Status,
@@ -199,7 +199,7 @@ pub enum Ask {
         /// As they stand.
         reply: Reply<Vec<JobView>>,
     },
-    /// About all.
+    /// About the server as a whole.
     Status {
         /// As it stands.
         reply: Reply<EngineStatus>,
@@ -237,7 +237,7 @@ pub struct Confirmed {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct LogFailed {
-    /// In words.
+    /// What went wrong, for people.
     pub message: String,
     /// For the exit code.
     pub cause: FailCause,
@@ -254,7 +254,7 @@ pub struct Run(pub Assignment);
 pub struct Halt {
     /// The lease.
     pub token: Token,
-    /// Why.
+    /// What the handler is told.
     pub reason: StopReason,
 }
 
@@ -302,7 +302,7 @@ pub struct Drain {
     pub done: oneshot::Sender<()>,
 }
 
-/// End whatever still runs.
+/// End all attempts that still run.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct HaltAll;
@@ -327,7 +327,7 @@ pub struct Seal {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Prune {
-    /// The position.
+    /// Last event that the log need not keep.
     pub through: Seq,
 }
 
@@ -385,13 +385,13 @@ pub struct AbortEngine;
 #[rtype(result = "()")]
 pub struct CrashSupervisor;
 
-/// Make a child stand still for so long.
+/// Make a child stand still for a time.
 #[cfg(feature = "testing")]
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct FreezeChild(pub ChildId, pub Freeze);
 
-/// Stand still for so long, to test what the supervisor makes of it.
+/// Stand still for a time, to test how the supervisor reacts.
 #[cfg(feature = "testing")]
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -404,9 +404,9 @@ pub struct Freeze {
 
 #[cfg(feature = "testing")]
 impl Freeze {
-    /// Does it.
+    /// Blocks the calling thread for that time.
     pub(crate) fn stand_still(self) {
-        // Whoever asked need not wait for it.
+        // The caller need not wait for the end of it.
         let _ = self.begun.send(());
         std::thread::sleep(self.time);
     }

@@ -1,8 +1,8 @@
 //! SnapshotActor: decides when a snapshot is taken, and takes it, on a thread of its own.
 //!
 //! The log is sealed, the sealed part is folded into the next layer upon the previous snapshot, the result is published,
-//! and only then do segments go that no snapshot needs any more. Between snapshots, layers are put together, a few
-//! milliseconds at a time and no faster than they may.
+//! and only then are the segments removed that no snapshot needs any more. Between snapshots, layers are merged, a
+//! few milliseconds at a time and within a limit of bytes per second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +26,14 @@ use crate::snapshot::taking::{Visit, take_next};
 /// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
 pub type SealedLog = Arc<dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
 
-/// How often it looks whether so much log has been written that a snapshot is due before its time.
+/// How often it checks whether the log has grown enough for a snapshot before its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// When payloads are looked at that nobody has asked for: not while everybody is busy with a start.
+/// Delay after the start before the walk over stored payloads begins: a start has more urgent work.
 const SCRUB_AFTER: Duration = Duration::from_secs(60);
-/// Bytes of them that are read a second: an hour for 28 GB, and no measurable CPU.
+/// Bytes that this walk reads per second: slow enough to cost next to nothing
+/// (`docs/decisions/0017-payloads-confirmed-at-boot.md`).
 const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
-/// Putting layers together goes on for about so many bytes without a pause.
+/// Merging layers pauses after about this many bytes.
 const TURN_BYTES: u64 = 1 << 20;
 
 /// What a SnapshotActor is made of; cloned for each of its lives.

@@ -1,4 +1,4 @@
-//! Where actors live: each on a thread of its own, or all on the thread of whoever started the engine.
+//! Threads of the actors: one for each, or the caller's thread for all.
 
 use std::ffi::CStr;
 use std::io;
@@ -81,7 +81,7 @@ impl Home {
     }
 }
 
-/// The homes of an engine's actors.
+/// The threads of an engine's actors.
 pub(super) struct Homes {
     /// The log's, too: what it does at once needs no change of threads.
     pub manager: Home,
@@ -106,7 +106,7 @@ impl Homes {
         }
     }
 
-    /// Ends the threads that were made; whatever still lives there ends with them.
+    /// Ends the threads that were made, and with them the actors that still run there.
     pub fn close(&self) {
         for home in [&self.manager, &self.snapshot, &self.workers] {
             if let Home::Own(arbiter) = home {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::Seq;
 use super::invalid::InvalidName;
 
-/// One history of a store: 32 random bits, drawn when the store is created, and again by whatever makes a copy of it that
+/// One history of a store: 32 random bits, drawn when the store is created, and again when a copy of it is made that
 /// lives on. So tokens of two histories never match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeline(pub u32);
@@ -21,9 +21,9 @@ pub struct Term(pub u32);
 /// One start of the server in one history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
-    /// Which history.
+    /// The history of the store.
     pub timeline: Timeline,
-    /// Which start.
+    /// The start of the server.
     pub term: Term,
 }
 

@@ -51,7 +51,7 @@ impl PackedJob {
             EventKind::Ack { token, result, .. } => {
                 self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
                 self.keep_result(result);
-                // Whatever is still said about the lease, the job has succeeded.
+                // The job has succeeded: later reports on the lease change nothing.
                 self.forget_lease(boxes);
                 self.end(Status::Completed, seq, at);
             }

@@ -84,7 +84,7 @@ impl JobSpec {
 pub enum Start {
     /// As soon as a worker is free.
     Now,
-    /// So long after it was accepted.
+    /// This long after it was accepted.
     After(Duration),
     /// At a moment; one that has passed means now.
     At(Timestamp),
@@ -116,7 +116,7 @@ pub enum Command {
         /// What it leaves behind.
         result: Option<Payload>,
     },
-    /// The holder of the lease, or whoever watches over it, reports that the attempt failed.
+    /// The holder of the lease, or its supervisor, reports that the attempt failed.
     Fail {
         /// The job.
         job: JobId,
@@ -152,7 +152,7 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
-    /// A waiting or dead job becomes pending, whatever it waits for.
+    /// A waiting or dead job becomes pending at once.
     RunNow {
         /// The job.
         job: JobId,
@@ -171,14 +171,14 @@ pub enum Command {
     Move {
         /// The job.
         job: JobId,
-        /// Where to.
+        /// The queue that it goes to.
         queue: QueueName,
     },
     /// Nobody gets a job of this queue any more; or workers get them again.
     SetPaused {
         /// The queue.
         queue: QueueName,
-        /// Or resumed.
+        /// `false` resumes the queue.
         paused: bool,
     },
     /// The queue is not known any more, until it is used again.

@@ -19,9 +19,9 @@ use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::profiles::JobProfile;
 use crate::jobs::table::{FINISHED, JobTable, finished_index};
 
-/// One `Promote` moves at most so many jobs, so that a million equal moments do not stop the queue.
+/// Most jobs that one `Promote` moves, so that a million jobs due at the same moment do not stop the server.
 const PROMOTED_AT_ONCE_MAX: usize = 10_000;
-/// One `Forget` drops at most so many jobs of each status.
+/// Most jobs of each status that one `Forget` drops.
 const FORGOTTEN_AT_ONCE_MAX: u64 = 1_000;
 /// Jobs that are too old are looked for at most this often.
 const FORGET_PAUSE_MS: u64 = 1_000;
@@ -134,7 +134,7 @@ impl JobTable {
         }
     }
 
-    /// Whether this job may be accepted, whatever else is in its request.
+    /// Whether this job may be accepted; the other jobs of its request do not matter.
     ///
     /// # Errors
     /// [`Rejection::PayloadTooLarge`].
@@ -160,7 +160,7 @@ impl JobTable {
     /// As [`JobTable::decide`] for `Enqueue`, without a box for the command.
     ///
     /// # Errors
-    /// As there.
+    /// As [`JobTable::decide`].
     pub fn decide_enqueue(
         &self,
         spec: JobSpec,

@@ -8,7 +8,7 @@
 //!
 //! # A new type of event
 //! One variant of [`EventKind`], one row of the table below, one pair of functions in the codec, one arm in
-//! [`crate::jobs::apply`] (or in the section that it changes), one in `decide`.
+//! `jobs/apply.rs` (or in the section that it changes), one in `decide`.
 
 use crate::ids::{Attempt, Epoch, Holder, JobId, QueueName, Seq, Timeline, Timestamp, TokenRef};
 use crate::jobs::model::failure::Failure;

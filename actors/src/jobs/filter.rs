@@ -16,7 +16,7 @@ pub type JobTest = Arc<dyn Fn(&JobView) -> bool + Send + Sync>;
 /// Which jobs are meant; one without conditions means all.
 #[derive(Clone, Default)]
 pub struct Filter {
-    /// Only these.
+    /// Only jobs with these ids.
     pub ids: Option<Vec<JobId>>,
     /// Only of this kind.
     pub kind: Option<KindName>,
@@ -53,8 +53,8 @@ impl Members {
 }
 
 impl JobTable {
-    /// The jobs that are in one of `statuses` now, as far as it can be told without looking at them one by one; of each
-    /// status the first `max`.
+    /// The jobs that are in one of `statuses` now, told by the table's lists without a look at each job; the first `max`
+    /// of each status.
     #[must_use]
     pub fn members(&self, statuses: &[Status], filter: &Filter, max: usize) -> Members {
         let mut slots: Vec<Slot> = Vec::new();
@@ -140,7 +140,7 @@ impl JobTable {
         views.filter(passes).take(max).collect()
     }
 
-    /// Those of the next `count` that pass as far as can be told without their payload.
+    /// Those of the next `count` that pass, `filter.test` not yet asked.
     fn candidates<'a>(
         &'a self,
         members: &mut Members,

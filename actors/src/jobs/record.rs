@@ -1,5 +1,5 @@
 //! A job complete and by itself: by names instead of numbers, independent of any table. For tools and tests; a snapshot
-//! is made of [packed](crate::jobs::table::packed_job) ones.
+//! is made of packed ones (`jobs/table/packed_job.rs`).
 
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
 use crate::jobs::model::failure::FailedAttempt;

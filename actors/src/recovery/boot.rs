@@ -1,8 +1,8 @@
 //! The recovery protocol: from a data directory to a table and a log that goes on.
 //!
-//! lock -> newest whole snapshot -> replay of the log behind it -> invariants -> a new segment with whatever was
-//! not proven durable -> leases of dead workers settled. Every step may be cut off by a crash and is done again by
-//! the next boot; running it twice gives the same state.
+//! lock -> newest whole snapshot -> replay of the log behind it -> invariants -> a new segment with the events
+//! that were not proven durable -> leases of dead workers ended. A crash may interrupt any step; the next boot does it
+//! again, and running it twice gives the same state.
 
 use std::any::Any;
 use std::io::ErrorKind;
@@ -32,12 +32,12 @@ use crate::wal::{Group, WalError};
 
 /// The lock that keeps a second process out, in each of the directories.
 pub(crate) const LOCK_FILE: &str = "lock";
-/// Says that there is, or was, a log here; so that one which is gone is missed.
+/// Says that there is, or was, a log here, so that a log that has disappeared is noticed.
 pub(crate) const STORE_FILE: &str = "store-id";
-/// A state of up to so many jobs is checked whole at boot, which takes 30 ns a job and as much memory again as its
-/// indexes; of larger ones the sums.
+/// A state of up to this many jobs is checked whole at boot; of larger ones only the sums are checked
+/// (`docs/decisions/0020-small-measurements.md`).
 const CHECKED_WHOLE_MAX: u64 = 100_000;
-/// Where what cannot be used is set aside.
+/// Directory for files that cannot be used; they are moved there, not deleted.
 pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What boot hands to the actors.
@@ -118,7 +118,7 @@ pub(crate) struct DiskState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BootError {
-    /// Which sort.
+    /// The sort of problem, for programs.
     pub cause: FailCause,
     /// What happened and what can be done.
     pub message: String,
@@ -147,7 +147,7 @@ impl From<SnapshotError> for BootError {
 /// Where the engine's parts are, and what they are made of.
 #[derive(Clone)]
 pub struct Boot {
-    /// Paths and numbers.
+    /// The directories and limits to start with.
     pub options: EngineOptions,
     /// The disk.
     pub storage: Arc<dyn Storage>,
@@ -407,8 +407,8 @@ impl Boot {
         write_whole(&*self.storage, &path, text.as_bytes()).map_err(storage_error(&path, "write"))
     }
 
-    /// Begins the term of this start, and settles the leases of the one before. Synced whatever the durability is, before
-    /// any lease is given: no token is ever given twice, even if the log loses what was written last.
+    /// Begins the term of this start and ends the leases of the one before. Always synced, with every setting of
+    /// durability, before any lease is given: no token is ever given twice, even if the log loses its last writes.
     fn begin_term(
         &mut self,
         table: &mut JobTable,

@@ -1,9 +1,9 @@
 //! Bringing a table up to date with the log at boot.
 //!
 //! A short log is read and applied batch by batch. A long one is read and checked on one thread while another decodes
-//! and applies: the first waits for the kernel and the memory, the second for the processor. What goes from one to the
-//! other are the bytes of the log, in buffers that come back. Decoded events would be more bytes, and would have to
-//! be freed by another thread than the one that allocated them: that alone cost a fifth of the time.
+//! and applies: the first waits for the kernel and the memory, the second for the processor. The bytes of the log go from
+//! one to the other, in buffers that come back. Decoded events would be more bytes, and would be freed by another
+//! thread than the one that allocated them, which is expensive (`docs/decisions/0016-replay-from-bytes.md`).
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -21,10 +21,11 @@ use crate::wal::recovery::{LogScan, ReplayFrom, Visitor, misfit, recover};
 
 /// A log with more events than this is worth a second thread.
 const ALONE_MAX: u64 = 10_000;
-/// Bytes are handed over about so many at a time, which the nearer caches hold, and so many times ahead.
+/// Bytes that are handed over at a time, about: few enough for the nearer caches.
 const STRETCH_BYTES: usize = 128 << 10;
+/// Stretches that the reading thread may be ahead.
 const STRETCHES_AHEAD: usize = 4;
-/// A buffer keeps as much memory, which batches are rarely longer than.
+/// A buffer that comes back keeps at most this much memory; few batches are longer.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// Reads the log behind `known.covered`, notes in `index` where its events are, and applies them to `table`.
@@ -68,7 +69,7 @@ struct Replay<'scope, 'env, 'table> {
     applier: Applier<'scope, 'table>,
 }
 
-/// Who applies.
+/// Where events are applied: on the reading thread or on one of its own.
 enum Applier<'scope, 'table> {
     Here(Applying<'table>),
     There(Ahead<'scope>),
@@ -91,7 +92,7 @@ struct Stretch {
     path: PathBuf,
     /// Their headers, and where each begins in the segment.
     batches: Vec<(BatchHeader, u64)>,
-    /// Their payloads.
+    /// The payloads of its batches, one behind the other.
     bytes: Vec<u8>,
 }
 

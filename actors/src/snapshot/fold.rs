@@ -28,7 +28,7 @@ const EVENT_BYTES: usize = 256;
 /// What a stretch of the log changes, gathered job by job.
 #[derive(Debug, Default)]
 pub struct Delta {
-    /// What it follows.
+    /// The last event that the state before it covers.
     after: Seq,
     /// Jobs accepted in it, in the order of their numbers; none where a later job of the same id took the place.
     added: Vec<(Seq, Option<PackedJob>)>,
@@ -82,7 +82,7 @@ impl Bounds {
         Stamp { seq, at, epoch }
     }
 
-    /// Lets a job take in what is about many, as far as it comes before `before`.
+    /// Applies to a job the events about many jobs that come before `before`.
     ///
     /// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
     /// promotions so far; so the first that reaches it is the one, and none before it did.
@@ -332,7 +332,8 @@ impl Delta {
         Ok(LayerMeta { jobs, ..self.meta_after(newest) })
     }
 
-    /// Jobs of the state before that an event about many may be about: pages that none can touch are not read. Those that one before did touch already are left out as far as their page tells.
+    /// Jobs of the previous state that an event about many jobs may change. Pages that no such event can touch are not
+    /// read; jobs that an earlier one has changed already are left out where their page shows it.
     fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Seq>, SnapshotError> {
         let mut found = BTreeSet::new();
         let mut reader = PageReader::default();

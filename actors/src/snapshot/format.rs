@@ -28,7 +28,7 @@
 //!   28  4  crc32 of the 28 bytes before
 //! ```
 //!
-//! Blocks follow each other without a gap, in whatever order they got full; what is beside the jobs and the directory come last.
+//! Blocks follow each other without a gap, in the order in which they got full; what is beside the jobs and the directory come last.
 //! The directory tells of every block, in their order: sort (1), length, length when decompressed, count, first and
 //! last number (as its distance), and for jobs what they wait for or how they ended: flags (1), then for each that is
 //! set the least and the greatest (as its distance). Numbers are those of `bytes.rs`.
@@ -63,19 +63,19 @@ pub(super) const TRAILER_BYTES: usize = 32;
 /// No block is larger, compressed or not: a length beyond it is damage. Only one job can make a block much larger
 /// than the target.
 const BLOCK_BYTES_MAX: u32 = 1 << 30;
-/// A block that says to be at most so long is decompressed at once, into that much memory.
+/// A block whose header names at most this length is decompressed at once, into that much memory.
 const RAW_BYTES_TRUSTED: usize = 1 << 20;
 /// Fast: level 1 compresses about as quickly as the disk writes.
 const ZSTD_LEVEL: i32 = 1;
 /// The decompressor looks back at most 8 MiB: more than any level up to 19 asks for, and no frame allocates more.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Compression pays only if it saves one byte in so many: what was not compressed is read faster.
+/// A block is compressed only if that saves one byte in this number: an uncompressed one is read faster.
 const ZSTD_PAYS: usize = 8;
 
 /// What a layer is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageHeader {
-    /// Whose it is.
+    /// The store that it belongs to.
     pub store: [u8; 16],
     /// Position up to which it holds everything.
     pub last: Seq,

@@ -1,7 +1,7 @@
 //! A layer that was opened: its directory is in memory, its pages are read one at a time.
 //!
 //! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and what is beside the jobs, and
-//! whoever reads a page checks that page.
+//! reading a page checks that page.
 
 use std::path::{Path, PathBuf};
 
@@ -185,7 +185,7 @@ impl Layer {
         self.len
     }
 
-    /// What is in it would take so many bytes if it were not compressed.
+    /// Bytes that its contents would take without compression.
     #[must_use]
     pub fn raw_total(&self) -> u64 {
         self.raw_total
@@ -265,9 +265,9 @@ impl Layer {
         Block { sort: BlockSort::Payloads, offset, len, raw_len, count, first, last, summary }
     }
 
-    /// Confirms by its checksums that a page of payloads is as it was written, and says how many bytes that are; none
-    /// behind the last. That it can be read was seen when it was written: to decompress the payloads of a million jobs
-    /// (29 MB) once more took 30 of the 247 ms of a start (`cargo bench --bench recovery -- boot`).
+    /// Confirms by its checksums that a page of payloads is as it was written, and returns its size in bytes; `None`
+    /// behind the last page. The page is not decompressed: that it can be read was seen when it was written
+    /// (`docs/decisions/0017-payloads-confirmed-at-boot.md`).
     pub(super) fn confirm_payloads(
         &self,
         reader: &mut PageReader,

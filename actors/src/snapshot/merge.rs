@@ -29,7 +29,7 @@ struct Stream {
     profiles: Arc<[Profile]>,
     jobs: IntoIter<PackedJob>,
     gone: IntoIter<Seq>,
-    /// Which pages follow.
+    /// Index of the next page of jobs.
     next_jobs: usize,
     next_gone: usize,
 }

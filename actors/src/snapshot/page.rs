@@ -15,8 +15,8 @@
 //! failure: attempt, moment - created_at, when the next attempt was due - moment (0: at once, or never), what it was
 //! ```
 //!
-//! Numbers and texts are those of [`crate::base::bytes`], profiles, holders, tokens and failures those of
-//! [`crate::jobs::stored`]. So a job with a generated id takes about 20 bytes.
+//! Numbers and texts are those of `base/bytes.rs`, profiles, holders, tokens and failures those of
+//! `jobs/stored.rs`. So a job with a generated id takes about 20 bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::jobs::stored::{
 use crate::jobs::table::packed_job::{PackedJob, ProfileId, Rare};
 use crate::jobs::{Payload, PayloadRef};
 
-/// A page is closed when it has so many bytes; only its last job can make it longer.
+/// A page is closed when it has this many bytes; only its last job can make it longer.
 pub(super) const PAGE_BYTES_TARGET: usize = 64 << 10;
 
 /// The two numbers in front of a page, which its builder does not count.
@@ -119,12 +119,10 @@ pub(super) struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// Length so far.
     pub fn len(&self) -> usize {
         self.profiles.len() + self.jobs.len()
     }
 
-    /// Jobs so far.
     pub fn count(&self) -> u32 {
         self.count
     }

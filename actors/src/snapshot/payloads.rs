@@ -1,7 +1,7 @@
 //! Payloads that are in images: found by the number of their job.
 //!
-//! The layer in whose stretch of the log a job was accepted has its payload, wherever the job itself was written
-//! again since.
+//! A payload is in the layer of the log's stretch in which its job was accepted, even if later layers have the job
+//! itself again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -101,7 +101,7 @@ impl Pages {
     }
 }
 
-/// Finds single jobs in layers. Whoever asks in the order of their numbers has each page read once.
+/// Finds single jobs in layers. Asked in the order of their numbers, it reads each page once.
 pub(super) struct Finder<'a> {
     layers: &'a [Arc<Layer>],
     held: Vec<Held>,

@@ -65,7 +65,7 @@ pub struct Loaded<T> {
 pub type PassedOver = Vec<(LayerName, SnapshotError)>;
 
 impl SnapshotStore {
-    /// The snapshots in `dir`; corrupted ones are set aside in `quarantine`.
+    /// The snapshots in `dir`; corrupted ones are moved to `quarantine`.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, dir: &Path, quarantine: &Path) -> SnapshotStore {
         let layering = Layering::default();
@@ -121,7 +121,7 @@ impl SnapshotStore {
         Err(SnapshotError::corrupted(&path, 0, problem))
     }
 
-    /// What one file says that it is of, and its size, whatever else is wrong with it.
+    /// The header of one file, and the file's size, even if the rest of it is damaged.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -172,7 +172,7 @@ impl SnapshotStore {
     /// its jobs have in common has to be looked at only once.
     ///
     /// A corrupted one is passed over for the one before it and returned in the list of errors; the caller decides
-    /// when to set it aside with [`SnapshotStore::set_aside`].
+    /// when to move it to quarantine with [`SnapshotStore::set_aside`].
     ///
     /// # Errors
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
@@ -248,7 +248,7 @@ impl SnapshotStore {
             std::thread::scope(|scope| {
                 let reading = scope.spawn(|| {
                     while let Some(page) = pages.next_page()? {
-                        // Whoever does not want more has found something.
+                        // The receiver is gone: it has found something wrong.
                         if sender.send(page).is_err() {
                             break;
                         }
@@ -262,7 +262,7 @@ impl SnapshotStore {
                 made
             })
         };
-        // A damaged file explains whatever else went wrong.
+        // A damaged file explains all other errors.
         end.map_err(blame)?;
         if bytes < self.layering.checked_whole_bytes {
             layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
@@ -452,7 +452,7 @@ impl SnapshotStore {
             || weight.is_too_little_for(on_disk())
     }
 
-    /// Nobody finds a layer any more. Whoever has it open can still read it.
+    /// Takes a layer's name away. A process that has it open can still read it.
     fn retire(&self, name: LayerName) -> Result<(), SnapshotError> {
         let path = self.path_of(name);
         retire(&*self.storage, &path).map_err(SnapshotError::io(&path, "remove"))

@@ -7,23 +7,23 @@ use crate::snapshot::chain::LayerName;
 use crate::snapshot::fold::Delta;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 
-/// Hears of an event; whatever it answers but `Ok` ends the reading.
+/// Takes one event; an error ends the reading.
 pub type Visit<'a> = dyn FnMut(Seq, Event) -> Result<(), String> + 'a;
 
 /// Hands every event of the log behind the first position, up to the second, to the visitor.
 pub type ReadLog<'a> = dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + 'a;
 
-/// What was taken.
+/// A snapshot that was just published, and what went wrong on the way.
 #[derive(Debug)]
 pub struct Taken {
     /// The snapshot.
     pub info: SnapshotInfo,
-    /// Layers that turned out to be damaged on the way and were done without; they are set aside.
+    /// Layers that turned out to be damaged and were left out; they are moved to quarantine.
     pub aside: Vec<(LayerName, SnapshotError)>,
 }
 
-/// Folds what follows the newest snapshot into the next one, as far as it fits into memory; none if nothing follows up
-/// to `sealed`.
+/// Folds the events behind the newest snapshot into the next one, as many as fit into memory; `None` if there are none
+/// up to `sealed`.
 ///
 /// A damaged layer is passed over; the log reaches back to the one before it.
 ///

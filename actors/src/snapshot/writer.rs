@@ -15,10 +15,10 @@ use crate::snapshot::format::{
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
 use crate::storage::StoredFile;
 
-/// Blocks are handed to the storage so many bytes at a time.
+/// Blocks are handed to the storage in pieces of this size.
 const WRITE_BYTES: usize = 256 << 10;
-/// And are made durable so many at a time: whoever else syncs a file meanwhile waits for these at most, not for a
-/// whole layer. Measured beside an fdatasync each millisecond (0.3 ms): 36 ms for one sync of 64 MiB, 2.5 ms for pieces.
+/// A growing layer is synced each time this many bytes were added: the log's sync waits for one piece at most, not for
+/// a whole layer (`docs/decisions/0007-in-pieces.md`).
 const SYNC_BYTES: u64 = 1 << 20;
 
 /// A layer that grows.
@@ -46,9 +46,7 @@ pub(super) struct LayerWriter {
 /// What became of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Its size.
     pub bytes: u64,
-    /// Jobs in it.
     pub jobs: u64,
 }
 
@@ -85,7 +83,6 @@ impl LayerWriter {
         self.jobs_total
     }
 
-    /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.offset + self.out.len() as u64
     }

@@ -1,4 +1,4 @@
-//! The seam to the disk. Log and snapshots touch files through [`Storage`] only, so that a test can put a disk
+//! The interface to the disk. Log and snapshots touch files through [`Storage`] only, so that a test can put a disk
 //! under them that loses power between any two calls.
 //!
 //! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use crate::storage::sched::make_patient;
 
-/// Files and directories, as far as the engine needs them.
+/// The operations on files and directories that the engine needs.
 pub trait Storage: Send + Sync + 'static {
     /// Creates a directory and its parents; one that exists is fine. Durable when it returns.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
@@ -37,7 +37,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a file that exists for reading. Until it is closed, nobody can [take it over](StoredFile::take_over).
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
 
-    /// Gives a file another name, in place of whatever had it.
+    /// Gives a file another name; a file that had that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
@@ -97,7 +97,7 @@ pub trait StoredFile: Send + Sync {
     /// Makes the file's bytes and length durable (fdatasync).
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Whether nobody, in whichever process, has the file [open to read](Storage::open_to_read), and no second name
+    /// Whether no process has the file [open to read](Storage::open_to_read), and no second name
     /// leads to it. Then, as long as this is open, nobody gets it open to read any more.
     fn take_over(&mut self) -> io::Result<bool>;
 }
@@ -147,7 +147,7 @@ pub(crate) fn read_used(file: &dyn StoredFile, offset: u64) -> io::Result<Vec<u8
     }
 }
 
-/// What is wrong with a file of so many bytes.
+/// What is wrong with a file of `len` bytes.
 pub(crate) fn too_long(len: u64, bytes_max: u64) -> String {
     format!("the file has {len} bytes, but none of its sort has more than {bytes_max}")
 }
@@ -176,7 +176,7 @@ pub(crate) fn publish(storage: &dyn Storage, partial: &Path, path: &Path) -> io:
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// A path in `dir` that nothing has yet: what is set aside must not replace what was set aside before.
+/// A path in `dir` that nothing has yet: a quarantined file must not replace an earlier one.
 pub(crate) fn unused(storage: &dyn Storage, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let taken = storage.list(dir)?;
     let mut free = name.to_owned();

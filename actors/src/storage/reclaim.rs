@@ -1,22 +1,21 @@
-//! Gives the space of files back that nobody needs any more: little by little, so that nobody waits for it.
+//! Frees the space of files that are no longer needed, a piece at a time, so that the log's sync does not wait for it.
 //!
-//! A file system that tells its disk which space is free (ext4 mounted with `discard`, without a journal: at once, with
-//! one: when that is written) lets every sync wait meanwhile, however small and of whichever file. Measured beside an
-//! fdatasync each millisecond (0.3 ms, on two cores of an EPYC, ext4 on a virtual disk): 18 ms while 64 MiB are removed,
-//! 76 ms for 300 MB; cut off from the end by pieces of 1 MiB, each made durable by itself, 1.5 ms. That takes 36 ms for
-//! 64 MiB, twice as long as removing them.
+//! A file system that tells its disk which space is free (ext4 mounted with `discard`) delays every sync meanwhile, of
+//! every file. So a file is truncated from its end in small pieces, each made durable by itself
+//! (`docs/decisions/0007-in-pieces.md`).
 //!
-//! Whoever has a removed file open can read it on, and a cut one not. So a file first loses its name, durably: nobody
-//! finds it any more, not even after a crash. It is cut when nobody reads it (see [`StoredFile::take_over`]).
+//! A process that has a removed file open can still read it; a truncated one it cannot. So a file first loses its name,
+//! durably: nobody finds it any more, not even after a crash. It is cut when nobody reads it (see
+//! [`StoredFile::take_over`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::storage::{Storage, StoredFile, partial_of};
 
-/// So much is given back at a time.
+/// Bytes that are freed at a time.
 const PIECE_BYTES: u64 = 1 << 20;
-/// What stands behind a name that is not used any more, before what makes boot remove such files.
+/// Added to the name of a file that is no longer used; `.partial` follows, so that boot removes the file.
 const RETIRED: &str = "old";
 
 /// Takes a file's name away, or removes it if that fails. Durable after a sync of its directory;
@@ -29,16 +28,16 @@ pub fn retire(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     storage.rename(path, &retired(path)).or_else(|_| storage.remove(path))
 }
 
-/// Gives back the space of the files in a directory that were retired. Those that somebody reads stay for another time.
+/// Frees the space of the retired files in a directory. A file that is still being read stays until the next call.
 ///
 /// # Errors
-/// The storage reported an error; the rest goes another time.
+/// The storage reported an error; the next call does the rest.
 pub fn free_retired(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     let ending = retired(Path::new("")).to_string_lossy().into_owned();
     let names = storage.list(dir)?;
     let mut paths = names.iter().filter(|name| name.ends_with(&ending)).map(|name| dir.join(name)).peekable();
     if paths.peek().is_some() {
-        // What is cut must not come back under its old name.
+        // A file that has been cut must not come back under its old name.
         storage.sync_dir(dir)?;
     }
     for path in paths {
@@ -57,7 +56,7 @@ pub fn free_retired(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
 /// Cuts a file off at `len`, piece by piece, if it is longer. Durable when it returns.
 ///
 /// # Errors
-/// The storage reported an error. The file may be anything between as long as it was and `len`.
+/// The storage reported an error. The file's length may then be anything between the old one and `len`.
 pub fn cut(file: &mut dyn StoredFile, len: u64) -> io::Result<()> {
     let mut now = file.len()?;
     while now > len {

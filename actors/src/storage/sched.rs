@@ -1,13 +1,10 @@
-//! A thread that gets the processor soon after it wakes up, on a machine that has other things to do.
+//! Scheduler slices: how soon a thread gets the processor after it wakes up on a busy machine.
 //!
-//! The thread that syncs the log sleeps while the disk works, a tenth of a millisecond at a time. When the disk is
-//! done and something else computes on that core, Linux lets that use up its slice first: 3 to 4 ms, thirty times as
-//! long as the sync took, unless who wakes up has a shorter slice of its own (since Linux 6.12). Older kernels take
-//! no notice. It needs no rights, and the thread's share of the processor stays as it is.
-//!
-//! Measured on two cores (EPYC, Linux 6.18; write and fdatasync of 4 KiB, median): beside compilers 3,980 µs with the
-//! usual slice and 92 µs with this one, which is what it takes on a machine with nothing else to do; beside two busy
-//! threads a core 1,025 µs and 109 µs (`cargo bench --bench log`).
+//! The thread that syncs the log sleeps while the disk works. When the disk is done and another thread computes on that
+//! core, Linux lets that thread use up its slice first, which is far longer than a sync, unless the one that wakes up
+//! has a shorter slice of its own (since Linux 6.12; older kernels ignore it). So threads that sync get the shortest
+//! slice and background work the longest (`docs/decisions/0005-scheduler-slices.md`). That needs no privileges, and a
+//! thread's share of the processor stays as it is.
 
 #![expect(
     unsafe_code,
@@ -25,7 +22,7 @@ const POLICY_OTHER: u32 = 0;
 /// `SCHED_FLAG_RESET_ON_FORK`: what this thread starts in the background is not urgent.
 const RESET_ON_FORK: u64 = 1;
 
-/// `struct sched_attr` of `sched_setattr(2)`, as far as all kernels know it that have slices.
+/// `struct sched_attr` of `sched_setattr(2)`: the fields that every kernel with slices has.
 #[repr(C)]
 #[derive(Default)]
 struct SchedAttr {
@@ -41,7 +38,7 @@ struct SchedAttr {
     util_max: u32,
 }
 
-/// Makes the thread that calls it urgent. Leaves alone what an operator has set: its niceness, a policy of its own.
+/// Gives the calling thread the shortest slice. What an operator has set is left alone: niceness, another policy.
 ///
 /// # Errors
 /// The system does not know slices or does not let us set them; the thread goes on as before.
@@ -49,13 +46,13 @@ pub fn make_urgent() -> io::Result<()> {
     set_slice(SLICE_NANOSECONDS)
 }
 
-/// Makes the thread that calls it patient: any other thread that wakes up has the processor before it at once, not
-/// only when it has used up its slice of 3 ms, which niceness alone does not change. Its share stays as it is.
+/// Gives the calling thread the longest slice: any other thread that wakes up gets the processor at once, instead of
+/// waiting until this one has used up its slice, which niceness alone does not change. Its share stays as it is.
 ///
 /// # Errors
 /// As [`make_urgent`].
 pub fn make_patient() -> io::Result<()> {
-    // Who has the processor keeps it for its slice, or for the one of who wakes up if that is shorter.
+    // The running thread keeps the processor for its own slice or that of the thread that wakes up, if that is shorter.
     set_slice(PATIENT_SLICE_NANOSECONDS)
 }
 
@@ -66,7 +63,7 @@ fn set_slice(nanoseconds: u64) -> io::Result<()> {
     }
     attr.runtime = nanoseconds;
     attr.flags |= RESET_ON_FORK;
-    // SAFETY: the kernel reads as many bytes as `size` says, which `get` has set to the structure's own size.
+    // SAFETY: the kernel reads `size` bytes, which `get` has set to the structure's own size.
     answer(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
 }
 

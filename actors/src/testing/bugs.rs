@@ -8,7 +8,7 @@ pub struct Planted {
     before: Option<Bug>,
 }
 
-/// Plants a bug into the engine, as far as it runs on this thread.
+/// Plants a bug into everything of the engine that runs on this thread.
 pub fn plant(bug: Bug) -> Planted {
     Planted { before: bugs::set(Some(bug)) }
 }

@@ -243,7 +243,7 @@ impl SimStorage {
         disk.files[number] = Content::durably(bytes);
     }
 
-    /// Puts a file there, durably, in place of whatever had the name.
+    /// Writes a file, durably; a file that had that name is replaced.
     pub fn put(&self, path: impl AsRef<Path>, bytes: Vec<u8>) {
         let mut disk = self.disk();
         let number = disk.files.len();

@@ -154,7 +154,7 @@ pub fn directory(data: &[u8]) {
     assert!(broken.is_empty(), "a snapshot made the state unsound: {broken:#?}");
 }
 
-/// Every file is still there under its name or set aside whole; only unfinished ones are removed at boot.
+/// Every file is still there under its name or whole in quarantine; only unfinished ones are removed at boot.
 fn assert_nothing_lost(before: &[(Vec<u8>, std::path::PathBuf)], after: &[(Vec<u8>, std::path::PathBuf)]) {
     for (bytes, path) in before {
         let is_there = after.iter().any(|(_, other)| other == path);

@@ -38,9 +38,9 @@
 //!     let disk = SimStorage::new();
 //!     let greet = KindName::parse("greet")?;
 //!     let start = || {
-//!         let seams = Environment { storage: Arc::new(disk.clone()), ..Environment::default() };
+//!         let environment = Environment { storage: Arc::new(disk.clone()), ..Environment::default() };
 //!         let handlers = Handlers::new().with(greet.clone(), Greet);
-//!         Engine::start_on(seams, EngineOptions::in_dir("/data"), handlers)
+//!         Engine::start_on(environment, EngineOptions::in_dir("/data"), handlers)
 //!     };
 //!     let engine = start();
 //!     engine.ready().await.map_err(|ending| format!("{ending:?}"))?;

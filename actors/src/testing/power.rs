@@ -4,7 +4,7 @@
 //!
 //! - Each sector that was changed since its file's last sync has its old or its new content, each on its own: writes
 //!   are reordered, a hole may be followed by valid data, a write of several sectors is torn between any two.
-//! - A file's new length survives or not, whatever its sectors do.
+//! - A file's new length survives or not, independently of its sectors.
 //! - Creations, renames and removals survive in the order in which they were made, up to any of them. A sync of a
 //!   directory makes its own durable, and those of others only where one depends on them.
 //! - With garbage: what did not survive of a sector holds random bytes instead of the old ones, from the first byte
@@ -39,7 +39,7 @@ pub enum Unsynced {
 pub struct Kept {
     /// For each of [`crate::testing::SimStorage::unsynced`], whether it survives; those beyond the end do not.
     pub items: Vec<bool>,
-    /// So many of the un-synced creations, renames and removals survive.
+    /// Number of the un-synced creations, renames and removals that survive.
     pub names: usize,
     /// What does not survive of a sector is garbage of this seed instead of the old content.
     pub garbage: Option<u64>,

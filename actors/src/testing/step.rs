@@ -84,7 +84,7 @@ impl StepEngine {
         ["mail", "noop"].iter().map(|kind| KindName::parse(kind).expect("a good name")).collect()
     }
 
-    /// Boots on whatever the disk holds now.
+    /// Boots on what the disk holds now.
     ///
     /// # Errors
     /// As the real one.

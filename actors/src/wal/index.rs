@@ -1,8 +1,8 @@
 //! Where in the log an event is, for reading a job's payload back.
 //!
-//! A payload that is not in memory is found by the position of its `ENQUEUE` alone: marks lie so close together that
-//! reading on from the one before finds it, and so far apart that they take no memory worth counting (eight bytes in
-//! 16 KiB of log). A job thus needs no pointer of its own.
+//! A payload that is not in memory is found by the position of its `ENQUEUE` alone: reading starts at the mark before
+//! it. Marks are close enough together for that to be short, and far enough apart to take next to no memory. A job thus
+//! needs no pointer of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,7 +193,7 @@ impl LogIndex {
             bytes: Arc::new([]),
         };
         let file = segment.file.clone();
-        // Whoever appends must not wait for what follows.
+        // An append must not wait for what follows.
         drop(segments);
         let len = (end - from.offset()) as usize;
         let mut held = self.window.lock().unwrap_or_else(PoisonError::into_inner);

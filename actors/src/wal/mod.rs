@@ -11,7 +11,7 @@
 //! # Byte layout (little endian)
 //! The directory holds segments `0000000001.wal`, `0000000002.wal`, ... without gaps; older ones go when a snapshot
 //! covers them. A segment is created under a `.partial` name, made durable, and renamed. It is preallocated, so what
-//! was not written reads as zeros; the first part of it is zeros that were written (`spare` tells why), and small
+//! was not written reads as zeros; the first part of it is zeros that were written (`next_segment` tells why), and small
 //! batches go on in the next segment where they end. It is never written again after its successor exists.
 //!
 //! ```text

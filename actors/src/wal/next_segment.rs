@@ -1,14 +1,10 @@
 //! The next segment's file, prepared in the background so that rotation does not wait for the disk.
 //!
-//! A part of it is zeros that were written: fdatasync of a file whose blocks were written before takes half to two
-//! thirds of the time, as no metadata changes (measured on ext4: 93 µs instead of 198 µs). Jobs pushed one by one, in one
-//! run beside a log that began without zeros (`cargo bench --bench compare -- --before=PROGRAM push latency`, two cores
-//! of an EPYC): 1.1 times as many of 100 bytes with one connection and 1.15 times with 16; of 4 KiB 1.36 and 1.14
-//! times; and at half of what the server can do, 99 % of the answers to 128 connections within 1.0 ms instead of 3.1 ms.
-//! Large batches gain, too, though everything is written twice: 1,000 jobs of 4 KiB in each request of 16 connections
-//! 1.2 times as many.
+//! Its first part is filled with zeros that are really written: fdatasync of a file whose blocks were written before is
+//! faster, as no metadata changes. Even large batches gain, though everything is then written twice
+//! (`docs/decisions/0004-zero-filled-segments.md`).
 //!
-//! How much that is follows what the log takes in: a quiet server must not write 64 MiB of zeros at every snapshot.
+//! The number of zeros follows the load: a quiet server must not write a whole segment of zeros at every snapshot.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,11 +14,12 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use crate::storage::Storage;
 
-/// Zeros are written this many at a time when the next segment is prepared. While the kernel takes 1 MiB of them, which
-/// is up to 1.7 ms, nothing else may run on that processor.
+/// Bytes of zeros per write while the next segment is prepared. Small, as nothing else may run on that processor while
+/// the kernel copies them (`docs/decisions/0005-scheduler-slices.md`).
 pub(super) const ZEROS_AT_ONCE: usize = 256 << 10;
-/// So much of the next segment is zeros at least, and so much when the log is begun: nobody knows yet how much will come.
+/// Least number of bytes of the next segment that are filled with zeros.
 pub(super) const ZEROED_MIN: u64 = 1 << 20;
+/// The number for the first segment after a start, when the load is not known yet.
 pub(super) const ZEROED_AT_FIRST: u64 = 16 << 20;
 
 /// Set when nobody waits for more zeros.
@@ -32,14 +29,14 @@ type Enough = Arc<AtomicBool>;
 pub(super) enum NextSegment {
     /// Being filled with zeros; says with how many.
     Coming(Receiver<io::Result<u64>>, Enough),
-    /// Waits under its `.partial` name, with so many zeros.
+    /// Waits under its `.partial` name, with this number of zeros.
     Ready(u64),
     /// There was no space for it, or something else went wrong.
     Failed(String),
 }
 
 impl NextSegment {
-    /// Allocates it, and fills about so much of it with zeros.
+    /// Allocates it, and fills about `zeroed` bytes of it with zeros.
     pub fn prepare(storage: &Arc<dyn Storage>, path: PathBuf, len: u64, zeroed: u64) -> NextSegment {
         let zeroed = zeroed.next_multiple_of(ZEROS_AT_ONCE as u64).max(ZEROED_MIN).min(len);
         let (sender, receiver) = channel();

@@ -16,7 +16,7 @@ use crate::wal::format::{
 };
 use crate::wal::tail_scan::TailScan;
 
-/// So much of a segment is read at a time: what a core's own cache holds until it has been checked.
+/// Bytes of a segment that are read at a time: few enough to stay in a core's own cache until they are checked.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// A segment and how far it has been read.
@@ -31,7 +31,7 @@ pub struct SegmentReader {
     window: Vec<u8>,
     held: usize,
     base: usize,
-    /// So much more is read when that ends.
+    /// Bytes that are read next when those in memory are used up.
     piece: usize,
     /// What the segment says about itself.
     pub header: SegmentHeader,
@@ -104,7 +104,7 @@ impl SegmentReader {
         Ok(Batch { header, offset: offset as u64, payload })
     }
 
-    /// Sees to it that everything from here up to `end` is in memory, as far as the file goes.
+    /// Reads everything from here up to `end`, or to the file's end if that comes first, into memory.
     fn load(&mut self, end: usize) -> Result<(), Stop> {
         if end.min(self.len) <= self.base + self.held {
             return Ok(());

@@ -178,7 +178,7 @@ pub fn recover(
         && tail.end.number == before.header.number
     {
         // A snapshot covers it, so it was not read; but the log goes on from where it is said to end, and the seal
-        // there would overwrite whatever is in a wrong place.
+        // there would overwrite what lies behind a wrong end.
         let mut reader = SegmentReader::open(storage, &before.path)?;
         read_sealed(&mut reader, tail.end, known.covered, &mut Nobody)?;
     }
@@ -339,7 +339,7 @@ impl Visitor for Nobody {
     }
 }
 
-/// Sets the torn tail aside and removes what a crash left unfinished, before a new segment is begun.
+/// Copies the torn tail to quarantine and removes files that a crash left unfinished, before a new segment is begun.
 ///
 /// # Errors
 /// The storage reported an error. It may be done again.

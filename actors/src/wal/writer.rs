@@ -28,7 +28,7 @@ pub struct LogPlace {
     pub storage: Arc<dyn Storage>,
     /// The directory of its segments.
     pub dir: PathBuf,
-    /// The size of one, as far as [`SEGMENT_BYTES_SET_MAX`].
+    /// Size of one segment, in bytes; at most [`SEGMENT_BYTES_SET_MAX`].
     pub segment_bytes: u64,
     /// The data directory's identity.
     pub store: StoreId,
@@ -223,8 +223,7 @@ impl LogWriter {
         count: u32,
         now: Timestamp,
     ) -> Result<(), WalError> {
-        // Copying them together first would cost 2 µs for 160 KiB and 25 µs for 1 MiB, where a sync takes 160 µs and
-        // 430 µs (`cargo bench --bench log`; two cores of an EPYC, ext4 on a virtual disk).
+        // The parts are written from where they lie; why: docs/decisions/0003-how-a-batch-is-written.md.
         let payload_len: usize = payload.iter().map(|part| part.len()).sum();
         assert!(payload_len <= PAYLOAD_BYTES_MAX, "requests are bounded far below {PAYLOAD_BYTES_MAX} bytes");
         let header = BatchHeader {
@@ -398,8 +397,8 @@ impl LogWriter {
         self.durable
     }
 
-    /// Whether a batch of groups of so many bytes goes into the segment that is there. A small one that would be beyond
-    /// its zeros goes into the next, if that has some.
+    /// Whether a batch of groups of this size still goes into the current segment. A small one that would lie behind
+    /// the segment's zeros goes into the next, if that has some.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
         // Room for the closing mark is kept free.

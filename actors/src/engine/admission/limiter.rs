@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 
-/// Assumed rate until the first measurement, in cost per millisecond: about that of one core of an EPYC.
+/// Assumed rate until the first measurement, in cost per millisecond (`docs/decisions/0020-small-measurements.md`).
 const COST_PER_MS: u64 = 1_000;
 /// The rate is never taken to be less than this part of that.
 const SLOWEST_PART: u64 = 10;

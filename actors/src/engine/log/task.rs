@@ -1,24 +1,15 @@
-//! The log's loop: writes at once what has gathered while the disk was busy, syncs it once, says so; and does one thing
-//! after the other, so that nobody else is at the log meanwhile.
+//! The log's loop: writes in one batch what has gathered while the disk was busy, syncs it once, and reports it. It does
+//! one thing after the other, so that nothing else touches the log meanwhile.
 //!
 //! While the disk is busy, the next batch gathers: the slower the disk, the larger the batches; no timer adds latency.
-//! A short batch ([`pace`](super::pace)) is written and synced in place, on the thread that the log shares with
+//! A short batch (see `pace`) is written and synced in place, on the thread that the log shares with
 //! JobManagerActor; what comes in meanwhile gathers in the sockets. Anything else (large batches, slow disks, the change
 //! of segments) is done on a [thread](super::thread) of the log's own, while JobManagerActor goes on.
 //!
-//! In place takes two changes of threads out of every batch. Jobs pushed one by one over the network, against a log
-//! that does all on its own thread, in one run (`cargo bench --bench compare -- --before=PROGRAM push`, two cores of an
-//! EPYC, fdatasync 0.1 ms): 1.2 times as many with 16 connections, 1.1 times with 128; whole lives of jobs in process
-//! with 64 and 256 workers 1.6 and 1.3 times as many.
+//! In place saves two thread switches per batch (`docs/decisions/0002-in-place-group-commit.md`).
 //!
-//! What was measured and left out (`cargo bench --bench log`; two cores of an EPYC, ext4, in the same run):
-//! - One call that writes and syncs (`RWF_DSYNC`, `O_DSYNC`) takes as long as two, within 2 %.
-//! - `O_DIRECT` takes 12 to 15 % less time up to 16 KiB, 8 to 36 % less at 160 KiB, and at 1 MiB half the processor time.
-//!   But nothing of the log is in the page cache then, and payloads are read back from it.
-//! - A second batch on its way while the first is synced: two threads sync a quarter to a half more often than one, but
-//!   each batch takes longer, and in front of them the processor is the limit, not the disk.
-//! - A parked thread instead of a mailbox: the same (50 µs to there and back on an idle machine that has to wake a
-//!   sleeping core for each way; 8 to 15 µs on a busy one).
+//! Tried and left out: a single call that writes and syncs, `O_DIRECT`, a second batch under way while the first is
+//! synced, and a parked thread instead of a mailbox (`docs/decisions/0003-how-a-batch-is-written.md`).
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -71,7 +62,7 @@ pub struct WalSettings {
     pub blocks: Arc<AtomicU64>,
 }
 
-/// The writer, and what must not end before it, wherever it is.
+/// The writer, and what must not end before it.
 pub(super) struct OpenLog {
     pub writer: LogWriter,
     pub ownership: Ownership,

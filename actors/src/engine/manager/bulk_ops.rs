@@ -190,7 +190,7 @@ impl BulkOp {
                 found.extend(views.map_err(EngineError::Unreadable)?);
                 return Ok(found.len() == *limit || step.members.is_empty());
             }
-            // What it would write has no room set aside for it.
+            // What it would write has no room reserved for it.
             Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
                 let jobs = ledger.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, payload_store);

@@ -15,7 +15,6 @@ use crate::jobs::{JobView, Rejection};
 pub(super) enum Effect {
     /// Jobs were added, or had been before.
     Enqueued(Reply<Vec<Enqueued>>, Vec<Enqueued>),
-    /// It is done.
     Done(Reply<()>),
     /// It is not. What it was rejected for must be durable, too, before anybody hears of it.
     Rejected(Reply<()>, Box<Rejection>),

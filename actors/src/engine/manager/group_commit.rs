@@ -1,16 +1,14 @@
-//! When the turns of one time end together: what is due is done, what can be started is started, and the events go to
-//! the log as one group.
+//! Group commit: when requests that came together are finished together. What is due is done, jobs that can be started
+//! are started, and the events go to the log as one group.
 //!
-//! A group of events costs one fdatasync, however small it is, and looking for what can be started costs as much as
-//! a message. So both wait until a look at everything that can bring more (the mailbox, and the sockets of servers that
-//! run beside the manager) has brought nothing. No clock is involved: when nothing comes, it happens at once.
+//! A group of events costs one fdatasync even if it is small, and looking for jobs to start costs as much as a message.
+//! So both wait until a look at everything that can bring more requests (the mailbox, and the sockets of servers that
+//! run beside the manager) has brought none. No clock is involved: when nothing comes, it happens at once.
 //!
-//! Clients that ask for one thing after the other come back as soon as they are answered. The first of them does not
-//! take a sync to itself: a few more looks wait for the others. A look at sockets without news takes less than a
-//! microsecond, a sync a hundred times as long; 16 connections push 8 % more jobs by it (`cargo bench --bench compare`).
-//! When only one was answered there is nobody to wait for, and looking would keep it waiting if it shares the processor:
-//! one of six requests of a single connection then took 85 µs longer, and 99 % at half load were answered within 991
-//! instead of 830 µs.
+//! Clients that send one request after the other come back as soon as they are answered. So the first of them does not
+//! get a sync to itself: the group waits a few more looks for the others, each of which is far cheaper than a sync.
+//! When only one client was answered there is nobody to wait for, and looking would delay it if it shares the
+//! processor. Measured in `docs/decisions/0006-look-for-more.md`.
 
 use std::sync::mpsc;
 
@@ -20,7 +18,7 @@ use crate::wal::Group;
 
 /// A group of this size is worth an fdatasync of its own.
 const BYTES_ENOUGH: usize = 64 << 10;
-/// A group of this size goes to the log whatever else comes in.
+/// A group of this size goes to the log at once, without a look for more.
 const BYTES_AT_ONCE: usize = 1 << 20;
 /// Looks for more per group, at most, so that a stream without a gap is not kept waiting.
 const LOOKS_MAX: u32 = 8;
@@ -33,7 +31,6 @@ const BUFFERS_KEPT: usize = 4;
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterLook {
-    /// Look again.
     Wait,
     /// End the turns that have come.
     Go,
@@ -49,11 +46,10 @@ pub(super) struct GroupCommit {
     /// Turns so far, and how many there had been at the last look.
     turns: u64,
     seen: u64,
-    /// How many there will have been when all have asked again that were answered since the last group.
+    /// What `turns` will be once every client that was answered since the last group has asked again.
     expected: u64,
-    /// Buffers of groups that are written, to be filled again: filling one that has its size already takes 5 µs
-    /// instead of 6 for the events of 1,000 jobs (160 KiB), 32 instead of 34 to 47 for 1 MiB, and 0.1 instead of 0.4
-    /// for 25 (`cargo bench --bench log`; two cores of an EPYC).
+    /// Buffers of written groups, to be filled again: they need not grow any more
+    /// (`docs/decisions/0003-how-a-batch-is-written.md`).
     emptied: (mpsc::SyncSender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
 }
 

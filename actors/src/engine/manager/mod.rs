@@ -62,7 +62,6 @@ pub struct JobManagerActor {
     bulk: BulkOps,
     /// Events up to here are on disk.
     durable: Seq,
-    /// The newest snapshot.
     snapshot: Option<SnapshotStatus>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// What could be seen when it was last told that there is something new to see.

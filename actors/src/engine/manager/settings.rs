@@ -13,7 +13,7 @@ use crate::jobs::PayloadStore;
 
 /// What a JobManagerActor is made of, beside the table.
 pub struct ManagerSettings {
-    /// The time.
+    /// Moments and deadlines of jobs are told by it.
     pub clock: Arc<dyn Clock>,
     /// Takes events.
     pub wal: Recipient<Append>,
@@ -23,12 +23,12 @@ pub struct ManagerSettings {
     pub payload_store: Arc<dyn PayloadStore>,
     /// Payloads take at most about this much memory, beside the small ones.
     pub payload_memory_bytes: u64,
-    /// What it counts.
+    /// Receives the counts of jobs and attempts.
     pub metrics: Arc<Metrics>,
     /// How many workers there will be.
     pub worker_count: usize,
     /// Kinds that they handle.
     pub kinds: Vec<KindName>,
-    /// What boot found.
+    /// What boot found; part of the engine's status.
     pub recovery: RecoveryStatus,
 }

@@ -11,7 +11,6 @@ use crate::ids::{QueueName, RemoteName, Timestamp};
 pub(super) struct WaitingFetch {
     /// What it asked for, in the order in which it wants them.
     pub queues: Arc<[QueueName]>,
-    /// Its name.
     pub worker: RemoteName,
     /// Until when it waits.
     pub deadline: Timestamp,

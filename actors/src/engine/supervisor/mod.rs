@@ -346,7 +346,7 @@ impl SupervisorActor {
                     "jobs still run: they are stopped and will be run again"
                 );
                 manager.do_send(HaltAll);
-                // Whatever does not even stop is settled by the next boot, like after a crash.
+                // A child that does not even stop is left to the next boot, as after a crash.
                 let _ = tokio::time::timeout(HALT_WAIT, drained).await;
             }
             if takes_snapshot {
@@ -414,7 +414,7 @@ impl Handler<BootEnded> for SupervisorActor {
             // Asked to stop in the meantime.
             Ok(_) if self.stopping => self.end(Ending::Clean, ctx),
             Ok(recovered) => self.start_children(boot, recovered, ctx),
-            // Whoever started the engine says so; nothing was running that could be stopped.
+            // The caller that started the engine reports it; nothing was running that could be stopped.
             Err(BootError { cause, message }) => self.end(Ending::Failed { cause, message }, ctx),
         }
     }

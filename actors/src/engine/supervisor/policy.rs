@@ -9,7 +9,7 @@ use crate::ids::ChildId;
 const BACKOFF: Duration = Duration::from_millis(50);
 /// No restart waits longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// So many restarts of one child within [`INTENSITY_WINDOW`] are tolerated.
+/// Restarts of one child that are tolerated within [`INTENSITY_WINDOW`].
 const INTENSITY: usize = 5;
 /// See [`INTENSITY`].
 pub(super) const INTENSITY_WINDOW: Duration = Duration::from_secs(10);

@@ -78,7 +78,7 @@ pub(super) async fn run(
     let payload = match assignment.payload {
         PayloadRef::Here(payload) => payload,
         // Jobs mostly start in the order in which they came, so the disk has been asked for this one with its
-        // neighbours: not worth a thread of its own, which costs ten times as much.
+        // neighbours: too cheap for a thread of its own (docs/decisions/0010-an-attempt-reports-by-itself.md).
         PayloadRef::Stored { .. } => match payload_store.read(assignment.number) {
             Ok(payload) => payload,
             Err(error) => {

@@ -52,7 +52,7 @@ impl FailureKind {
 /// One attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What sort.
+    /// Whether the handler failed, panicked, ran out of time, and so on.
     pub kind: FailureKind,
     /// In the handler's words, at most [`MESSAGE_BYTES_MAX`] bytes.
     pub message: String,
@@ -87,7 +87,7 @@ impl Failure {
     }
 }
 
-/// The beginning of a text, at most so many bytes.
+/// The beginning of a text, at most `bytes_max` bytes of it.
 fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
@@ -99,13 +99,13 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 /// A failed attempt as it is kept with its job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
-    /// Which run.
+    /// Number of the attempt, from 1.
     pub attempt: Attempt,
     /// When it ended.
     pub at: Timestamp,
     /// When the next one was due, if it had to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
-    /// Why.
+    /// What went wrong.
     pub failure: Failure,
 }

@@ -1,4 +1,4 @@
-//! A job and its states. How they change into each other is written in [`crate::jobs::apply`].
+//! A job and its states. How they change into each other is written in `jobs/apply.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ pub struct Lease {
     pub holder: Holder,
     /// Names it; never given twice.
     pub token: Token,
-    /// When it began.
+    /// When it was given out.
     pub since: Timestamp,
     /// When it expires.
     pub deadline: Timestamp,
@@ -66,9 +66,9 @@ pub enum Exhausted {
 /// When and where in the log a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finish {
-    /// The moment.
+    /// When the job ended.
     pub at: Timestamp,
-    /// The event.
+    /// Position of the event that ended it.
     pub seq: Seq,
 }
 
@@ -244,7 +244,7 @@ pub struct JobView<P = Payload> {
     /// What its last attempt left behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
-    /// What the producer gave for whoever reads it; beaver does not.
+    /// Data of the producer's own for handlers and tools; beaver does not read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<Payload>,
     /// How many lines of a backtrace its producer would like to see; a hint for workers.

@@ -22,7 +22,7 @@ pub enum PayloadRef {
     Here(Payload),
     /// On disk only, where [`PayloadStore`] finds it under the job's number.
     Stored {
-        /// Its length.
+        /// Length of its text, in bytes.
         bytes: u32,
     },
 }
@@ -74,7 +74,7 @@ pub trait PayloadStore: Send + Sync {
     fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload>;
 }
 
-/// Images, as far as payloads are read from them.
+/// Reads payloads back from snapshots.
 pub trait ImagePayloads: Send + Sync {
     /// Position up to which they hold everything.
     fn last(&self) -> Seq;
@@ -90,7 +90,7 @@ pub trait ImagePayloads: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload of job number {number} cannot be read: {problem}")]
 pub struct UnreadablePayload {
-    /// Of the job.
+    /// The job: position of its `ENQUEUE`.
     pub number: Seq,
     /// File, place, and what is wrong there.
     pub problem: String,
@@ -222,12 +222,14 @@ fn compact(text: &str) -> Result<String, PayloadError> {
     Ok(out)
 }
 
-/// Where a string ends whose text begins at `start`: behind its quote. Long ones are most of what is copied, so in them this
-/// looks for quotes instead of at every byte: 15 times as fast for a string of 4 KiB, 4 times for one of 100 bytes.
+/// Where a string ends whose text begins at `start`: behind its closing quote.
+///
+/// Long strings are most of what is copied, so they are searched for quotes instead of being looked at byte by byte
+/// (`docs/decisions/0020-small-measurements.md`).
 fn string_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let mut at = start;
-    // In short ones a search would cost more than it saves.
+    // In short strings a search would cost more than it saves.
     while let Some(&byte) = bytes.get(at)
         && at < start + SHORT_STRING_BYTES
     {

@@ -29,7 +29,7 @@ pub struct Policy {
     pub cancelled: Retention,
 }
 
-/// How many finished jobs of one status are kept, and for how long. Whichever is reached first counts.
+/// How many finished jobs of one status are kept, and for how long. The limit that is reached first applies.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// At most this many.
@@ -48,12 +48,12 @@ pub enum Backoff {
     /// After the first failure 15 s, after the n-th (n - 1)⁴ + 15 s, and up to 29 n seconds more by the dice: what
     /// workers of the work protocol expect; 25 retries take about three weeks.
     Quartic,
-    /// Always the same.
+    /// The same pause before every retry.
     Fixed {
-        /// In milliseconds.
+        /// Pause before every retry, in milliseconds.
         delay_ms: u64,
     },
-    /// Doubling.
+    /// A pause that doubles with each failure.
     Exponential {
         /// After the first failure, in milliseconds.
         first_ms: u64,

@@ -7,7 +7,7 @@
 use crate::ids::{Epoch, Holder};
 use crate::jobs::table::packed_job::{IndexedAs, PackedJob};
 
-/// One event in so many says what the state sums up to.
+/// One event in this number carries the digest of the state.
 pub const EVERY: u64 = 256;
 
 const OF_A_PAUSED_QUEUE: u64 = 0x7061_7573_6564;

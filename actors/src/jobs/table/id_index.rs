@@ -1,16 +1,16 @@
 //! Finds a job's slot by its id.
 //!
-//! An entry is eight bytes: the slot, and half of the id's hash, so that neither growing nor most of the misses
-//! have to look at the jobs themselves, each of which would be a miss of the processor's cache (recovery of a
-//! million jobs spends a third less time for it). The hash is keyed at random, against producers that choose
-//! ids to collide; nothing iterates over the index in its own order, so this never shows. An id in the form of
-//! generated ones, which has 16 bytes, is hashed by [`PairHasher`].
+//! An entry is eight bytes: the slot, and half of the id's hash. Growing, and most lookups of an id that is not there,
+//! therefore need no look at the jobs themselves, each of which would be a miss of the processor's cache. The hash is
+//! keyed at random, against producers that choose ids to collide; nothing iterates over the index in its own order,
+//! so the random order is never visible. An id in the form of generated ones, which has 16 bytes, is hashed by
+//! [`PairHasher`].
 //!
-//! The index is cut into [`SHARDS`] tables: each grows by itself, so that no job waits while an index of millions is
-//! moved to a larger place, and only one small table exists twice meanwhile. Generated ids go to the table of the moment
-//! in which they were made: jobs that came one after the other are looked for one after the other, so the table in
-//! use stays in the processor's cache (a million jobs enqueued, started and acknowledged took 2.2 µs each with tables
-//! chosen by the hash and 1.0 µs so). Other ids go to the table that further bits of their hash choose.
+//! The index is cut into [`SHARDS`] tables. Each grows by itself, so that no job waits while an index of millions is
+//! moved to a larger place, and only one small table exists twice meanwhile. Generated ids go to the table of the
+//! moment in which they were made: jobs that are enqueued one after the other are looked up one after the other, so
+//! the table in use stays in the processor's cache. Other ids go to the table that further bits of their hash choose.
+//! Measured in `docs/decisions/0012-index-of-ids.md`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -19,7 +19,8 @@ use hashbrown::{HashTable, hash_table};
 use crate::ids::{JobId, made_at};
 use crate::jobs::table::list::Slot;
 
-/// Tables; at fifty million jobs, one has 12,000 entries and takes about a quarter of a millisecond to grow.
+/// Number of tables: enough that even at fifty million jobs a single table grows within a fraction of a millisecond
+/// (`docs/decisions/0012-index-of-ids.md`).
 const SHARDS: usize = 4096;
 
 #[derive(Debug)]
@@ -36,7 +37,8 @@ struct Entry {
     slot: Slot,
 }
 
-/// Generated ids of so many milliseconds are neighbours: a second fills 250 tables, and the one in use stays small.
+/// Generated ids whose milliseconds fall into the same interval of this length share a table: a second fills 250
+/// tables, and the one in use stays small.
 const NEIGHBOURS_MS: u64 = 4;
 
 /// Half of an id's hash, and its shard.
@@ -122,8 +124,9 @@ impl IdIndex {
     }
 }
 
-/// Pair-multiply-shift (Thorup, section 3.5 of <https://arxiv.org/abs/1504.06804>): whichever two ids are chosen, over
-/// the random keys they collide as seldom as numbers that are drawn. It takes a sixth of SipHash's instructions.
+/// Pair-multiply-shift (Thorup, section 3.5 of <https://arxiv.org/abs/1504.06804>): any two
+/// ids collide, over the choice of the random keys, as seldom as two random numbers. Cheaper than SipHash
+/// (`docs/decisions/0012-index-of-ids.md`).
 #[derive(Clone, Copy, Debug)]
 struct PairHasher {
     keys: [u64; 5],
@@ -165,7 +168,7 @@ mod tests {
             for shift in [0, 16, 32, 60, 64, 96, 112] {
                 let hashes = (0..IDS).map(|number| hasher.hash(&(number << shift).to_le_bytes()));
                 let different: std::collections::HashSet<_> = hashes.collect();
-                // Of so many drawn ones, one in two runs collides.
+                // Among this many random numbers, one run in two has a collision.
                 assert!(different.len() + 16 >= IDS as usize, "{} with seed {seed}", different.len());
             }
         }

@@ -39,7 +39,7 @@ impl LaneHeap {
                 self.0.push(lane);
                 self.up(lanes, side, self.0.len() - 1);
             }
-            // It is alone: first, whatever its rank.
+            // The only lane is the first.
             (false, true) if self.0.len() == 1 => {}
             (false, true) => {
                 let at = self.up(lanes, side, at as usize);

@@ -35,11 +35,11 @@ pub(crate) struct PackedJob {
     pub(in crate::jobs) rare: Option<Box<Rare>>,
     pub profile: ProfileId,
     pub(in crate::jobs) status: Status,
-    /// [`ATTEMPT_IN_RARE`]: there.
+    /// [`ATTEMPT_IN_RARE`]: the number is in the rare part.
     attempt: u8,
 }
 
-/// Few jobs are started so often.
+/// The value of `attempt` for a number that does not fit into it; few jobs are started that often.
 const ATTEMPT_IN_RARE: u8 = u8::MAX;
 
 /// What most jobs do not have.
@@ -75,8 +75,8 @@ impl Rare {
     }
 }
 
-/// Empty boxes of jobs whose lease has ended, for those that are dispatched next: a start and an end take 290
-/// instructions less than with the allocator, whose own stock of such boxes is small.
+/// Empty boxes of jobs whose lease has ended, for the jobs that are dispatched next: cheaper than the allocator, whose
+/// own stock of such boxes is small (`docs/decisions/0013-leases-in-a-list.md`).
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
 pub(crate) struct EmptyBoxes(Vec<Box<Rare>>);
@@ -100,7 +100,6 @@ impl EmptyBoxes {
 pub(crate) enum IndexedAs<'a> {
     /// Pending, at its place in line.
     Line,
-    /// In flight.
     Leased(&'a Lease),
     /// Scheduled or retrying, until then.
     Waiting(Timestamp),
@@ -240,7 +239,6 @@ impl PackedJob {
         matches!(self.status, Status::Scheduled | Status::Retrying).then_some(self.moment)
     }
 
-    /// How it ended.
     #[inline]
     pub fn finish(&self) -> Option<Finish> {
         self.status.is_finished().then_some(Finish { at: self.moment, seq: self.line_seq })

@@ -68,7 +68,7 @@ pub(crate) struct Profiles {
     numbers: HashMap<JobProfile, u32>,
     /// Numbers that no profile has now.
     free: Vec<u32>,
-    /// Profiles without jobs.
+    /// Number of profiles that no job has any more.
     idle: usize,
     /// Most jobs have the profile of the one before; comparing is cheaper than hashing.
     last: u32,

@@ -90,7 +90,7 @@ impl Ready {
         }
     }
 
-    /// Takes a job out of its lane, wherever in line it is.
+    /// Takes a job out of its lane, from any place in it.
     pub fn remove<'a>(
         &mut self,
         links: &mut Slots<Links>,
@@ -217,7 +217,7 @@ impl Ready {
         }
     }
 
-    /// So many jobs more are in a lane.
+    /// Adds `more`, which may be negative, to the number of jobs of the lane's queue and of its kind.
     #[inline]
     fn count(&mut self, number: LaneNumber, more: i64) {
         let (queue, kind, _) = self.lanes[number as usize].key;

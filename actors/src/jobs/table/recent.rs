@@ -1,15 +1,15 @@
-//! Where the jobs are that were dealt with last, by their ids.
+//! The slots of the jobs that were used last, by their ids.
 //!
-//! Deciding, logging and applying one event asks for the same job several times, and who was given a job mostly reports
-//! on it soon. An answer from here saves the hash and the look into the index of ids, which is a miss of the
-//! processor's cache where there are many jobs. It is a guess: whoever takes it looks whether the job has that id.
+//! Deciding, logging and applying one event looks the same job up several times, and a worker mostly reports soon on the
+//! job that it was given. An answer from here saves the hash and the look into the index of ids, which misses the
+//! processor's cache where there are many jobs. It is a guess: the caller checks that the job has that id.
 
 use std::cell::Cell;
 
 use crate::ids::JobId;
 use crate::jobs::table::list::Slot;
 
-/// As many as there are jobs in flight, mostly, and few enough for the nearest cache.
+/// About as many as there are jobs in flight, and few enough for the nearest cache.
 const PLACES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]

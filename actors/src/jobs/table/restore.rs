@@ -14,7 +14,7 @@ use crate::jobs::table::profiles::JobProfile;
 use crate::jobs::table::ready::place;
 use crate::jobs::table::{JobTable, finished_index};
 
-/// A table that is being filled. What follows from the jobs is entered on the way, as far as it comes in order.
+/// A table that is being filled. Indexes whose entries come in order are filled on the way.
 struct Restoring {
     table: JobTable,
     last: Seq,
@@ -46,7 +46,7 @@ impl JobTable {
     /// As [`JobTable::restore`], page by page: what the jobs of a page have in common is looked at only once.
     ///
     /// # Errors
-    /// As there.
+    /// As [`JobTable::restore`].
     pub fn restore_pages(
         policy: Policy,
         handled: &[KindName],

@@ -1,14 +1,14 @@
 //! A list that grows without moving what is in it.
 //!
-//! A `Vec` that is full moves all that it has: ten million jobs would stop the queue for half a second, and take half
-//! as much memory again meanwhile. Here one more chunk is added instead.
+//! A full `Vec` moves all its elements when it grows, which would stop the server for as long as that takes and need
+//! memory for both copies. Here one more chunk is added instead (`docs/decisions/0014-table-grows-in-chunks.md`).
 
 use std::ops::{Index, IndexMut};
 
-/// Elements of a chunk: a power of two, so that finding one takes a shift and a mask. Of jobs they take 352 KiB.
+/// Elements of a chunk: a power of two, so that finding one takes a shift and a mask.
 const CHUNK: usize = 1 << 12;
 
-/// The list; of its elements the last alone can be added.
+/// The list. Elements are only added at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots<T> {
     /// Of [`CHUNK`] elements each, but for the last.

@@ -18,7 +18,7 @@ use crate::tools::oracle::{Oracle, Outcome};
 
 /// Crashes on top of each other.
 const DEPTH_MAX: usize = 3;
-/// So many findings are enough to know that something is wrong.
+/// This number of findings is enough to know that something is wrong.
 const FINDINGS_MAX: usize = 20;
 /// Later than every position, which serve as times before the crash.
 const AFTER_THE_CRASH: u64 = 1 << 32;
@@ -130,7 +130,7 @@ impl Judge {
         }
     }
 
-    /// Whatever boot handed over is durable.
+    /// Everything that boot handed over is durable.
     fn power_cut_after_boot(&self, disk: &SimStorage, after: &Story) -> Result<(), String> {
         let cut = disk.fork();
         cut.cut_power();
@@ -143,7 +143,7 @@ impl Judge {
         let mut oracle = told(story, acked);
         let failed = |error: StepError| format!("while it is drained: {error}");
         let mut at = AFTER_THE_CRASH;
-        // Whoever was given a job before the crash may report on it after it; from the others nothing is heard.
+        // A worker that was given a job before the crash may report on it afterwards; the others report nothing.
         for (job, token) in engine.table().in_flight(|_| true) {
             if token.seq.0 <= acked && self.visits.is_multiple_of(2) {
                 engine.ack(&job, token).map_err(failed)?;

@@ -41,7 +41,7 @@ use crate::storage::Storage;
 use crate::testing::explorer::workload::play;
 use crate::testing::{Fault, Kept, SimStorage, times};
 
-/// Up to so many un-synced sectors and lengths, every subset is tried.
+/// Up to this number of un-synced sectors and lengths, every subset is tried.
 const ALL_SUBSETS_MAX: usize = 6;
 
 /// How much is explored.
@@ -51,9 +51,9 @@ pub struct Effort {
     pub seed: u64,
     /// Samples where there are too many subsets.
     pub samples: usize,
-    /// Of so many crashes, the recovery of one is crashed itself.
+    /// The recovery of one crash in this number is crashed itself.
     pub deep_every: u64,
-    /// Of so many calls, one is made to fail.
+    /// One call in this number is made to fail.
     pub fail_every: u64,
 }
 
@@ -191,7 +191,7 @@ impl Judge {
     }
 }
 
-/// Every subset of so many items, with every prefix of the changes of names.
+/// Every subset of `items` items, with every prefix of the `names` changes of names.
 fn subsets(items: usize, names: usize) -> Vec<Kept> {
     let subset = |mask: usize| (0..items).map(|nth| mask >> nth & 1 == 1).collect::<Vec<_>>();
     let masks = 0..1_usize << items;

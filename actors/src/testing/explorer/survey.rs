@@ -1,4 +1,4 @@
-//! Damage to a directory at rest: whatever happens to its files, boot refuses, or finds the state as it was.
+//! Damage to a directory at rest: boot refuses it, or finds the state as it was.
 
 use std::path::{Path, PathBuf};
 

@@ -21,7 +21,7 @@ pub struct Story {
     pub events: Vec<Event>,
     /// Positions at which an operation was complete: nothing between two of them may come back alone.
     pub ends: BTreeSet<u64>,
-    /// After so many calls to the disk, a sync had covered everything up to a position.
+    /// Pairs: after this number of calls to the disk, a sync had covered everything up to this position.
     pub acked: Vec<(u64, u64)>,
     /// It ended in the midst of a boot, which may have decided more.
     pub is_open: bool,
@@ -32,7 +32,7 @@ pub struct Story {
 }
 
 impl Story {
-    /// What was acknowledged when the disk had been called so often.
+    /// What was acknowledged when the disk had been called this often.
     #[must_use]
     pub fn acked_after(&self, calls: u64) -> u64 {
         self.acked.iter().take_while(|(at, _)| *at <= calls).map(|(_, acked)| *acked).max().unwrap_or(0)

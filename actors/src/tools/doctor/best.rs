@@ -104,7 +104,7 @@ enum Followed {
     Misfit(Seq),
 }
 
-/// Applies what follows the table's state, segment by segment, as far as it can be read; only batches that
+/// Applies what follows the table's state, segment by segment, until a batch cannot be read; only batches that
 /// begin before `limit`.
 fn follow(
     storage: &dyn Storage,

@@ -33,7 +33,7 @@ pub(super) struct Survey {
     pub quarantine: Vec<PathBuf>,
     /// The largest position that anything of this store says to have been durable.
     pub proven: Seq,
-    /// The last event that was in some batch that can be read, wherever it is.
+    /// The last event in any batch that can be read, in any file.
     pub written: Seq,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Header {
     Bad(SegmentState),
 }
 
-/// A file with a segment's name, as far as its header.
+/// A file with a segment's name, and its header.
 pub(super) struct Found {
     /// The number in its name.
     pub named: u64,

@@ -1,5 +1,5 @@
-//! What a repair that was cut off has moved away already: it is not in place any more, but whoever is asked to accept
-//! a loss must hear of it, too.
+//! Files that an interrupted repair has moved away already. They are not in place any more, but a person who is asked to
+//! accept a loss must be told of them, too.
 //!
 //! A repair leaves a note in its directory as long as it runs. A note that was left behind although the directory has
 //! gone on since (its positions are other events now) is not believed.

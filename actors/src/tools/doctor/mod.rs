@@ -1,8 +1,8 @@
 //! What is fine, torn or damaged in a stopped data directory, in plain words; and getting it to start again
 //! without the damaged part, when somebody who knows what is lost says so.
 //!
-//! Reading order: `files` (what can be read of each), `survey` (every file by itself), `aside` (what a repair that was
-//! cut off has moved), `best` (the best state that can be had), [`report`] (in words and numbers), `plan` (what a repair
+//! Reading order: `files` (what can be read of each), `survey` (every file by itself), `interrupted_repair` (what a
+//! repair that was cut off has moved), `best` (the best state that can be had), [`report`] (in words and numbers), `plan` (what a repair
 //! would do), [`repair`] (doing it), `error`.
 //!
 //! # Promises
@@ -60,7 +60,7 @@ impl Doctor {
     /// As [`Doctor::on_disk`], on any storage, with dice of the caller's choice.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Doctor::on_disk`].
     pub fn on(
         storage: Arc<dyn Storage>,
         options: EngineOptions,

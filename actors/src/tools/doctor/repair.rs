@@ -19,7 +19,7 @@ use crate::tools::doctor::interrupted_repair::{DIR_STEM, note, take_back_notes};
 use crate::tools::doctor::report::{Plan, Step, count};
 use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId};
 
-/// Files are copied so many bytes at a time.
+/// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
 /// A repair that was done.

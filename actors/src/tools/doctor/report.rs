@@ -25,7 +25,7 @@ pub struct Report {
     pub unfinished: Vec<PathBuf>,
     /// Files that are not beaver's; nobody touches them.
     pub foreign: Vec<PathBuf>,
-    /// What was set aside before.
+    /// What earlier starts and repairs have moved to quarantine.
     pub quarantine: Vec<PathBuf>,
     /// What it comes to.
     pub verdict: Diagnosis,
@@ -50,7 +50,7 @@ pub struct SegmentReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum SegmentState {
-    /// The last one, as far as it was written.
+    /// It has no successor, and every batch that was written to it is valid.
     Whole,
     /// It ended, and a successor was begun.
     Sealed,
@@ -65,7 +65,7 @@ pub enum SegmentState {
     },
     /// Something that was durable cannot be read.
     Damaged {
-        /// Where.
+        /// Offset of the first byte that cannot be read.
         at: u64,
         /// What was expected and what was found.
         problem: String,
@@ -139,9 +139,9 @@ pub enum SnapshotState {
 pub enum Diagnosis {
     /// Nothing is wrong.
     Healthy,
-    /// A start sets this many bytes aside: an unfinished last write that nobody was told about.
+    /// A start moves an unfinished last write to quarantine, of which nobody was told that it is durable.
     HealthyAfterCrash {
-        /// How many.
+        /// Bytes of that write.
         torn_bytes: u64,
     },
     /// Something is damaged that nothing depends on: beaver starts, and nothing is lost.

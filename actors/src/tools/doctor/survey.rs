@@ -61,7 +61,7 @@ pub(super) fn survey(
             false => foreign.push(path),
         }
     }
-    // Where log or snapshots share the data directory, by whatever name, its other files are no strangers.
+    // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
     let at_home = [STORE_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
@@ -148,7 +148,7 @@ impl Survey {
         }
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
         let text = match read_all(&*file, NOTE_BYTES_MAX) {
-            // Whatever it is, it is no note.
+            // A file as large as that is no note.
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),
             text => text.map_err(DoctorError::io(&path, "read"))?,
         };

@@ -7,7 +7,7 @@
 //!
 //! The highest bit of the version says that there is a checksum: a record that carries a text (a payload, a result, what
 //! went wrong) can be read back later without the rest of its batch. Types of 200 and up are records without a position, of
-//! which this version knows none. Values are those of [`crate::jobs::stored`] and [`crate::base::bytes`].
+//! which this version knows none. Values are those of `jobs/stored.rs` and `base/bytes.rs`.
 //!
 //! Formats outlive code, once there is a release: then fields are only ever appended, anything else is a new version of
 //! that type, and the reader of the old one stays.
