@@ -70,7 +70,7 @@ mod planted {
         })
     }
 
-    /// How far a job joins the line before its place, among so many that are promoted together.
+    /// How far a job joins the line before its place, among the jobs that are promoted together.
     pub(crate) fn disorder(jobs: usize) -> u64 {
         match has(Bug::HashMapOrder) {
             true => RandomState::new().build_hasher().finish() % jobs as u64,

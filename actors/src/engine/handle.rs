@@ -97,7 +97,7 @@ impl Engine {
         Engine::open_read_only_on(Environment::default(), options)
     }
 
-    /// The same on seams of the caller's choice.
+    /// The same in an [`Environment`] of the caller's choice.
     ///
     /// # Panics
     /// As [`Engine::start_on`].

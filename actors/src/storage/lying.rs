@@ -146,7 +146,7 @@ impl StoredFile for LyingFile {
     }
 }
 
-// The log's layout, as far as a lie has to know it; it is drawn in `wal`.
+// The log's layout, the part that a lie has to know; it is drawn in `wal`.
 const SEGMENT_HEADER_BYTES: usize = 128;
 const BATCH_HEADER_BYTES: usize = 56;
 const BATCH_MAGIC: [u8; 4] = *b"BVL1";

@@ -19,7 +19,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use beaver_actors::engine::handle::{Engine, Environment};
+//! use beaver_actors::engine::{Engine, Environment};
 //! use beaver_actors::ids::{KindName, QueueName};
 //! use beaver_actors::jobs::{JobSpec, Payload, Status};
 //! use beaver_actors::api::options::EngineOptions;

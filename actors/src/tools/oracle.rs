@@ -43,7 +43,7 @@ struct Seen {
     refused: bool,
     /// Attempt, token and time of every run, as it began.
     runs: Vec<(u64, u32, Token)>,
-    /// It was discarded, and has not come back since as far as anybody knows.
+    /// It was discarded, and nobody has seen it since.
     discarded: bool,
     /// Some request to discard it had no answer.
     may_be_gone: bool,
