@@ -1,6 +1,6 @@
 //! What `beaver run` costs at rest: `cargo bench --bench idle`.
 //!
-//! The server as it is shipped, in an empty directory, with its HTTP and its FWP listener open. Once it is
+//! The server as it is released, in an empty directory, with its HTTP and its FWP listener open. Once it is
 //! ready and has rested for a second, its next 10 seconds are measured. Targets: no measurable processor time,
 //! which is to say no tick of the kernel's count (10 ms each), and less than 30 MiB of resident memory.
 

@@ -113,7 +113,7 @@ impl Kind {
     fn arguments(self, port: u16, payload_bytes: usize) -> Vec<String> {
         let port_text = port.to_string();
         let words: &[&str] = match self {
-            // As it is shipped: every answer after fdatasync. No programs; the hourly snapshot waits until later; and
+            // By its defaults: every answer after fdatasync. No programs; the hourly snapshot waits until later; and
             // bulk requests of 4 MB on 128 connections are taken all at the same time, which Redis does by itself.
             Kind::Beaver | Kind::BeaverBefore => &[
                 "run",

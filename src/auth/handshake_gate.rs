@@ -1,6 +1,6 @@
 //! Handshakes compute on threads of their own, a few at a time.
 //!
-//! A signature or a password's hash takes a millisecond or more, and whoever reaches the port can ask for it before
+//! A signature or a password's hash takes a millisecond or more, and anybody who reaches the port can ask for it before
 //! anything is known about them. So it is done where nobody else waits, by at most half of the machine's processors at a
 //! time: a flood of handshakes leaves the others to those who were let in. Who waits for it is bounded by the limits on
 //! connections and on the time of a handshake.

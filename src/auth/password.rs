@@ -47,7 +47,7 @@ impl Challenge {
         self.iterations
     }
 
-    /// Whether `answer` shows that somebody knows the password, hashed so often. Takes the same time for every wrong one.
+    /// Whether `answer` shows that somebody knows the password, hashed this many times. Takes the same time for every wrong one.
     #[must_use]
     pub(crate) fn is_met(&self, password: &Secret, answer: &str, iterations: u32) -> bool {
         let expected = hash(password.reveal(), &self.salt, iterations);

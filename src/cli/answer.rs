@@ -1,11 +1,11 @@
-//! What a server answered, read as far as a command needs it.
+//! The part of a server's answer that a command needs.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::{CliFailure, Exit};
 
-/// A server's answer as far as it is shown.
+/// The part of a server's answer that is shown.
 pub(crate) fn answer_of<T: DeserializeOwned>(answer: Value) -> Result<T, CliFailure> {
     serde_json::from_value(answer).map_err(|error| {
         CliFailure::new(Exit::Failure, format!("the answer is not one of this version of beaver: {error}"))

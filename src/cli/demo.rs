@@ -24,12 +24,12 @@ use super::server_process::{self, ServerProcess, StartingServer, failed, unanswe
 use crate::client::{Client, ClientError};
 use crate::telemetry::logging;
 
-/// All jobs together are made to take about this long, whatever their number.
+/// All jobs together are made to take about this long, few or many.
 const WORK: Duration = Duration::from_secs(5);
 /// Something is wrong if a half of them takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// For so long the completed jobs are looked at one by one before the kill; the others run on meanwhile.
+/// For this long the completed jobs are looked at one by one before the kill; the others run on meanwhile.
 const LOOK_CLOSELY_FOR: Duration = Duration::from_millis(300);
 /// Jobs that are asked for at the same time.
 const ASK_AT_ONCE: usize = 8;

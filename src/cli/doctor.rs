@@ -76,7 +76,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     match &report.verdict {
         _ if repaired.is_some() => Ok(()),
         Diagnosis::Healthy | Diagnosis::HealthyAfterCrash { .. } => Ok(()),
-        // A start works as it is, so whoever asked for a repair has what he wanted.
+        // A start works as it is, so a request for a repair is fulfilled.
         Diagnosis::Spared { .. } if args.repair => Ok(()),
         Diagnosis::Spared { .. } => {
             Err(CliFailure::new(Exit::Damaged, "something is damaged that nothing depends on"))

@@ -73,7 +73,7 @@ impl CliFailure {
         self
     }
 
-    /// Whoever read our output has seen enough, as in `beaver inspect wal | head`: the end, but not an error.
+    /// The reader of our output has seen enough, as in `beaver inspect wal | head`: the end, but not an error.
     #[must_use]
     pub(crate) fn reader_left() -> CliFailure {
         CliFailure::new(Exit::Ok, "")

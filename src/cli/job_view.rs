@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::unreadable;
 use super::exit::CliFailure;
 
-/// A server's status, as far as the sum needs it.
+/// The part of a server's status that the sum needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Glance {
     /// Jobs in any status.

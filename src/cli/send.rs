@@ -20,7 +20,7 @@ use crate::wire::job;
 
 /// Sending more than this shows a progress bar on a terminal.
 const BAR_BYTES_MIN: usize = 1 << 20;
-/// A request that may not have arrived is sent again for so long.
+/// A request that may not have arrived is sent again for this long.
 const RESEND_FOR: Duration = Duration::from_secs(10);
 const RESEND_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESEND_PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -74,7 +74,7 @@ impl StartingServer {
         }
     }
 
-    /// Ends it as a crash would, wherever it is.
+    /// Ends it as a crash would, in the middle of its work.
     ///
     /// # Errors
     /// It had ended already.

@@ -54,7 +54,7 @@ pub(crate) enum Access {
 
 /// A queue that can be asked.
 pub(crate) struct Target {
-    /// Asks it, wherever it is.
+    /// Asks it, over a connection or in this process.
     pub(crate) client: Client,
     /// The engine of this process that answers, and holds the directory's lock; none for a server.
     engine: Option<Engine>,

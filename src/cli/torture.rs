@@ -41,10 +41,10 @@ use crate::wire::job::parse_duration;
 const FOR_DEFAULT: Duration = Duration::from_secs(60);
 /// How long a server lives after it was ready.
 const LIFE_MS: RangeInclusive<u64> = 50..=500;
-/// One life in so many ends before the server is ready, after up to so many milliseconds.
+/// One life in this many ends before the server is ready, after up to the milliseconds below.
 const EARLY_KILL_ONE_IN: u8 = 8;
 const EARLY_KILL_MS_MAX: u64 = 40;
-/// And one in so many is about as long as the time to the snapshot, so that kills meet it before, in and after it.
+/// And one in this many is about as long as the time to the snapshot, so that kills meet it before, in and after it.
 /// Never twice as long: the log in front of the first of two new snapshots is deleted, and was not read yet.
 const SNAPSHOT_ONE_IN: u8 = 6;
 const SNAPSHOT_LIFE_MS: RangeInclusive<u64> = 800..=1_150;
@@ -52,9 +52,9 @@ const SNAPSHOT_AFTER: &str = "1s";
 const NO_SNAPSHOT: &str = "1h";
 /// What is asked right after a restart of the jobs that were seen completed just before.
 const LOOKS_AFTER_RESTART: usize = 20;
-/// A signal that went to all processes of the terminal has reached this one after so long.
+/// A signal that went to all processes of the terminal has reached this one within this time.
 const HEARD_WITHIN: Duration = Duration::from_millis(200);
-/// Something is wrong if the queue is not empty so long after the last new job.
+/// Something is wrong if the queue is not empty this long after the last new job.
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -88,10 +88,10 @@ pub(crate) struct TortureArgs {
     /// Empty directory, or one to be made, on the disk to be tried; else a temporary one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Kill for so long, such as 90s or 1h [default: 60s, or without end with --kills]
+    /// Kill for this long, such as 90s or 1h [default: 60s, or without end with --kills]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     lasts: Option<Duration>,
-    /// Kill so many times at most
+    /// Kill at most this many times
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     kills: Option<u64>,
     /// Decides what is asked and when is killed; else a random one, which is shown

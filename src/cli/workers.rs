@@ -1,6 +1,6 @@
 //! `beaver workers`: who is connected over the work protocol, and asking them to stop.
 //!
-//! Remote workers are connections, not actors: whatever they do, they crash nothing in the server.
+//! Remote workers are connections, not actors: nothing that they do crashes anything in the server.
 
 use beaver_actors::ids::Timestamp;
 use clap::{Args, ValueEnum};

@@ -22,7 +22,7 @@ impl InProcess {
         InProcess { router, place }
     }
 
-    /// Has one request answered. It takes as long as it takes: whoever waits is all that this process is for.
+    /// Has one request answered. Without a limit of time: this process is there for nothing else.
     pub(super) async fn exchange(
         &self,
         method: Method,

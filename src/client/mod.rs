@@ -1,4 +1,4 @@
-//! The command line's side of the HTTP API: each verb once, whoever answers it.
+//! The command line's side of the HTTP API: each verb once, for a server and for this process.
 //!
 //! `tcp` reaches a server, `in_process` the router of an engine in this very process; `upload` is what is sent, `error` why
 //! there is no good answer.
@@ -30,7 +30,7 @@ pub(crate) use self::error::ClientError;
 
 /// How long a connection may stand still, neither taking bytes nor giving some, before it is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Whoever asks whether a server is up wants to know now.
+/// The question whether a server is up is meant for now.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of an answer that is not ours an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 200;

@@ -28,7 +28,7 @@ pub(super) struct BadYaml {
     pub(super) problem: String,
 }
 
-/// The entries of a file in their order, whatever their keys. A file of nothing but comments has none.
+/// The entries of a file in their order, with any keys. A file of nothing but comments has none.
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, BadYaml> {
     let options = serde_saphyr::options! {
         // The caller refuses both with a better message: it can name the line of the first one.

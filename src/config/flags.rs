@@ -1,7 +1,7 @@
 //! The command line's side of the configuration: one optional flag per key, and `--config`.
 //!
 //! Flags only carry text; [`load`](super::load()) reads it, so that a wrong value is told in the same words
-//! wherever it was given.
+//! in a flag, the environment and the file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub(crate) struct ConfigValue {
     /// As in a YAML file.
     pub(crate) key: &'static str,
-    /// In one spelling, whatever was given: `90s` shows as `1m30s`, and `{data_dir}` is filled in.
+    /// In one spelling, not as it was given: `90s` shows as `1m30s`, and `{data_dir}` is filled in.
     pub(crate) value: String,
     /// Who said so.
     pub(crate) origin: Origin,

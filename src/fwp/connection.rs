@@ -1,8 +1,8 @@
 //! One connection: bytes in, bytes out, in the order of the commands.
 //!
 //! Every whole line that came in is started at once, so that pipelined commands share an fsync; their replies are
-//! written in order, all that are ready with one write. Only a FETCH holds up what follows it. Whatever a client
-//! does (sends without reading, reads without end, falls silent), it holds a bounded amount of memory for a bounded
+//! written in order, all that are ready with one write. Only a FETCH holds up what follows it. A client that
+//! sends without reading, reads without end or falls silent holds a bounded amount of memory for a bounded
 //! time.
 //!
 //! Nor does it hold up others: after a little of what it sent, the next connection is looked at; a long line is read
@@ -29,17 +29,17 @@ use crate::remote::registry::CloseReason;
 
 /// Commands of one connection that wait for their reply; more stay unread.
 const PENDING_MAX: usize = 1_000;
-/// As many while the engine is crowded, and no more once they came in so many bytes.
+/// The same while the engine is crowded: at most this many, and none more at the bytes below.
 const PENDING_CROWDED_MAX: usize = 8;
 const PENDING_BYTES_CROWDED_MAX: usize = 16 << 10;
 /// Bytes of the lines that they came in; more stay unread.
 const PENDING_BYTES_MAX: usize = 16 << 20;
-/// So many bytes of lines are taken before others are looked at, or one line that is longer: half a millisecond's work,
+/// This many bytes of lines are taken before others are looked at, or one line that is longer: half a millisecond's work,
 /// but for the largest.
 const TAKEN_BYTES_MAX: usize = LONG_BYTES;
 /// What a short line counts as, for it takes work too.
 const LINE_BYTES_MIN: usize = 128;
-/// While a FETCH holds up what follows, so much is read ahead.
+/// While a FETCH holds up what follows, this much is read ahead.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// Replies beyond this wait until the client reads.
 const OUT_BYTES_MAX: usize = 1 << 20;
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             let moved = read || submitted || answered || written;
             if !(moved || self.turn.comes(cx) || self.poll_timer(cx)) {
-                // Whatever it waits for, nobody waits for it.
+                // While it waits, others need not wait for it.
                 self.turn.pass_on();
                 return Poll::Pending;
             }
@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match Pin::new(&mut self.closed).poll(cx) {
             Poll::Pending => None,
             Poll::Ready(Ok(CloseReason::Shutdown)) => {
-                // Whoever waits for a job waits no longer, and whoever asked for more hears why there is no answer.
+                // A FETCH that waits for a job waits no longer, and requests without an answer hear why.
                 let waits = self.pending.pop_back_if(|(pending, _)| pending.is_fetch());
                 let is_asking = waits.is_some() || self.inbox.has_line();
                 match is_asking {
@@ -252,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.stage = Stage::Ending;
     }
 
-    /// Whether the next line is short, as far as it is there, or may be taken in all the same.
+    /// Whether what is there of the next line is short, or it may be taken in all the same.
     fn may_take(&mut self, cx: &mut Context<'_>) -> bool {
         self.inbox.line_len() <= LONG_BYTES || self.turn.poll(cx).is_ready()
     }

@@ -35,7 +35,7 @@ pub enum Overflow {
 }
 
 impl Inbox {
-    /// An empty one, for lines of at most so many bytes.
+    /// An empty one, for lines of at most `line_bytes_max` bytes.
     #[must_use]
     pub fn new(line_bytes_max: usize, budget: Budget) -> Inbox {
         Inbox {
@@ -91,7 +91,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// So many bytes were read into [`Inbox::spare`].
+    /// This many bytes were read into [`Inbox::spare`].
     pub fn filled(&mut self, bytes: usize) {
         self.end += bytes;
     }
@@ -156,7 +156,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So much for all together.
+    /// One of `bytes_max` bytes for all together.
     #[must_use]
     pub fn new(bytes_max: usize) -> Budget {
         Budget { held: Arc::default(), bytes_max }

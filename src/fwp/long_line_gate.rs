@@ -1,7 +1,7 @@
 //! Long lines, one after the other.
 //!
 //! A line with a thousand jobs takes a millisecond to read and parse, in which nobody else on this thread is served.
-//! When a thousand clients send such lines at the same time, whoever has a short one would wait for a second. So a
+//! When a thousand clients send such lines at the same time, a client with a short one would wait for a second. So a
 //! long line needs a *turn*, of which there are few; the others stay unread meanwhile, where the system holds them, and
 //! everybody else is looked at between one turn and the next. Nobody keeps a turn who has nothing to read.
 //!
@@ -32,7 +32,7 @@ impl LongLineGate {
         LongLineGate(Arc::new(Semaphore::new(TURNS)))
     }
 
-    /// For one connection, which waits for at most so long.
+    /// For one connection, which waits at most `wait_max`.
     pub(super) fn of_one(&self, wait_max: Duration) -> LongLineTurn {
         LongLineTurn { gate: self.clone(), wait_max, due: None, state: TurnState::Without }
     }

@@ -24,7 +24,7 @@ pub struct Mutation {
 /// Which jobs of a set; an empty one fits all.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
-    /// These, whatever the rest says.
+    /// These, even if the rest says otherwise.
     pub jids: Option<Vec<JobId>>,
     /// Those of this kind.
     pub kind: Option<KindName>,

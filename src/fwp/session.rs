@@ -251,7 +251,7 @@ impl Session {
             }
             Pending::Acked(answer, job) => {
                 let acked = self.settled(job, ready!(Pin::new(answer).poll(cx)));
-                // To the worker its job is done, whoever else has it by now.
+                // To the worker its job is done, even if another has it by now.
                 acked.map(|_| reply::ok(out))
             }
             Pending::Failed(answer, job) => {

@@ -22,7 +22,7 @@ use simulate::Simulate;
 /// What an operator can set about the built-in handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct HandlerOptions {
-    /// Registers `exec`: whoever may enqueue may then run programs as this user.
+    /// Registers `exec`: everybody who may enqueue may then run programs as this user.
     pub(crate) allow_exec: bool,
     /// How long a program of an `exec` job may take between SIGTERM and SIGKILL.
     pub(crate) stop_grace: Duration,

@@ -2,7 +2,7 @@
 
 use beaver_actors::api::handler::{HandlerFuture, JobHandler, JobRun};
 
-/// Succeeds at once, whatever the payload is.
+/// Succeeds at once, with any payload.
 pub(crate) struct Noop;
 
 impl JobHandler for Noop {

@@ -1,4 +1,4 @@
-//! By when a request is answered, whatever it waits for.
+//! By when a request is answered, even if what it waits for has not come.
 
 use std::future::Future;
 use std::time::Duration;

@@ -20,8 +20,8 @@
 //! `router` says which path leads where; `routes` has what is done there, `context` what all share. `body` reads requests
 //! within the limits, `deadline` bounds the wait for an answer, `error` is every way to say no, `metrics` the page.
 //!
-//! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. Whatever a client does (sends too
-//! much, too slowly, or never reads), it holds one of a limited number of connections for a limited time.
+//! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. A client that sends too
+//! much, too slowly, or never reads holds one of a limited number of connections for a limited time.
 
 mod router;
 mod routes;

@@ -22,7 +22,7 @@ pub(crate) fn router(state: HttpState) -> Router {
 }
 
 /// All routes for requests of this very process. They enter below what guards a server: who may change something is
-/// decided by whoever may read and write the data, and nobody else waits.
+/// decided by the rights to the data's files, and nobody else waits.
 pub(crate) fn in_process(engine: Engine, settings: &Settings) -> Router {
     routes(|mutating| mutating).with_state(Arc::new(Api::in_process(engine, settings)))
 }

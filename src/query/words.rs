@@ -83,7 +83,7 @@ impl FilterWords {
     /// A word is none, and what is wrong with it.
     pub(crate) fn read(&self) -> Result<Filter, String> {
         if self.ids.as_ref().is_some_and(Vec::is_empty) {
-            // Whoever computed an empty list did not mean all jobs.
+            // A caller that computed an empty list did not mean all jobs.
             return Err("ids is empty: leave it out to mean all jobs".to_owned());
         }
         let ids = self.ids.as_ref().map(|ids| ids.iter().map(|id| JobId::parse(id)).collect());

@@ -1,4 +1,4 @@
-//! Remote workers, whatever protocol they speak: `registry` knows who is connected, `status` shows it.
+//! Remote workers, in any protocol: `registry` knows who is connected, `status` shows it.
 
 pub(crate) mod registry;
 pub(crate) mod status;

@@ -1,7 +1,7 @@
 //! Who is connected: remote workers by name, and the connections of everybody.
 //!
 //! A worker is known from its first HELLO until it has been silent for a minute. It may have many connections, or
-//! none for a moment. Remote workers are no actors: whatever they do, they crash nothing here.
+//! none for a moment. Remote workers are no actors: nothing that they do crashes anything here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::status::{RemoteStatus, RemoteWorker, WorkerState};
 
-/// A worker that did not BEAT for so long is gone.
+/// A worker that did not BEAT for this long is gone.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How many leases of one worker are remembered; of others only its name is checked.
 const LEASES_MAX: usize = 10_000;

@@ -120,7 +120,7 @@ mod tests {
 
     const EMFILE: i32 = 24;
 
-    /// Fails so many times.
+    /// Fails this many times.
     struct Fails(u32);
 
     impl Listener for Fails {

@@ -1,7 +1,7 @@
 //! `http.addr` and `fwp.addr`: the addresses at which a running server is reached, left in its data directory.
 //!
 //! With `metrics_port: 0` (`faktory_port: 0`) nobody else knows them. A file appears whole, once the server holds the
-//! directory's lock, and goes at a clean end; after a crash an old one stays, so whoever reads it must see who
+//! directory's lock, and goes at a clean end; after a crash an old one stays, so its reader must check who
 //! answers.
 
 use std::io::{self, Write};

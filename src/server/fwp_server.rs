@@ -56,7 +56,7 @@ impl FwpServer {
     pub fn spawn_beside(self, state: FwpState) -> FwpHandle {
         let (handle, stopped, end) = FwpHandle::new();
         tokio::spawn(async move {
-            // Whoever started the engine hears why it did not recover.
+            // Why it did not recover is told where the engine was started.
             if state.engine.ready().await.is_ok()
                 && let Ok(thread) = state.engine.manager_thread(Tenant::WorkerConversations)
             {
@@ -143,7 +143,7 @@ async fn accept_loop<L: Listener>(
             (stream, peer) = acceptor.next() => door.open::<L>(stream, peer),
         }
     };
-    // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
+    // Closed first: connections from now on are refused by the system instead of being kept waiting.
     drop(acceptor);
     door.shared.state.registry.close_all();
     let drained = timeout(within, async {

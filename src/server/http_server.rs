@@ -119,7 +119,7 @@ async fn accept_loop<L: Listener>(
             (stream, peer) = acceptor.next() => connections.open(stream, peer),
         }
     };
-    // Closed first: whoever connects from now on is refused by the system instead of being kept waiting.
+    // Closed first: connections from now on are refused by the system instead of being kept waiting.
     drop(acceptor);
     connections.close(within).await;
 }

@@ -107,7 +107,7 @@ impl RunningServer {
             let current = phase.borrow_and_update().clone();
             match current {
                 Phase::Recovering(progress) => {
-                    // Whoever reads the data has locked the directory.
+                    // The data is being read, so the directory is locked.
                     if progress != Progress::default() {
                         self.leave_addresses();
                     }

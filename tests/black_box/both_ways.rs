@@ -122,7 +122,7 @@ fn what_only_a_server_has_is_told_as_such() {
     }
 }
 
-/// Whichever of its syncs fails, the storage is to blame; and after the request was written, nobody knows.
+/// Any of its syncs may fail: the storage is to blame; and after the request was written, nobody knows.
 #[test]
 fn an_engine_of_our_own_that_ends_under_a_request_decides_the_exit_code() {
     let place = Place::new();

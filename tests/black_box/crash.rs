@@ -188,7 +188,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Sends one job again and again, under the same id, to whichever server there is.
+/// Sends one job again and again, under the same id, to the server that is up.
 fn enqueue_until_answered(address: &RwLock<String>, id: &str) {
     let job = json!({"id": id, "kind": "noop"}).to_string();
     wait(&format!("answer to the enqueue of {id}"), None, || {

@@ -80,7 +80,7 @@ fn a_panic_of_the_snapshot_actor_is_survived_and_one_of_the_supervisor_ends_the_
     all_are_there(&place, &["first".to_owned()]);
 }
 
-/// Rows 17 and 19: nobody hears "yes" before it is there, the log says why it takes so long, and it goes on.
+/// Rows 17 and 19: nobody hears "yes" before it is there, the log says why it takes its time, and it goes on.
 #[test]
 fn a_write_without_space_and_a_slow_fsync_are_waited_for_and_told() {
     let troubles = [

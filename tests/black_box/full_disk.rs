@@ -121,7 +121,7 @@ fn a_limit_on_file_sizes_is_a_storage_failure_that_says_so() {
     for ran in [place.run_to_its_end_under(limit, &[]), place.beaver_under(limit, &enqueue)] {
         ran.exits(74).says(&["data/wal/", "File too large"]);
     }
-    // Whoever only asks writes nothing.
+    // A question writes nothing.
     place.beaver_under(limit, &["status", "--offline", "--data-dir", "data"]).exits(0);
     let server = place.start(&["--workers", "1"]);
     server.until_job_is("a", "completed");

@@ -250,7 +250,7 @@ impl Server {
         wait(what, Some(&self.log), || Some(self.status()).filter(&is_so))
     }
 
-    /// Waits until so many jobs are completed.
+    /// Waits until this many jobs are completed.
     pub fn until_completed(&self, jobs: u64) -> Value {
         self.until(&format!("{jobs} jobs completed"), |status| count(status, "completed") >= jobs)
     }

@@ -89,13 +89,13 @@ fn two_hundred_slow_clients_hold_up_nobody_and_are_got_rid_of() {
     server.until_completed(number);
     wait("the end of slow connections", None, || (open_files(&server) <= at_rest + 2).then_some(()));
     for mut stream in slow {
-        // Whatever it was told, the other side has closed: this ends.
+        // It may have been told something or not; the other side has closed, so this ends.
         let _ = stream.read_to_end(&mut Vec::new());
     }
     server.terminate();
 }
 
-/// Row 54: whatever the allocator does then, what was acknowledged is there.
+/// Row 54: the allocator may fail, and what was acknowledged is there.
 #[test]
 fn a_server_that_runs_out_of_memory_has_lost_nothing_at_its_next_start() {
     /// In KiB of addresses, of which a server that starts takes most (and uses few).
@@ -140,7 +140,7 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
     const MEMORY_MAX: u64 = 40 << 20;
     const JOBS: u64 = 140;
     let place = Place::new();
-    // Whatever is done is forgotten at once, so that what stays in memory is next to nothing.
+    // Jobs that are done are forgotten at once, so that what stays in memory is next to nothing.
     let flags = ["--workers", "2", "--segment-bytes", "8MiB", "--completed-retention-count", "0"];
     let flags = [&flags[..], &["--snapshot-interval", "1h"]].concat();
     let server = place.start(&flags);

@@ -27,7 +27,7 @@ use crate::harness::{PATIENCE, Place, Server};
 use crate::script::{Language, Script};
 
 const KILLS: u64 = 4;
-/// Between two kills at least so many pushes and so many ACKs are answered.
+/// Between two kills at least this many pushes, and as many ACKs, are answered.
 const BETWEEN_KILLS: u64 = 40;
 /// How far the pushing may be ahead of the working: the queue shall neither be empty nor long.
 const LEAD_MAX: usize = 50;
@@ -96,7 +96,7 @@ impl Tally {
     }
 }
 
-/// Those that push and work, wherever they run.
+/// Those that push and work, in this process or another.
 trait Clients {
     /// What one of them says next.
     fn next_line(&mut self) -> String;
@@ -261,7 +261,7 @@ impl LoadWorker {
     }
 }
 
-/// Pushes one job after the other until it is over, to whichever server there is.
+/// Pushes one job after the other until it is over, to the server that is up.
 async fn produce(number: usize, port: u16, shift: Arc<Shift>, say: Sender<String>) {
     let mut client = None;
     for job in 0.. {

@@ -1,5 +1,5 @@
-//! The server over connections in memory, before a real engine on a simulated disk. Time is simulated too: whoever
-//! waits for two seconds does so at once.
+//! The server over connections in memory, before a real engine on a simulated disk. Time is simulated too: to wait
+//! for two seconds takes no time.
 
 mod commands;
 mod connections;
@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// Lets so much simulated time pass, and everything that is due in it happen.
+/// Lets this much simulated time pass, and everything that is due in it happen.
 async fn pass(time: Duration) {
     sleep(time).await;
 }

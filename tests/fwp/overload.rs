@@ -99,7 +99,7 @@ fn clients_that_never_read_hold_up_nobody_and_hold_little() {
     );
 }
 
-/// So many jobs make a line that needs a turn.
+/// This many jobs make a line that needs a turn.
 const LONG_LINE: usize = 400;
 
 fn long_line(name: &str) -> String {

@@ -7,7 +7,7 @@ use beaver_actors::testing::{Bug, plant};
 
 use crate::world::run;
 
-/// A bug that is not noticed within so many seeds is not noticed.
+/// A bug that is not noticed within this many seeds is not noticed.
 const SEEDS: u64 = 30;
 
 thread_local! {

@@ -17,14 +17,14 @@ use crate::server::PORT;
 use crate::world::{World, pass, pause};
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Whoever got no answer, or not the one that it hopes for, asks again so much later.
+/// A client that got no answer, or not the one that it hopes for, asks again this much later.
 const ASKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// After the faults have ended, everything must be done within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 /// As long, where reservations are left to expire (a minute) and retries to wait (up to two).
 const HEALED_PATIENTLY_WITHIN: Duration = Duration::from_secs(240);
 
-/// So much after its last write the log has long noted that all of it is durable, which nobody outside can see.
+/// This long after its last write the log has long noted that all of it is durable, which nobody outside can see.
 const MARKED_AFTER: Duration = Duration::from_millis(50);
 
 /// Jobs that are added when everything has ended.
@@ -184,7 +184,7 @@ pub async fn drain(world: Arc<World>) -> turmoil::Result {
     until_all_have_ended(&world).await;
     // Remote workers and operators go home.
     world.is_drained_now();
-    // Whoever comes now finds a server at rest that takes jobs: some for one moment, which join the line together.
+    // A client that comes now finds a server at rest that takes jobs: some for one moment, which join the line together.
     let ids: Vec<String> = (0..LATE_JOBS).map(|number| format!("late-{number}")).collect();
     let body: Vec<Value> =
         ids.iter().map(|id| json!({ "id": id, "payload": [10, "well"], "delay": 500 })).collect();

@@ -44,7 +44,7 @@ const ALL: [Fault; 9] = [
     Fault::ActorCrash,
 ];
 
-/// After about so many steps of the simulation, the messages of some link take another time.
+/// After about this many steps of the simulation, the messages of some link take another time.
 const LATENCY_STEPS: u32 = 10;
 
 /// The schedule of one run.
@@ -138,7 +138,7 @@ impl Faults {
         if sim.is_host_running("server") {
             return;
         }
-        // Whoever watches over a server that ends by itself does not start it again in the same moment.
+        // A server that has ended by itself is not started again in the same moment.
         let pause = Duration::from_millis(self.dice.u64(20..300));
         let at = *self.up_again_at.get_or_insert(sim.elapsed() + pause);
         if sim.elapsed() >= at {

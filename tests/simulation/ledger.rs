@@ -3,7 +3,7 @@
 //! Beside the oracle, which judges runs and leases, this judges what only the work protocol promises:
 //!
 //! - a job comes from a queue that was asked for, and never after its completion was acknowledged;
-//! - whoever has a job and reports on it within its reservation is heard, and nobody else is;
+//! - the worker that has a job and reports on it within its reservation is heard, and no other;
 //! - two deliveries are never under the same token;
 //! - a queue that is paused gives no jobs, to nobody, and a quiet worker gets none;
 //! - what was pushed first is given out first, within a queue and a priority: told by the tokens, which grow;
@@ -26,7 +26,7 @@ use crate::world::World;
 
 /// The shortest reservation that there is, less what a message takes and a little more.
 const SURELY_HELD: Duration = Duration::from_secs(57);
-/// After so long it has expired, however long the server was down in between.
+/// After this long it has expired, even if the server was down in between.
 pub const SURELY_EXPIRED: Duration = Duration::from_secs(75);
 /// Where jobs go that are added over HTTP.
 const HTTP_QUEUE: &str = "default";
@@ -132,7 +132,7 @@ pub struct Ledger {
     /// Since when, and in which life of the server, a worker is known to be quiet.
     quiet: BTreeMap<String, (u64, u64)>,
     workers: BTreeSet<String>,
-    /// Jobs that somebody wanted to take away from whoever has them.
+    /// Jobs that somebody wanted to take away from the workers that have them.
     contested: BTreeSet<String>,
     cancels: BTreeSet<String>,
     kills: BTreeSet<String>,
@@ -414,7 +414,7 @@ impl World {
         self.see("jobs".to_owned(), |seen, _| seen.ledger.pushed.keys().cloned().collect())
     }
 
-    /// Somebody is about to take a job from whoever has it.
+    /// Somebody is about to take a job from the worker that has it.
     pub fn taking_away(&self, id: &str) {
         self.see(format!("taking away {id}"), |seen, _| seen.ledger.contested.insert(id.to_owned()));
     }

@@ -17,7 +17,7 @@ use crate::wire::{Connection, Reply};
 use crate::world::{World, pause};
 
 const QUEUES: [&str; 4] = ["high", "low", SHARED_QUEUE, "default"];
-/// So often it looks after what would wait for long, when the faults have ended.
+/// How often it looks after what would wait for long, when the faults have ended.
 const TENDS_EVERY: Duration = Duration::from_millis(1_200);
 
 pub async fn operate(world: Arc<World>) -> turmoil::Result {

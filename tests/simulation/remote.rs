@@ -17,10 +17,10 @@ use crate::world::{World, pass, pause};
 const REMOTE_QUEUES: [&str; 3] = ["high", "low", "other"];
 /// One whose jobs local workers do as well.
 pub const SHARED_QUEUE: &str = "shared";
-/// A worker looks at its job for at most so long.
+/// A worker looks at its job at most this many times.
 const LOOKS: u32 = 8;
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// A worker whose connection broke, or could not be made, tries again so much later.
+/// A worker whose connection broke, or could not be made, tries again this much later.
 const RECONNECTS_AFTER: Duration = Duration::from_millis(100);
 
 /// A machine with a producer and two workers.
@@ -296,7 +296,7 @@ async fn be_a_stranger(world: &World, id: &str) {
     }
 }
 
-/// Does whatever there is to do, until there is nothing left.
+/// Does what there is to do, until there is nothing left.
 async fn work_in_peace(world: &World, wid: &str, vanished: &[Delivery]) {
     let queues = [REMOTE_QUEUES[0], REMOTE_QUEUES[1], REMOTE_QUEUES[2], SHARED_QUEUE];
     let fetch = format!("FETCH {}", queues.join(" "));

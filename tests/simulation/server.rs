@@ -1,4 +1,4 @@
-//! The server's host: what `beaver run` puts together, both its listeners, on simulated seams.
+//! The server's host: what `beaver run` puts together, both its listeners, in a simulated environment.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

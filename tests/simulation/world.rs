@@ -24,7 +24,7 @@ const CLIENTS: u64 = 2;
 /// Machines with clients that speak the work protocol.
 const REMOTES: u64 = 2;
 const OPERATOR: &str = "operator";
-/// One of so many runs is left to time when the faults have ended.
+/// One of this many runs is left to time when the faults have ended.
 const PATIENT_ONES: u64 = 10;
 /// Within this time everything may go wrong.
 const SAFETY_PHASE: Duration = Duration::from_secs(8);
@@ -116,7 +116,7 @@ impl World {
         change(&mut seen, order)
     }
 
-    /// What was seen so far, for whoever looks into a run that does not end.
+    /// What was seen so far, for a person who looks into a run that does not end.
     pub fn tell(&self) {
         let seen = self.seen.lock().expect("nobody panics while holding it");
         eprintln!("{}", seen.trace.join("\n"));
@@ -277,7 +277,7 @@ pub fn run(seed: u64) -> Report {
     Report { verdict, remote, faults: faults.count, boots, took_simulated, trace: seen.trace }
 }
 
-/// Lets simulated time pass: something takes so long, or begins so much later. Nobody waits for anything with it.
+/// Lets simulated time pass: something takes this long, or begins this much later. Nobody waits for anything with it.
 pub async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }

@@ -1,4 +1,4 @@
-//! No file needs, by whatever way round, a file that needs it; and rooms import only rooms below them.
+//! No two files need each other, nor any ring of files; and rooms import only rooms below them.
 
 use crate::graph::{Graph, Module};
 use crate::tree::{Tree, Violations, none, tree};

@@ -1,6 +1,6 @@
 //! Layers are put together, so that a state never has many, and never more that is outdated than that is not.
 //!
-//! It is done step by step, as slowly as its owner likes: whoever is busy in the foreground notices nothing. What is
+//! It is done step by step, as slowly as its owner likes: requests that are served meanwhile are not slowed down. What is
 //! put together stays as it is until the result is published; a crash costs only the work.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ enum Phase {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many bytes were read or written, and there is more to do.
+    /// This many bytes were read or written, and there is more to do.
     More(u64),
     /// The new layer is there.
     Published,

@@ -28,8 +28,8 @@ impl Weight {
         }
     }
 
-    /// Whether the layers upon the one that holds everything come to more than one part in so many: of its bytes, or in
-    /// jobs that they say are gone of all.
+    /// Whether the layers upon the one that holds everything come to more than one part in `parts`: of its bytes, or of all
+    /// jobs by the number that they say are gone.
     pub fn outweighs(&self, parts: u64) -> bool {
         self.bytes - self.full > self.full / parts || self.gone > self.jobs / parts
     }
@@ -40,7 +40,7 @@ impl Weight {
         self.is_too_little_for(self.bytes + self.alive(self.bytes))
     }
 
-    /// Whether so many bytes on disk are about twice what is alive, or more.
+    /// Whether this many bytes on disk are about twice what is alive, or more.
     pub fn is_too_little_for(&self, held: u64) -> bool {
         let alive = self.alive(self.raw);
         held > 2 * alive - alive / 8

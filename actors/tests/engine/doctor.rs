@@ -45,7 +45,7 @@ pub(crate) fn engine() -> StepEngine {
     beaver
 }
 
-/// What is left of it when it has taken a snapshot, has got so many jobs, and has taken another one, whose file is
+/// What is left of it when it has taken a snapshot, has got this many jobs, and has taken another one, whose file is
 /// damaged; and that file.
 pub(crate) fn stopped_with_a_damaged_newest_snapshot(jobs: usize) -> (SimStorage, PathBuf) {
     let mut beaver = engine();
@@ -245,7 +245,7 @@ fn segments_of(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
     files.keys().filter(|path| path.starts_with(WAL)).cloned().collect()
 }
 
-/// Rows 20 to 26: whatever happens to one file, what the doctor says of a start is true, a repair boots with
+/// Rows 20 to 26: any one file is damaged or gone, and what the doctor says of a start is true, a repair boots with
 /// what it promised, and every original is kept.
 #[test]
 fn after_any_accident_a_repair_boots_with_exactly_what_was_promised() {
@@ -374,7 +374,7 @@ fn a_log_that_is_gone_is_begun_anew_behind_a_snapshot_and_given_up_without_one()
     assert!(refusal.contains("the log is gone") && reason.contains("restore a backup"), "{report}");
 }
 
-/// Row 27: from the future, as far as the log goes.
+/// Row 27: from the future, seen from the log.
 #[test]
 fn a_snapshot_that_is_ahead_of_the_log_is_gone_on_from() {
     let mut beaver = engine();

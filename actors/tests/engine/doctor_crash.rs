@@ -47,7 +47,7 @@ fn try_to_repair(disk: &SimStorage) -> Result<(), DoctorError> {
     }
 }
 
-/// Row 10, for repairs: cut off at every call, by a kill or by the power, with whatever survives of what was
+/// Row 10, for repairs: cut off at every call, by a kill or by the power, with any part surviving of what was
 /// not synced; done again, it ends where it would have ended, and no original is ever missing.
 #[test]
 fn a_repair_cut_off_at_any_call_is_done_again_and_ends_the_same() {

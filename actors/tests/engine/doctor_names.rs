@@ -80,7 +80,7 @@ fn the_report_of_a_repair_tells_which_name_became_which() {
     assert!(told.contains(&format!("renamed {from} to {to}")), "{told}");
 }
 
-/// A segment that is misnamed and damaged is saved as far as it can be read.
+/// A segment that is misnamed and damaged is saved up to where it can be read.
 #[test]
 fn a_renamed_segment_that_is_damaged_too_is_cut_under_its_own_name() {
     let disk = stopped(engine());

@@ -223,7 +223,7 @@ pub(crate) fn every_event() -> Vec<Event> {
     }
     let mut known = BTreeSet::new();
     let beaver = make();
-    // Due only every so many thousand events.
+    // Due only at every 256th event.
     let digest = EventKind::Digest { digest: 7 };
     found.push(Event { at: Timestamp(1), job_seq: Seq::ZERO, kind: digest });
     found.extend(beaver.history.into_iter().map(|(_, event)| event));

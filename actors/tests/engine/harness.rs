@@ -70,7 +70,7 @@ pub(crate) fn options() -> EngineOptions {
     options
 }
 
-/// Only a hang takes so long.
+/// Only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test on an actix system.

@@ -1,5 +1,5 @@
 //! Snapshots as layers: only what changed is written, layers are put together, damage to one costs what the table in
-//! `snapshot` says, and payloads are read from whichever layer has them.
+//! `snapshot` says, and payloads are read from the layer that has them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -355,7 +355,7 @@ fn damage_to_what_was_put_together_leaves_the_layers_that_it_was_made_of() {
     assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1);
 }
 
-/// Whatever comes and goes: what is on disk is bounded by what is alive.
+/// Jobs come and go: what is on disk is bounded by what is alive.
 #[test]
 fn disk_stays_within_twice_the_live_data_and_two_segments() {
     let (mut beaver, segments) = churning();

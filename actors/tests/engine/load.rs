@@ -55,7 +55,7 @@ fn a_flood_behind_one_slow_sync_is_answered_busy_and_loses_nothing() {
     });
 }
 
-/// Row 19: whoever stops waiting knows nothing; the job is there all the same, and no lease expires meanwhile.
+/// Row 19: a caller that stops waiting knows nothing; the job is there all the same, and no lease expires meanwhile.
 #[test]
 fn a_request_whose_caller_gives_up_during_a_slow_sync_is_done_all_the_same() {
     on_system(|| async {

@@ -96,7 +96,7 @@ fn on_a_real_disk_an_engine_and_the_doctor_respect_the_lock_of_a_shared_log() {
     });
 }
 
-/// Whoever puts a lost log back must not find a directory in its place.
+/// Somebody who puts a lost log back must not find a directory in its place.
 #[test]
 fn a_refused_start_and_an_examination_make_no_directory_where_the_log_was() {
     let dir = tempfile::tempdir().unwrap();

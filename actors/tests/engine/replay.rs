@@ -62,7 +62,7 @@ fn a_long_log_gives_the_state_of_who_wrote_it() {
     }
 }
 
-/// Whoever reads is ahead of whoever applies, and says nothing of what it saw there.
+/// The thread that reads is ahead of the one that applies, and says nothing of what it saw there.
 #[test]
 fn what_is_wrong_far_behind_in_a_long_log_is_told_with_its_event_and_its_segment() {
     let unknown = |bytes: &mut Vec<u8>, event: &Event| {

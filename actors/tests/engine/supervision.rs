@@ -109,7 +109,7 @@ fn a_crashed_snapshot_actor_is_restarted_and_the_queue_goes_on() {
     });
 }
 
-/// Row 41: whoever holds the engine hears of it, and ends the process.
+/// Row 41: the holder of the engine hears of it, and ends the process.
 #[test]
 fn the_death_of_the_supervisor_is_the_end_of_the_engine_and_nothing_acknowledged_is_lost() {
     on_system(|| async {

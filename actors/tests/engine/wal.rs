@@ -404,7 +404,7 @@ fn a_full_disk_refuses_the_batch_and_takes_it_when_space_returns() {
     assert!(beaver.log().room().accepts_jobs);
 }
 
-/// Row 31, as far as one process can show it.
+/// Row 31, the part that one process can show.
 #[test]
 fn a_second_engine_on_the_same_directory_is_refused() {
     let beaver = busy_engine();
@@ -446,7 +446,7 @@ fn starts_without_work_leave_a_small_segment_for_each_good_end_and_none_behind_a
     assert_eq!(beaver.image().len(), image.len() + 1);
     let lens = beaver.storage.paths(WAL).into_iter().map(|path| beaver.storage.bytes(path).len());
     assert!(lens.filter(|len| *len < 1024).count() >= 3, "what a start writes is small");
-    // The log stays as far as the older of two snapshots needs it.
+    // The log stays from where the older of two snapshots ends.
     for _ in 0..3 {
         beaver.enqueue("mail");
         beaver.snapshot().unwrap();

@@ -5,7 +5,7 @@ use beaver_actors::internals::wal::Group;
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
 
 const SEGMENT_BYTES: u64 = 8 << 20;
-/// Zeros are written so many at a time.
+/// This many zeros are written at a time.
 const PIECE_BYTES: u64 = 256 << 10;
 
 struct Log {

@@ -14,12 +14,12 @@ use crate::client::{Client, ClientError};
 
 /// Jobs of one request, at most.
 const BATCH_MAX: usize = 6;
-/// Between two requests of a client: so much that workers keep up, and so little that a kill always meets some.
+/// Between two requests of a client: long enough for workers to keep up, and short enough for a kill to always meet some.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 5..=40;
 /// How long a client leaves a server alone that is not there or does not want to.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(4);
-/// So often that no kill and no bad luck ever makes such a job dead: see [`JobBatch::may_be_sent_again`].
+/// Retries enough for no kill and no bad luck to make such a job dead: see [`JobBatch::may_be_sent_again`].
 const MAX_RETRY: u32 = 10_000;
 
 /// What the clients and those who kill the server share.

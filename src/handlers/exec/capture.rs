@@ -1,4 +1,4 @@
-//! Keeps the beginning and the end of a stream, whatever its length.
+//! Keeps the beginning and the end of a stream of any length.
 
 use std::collections::VecDeque;
 

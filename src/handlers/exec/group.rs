@@ -62,7 +62,7 @@ impl ProgramGroup {
         self.members.signal(signal);
     }
 
-    /// Kills whoever is left and returns how the leader ended.
+    /// Kills the processes that are left and returns how the leader ended.
     pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         self.members.kill();
         let status = self.members.leader.wait().await?;

@@ -91,7 +91,7 @@ impl StoreMark {
             tempfile::Builder::new().prefix("exec-id.").suffix(".partial").tempfile_in(data_dir)?;
         file.write_all(fs::read_to_string(RANDOM_ID)?.as_bytes())?;
         file.as_file().sync_all()?;
-        // Whoever comes first wins: two servers that race must not end up with two identities.
+        // The first one wins: two servers that race must not end up with two identities.
         match file.persist_noclobber(data_dir.join(FILE)) {
             Ok(_) => File::open(data_dir)?.sync_all()?,
             Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -14,7 +14,7 @@
 //! Exit code 0 is success. The result, kept in any case: `exit_code` or `signal`, `stdout` and `stderr` (the
 //! first and the last 64 KiB of each, as UTF-8), `stdout_bytes`, `stderr_bytes`, `duration_ms`.
 //!
-//! **The program's process group ends with the job.** Whatever it left in the background is killed when it
+//! **The program's process group ends with the job.** What it left in the background is killed when it
 //! has ended itself, on a stop (SIGTERM, grace, SIGKILL), and when the server dies: then by a [`watcher`] at
 //! once, and by [`orphans`] at the next boot if the watcher died too.
 //!

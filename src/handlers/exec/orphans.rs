@@ -15,9 +15,9 @@ use super::mark::{self, ProgramMark, StoreMark};
 use super::process::{self, Process};
 
 /// A program may start another one while we look, and has no environment for the microseconds in which it
-/// becomes another one. So we look again until nobody was found so often in a row,
+/// becomes another one. So we look again until nobody was found this many times in a row,
 const QUIET_PASSES: u32 = 2;
-/// and give up after so many times.
+/// and give up after this many times.
 const PASSES_MAX: u32 = 10;
 /// How long those that were killed in one pass may take to be gone.
 const PASS_TIME: Duration = Duration::from_secs(1);

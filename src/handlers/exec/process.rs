@@ -1,7 +1,7 @@
 //! Processes of this machine, held by a pidfd so that a signal never reaches a stranger.
 //!
 //! A process id may be given to somebody else as soon as its process was reaped; a pidfd means the same
-//! process for ever. Whatever is read below `/proc/PID` after the pidfd was opened is about that process as
+//! process for ever. What is read below `/proc/PID` after the pidfd was opened is about that process as
 //! long as a signal through the pidfd still arrives: nobody can have taken over its id.
 
 use std::fs;

@@ -42,7 +42,7 @@ pub(crate) fn assert_ends(pid: Pid) {
     }
 }
 
-/// A shell script as the leader of its own group. The group is killed when the test ends, whichever way.
+/// A shell script as the leader of its own group. The group is killed when the test ends, well or not.
 pub(crate) struct TestProgram(Child);
 
 impl TestProgram {

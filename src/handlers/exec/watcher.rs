@@ -116,7 +116,7 @@ impl Charge {
 
         let deadline = Instant::now() + grace;
         let everybody = || in_groups.iter().chain(&astray);
-        // Whoever is not gone by then is killed next.
+        // Processes that are not gone by then are killed next.
         everybody().all(|process| process.ends_by(deadline));
 
         self.signal_groups(Signal::KILL);

@@ -16,7 +16,7 @@ use crate::wire::answers::{ChangedJobs, JobList};
 
 /// What takes requests about sets, among the names of jobs.
 const ACTIONS: &str = "actions";
-/// A list ends after the job with which it exceeds so many bytes: it is one text in memory.
+/// A list ends after the job with which it exceeds this many bytes: it is one text in memory.
 const LISTED_BYTES_MAX: usize = 8 << 20;
 /// How much of what a JSON reader says is repeated, in characters.
 const SHOWN_CHARS_MAX: usize = 300;

@@ -5,7 +5,7 @@
 //! | `"server"` | as the server is set (`retry_backoff`, `retry_backoff_max`) |
 //! | `"quartic"` | 15 s and more, growing with the fourth power, as workers of the work protocol expect |
 //! | `{"kind":"fixed","delay":"10s"}` | always the same |
-//! | `{"kind":"exponential","first":"1s","max":"10m","jitter_percent":50}` | doubling up to `max`; so much of each is drawn |
+//! | `{"kind":"exponential","first":"1s","max":"10m","jitter_percent":50}` | doubling up to `max`; `jitter_percent` of each is drawn |
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Values as they stand in the text, whichever field has them.
+//! Values as they stand in the text, in any field.
 
 use std::borrow::Cow;
 use std::fmt;
