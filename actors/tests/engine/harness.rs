@@ -92,6 +92,11 @@ pub(crate) fn in_simulated_time<F: Future<Output = ()>>(test: impl FnOnce() -> F
     });
 }
 
+/// Lets this much simulated time pass, and everything that is due in it happen.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
     let seams = Environment {
         storage: Arc::new(disk.clone()),
