@@ -3,7 +3,7 @@
 //! The table and the fold of a snapshot both call it, each with jobs of their own, and keep what follows from the change
 //! (indexes, counters, pages) themselves.
 
-use crate::ids::{Attempt, Epoch, Seq, Timestamp, Token, TokenRef};
+use crate::ids::{Attempt, Epoch, Holder, Seq, Timestamp, Token, TokenRef};
 use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use crate::jobs::model::job::{Exhausted, Lease, Misfit, Status};
@@ -32,10 +32,10 @@ impl PackedJob {
         boxes: &mut EmptyBoxes,
     ) -> Result<(), Misfit> {
         let Stamp { seq, at, epoch } = stamp;
-        let event = kind.name();
+        let event = kind.event_type();
         let misfit = |job: &PackedJob| Misfit {
             seq,
-            event,
+            event: event.name(),
             problem: format!(
                 "job {} is {} under another lease or in another state",
                 job.id,
@@ -49,10 +49,9 @@ impl PackedJob {
                 self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
             }
             EventKind::Ack { token, result, .. } => {
-                self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                // The job has succeeded: later reports on the lease change nothing, so its token is not kept.
+                self.close_lease(token.of(epoch), boxes).ok_or_else(|| misfit(self))?;
                 self.keep_result(result);
-                // The job has succeeded: later reports on the lease change nothing.
-                self.forget_lease(boxes);
                 self.end(Status::Completed, seq, at);
             }
             EventKind::Retry { token, failure, retry_at, result, .. } => {
@@ -126,7 +125,9 @@ impl PackedJob {
                 }
                 self.keep_result(Some(result));
             }
-            EventKind::Lead { grace_ms } => self.spare_lease(seq, at, timeout_ms.min(grace_ms)),
+            EventKind::Lead { grace_ms, margin_ms } => {
+                self.spare_lease(stamp, timeout_ms, margin_ms, grace_ms);
+            }
             EventKind::Enqueue(_)
             | EventKind::Discard { .. }
             | EventKind::Forget { .. }
@@ -160,29 +161,35 @@ impl PackedJob {
         Some(())
     }
 
-    /// Nothing more is to be said about the last lease.
+    /// The lease has ended, and nothing more is to be said about it.
     #[inline]
-    fn forget_lease(&mut self, boxes: &mut EmptyBoxes) {
-        if let Some(rare) = &mut self.rare {
-            rare.last_token = None;
-            if rare.is_empty()
-                && let Some(rare) = self.rare.take()
-            {
-                boxes.put(rare);
-            }
+    fn close_lease(&mut self, token: Token, boxes: &mut EmptyBoxes) -> Option<()> {
+        self.lease_under(token)?;
+        let rare = self.rare.as_mut()?;
+        rare.lease = None;
+        if rare.is_empty()
+            && let Some(rare) = self.rare.take()
+        {
+            boxes.put(rare);
         }
+        Some(())
     }
 
     fn is_last_lease(&self, token: TokenRef, epoch: Epoch) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.last_token == Some(token.of(epoch)))
     }
 
-    /// Lets the lease last until `spare_ms` from now at least, if it was given before this event.
-    fn spare_lease(&mut self, seq: Seq, at: Timestamp, spare_ms: u64) {
+    /// Lets the lease last as long as one that is given now would, but at most for `grace_ms` longer; if it was given
+    /// before this event.
+    fn spare_lease(&mut self, stamp: Stamp, timeout_ms: u64, margin_ms: u64, grace_ms: u64) {
         if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut())
-            && lease.token.seq < seq
+            && lease.token.seq < stamp.seq
         {
-            lease.deadline = lease.deadline.max(at.plus_ms(spare_ms));
+            let whole_ms = match lease.holder {
+                Holder::Local(_) => timeout_ms.saturating_add(margin_ms),
+                Holder::Remote(_) => timeout_ms,
+            };
+            lease.deadline = lease.deadline.max(stamp.at.plus_ms(whole_ms.min(grace_ms)));
         }
     }
 

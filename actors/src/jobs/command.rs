@@ -201,10 +201,9 @@ pub enum Command {
     },
     /// The server has been started: a new term begins, in this store's timeline or, in a new store, in one that is drawn.
     BeginTerm,
-    /// The server could not be reached for a while: no lease ends before now and the shorter of its job's timeout and this
-    /// time.
+    /// Time was lost that no worker had: no lease ends before now and the shorter of its job's timeout and this grace.
     SpareLeases {
-        /// The longest time that a lease gets, in milliseconds.
+        /// The longest time that a lease gets, in milliseconds; the most there is gives each its whole timeout.
         grace_ms: u64,
     },
 }

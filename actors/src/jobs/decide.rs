@@ -117,7 +117,9 @@ impl JobTable {
             Command::Forget => Ok(self.decide_forget(now).map(event)),
             Command::BeginTerm => Ok(Some(event(next_term(self.sections.terms, dice)))),
             Command::SpareLeases { grace_ms } => {
-                Ok((self.counts.of(Status::InFlight) > 0).then(|| event(EventKind::Lead { grace_ms })))
+                let margin_ms = millis(self.policy.lease_margin);
+                let has_leases = self.counts.of(Status::InFlight) > 0;
+                Ok(has_leases.then(|| event(EventKind::Lead { grace_ms, margin_ms })))
             }
         }
     }

@@ -196,11 +196,13 @@ pub enum EventKind {
         /// Up to where the two are the same; zero if there is no other.
         branched_at: Seq,
     },
-    /// The server could not be reached for a while: no lease that was given before this ends before this moment and the
-    /// shorter of its job's timeout and this time.
+    /// Time was lost that no worker had: no lease that was given before this ends before this moment and the shorter of its
+    /// job's timeout and this grace. One event for all leases.
     Lead {
         /// The longest time that a lease gets.
         grace_ms: u64,
+        /// What a lease of a local worker lasts beyond its job's timeout.
+        margin_ms: u64,
     },
 }
 

@@ -189,7 +189,7 @@ impl Applying<'_> {
         }
         match rest.is_empty() {
             true => Ok(()),
-            false => Err(batch.surplus(path)),
+            false => Err(batch.surplus(path, rest)),
         }
     }
 

@@ -60,8 +60,8 @@ struct Older {
 #[derive(Debug, Default)]
 struct Bounds {
     promotions: Vec<Promotion>,
-    /// Moments at which all leases were given more time, and how much.
-    leads: Vec<(Seq, Timestamp, u64)>,
+    /// Events that let all leases last longer, and when they happened.
+    leads: Vec<(Seq, Timestamp, EventKind)>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
     forgotten: [Seq; 3],
     /// From which event on the state is in which term.
@@ -102,9 +102,8 @@ impl Bounds {
                 job.apply(stamp, timeout_ms, EventKind::Promote { due, through }, boxes)?;
             }
         } else if job.status() == Status::InFlight {
-            for (seq, at, grace_ms) in self.leads.iter().filter(|(seq, ..)| *seq < before) {
-                let stamp = self.stamp(*seq, *at);
-                job.apply(stamp, timeout_ms, EventKind::Lead { grace_ms: *grace_ms }, boxes)?;
+            for (seq, at, lead) in self.leads.iter().filter(|(seq, ..)| *seq < before) {
+                job.apply(self.stamp(*seq, *at), timeout_ms, lead.clone(), boxes)?;
             }
         }
         Ok(())
@@ -167,7 +166,7 @@ impl Delta {
                 }
             }
             EventKind::Term { epoch, .. } => self.bounds.epochs.push((seq, epoch)),
-            EventKind::Lead { grace_ms } => self.bounds.leads.push((seq, at, grace_ms)),
+            lead @ EventKind::Lead { .. } => self.bounds.leads.push((seq, at, lead)),
             EventKind::SetPaused { .. } | EventKind::RemoveQueue { .. } => {}
             // Of the whole state, which is not in memory here; boot compares it.
             EventKind::Digest { .. } => {}

@@ -265,7 +265,9 @@ fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> Value {
             "timeline": epoch.timeline.to_string(), "term": epoch.term.0, "parent": parent.to_string(),
             "branched_at": branched_at,
         }),
-        EventKind::Lead { grace_ms } => json!({ "grace_ms": grace_ms }),
+        EventKind::Lead { grace_ms, margin_ms } => {
+            json!({ "grace_ms": grace_ms, "margin_ms": margin_ms })
+        }
     }
 }
 

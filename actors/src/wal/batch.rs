@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::ids::Seq;
 use crate::wal::WalError;
-use crate::wal::codec::CodecError;
+use crate::wal::codec::{CONTROL_TYPES_FROM, CodecError};
 use crate::wal::format::BatchHeader;
 
 /// A valid batch.
@@ -28,9 +28,24 @@ impl Batch<'_> {
         }
     }
 
-    /// Something follows the events that it says it has.
-    pub(crate) fn surplus(&self, path: &Path) -> WalError {
-        let problem = format!("a batch of {} events has more in it", self.header.count);
-        WalError::Damaged { path: path.to_owned(), offset: self.offset, problem }
+    /// `rest` follows the events that it says it has: records without a position, of which this version knows none, or
+    /// what nobody wrote.
+    pub(crate) fn surplus(&self, path: &Path, rest: &[u8]) -> WalError {
+        let path = path.to_owned();
+        match rest.first() {
+            Some(&kind) if kind >= CONTROL_TYPES_FROM => {
+                let problem = format!("a control record of type {kind} at byte {}", self.offset);
+                WalError::Newer { path, problem }
+            }
+            _ => {
+                let problem = format!("a batch of {} events has more in it", self.header.count);
+                WalError::Damaged { path, offset: self.offset, problem }
+            }
+        }
+    }
+
+    /// Whether all that it holds are records without a position.
+    pub(crate) fn is_control_only(&self) -> bool {
+        self.header.count == 0 && !self.payload.is_empty()
     }
 }

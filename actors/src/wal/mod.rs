@@ -37,7 +37,7 @@
 //!    8  8  first position
 //!   16  8  durable position that was known when this was written
 //!   24  8  written at, ms since 1970
-//!   32  4  number of events
+//!   32  4  number of events; control records do not count
 //!   36  4  chain: the previous batch's header crc (the segment header's for the first)
 //!   40  4  crc32 of the payload, seeded with the salt
 //!   44  4  term in which it was written
@@ -46,7 +46,13 @@
 //!   52  4  header crc: crc32 of the 52 bytes before, seeded with the salt
 //! ```
 //!
-//! The payload is records, one behind the other, as [`codec`] writes them.
+//! The payload is records, one behind the other, as [`codec`] writes them. Events have a position each. Control records
+//! have none: they are for a log that several machines share, whose votes differ from one to the next while positions must
+//! not. They stand in a batch of their own kind or among events, also in a batch without any.
+//!
+//! A log is shortened by a new segment alone: its header says where its predecessor ends, and what is behind it there
+//! does not count any more. What is kept of a batch that is cut in the middle is written again as the first batch of the
+//! new segment.
 //!
 //! # What recovery does with what it finds
 //!

@@ -315,7 +315,8 @@ pub fn events<'a>(
     let mut left = batch.header.count;
     std::iter::from_fn(move || {
         if left == 0 {
-            return (!std::mem::take(&mut rest).is_empty()).then(|| Err(batch.surplus(path)));
+            let rest = std::mem::take(&mut rest);
+            return (!rest.is_empty()).then(|| Err(batch.surplus(path, rest)));
         }
         let seq = at;
         at = at.next();

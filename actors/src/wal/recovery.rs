@@ -324,6 +324,9 @@ fn visit_batch(
     covered: Seq,
     visitor: &mut dyn Visitor,
 ) -> Result<(), WalError> {
+    if batch.is_control_only() {
+        return Err(batch.surplus(path, batch.payload));
+    }
     match Seq(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
         true => Ok(()),
         false => visitor.batch(path, batch, covered),

@@ -1,13 +1,17 @@
 //! The log's recovery rules, row by row, and every accident that its bytes can have.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Seq, Timestamp};
 use beaver_actors::internals::wal::format::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES,
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd,
 };
+use beaver_actors::internals::wal::index::LogIndex;
+use beaver_actors::internals::wal::reader::SegmentReader;
 use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
+use beaver_actors::internals::wal::writer::{LogPlace, LogWriter};
 use beaver_actors::internals::wal::{Group, WalError, codec};
 use beaver_actors::jobs::{Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine, StepError};
@@ -273,6 +277,79 @@ fn an_event_of_unknown_type_is_refused_as_newer_and_the_file_untouched() {
         "{error}"
     );
     assert_eq!(beaver.storage.bytes(last_segment(&beaver.storage)), before);
+}
+
+/// Control records are for a log that several machines share, which this version does not know.
+#[test]
+fn a_control_record_is_refused_as_newer_wherever_it_stands() {
+    let control = [&[200, 1, 3, 0, 0, 0][..], &[7; 3]].concat();
+    let event = |beaver: &StepEngine| {
+        let mut bytes = Vec::new();
+        codec::encode(&beaver.history[0].1, &mut bytes);
+        bytes
+    };
+    type Batch = fn(&[u8], &[u8]) -> (u32, Vec<u8>);
+    let batches: [Batch; 4] = [
+        |_, control| (0, control.to_vec()),
+        |_, control| (0, [control, control].concat()),
+        |event, control| (1, [event, control].concat()),
+        |event, control| (1, [control, event].concat()),
+    ];
+    for (nth, batch) in batches.iter().enumerate() {
+        let mut beaver = busy_engine();
+        let (count, bytes) = batch(&event(&beaver), &control);
+        let group = Group { first: beaver.table().last().next(), count, bytes };
+        beaver.log().append(&[group], Timestamp(1)).1.unwrap();
+        beaver.sync();
+        let error = beaver.boot().unwrap_err().to_string();
+        assert!(error.contains("another version") && error.contains("type 200"), "{nth}: {error}");
+    }
+}
+
+/// Where a log is to end that is cut behind an event, and the events of the batch around it that stay.
+fn place_of(storage: &SimStorage, seq: Seq) -> (SegmentEnd, Vec<Group>) {
+    let mut reader = SegmentReader::open(storage, &last_segment(storage)).unwrap();
+    let mut end = reader.end();
+    loop {
+        let batch = reader.next_batch().unwrap();
+        let first = batch.header.first;
+        if batch.header.last() >= seq {
+            let count = (seq.0 + 1 - first.0) as u32;
+            let mut rest = batch.payload;
+            (0..count).for_each(|_| _ = codec::decode(&mut rest).unwrap());
+            let bytes = batch.payload[..batch.payload.len() - rest.len()].to_vec();
+            return (end, vec![Group { first, count, bytes }]);
+        }
+        end = reader.end();
+    }
+}
+
+/// A log that several machines share must be able to take back what was not agreed upon.
+#[test]
+fn a_log_is_cut_behind_any_event_by_the_header_of_a_new_segment() {
+    let mut beaver = busy_engine();
+    let jobs: Vec<_> = (0..3).map(|_| beaver.enqueue("mail")).collect();
+    beaver.sync();
+    let history = beaver.history.clone();
+    assert!(jobs.len() > 1, "the last batch can be cut inside");
+    for cut in 1..history.len() {
+        let disk = beaver.storage.fork();
+        let store = SegmentReader::open(&disk, &last_segment(&disk)).unwrap().header.store;
+        let (end, kept) = place_of(&disk, Seq(cut as u64));
+        let place = LogPlace {
+            storage: Arc::new(disk.clone()),
+            dir: WAL.into(),
+            segment_bytes: 1 << 20,
+            store,
+            epoch: beaver.table().epoch(),
+            dice: fastrand::Rng::with_seed(cut as u64),
+            index: Arc::new(LogIndex::new(Arc::new(disk.clone()), WAL.into())),
+        };
+        LogWriter::begin(place, end, &kept, Timestamp(1)).unwrap().close(Timestamp(1)).unwrap();
+        assert_eq!(events_on(&disk).unwrap(), history[..cut], "cut behind {cut}");
+        let after = StepEngine::with(disk, beaver.options.clone(), 1).unwrap();
+        assert_eq!(after.history[0].0, Seq(cut as u64 + 1), "it goes on behind {cut}");
+    }
 }
 
 /// Row 12: what only the page cache showed is made durable before it is served.

@@ -106,7 +106,7 @@ impl JobManagerActor {
     fn begin_turn(&mut self) -> Timestamp {
         let (now, jumped_ms) = self.time.now();
         if jumped_ms > 0 {
-            duties::on_clock_jump(&mut self.ledger, jumped_ms, now);
+            duties::on_clock_jump(&mut self.ledger, now);
         }
         now
     }

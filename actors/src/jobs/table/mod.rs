@@ -172,7 +172,7 @@ impl JobTable {
                 return Err(Misfit { seq, event: "DIGEST", problem });
             }
             EventKind::Digest { .. } | EventKind::Term { .. } => {}
-            EventKind::Lead { grace_ms } => self.spare_leases(seq, event.at, grace_ms)?,
+            lead @ EventKind::Lead { .. } => self.spare_leases(seq, event.at, &lead)?,
             // What is bound here would be copied first, and it is not small.
             _ => {
                 let job = event.kind.job();
@@ -242,9 +242,9 @@ impl JobTable {
         }
     }
 
-    fn spare_leases(&mut self, seq: Seq, at: Timestamp, grace_ms: u64) -> Result<(), Misfit> {
+    fn spare_leases(&mut self, seq: Seq, at: Timestamp, lead: &EventKind) -> Result<(), Misfit> {
         let held: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).collect();
-        held.into_iter().try_for_each(|slot| self.change(seq, at, slot, EventKind::Lead { grace_ms }))
+        held.into_iter().try_for_each(|slot| self.change(seq, at, slot, lead.clone()))
     }
 
     pub(super) fn job(&self, slot: Slot) -> &PackedJob {

@@ -2,6 +2,8 @@
 
 /// What every record begins with: type, version, length. None is shorter.
 pub(in crate::wal) const ENVELOPE_BYTES: usize = 6;
+/// Types from this number on are control records, which have no position.
+pub(in crate::wal) const CONTROL_TYPES_FROM: u8 = 200;
 /// The version of every type.
 pub(super) const VERSION: u8 = 1;
 /// Set in the version of a record that ends with a checksum of its own.

@@ -18,7 +18,7 @@
 //! FORGET         the last completed, dead, cancelled
 //! DIGEST         the sum (8, little endian)
 //! TERM           timeline, term, parent timeline, branched at
-//! LEAD           ms
+//! LEAD           grace, margin (ms)
 //! ```
 //!
 //! "Or nothing" is 0; else 1 and the text.
@@ -109,7 +109,7 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
         EventKind::Term { epoch: Epoch { timeline, term }, parent, branched_at } => {
             put_uints(out, &[timeline.0.into(), term.0.into(), parent.0.into(), branched_at.0]);
         }
-        EventKind::Lead { grace_ms } => put_uint(out, *grace_ms),
+        EventKind::Lead { grace_ms, margin_ms } => put_uints(out, &[*grace_ms, *margin_ms]),
     }
 }
 
@@ -212,7 +212,7 @@ fn take_rare(
             let epoch = Epoch { timeline: Timeline(take.uint32()?), term: Term(take.uint32()?) };
             EventKind::Term { epoch, parent: Timeline(take.uint32()?), branched_at: Seq(take.uint()?) }
         }
-        EventType::Lead => EventKind::Lead { grace_ms: take.uint()? },
+        EventType::Lead => EventKind::Lead { grace_ms: take.uint()?, margin_ms: take.uint()? },
     };
     take.end()?;
     Some(kind)

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The highest bit of the version says that there is a checksum: a record that carries a text (a payload, a result, what
-//! went wrong) can be read back later without the rest of its batch. Types of 200 and up are records without a position, of
-//! which this version knows none. Values are those of `jobs/stored.rs` and `base/bytes.rs`.
+//! went wrong) can be read back later without the rest of its batch. Types of 200 and up are control records:
+//! they have no position and do not count in their batch's number of events. This version knows none of them and refuses
+//! what has one. Values are those of `jobs/stored.rs` and `base/bytes.rs`.
 //!
 //! Formats outlive code, once there is a release: then fields are only ever appended, anything else is a new version of
 //! that type, and the reader of the old one stays.
@@ -21,7 +22,7 @@ mod names;
 pub use self::decoder::{Decoder, decode};
 pub use self::encoder::encode;
 pub use self::envelope::CodecError;
-pub(super) use self::envelope::{ENVELOPE_BYTES, record_len};
+pub(super) use self::envelope::{CONTROL_TYPES_FROM, ENVELOPE_BYTES, record_len};
 
 #[cfg(test)]
 pub(crate) mod tests;

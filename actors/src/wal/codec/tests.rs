@@ -120,7 +120,7 @@ pub(crate) fn samples() -> Vec<Event> {
         EventKind::Forget { completed: Seq(1), dead: Seq(2), cancelled: Seq(3) },
         EventKind::Digest { digest: u64::MAX },
         EventKind::Term { epoch, parent: Timeline(1), branched_at: Seq(9) },
-        EventKind::Lead { grace_ms: 60_000 },
+        EventKind::Lead { grace_ms: 60_000, margin_ms: 10_000 },
     ];
     let events = kinds.into_iter().map(|kind| {
         let job_seq = if kind.job().is_some() { Seq(300) } else { Seq::ZERO };

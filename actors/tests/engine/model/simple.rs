@@ -81,9 +81,10 @@ impl Model {
                 assert!(self.epoch < *epoch, "terms grow");
                 self.epoch = *epoch;
             }
-            EventKind::Lead { grace_ms } => {
+            EventKind::Lead { grace_ms, margin_ms } => {
                 for job in self.jobs.iter_mut().filter(|job| job.status == Status::InFlight) {
-                    job.deadline = job.deadline.max(event.at.0 + TIMEOUT_MS.min(*grace_ms));
+                    let whole_ms = TIMEOUT_MS + if job.remote.is_some() { 0 } else { *margin_ms };
+                    job.deadline = job.deadline.max(event.at.0 + whole_ms.min(*grace_ms));
                 }
             }
             EventKind::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),

@@ -1,10 +1,10 @@
-//! What is due without anybody asking, each duty with its interval and limit: `expire`, `promote`, `retain`; and `extend`,
-//! what is owed to workers when the clock was set forward.
+//! What is due without anybody asking, each duty with its interval and limit: `expire`, `promote`, `retain`; and
+//! `spare_leases`, what is owed to workers when the clock was set forward.
 
 mod expire;
-mod extend;
 mod promote;
 mod retain;
+mod spare_leases;
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ pub(super) fn until_next(ledger: &Ledger, now: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(due.since_ms(now)).min(NAP_MAX))
 }
 
-/// The clock has jumped ahead by this much, to `now`.
-pub(super) fn on_clock_jump(ledger: &mut Ledger, by_ms: u64, now: Timestamp) {
-    extend::run(ledger, by_ms, now);
+/// The clock has jumped ahead, to `now`.
+pub(super) fn on_clock_jump(ledger: &mut Ledger, now: Timestamp) {
+    spare_leases::run(ledger, now);
 }
 
 #[cfg(test)]
