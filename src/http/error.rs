@@ -192,7 +192,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use beaver_actors::ids::{JobId, Seq, Token};
-    use beaver_actors::jobs::UnreadablePayload;
+    use beaver_actors::jobs::{TextAt, UnreadablePayload};
 
     use super::*;
 
@@ -208,7 +208,7 @@ mod tests {
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
         let token: Token = "9f3c01aa-00000003-0000000000001267".parse().unwrap();
-        let damaged = UnreadablePayload { number: Seq(7), problem: "bad checksum".to_owned() };
+        let damaged = UnreadablePayload { at: TextAt::payload(Seq(7)), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),

@@ -8,6 +8,7 @@ use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use crate::jobs::model::job::{Exhausted, Lease, Misfit, Status};
 use crate::jobs::model::payload::Payload;
+use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob};
 
 /// When and where an event stands.
@@ -51,18 +52,18 @@ impl PackedJob {
             EventKind::Ack { token, result, .. } => {
                 // The job has succeeded: later reports on the lease change nothing, so its token is not kept.
                 self.close_lease(token.of(epoch), boxes).ok_or_else(|| misfit(self))?;
-                self.keep_result(result);
+                self.keep_result(seq, result);
                 self.end(Status::Completed, seq, at);
             }
             EventKind::Retry { token, failure, retry_at, result, .. } => {
                 self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, Some(retry_at), true);
-                self.keep_result(result);
+                self.remember(stamp, failure, Some(retry_at), true);
+                self.keep_result(seq, result);
                 (self.status, self.moment) = (Status::Retrying, retry_at);
             }
             EventKind::Requeue { token, failure, counted, not_before, .. } => {
                 self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, not_before, counted);
+                self.remember(stamp, failure, not_before, counted);
                 (self.status, self.moment) = match not_before {
                     Some(moment) => (Status::Retrying, moment),
                     // Its place in line stays: it was there before those that came while it ran.
@@ -71,8 +72,8 @@ impl PackedJob {
             }
             EventKind::Exhaust { token, failure, result, end, .. } => {
                 self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
-                self.remember(at, *failure, None, true);
-                self.keep_result(result);
+                self.remember(stamp, failure, None, true);
+                self.keep_result(seq, result);
                 let status = match end {
                     Exhausted::Dead => Status::Dead,
                     Exhausted::Drop => Status::Cancelled,
@@ -123,7 +124,7 @@ impl PackedJob {
                 if !is_meant {
                     return Err(misfit(self));
                 }
-                self.keep_result(Some(result));
+                self.keep_result(seq, Some(result));
             }
             EventKind::Lead { grace_ms, margin_ms } => {
                 self.spare_lease(stamp, timeout_ms, margin_ms, grace_ms);
@@ -203,19 +204,21 @@ impl PackedJob {
         (self.status, self.line_seq, self.moment) = (status, seq, at);
     }
 
-    fn keep_result(&mut self, result: Option<Payload>) {
-        if result.is_some() {
-            self.rare.get_or_insert_default().result = result;
+    fn keep_result(&mut self, seq: Seq, result: Option<Payload>) {
+        if let Some(result) = result {
+            self.rare.get_or_insert_default().result = Some(EventText { seq, text: TextRef::Here(result) });
         }
     }
 
-    fn remember(&mut self, at: Timestamp, failure: Failure, next_at: Option<Timestamp>, counted: bool) {
+    fn remember(&mut self, stamp: Stamp, failure: Box<Failure>, next_at: Option<Timestamp>, counted: bool) {
+        let Stamp { seq, at, .. } = stamp;
         let attempt = self.attempt();
         let rare = self.rare.get_or_insert_default();
         rare.failed = rare.failed.saturating_add(u32::from(counted));
         if rare.failures.len() == FAILURES_KEPT {
             rare.failures.remove(0);
         }
+        let failure = EventText { seq, text: TextRef::Here(failure) };
         rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
     }
 }

@@ -13,8 +13,9 @@
 use crate::ids::{Attempt, Epoch, Holder, JobId, QueueName, Seq, Timeline, Timestamp, TokenRef};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::Exhausted;
-use crate::jobs::model::payload::{Content, Payload};
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::{Storable, TextPart};
 
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -352,6 +353,65 @@ impl EventKind {
             | EventKind::Digest { .. }
             | EventKind::Term { .. }
             | EventKind::Lead { .. } => None,
+        }
+    }
+}
+
+impl EventKind {
+    /// Whether it brings a text that is found later by its position alone.
+    #[must_use]
+    #[inline]
+    pub fn carries_text(&self) -> bool {
+        match self {
+            EventKind::Ack { result, .. } => result.is_some(),
+            EventKind::Enqueue(_)
+            | EventKind::Retry { .. }
+            | EventKind::Requeue { .. }
+            | EventKind::Exhaust { .. }
+            | EventKind::Output { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Bytes of the texts that it brings, those on disk included.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let result_len = |result: &Option<Payload>| result.as_ref().map_or(0, Payload::text_len);
+        match self {
+            EventKind::Enqueue(new) => {
+                let Content { payload, custom } = &new.content;
+                payload.text_len() + custom.as_ref().map_or(0, PayloadRef::text_len)
+            }
+            EventKind::Ack { result, .. } => result_len(result),
+            EventKind::Retry { failure, result, .. } | EventKind::Exhaust { failure, result, .. } => {
+                failure.text_len() + result_len(result)
+            }
+            EventKind::Requeue { failure, .. } => failure.text_len(),
+            EventKind::Output { result, .. } => result.text_len(),
+            _ => 0,
+        }
+    }
+
+    /// The text of this sort that it brings, if it brings one that is in memory.
+    #[must_use]
+    pub fn text(&self, part: TextPart) -> Option<Payload> {
+        match (part, self) {
+            (TextPart::Payload, EventKind::Enqueue(new)) => new.content.payload.here().cloned(),
+            (TextPart::Custom, EventKind::Enqueue(new)) => new.content.custom.as_ref()?.here().cloned(),
+            (
+                TextPart::Result,
+                EventKind::Ack { result, .. }
+                | EventKind::Retry { result, .. }
+                | EventKind::Exhaust { result, .. },
+            ) => result.clone(),
+            (TextPart::Result, EventKind::Output { result, .. }) => Some(result.clone()),
+            (
+                TextPart::Failure,
+                EventKind::Retry { failure, .. }
+                | EventKind::Requeue { failure, .. }
+                | EventKind::Exhaust { failure, .. },
+            ) => Some(failure.to_json()),
+            _ => None,
         }
     }
 }

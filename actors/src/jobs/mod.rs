@@ -24,7 +24,7 @@ pub(crate) mod sections;
 pub(crate) mod stored;
 pub(crate) mod table;
 
-pub use self::model::{failure, job, payload, policy};
+pub use self::model::{failure, job, payload, policy, text};
 pub use self::sections::queues;
 pub use self::table::digest;
 pub use command::{Command, JobSpec, Start};
@@ -35,5 +35,6 @@ pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
 pub use model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
 pub use model::policy::{Backoff, Policy, Retention};
+pub use model::text::{TextAt, TextPart, TextRef};
 pub use rejection::Rejection;
 pub use table::JobTable;

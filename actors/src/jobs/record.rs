@@ -2,10 +2,11 @@
 //! is made of packed ones (`jobs/table/packed_job.rs`).
 
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
-use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::failure::{Failure, KeptFailure};
 use crate::jobs::model::job::JobState;
-use crate::jobs::model::payload::{Content, Payload};
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
 
 /// One job, complete and by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +35,44 @@ pub struct Life {
     /// Number of the event by which it last joined the pending jobs: its place in line.
     pub line_seq: Seq,
     /// Its last failed attempts, oldest first.
-    pub failures: Vec<FailedAttempt>,
+    pub failures: Vec<KeptFailure>,
     /// How many attempts failed that count against `max_retry`.
     pub failed: u32,
     /// What its last attempt that had something to say left behind.
-    pub result: Option<Payload>,
+    pub result: Option<EventText<Payload>>,
     /// The last lease that has ended, while there may still be a word about it.
     pub last_token: Option<Token>,
+}
+
+impl JobRecord {
+    /// Fills in the texts that are on disk, where `read` finds them.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn fill<E>(&mut self, mut read: impl FnMut(TextAt) -> Result<Option<Payload>, E>) -> Result<(), E> {
+        let job = self.enqueued_seq;
+        let mut fill = |text: &mut PayloadRef, seq, part| {
+            if text.here().is_none()
+                && let Some(found) = read(TextAt { job, seq, part })?
+            {
+                *text = TextRef::Here(found);
+            }
+            Ok(())
+        };
+        fill(&mut self.content.payload, job, TextPart::Payload)?;
+        if let Some(custom) = &mut self.content.custom {
+            fill(custom, job, TextPart::Custom)?;
+        }
+        if let Some(EventText { seq, text }) = &mut self.life.result {
+            fill(text, *seq, TextPart::Result)?;
+        }
+        for EventText { seq, text } in self.life.failures.iter_mut().map(|attempt| &mut attempt.failure) {
+            if text.here().is_none()
+                && let Some(found) = read(TextAt { job, seq: *seq, part: TextPart::Failure })?
+            {
+                *text = TextRef::Here(Box::new(Failure::of_json(&found)));
+            }
+        }
+        Ok(())
+    }
 }

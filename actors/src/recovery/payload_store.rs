@@ -1,12 +1,12 @@
-//! Finds payloads that are not in memory: in the newest images, or in the log behind them.
+//! Finds texts of jobs that are not in memory: in the newest images, or in the log behind them.
 //!
-//! A job's number says all: the newest image holds everything up to its position, the log what is behind it.
+//! The position of the event that brought a text says where: the newest image holds everything up to its own position, the
+//! log what is behind it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::ids::Seq;
 use crate::jobs::model::payload::ImagePayloads;
-use crate::jobs::{Payload, PayloadStore, UnreadablePayload};
+use crate::jobs::{Payload, PayloadStore, TextAt, UnreadablePayload};
 use crate::wal::index::LogIndex;
 
 /// Both places, as they are now.
@@ -35,10 +35,10 @@ impl StoredPayloads {
 }
 
 impl PayloadStore for StoredPayloads {
-    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
         let images = self.images.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let from_images = match images.filter(|images| number <= images.last()) {
-            Some(images) => images.read(number),
+        let from_images = match images.filter(|images| at.seq <= images.last()) {
+            Some(images) => images.read(at),
             None => Ok(None),
         };
         let damaged = match from_images {
@@ -47,12 +47,12 @@ impl PayloadStore for StoredPayloads {
             Err(error) => Some(error),
         };
         // The log often reaches further back than it must: what is damaged there may be whole here.
-        match (self.log.read(number), damaged) {
+        match (self.log.read(at), damaged) {
             (Ok(Some(payload)), _) => Ok(payload),
             (_, Some(error)) | (Err(error), None) => Err(error),
             (Ok(None), None) => {
                 let problem = "neither the images nor the log hold it".to_owned();
-                Err(UnreadablePayload { number, problem })
+                Err(UnreadablePayload { at, problem })
             }
         }
     }

@@ -187,10 +187,12 @@ impl Applying<'_> {
             }
             seq = seq.next();
         }
-        match rest.is_empty() {
-            true => Ok(()),
-            false => Err(batch.surplus(path, rest)),
+        if !rest.is_empty() {
+            return Err(batch.surplus(path, rest));
         }
+        // All of this can be read again.
+        self.table.leave_payloads(self.table.last(), 0);
+        Ok(())
     }
 
     fn apply_all(mut self, from: &Receiver<Stretch>, back: &Sender<Stretch>) -> Result<(), WalError> {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use crate::ids::{Seq, Timestamp};
-use crate::jobs::PayloadRef;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::format::{ImageHeader, LayerMeta};
@@ -145,13 +144,8 @@ fn merge_some(
     match merge.next()? {
         Some(Next::Jobs(page)) => {
             for job in page.jobs {
-                let payload = match job.payload {
-                    PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => {
-                        Some(payloads.get(job.enqueued_seq)?)
-                    }
-                    _ => None,
-                };
-                layer.add(&page.profiles[job.profile.0 as usize], job, payload.as_ref())?;
+                let profile = &page.profiles[job.profile.0 as usize];
+                layer.add(profile, job, |text| payloads.get(text))?;
             }
             Ok(true)
         }

@@ -14,7 +14,7 @@ use crate::jobs::model::profile::Profile;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::finished_index;
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, ProfileId};
-use crate::jobs::{Event, EventKind, Payload, PayloadRef, Status};
+use crate::jobs::{Event, EventKind, Payload, Status, TextAt};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, Summary};
 use crate::snapshot::layer::PageReader;
@@ -144,12 +144,11 @@ impl Delta {
         }
         self.last = seq;
         self.last_at = self.last_at.max(event.at);
-        self.bytes += EVENT_BYTES;
+        self.bytes += EVENT_BYTES + event.kind.text_bytes();
         self.sections.apply(seq, &event.kind);
         let Event { at, job_seq, kind } = event;
         match kind {
             EventKind::Enqueue(new) => {
-                self.bytes += new.content.payload.len();
                 self.give_way(seq, job_seq, &new.id)?;
                 let profile = self.number_of(&new.profile);
                 let mut job = PackedJob::accepted(new.id, seq, at, new.run_at, new.content.payload, profile);
@@ -271,12 +270,12 @@ impl Delta {
                 for job in page.jobs {
                     let profile = &page.profiles[job.profile.0 as usize];
                     match self.touches(&job) {
-                        false => add(layer, profile, job, &payloads)?,
+                        false => layer.add(profile, job, |text| payloads.get(text))?,
                         true => {
                             if let Some((profile, job)) =
                                 self.fold_older(profile.clone(), job).map_err(misfit)?
                             {
-                                add(layer, &profile, job, &payloads)?;
+                                layer.add(&profile, job, |text| payloads.get(text))?;
                             }
                         }
                     }
@@ -318,7 +317,7 @@ impl Delta {
                 continue;
             }
             match self.fold_older(profile, job).map_err(misfit)? {
-                Some((profile, job)) => layer.add(&profile, job, None)?,
+                Some((profile, job)) => layer.add(&profile, job, none_is_left)?,
                 None => {
                     layer.gone(number)?;
                     jobs = jobs.saturating_sub(1);
@@ -372,7 +371,7 @@ impl Delta {
                 self.bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), &mut self.boxes);
             caught_up.map_err(misfit)?;
             if !self.bounds.is_forgotten(&job) {
-                layer.add(profile, job, None)?;
+                layer.add(profile, job, none_is_left)?;
             }
         }
         Ok(())
@@ -435,18 +434,9 @@ fn moved(profile: &Profile, queue: &QueueName) -> Profile {
     Profile { queue: queue.clone(), ..profile.clone() }
 }
 
-/// Adds a job of the state before, with its payload if the layer must have it.
-fn add(
-    layer: &mut LayerWriter,
-    profile: &Profile,
-    job: PackedJob,
-    payloads: &PayloadPages,
-) -> Result<(), SnapshotError> {
-    let payload: Option<Payload> = match job.payload {
-        PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => Some(payloads.get(job.enqueued_seq)?),
-        _ => None,
-    };
-    layer.add(profile, job, payload.as_ref())
+/// Texts of the log that is folded are in memory until they are written.
+fn none_is_left(text: TextAt) -> Result<Payload, SnapshotError> {
+    Err(SnapshotError::Log(format!("{text} came with the log and is not at hand")))
 }
 
 fn misfit(misfit: Misfit) -> SnapshotError {

@@ -11,10 +11,10 @@
 //!   52  8  position of the state that it changes; 0: of none, it holds everything
 //!   60  4  crc32 of the 60 bytes before
 //! block: header of 24 bytes, then its data
-//!    0  4  magic: "BVJ1" jobs, "BVP1" payloads, "BVG1" numbers of jobs that are gone, "BVS1" what is
+//!    0  4  magic: "BVJ1" jobs, "BVP1" texts, "BVG1" numbers of jobs that are gone, "BVS1" what is
 //!          beside the jobs,
 //!          "BVD1" directory
-//!    4  4  number of jobs, payloads, numbers; 1; number of blocks
+//!    4  4  number of jobs, texts, numbers; 1; number of blocks
 //!    8  4  length of the data when decompressed
 //!   12  4  length of the data; a zstd frame if it is shorter than that
 //!   16  4  crc32 of the data
@@ -33,8 +33,10 @@
 //! last number (as its distance), and for jobs what they wait for or how they ended: flags (1), then for each that is
 //! set the least and the greatest (as its distance). Numbers are those of `bytes.rs`.
 //!
-//! A page of payloads: for each its number - that of the one before, and its length; then the texts. A page of numbers:
-//! each as its distance to the one before. Beside the jobs: how many there are in the state, up to which waiting job all
+//! A page of texts: for each the number of its job - that of the one before, 4 x (position of the event that brought it - that
+//! number) + which of that event's texts it is, and its length; then the texts. They are in the order of job, position, part:
+//! 0 payload, 1 what travels with the job unread, 2 result, 3 failure (as JSON). A page of numbers: each as its distance to
+//! the one before. Beside the jobs: how many there are in the state, up to which waiting job all
 //! have been promoted (moment, number), up to which completed, dead and cancelled jobs have been forgotten, then the
 //! sections (see [`crate::jobs::sections`]).
 
@@ -71,6 +73,9 @@ const ZSTD_LEVEL: i32 = 1;
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// A block is compressed only if that saves one byte in this number: an uncompressed one is read faster.
 const ZSTD_PAYS: usize = 8;
+
+/// Bits of a text's key that say which of its event's texts it is.
+pub(super) const TEXT_PART_BITS: u32 = 2;
 
 /// What a layer is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +165,7 @@ impl BlockSort {
     fn name(self) -> &'static str {
         match self {
             BlockSort::Jobs => "page of jobs",
-            BlockSort::Payloads => "page of payloads",
+            BlockSort::Payloads => "page of texts",
             BlockSort::Gone => "page of numbers",
             BlockSort::Beside => "what is beside the jobs",
             BlockSort::Directory => "directory",

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Take;
 use crate::ids::Seq;
-use crate::jobs::Payload;
+use crate::jobs::{Payload, TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, Summary,
-    TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+    TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
 };
 use crate::snapshot::page::{Page, PageDecoder};
 use crate::storage::StoredFile;
@@ -50,17 +50,17 @@ pub(super) struct PageReader {
     pages: PageDecoder,
 }
 
-/// A decompressed page of payloads.
+/// A decompressed page of texts.
 pub(super) struct PayloadPage {
-    /// Number, and where the text begins and ends.
-    places: Vec<(Seq, u32, u32)>,
+    /// Which text, and where it begins and ends.
+    places: Vec<(TextAt, u32, u32)>,
     texts: String,
 }
 
 impl PayloadPage {
-    /// The payload of this job.
-    pub fn get(&self, number: Seq) -> Option<Payload> {
-        let at = self.places.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
+    /// The text that is kept under this.
+    pub fn get(&self, text: TextAt) -> Option<Payload> {
+        let at = self.places.binary_search_by_key(&text, |(text, ..)| *text).ok()?;
         let (_, start, end) = self.places[at];
         Some(Payload::trusted(&self.texts[start as usize..end as usize]))
     }
@@ -241,7 +241,7 @@ impl Layer {
         }
     }
 
-    /// Which page of payloads would hold that of this job.
+    /// Which page of texts would hold those of this job.
     pub(super) fn payload_page_of(&self, number: Seq) -> Option<usize> {
         self.payloads.partition_point(|place| place.first <= number).checked_sub(1)
     }
@@ -254,7 +254,7 @@ impl Layer {
         let block = self.payload_block(nth);
         let raw = reader.blocks.read(&*self.file, &self.path, &block, self.blocks_end)?;
         payload_page_of(raw, &block).ok_or_else(|| {
-            SnapshotError::corrupted(&self.path, block.offset, "a page of payloads cannot be read")
+            SnapshotError::corrupted(&self.path, block.offset, "a page of texts cannot be read")
         })
     }
 
@@ -325,17 +325,23 @@ impl Layer {
 
 fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
     let mut take = Take(raw);
-    let mut places = Vec::with_capacity((block.count as usize).min(raw.len()));
+    let mut places: Vec<(TextAt, u32, u32)> = Vec::with_capacity((block.count as usize).min(raw.len()));
     let (mut number, mut end) = (0_u64, 0_u32);
-    for nth in 0..block.count {
-        let step = take.uint()?;
-        number = number.checked_add(step).filter(|_| nth == 0 || step > 0)?;
+    for _ in 0..block.count {
+        number = number.checked_add(take.uint()?)?;
+        let key = take.uint()?;
+        let seq = number.checked_add(key >> TEXT_PART_BITS)?;
+        let part = TextPart::ALL[(key & ((1 << TEXT_PART_BITS) - 1)) as usize];
+        let at = TextAt { job: Seq(number), seq: Seq(seq), part };
+        if places.last().is_some_and(|(before, ..)| *before >= at) {
+            return None;
+        }
         let start = end;
         end = start.checked_add(take.uint32()?)?;
-        places.push((Seq(number), start, end));
+        places.push((at, start, end));
     }
     let texts = std::str::from_utf8(take.0).ok()?;
-    let is_in_range = places.first()?.0 == block.first && places.last()?.0 < block.last;
+    let is_in_range = places.first()?.0.job == block.first && places.last()?.0.job < block.last;
     let is_cut_well = end as usize == texts.len()
         && places.iter().all(|(_, start, _)| texts.is_char_boundary(*start as usize));
     (is_in_range && is_cut_well).then(|| PayloadPage { places, texts: texts.to_owned() })

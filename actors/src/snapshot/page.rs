@@ -4,15 +4,17 @@
 //! number of profiles, their length in bytes, the profiles, then the jobs
 //! job:    flags (1), number - that of the one before (the page's first: - 0), profile, id, [line seq - number],
 //!         created_at - that of the one before, state, [attempt], payload or its length, [rare part]
-//! flags:  bits 0-2 state, 3 payload on a payload page, 4 id is text, 5 line seq is not the number, 6 was started,
+//! flags:  bits 0-2 state, 3 payload on a page of texts, 4 id is text, 5 line seq is not the number, 6 was started,
 //!         7 has a rare part
 //! id:     moment in it - created_at, 10 bytes; or a text
 //! state:  pending: since - created_at; scheduled, retrying: moment - created_at; completed, dead, cancelled:
 //!         moment - created_at, position - number; in flight: holder, token, since - created_at, deadline - since,
 //!         pending since - created_at
-//! rare:   flags (1), failed attempts that count, [result], [custom], [last token], number of failures, the failures
-//! flags:  1 result, 2 custom, 4 last token
-//! failure: attempt, moment - created_at, when the next attempt was due - moment (0: at once, or never), what it was
+//! rare:   flags (1), failed attempts that count, [position of the result's event - number, result or its length],
+//!         [custom or its length], [last token], number of failures, the failures
+//! flags:  1 result, 2 custom, 4 last token, 8 the result is on a page of texts, 16 custom is on one
+//! failure: attempt, moment - created_at, when the next attempt was due (0: at once, or never), position of its
+//!         event - number, its length if it is on a page of texts, else 0 and what it was
 //! ```
 //!
 //! Numbers and texts are those of `base/bytes.rs`, profiles, holders, tokens and failures those of
@@ -26,6 +28,7 @@ use crate::ids::{Attempt, JobId, Seq, Timestamp};
 use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::job::{Finish, JobState, Lease};
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::stored::{
     put_failure, put_holder, put_profile, put_token, remote_of, take_failure, take_holder, take_profile,
     take_token,
@@ -49,39 +52,74 @@ const RARE: u8 = 1 << 7;
 const RESULT: u8 = 1;
 const CUSTOM: u8 = 2;
 const LAST_TOKEN: u8 = 4;
+const RESULT_STORED: u8 = 8;
+const CUSTOM_STORED: u8 = 16;
+const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED;
 
 pub use crate::jobs::page::Page;
 
-fn put_rare(out: &mut Vec<u8>, rare: &Rare, created_at: Timestamp) {
+fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) {
     let Rare { last_token, failures, failed, result, custom, .. } = rare;
+    let is_stored = |text: &PayloadRef| text.here().is_none();
     let flags = if result.is_some() { RESULT } else { 0 }
         | if custom.is_some() { CUSTOM } else { 0 }
-        | if last_token.is_some() { LAST_TOKEN } else { 0 };
+        | if last_token.is_some() { LAST_TOKEN } else { 0 }
+        | if result.as_ref().is_some_and(|result| is_stored(&result.text)) { RESULT_STORED } else { 0 }
+        | if custom.as_ref().is_some_and(is_stored) { CUSTOM_STORED } else { 0 };
     out.push(flags);
     put_uint(out, u64::from(*failed));
-    for text in [result, custom].into_iter().flatten() {
-        put_text(out, text.as_str());
+    if let Some(EventText { seq, text }) = result {
+        put_uint(out, seq.0 - number.0);
+        put_text_ref(out, text);
+    }
+    if let Some(custom) = custom {
+        put_text_ref(out, custom);
     }
     if let Some(token) = last_token {
         put_token(out, *token);
     }
     put_uint(out, failures.len() as u64);
-    for FailedAttempt { attempt, at, next_at, failure } in failures {
+    for FailedAttempt { attempt, at, next_at, failure: EventText { seq, text } } in failures {
         put_uint(out, u64::from(attempt.0));
         put_difference(out, at.0, created_at.0);
         put_uint(out, next_at.map_or(0, |next_at| next_at.0));
-        put_failure(out, failure);
+        put_uint(out, seq.0 - number.0);
+        match text {
+            TextRef::Here(failure) => {
+                put_uint(out, 0);
+                put_failure(out, failure);
+            }
+            TextRef::Stored { bytes } => put_uint(out, u64::from(*bytes)),
+        }
     }
 }
 
-fn take_rare(take: &mut Take<'_>, created_at: Timestamp, rare: &mut Rare) -> Option<()> {
-    let flags = take.byte().filter(|flags| *flags <= RESULT | CUSTOM | LAST_TOKEN)?;
+/// A text, or its length if it is on a page of texts.
+fn put_text_ref(out: &mut Vec<u8>, text: &PayloadRef) {
+    match text {
+        PayloadRef::Here(text) => put_text(out, text.as_str()),
+        PayloadRef::Stored { bytes } => put_uint(out, u64::from(*bytes)),
+    }
+}
+
+#[inline]
+fn take_text_ref(take: &mut Take<'_>, is_stored: bool) -> Option<PayloadRef> {
+    Some(match is_stored {
+        false => PayloadRef::Here(Payload::trusted(take.text()?)),
+        true => PayloadRef::Stored { bytes: take.uint32()? },
+    })
+}
+
+fn take_rare(take: &mut Take<'_>, number: Seq, created_at: Timestamp, rare: &mut Rare) -> Option<()> {
+    let flags = take.byte().filter(|flags| *flags <= RARE_FLAGS)?;
+    let later = |take: &mut Take<'_>| number.0.checked_add(take.uint()?).map(Seq);
     rare.failed = take.uint32()?;
     if flags & RESULT != 0 {
-        rare.result = Some(Payload::trusted(take.text()?));
+        let seq = later(take)?;
+        rare.result = Some(EventText { seq, text: take_text_ref(take, flags & RESULT_STORED != 0)? });
     }
     if flags & CUSTOM != 0 {
-        rare.custom = Some(Payload::trusted(take.text()?));
+        rare.custom = Some(take_text_ref(take, flags & CUSTOM_STORED != 0)?);
     }
     if flags & LAST_TOKEN != 0 {
         rare.last_token = Some(take_token(take)?);
@@ -89,7 +127,12 @@ fn take_rare(take: &mut Take<'_>, created_at: Timestamp, rare: &mut Rare) -> Opt
     for _ in 0..take.uint()? {
         let (attempt, at) = (Attempt(take.uint32()?), Timestamp(take.difference(created_at.0)?));
         let next_at = Some(Timestamp(take.uint()?)).filter(|next_at| *next_at != Timestamp(0));
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: take_failure(take)? });
+        let seq = later(take)?;
+        let text = match take.uint32()? {
+            0 => TextRef::Here(Box::new(take_failure(take)?)),
+            bytes => TextRef::Stored { bytes },
+        };
+        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: EventText { seq, text } });
     }
     Some(())
 }
@@ -159,12 +202,9 @@ impl PageBuilder {
         if attempt.0 > 0 {
             put_uint(out, u64::from(attempt.0));
         }
-        match payload {
-            PayloadRef::Here(payload) => put_text(out, payload.as_str()),
-            PayloadRef::Stored { bytes } => put_uint(out, u64::from(*bytes)),
-        }
+        put_text_ref(out, payload);
         if let Some(rare) = rare {
-            put_rare(out, rare, *created_at);
+            put_rare(out, rare, *number, *created_at);
         }
         (self.number, self.created_at) = (number.0, created_at.0);
         self.count += 1;
@@ -357,13 +397,10 @@ fn job_of(
         0 => Attempt(0),
         _ => Attempt(take.uint32().ok_or_else(short)?),
     };
-    let payload = match flags & STORED {
-        0 => PayloadRef::Here(Payload::trusted(take.text().ok_or_else(short)?)),
-        _ => PayloadRef::Stored { bytes: take.uint32().ok_or_else(short)? },
-    };
+    let payload = take_text_ref(take, flags & STORED != 0).ok_or_else(short)?;
     let mut job = PackedJob::accepted(id, number, created_at, None, payload, ProfileId(profile));
     if flags & RARE != 0 {
-        take_rare(take, created_at, job.rare_mut()).ok_or_else(short)?;
+        take_rare(take, number, created_at, job.rare_mut()).ok_or_else(short)?;
     }
     job = job.with_state(state, line_seq);
     job.set_attempt(attempt);

@@ -1,22 +1,22 @@
-//! Payloads that are in images: found by the number of their job.
+//! Texts of jobs that are in images: payloads, results, failures.
 //!
-//! A payload is in the layer of the log's stretch in which its job was accepted, even if later layers have the job
-//! itself again.
+//! A text is in the layer of the log's stretch in which its event is, even if later layers have the job itself again;
+//! in that layer it is found by the number of its job.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::Seq;
 use crate::jobs::model::payload::ImagePayloads;
-use crate::jobs::{Payload, UnreadablePayload};
+use crate::jobs::{Payload, TextAt, UnreadablePayload};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader, PayloadPage};
 
 /// Pages that are held decompressed. Jobs are mostly wanted in the order in which they came, by a few queues at a
-/// time, and a page is 64 KiB or one payload.
+/// time, and a page is 64 KiB or the texts of one job.
 const PAGES_HELD: usize = 8;
 
-/// The payloads of a state's layers.
+/// The texts in a state's layers.
 pub struct PayloadPages {
     /// The oldest first.
     layers: Vec<Arc<Layer>>,
@@ -43,18 +43,18 @@ impl PayloadPages {
         &self.layers
     }
 
-    /// The payload of the job with this number; none if no layer has it apart from its job.
+    /// The text that is there; none if no layer has it apart from its job.
     ///
     /// Its page stays in memory for a while. Cost: up to two reads of the file, and a decompression.
     ///
     /// # Errors
     /// The page is damaged, or the storage reported an error.
-    pub fn find(&self, number: Seq) -> Result<Option<Payload>, SnapshotError> {
-        let at = self.layers.partition_point(|layer| layer.header().last < number);
-        let Some(layer) = self.layers.get(at).filter(|layer| layer.header().parent < number) else {
+    pub fn find(&self, text: TextAt) -> Result<Option<Payload>, SnapshotError> {
+        let at = self.layers.partition_point(|layer| layer.header().last < text.seq);
+        let Some(layer) = self.layers.get(at).filter(|layer| layer.header().parent < text.seq) else {
             return Ok(None);
         };
-        let Some(nth) = layer.payload_page_of(number) else { return Ok(None) };
+        let Some(nth) = layer.payload_page_of(text.job) else { return Ok(None) };
         let is_it = |held: &Held| held.layer == at && held.nth == nth;
         let held = self.held().iter().find(|held| is_it(held)).map(|held| held.page.clone());
         let page = match held {
@@ -70,14 +70,12 @@ impl PayloadPages {
                 page
             }
         };
-        Ok(page.get(number))
+        Ok(page.get(text))
     }
 
-    /// The payload of a job that must have one.
-    pub(super) fn get(&self, number: Seq) -> Result<Payload, SnapshotError> {
-        self.find(number)?.ok_or_else(|| {
-            SnapshotError::Log(format!("the payload of job number {number} is in none of its layers"))
-        })
+    /// A text that must be there.
+    pub(super) fn get(&self, text: TextAt) -> Result<Payload, SnapshotError> {
+        self.find(text)?.ok_or_else(|| SnapshotError::Log(format!("{text} is in none of its layers")))
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, VecDeque<Held>> {
@@ -91,7 +89,7 @@ impl ImagePayloads for PayloadPages {
         self.layers.last().map_or(Seq::ZERO, |layer| layer.header().last)
     }
 
-    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
-        self.find(number).map_err(|error| UnreadablePayload { number, problem: error.to_string() })
+    fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
+        self.find(at).map_err(|error| UnreadablePayload { at, problem: error.to_string() })
     }
 }

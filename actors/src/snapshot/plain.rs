@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::ids::Seq;
-use crate::jobs::PayloadRef;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::packed_job::{PackedJob, ProfileId};
+use crate::jobs::{TextAt, TextRef};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::Layer;
@@ -57,16 +57,19 @@ impl Plain {
                     for job in page.jobs {
                         let profile = page.profiles[job.profile.0 as usize].clone();
                         let mut record = job.into_record(profile);
-                        if let PayloadRef::Stored { bytes } = &record.content.payload
-                            && record.enqueued_seq > self.header.parent
+                        let parent = self.header.parent;
+                        if let TextRef::Stored { bytes } = &record.content.payload
+                            && record.enqueued_seq > parent
+                            && payloads.get(TextAt::payload(record.enqueued_seq))?.as_str().len()
+                                != *bytes as usize
                         {
-                            let payload = payloads.get(record.enqueued_seq)?;
-                            if payload.as_str().len() != *bytes as usize {
-                                let problem = format!("payload {} has another length", record.enqueued_seq);
-                                return Err(SnapshotError::Log(problem));
-                            }
-                            record.content.payload = PayloadRef::Here(payload);
+                            let problem = format!("payload {} has another length", record.enqueued_seq);
+                            return Err(SnapshotError::Log(problem));
                         }
+                        record.fill(|text| match text.seq > parent {
+                            true => payloads.get(text).map(Some),
+                            false => Ok(None),
+                        })?;
                         self.jobs.push(record);
                     }
                 }
@@ -84,7 +87,9 @@ impl Plain {
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
             let job = PackedJob::of_record(record.clone(), ProfileId(0));
-            layer.add(&record.profile, job, None)?;
+            layer.add(&record.profile, job, |text| {
+                Err(SnapshotError::Log(format!("{text} is not at hand")))
+            })?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

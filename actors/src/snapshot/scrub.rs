@@ -102,7 +102,7 @@ mod tests {
         // 64 KiB hold 33 of them.
         assert_eq!((pages.len(), pages.iter().filter(|page| page.is_ok()).count()), (4, 4));
 
-        // The first page of payloads is the first block.
+        // The first page of texts is the first block.
         let path = layers()[0].path().to_owned();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[64 + 30] ^= 1;
@@ -110,7 +110,7 @@ mod tests {
         let pages = read(Scrub::of(layers()));
         assert_eq!(pages.len(), 4);
         let error = pages[0].as_ref().unwrap_err().to_string();
-        assert!(error.contains(&path.display().to_string()) && error.contains("page of payloads"), "{error}");
+        assert!(error.contains(&path.display().to_string()) && error.contains("page of texts"), "{error}");
         assert!(pages[1..].iter().all(Result::is_ok));
     }
 

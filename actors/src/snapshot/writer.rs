@@ -1,16 +1,17 @@
 //! Writes a layer from front to back.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::base::bytes::put_uint;
 use crate::ids::Seq;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::table::packed_job::PackedJob;
-use crate::jobs::{Payload, PayloadRef};
+use crate::jobs::{Payload, TextAt};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TRAILER_BYTES, TRAILER_MAGIC,
-    len_u32, put_block, put_entry, seal,
+    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TEXT_PART_BITS, TRAILER_BYTES,
+    TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
 use crate::storage::StoredFile;
@@ -73,9 +74,9 @@ impl LayerWriter {
         }
     }
 
-    /// Whether the payload of the job with this number belongs into this layer, because no one before can have it.
-    pub fn owns(&self, number: Seq) -> bool {
-        number > self.header.parent
+    /// Whether what an event brought belongs into this layer, because none before can have it.
+    pub fn owns(&self, seq: Seq) -> bool {
+        seq > self.header.parent
     }
 
     /// Jobs so far.
@@ -87,13 +88,13 @@ impl LayerWriter {
         self.offset + self.out.len() as u64
     }
 
-    /// Adds a job; its number is larger than that of the one before. If this layer [owns](LayerWriter::owns) the
-    /// payload and the job does not have it in memory, it is `payload`.
+    /// Adds a job; its number is larger than that of the one before. What this layer [owns](LayerWriter::owns) of its texts
+    /// and the job does not have in memory comes from `stored`.
     pub fn add(
         &mut self,
         profile: &Profile,
         mut job: PackedJob,
-        payload: Option<&Payload>,
+        stored: impl FnMut(TextAt) -> Result<Payload, SnapshotError>,
     ) -> Result<(), SnapshotError> {
         assert!(
             job.enqueued_seq > self.last_number,
@@ -102,21 +103,7 @@ impl LayerWriter {
             self.last_number
         );
         self.last_number = job.enqueued_seq;
-        let text = match &job.payload {
-            PayloadRef::Here(payload)
-                if payload.as_str().len() > PayloadRef::KEPT_BYTES && self.owns(job.enqueued_seq) =>
-            {
-                let text = payload.clone();
-                job.payload = PayloadRef::Stored { bytes: len_u32(text.as_str().len()) };
-                Some(text)
-            }
-            PayloadRef::Here(_) => None,
-            PayloadRef::Stored { .. } => payload.cloned(),
-        };
-        if job.payload.here().is_none() && self.owns(job.enqueued_seq) {
-            let text = text.expect("the payload of a job that a layer owns comes with it");
-            self.payloads.add(job.enqueued_seq, text.as_str());
-        }
+        self.put_texts(&mut job, stored)?;
         self.jobs.add(profile, &job);
         self.summary.take(&job);
         self.jobs_range =
@@ -128,6 +115,30 @@ impl LayerWriter {
         if self.jobs.len() >= PAGE_BYTES_TARGET {
             self.end_jobs()?;
         }
+        Ok(())
+    }
+
+    /// Writes the long texts that this layer owns; the job says from then on that they are on disk.
+    fn put_texts(
+        &mut self,
+        job: &mut PackedJob,
+        mut stored: impl FnMut(TextAt) -> Result<Payload, SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let (parent, texts) = (self.header.parent, &mut self.payloads);
+        job.each_text(|at, text| {
+            if at.seq <= parent {
+                return Ok(());
+            }
+            if text.is_stored() {
+                let text = stored(at)?;
+                texts.add(at, |out| out.extend_from_slice(text.as_str().as_bytes()));
+            } else if text.is_long() {
+                texts.add(at, |out| text.put_json(out));
+                text.leave();
+            }
+            Ok(())
+        })?;
+        texts.end_job();
         Ok(())
     }
 
@@ -228,11 +239,13 @@ impl LayerWriter {
     }
 }
 
-/// Gathers one page of payloads.
+/// Gathers one page of texts.
 #[derive(Default)]
 struct PayloadBuilder {
     directory: Vec<u8>,
     texts: Vec<u8>,
+    /// Those of the job that is being added: which, and where each is in `texts`.
+    of_job: Vec<(TextAt, Range<usize>)>,
     count: u32,
     range: Option<(Seq, Seq)>,
 }
@@ -242,13 +255,32 @@ impl PayloadBuilder {
         self.directory.len() + self.texts.len()
     }
 
-    fn add(&mut self, number: Seq, text: &str) {
-        let (first, before) = self.range.unwrap_or((number, Seq::ZERO));
-        put_uint(&mut self.directory, number.0 - before.0);
-        put_uint(&mut self.directory, text.len() as u64);
-        self.texts.extend_from_slice(text.as_bytes());
-        self.count += 1;
-        self.range = Some((first, number));
+    /// Adds a text of the job that is being added.
+    fn add(&mut self, at: TextAt, put: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.texts.len();
+        put(&mut self.texts);
+        self.of_job.push((at, start..self.texts.len()));
+    }
+
+    /// The texts of the job are complete.
+    fn end_job(&mut self) {
+        if !self.of_job.is_sorted_by_key(|(at, _)| *at) {
+            // What its attempts left behind is in the order of the attempts, but comes sort by sort.
+            self.of_job.sort_unstable_by_key(|(at, _)| *at);
+            let start = self.of_job.iter().map(|(_, text)| text.start).min().unwrap_or_default();
+            let unsorted = self.texts.split_off(start);
+            for (_, text) in &self.of_job {
+                self.texts.extend_from_slice(&unsorted[text.start - start..text.end - start]);
+            }
+        }
+        for (at, text) in self.of_job.drain(..) {
+            let (first, before) = self.range.unwrap_or((at.job, Seq::ZERO));
+            put_uint(&mut self.directory, at.job.0 - before.0);
+            put_uint(&mut self.directory, (at.seq.0 - at.job.0) << TEXT_PART_BITS | at.part as u64);
+            put_uint(&mut self.directory, text.len() as u64);
+            self.count += 1;
+            self.range = Some((first, at.job));
+        }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {

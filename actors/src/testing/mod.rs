@@ -77,15 +77,17 @@ pub use faults::{Call, Fault};
 pub use power::{Kept, Unsynced};
 pub use step::{StepEngine, StepError};
 
-use crate::ids::{Seq, Timestamp};
-use crate::jobs::{Command, JobSpec, JobTable, JobView, Payload, PayloadStore, Policy, UnreadablePayload};
+use crate::ids::Timestamp;
+use crate::jobs::{
+    Command, JobSpec, JobTable, JobView, Payload, PayloadStore, Policy, TextAt, UnreadablePayload,
+};
 
 /// A disk without payloads.
 struct Nothing;
 
 impl PayloadStore for Nothing {
-    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
-        Err(UnreadablePayload { number, problem: "nothing was ever written".to_owned() })
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
+        Err(UnreadablePayload { at, problem: "nothing was ever written".to_owned() })
     }
 }
 

@@ -12,8 +12,8 @@ use crate::ids::{JobId, KindName, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Overview;
 use crate::jobs::{
-    Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, Payload, PayloadRef, PayloadStore,
-    Rejection, Status,
+    Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, JobView, Payload, PayloadStore,
+    Rejection, Status, TextAt, UnreadablePayload,
 };
 use crate::recovery::boot::{Boot, BootError, Recovered};
 use crate::recovery::journal;
@@ -131,7 +131,7 @@ impl StepEngine {
         &mut self.running().writer
     }
 
-    /// Every job as an image would hold it: two engines in the same state give the same. Payloads that are not in
+    /// Every job as an image would hold it: two engines in the same state give the same. Texts that are not in
     /// memory are read back from the disk.
     ///
     /// # Panics
@@ -141,11 +141,8 @@ impl StepEngine {
         let payload_store = &self.running.as_ref().expect("the engine has booted").payload_store;
         let mut records = self.table().records();
         for record in &mut records {
-            if record.content.payload.here().is_none() {
-                let payload =
-                    payload_store.read(record.enqueued_seq).expect("an acknowledged payload is on disk");
-                record.content.payload = PayloadRef::Here(payload);
-            }
+            let filled = record.fill(|text| payload_store.read(text).map(Some));
+            filled.expect("what was acknowledged is on disk");
         }
         records
     }
@@ -157,8 +154,30 @@ impl StepEngine {
     ///
     /// # Panics
     /// It is not running.
-    pub fn payload_of(&self, number: Seq) -> Result<Payload, crate::jobs::UnreadablePayload> {
-        self.running.as_ref().expect("the engine has booted").payload_store.read(number)
+    pub fn payload_of(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
+        self.text(TextAt::payload(number))
+    }
+
+    /// A text of a job, as it is read back from the disk.
+    ///
+    /// # Errors
+    /// As the real one.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn text(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
+        self.running.as_ref().expect("the engine has booted").payload_store.read(at)
+    }
+
+    /// A job that is there, as people see it.
+    ///
+    /// # Panics
+    /// It is not there, or what is on disk of it cannot be read.
+    #[must_use]
+    pub fn whole_view(&self, job: &JobId) -> JobView {
+        let running = self.running.as_ref().expect("the engine has booted");
+        let view = running.table.whole_view(job, &*running.payload_store);
+        view.expect("it can be read").expect("it is there")
     }
 
     /// What an image would hold beside the jobs.
@@ -319,12 +338,15 @@ impl StepEngine {
         while self.execute(Command::Forget).expect("never rejected").is_some() {}
     }
 
-    /// Makes everything durable; returns up to where.
+    /// Makes everything durable, and leaves on disk only what is so then; returns up to where.
     ///
     /// # Panics
     /// The sync fails.
     pub fn sync(&mut self) -> Seq {
-        self.log().sync().expect("the disk works")
+        let durable = self.log().sync().expect("the disk works");
+        let payload_bytes_max = self.options.payload_memory_bytes;
+        self.running().table.leave_payloads(durable, payload_bytes_max);
+        durable
     }
 
     /// Seals the log and folds it into a snapshot.

@@ -14,7 +14,7 @@ use crate::ids::{Epoch, Seq, Token};
 use crate::jobs::event::{Event, EventKind, NewJob};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::JobState;
-use crate::jobs::model::payload::{Content, Payload, PayloadRef};
+use crate::jobs::model::payload::{Content, Payload};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::record::{JobRecord, Life};
 use crate::snapshot::SnapshotError;
@@ -94,7 +94,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
     let Some((first, mut epoch)) = begins else {
         return Err(InspectError::NotFound { what: "a log", dir: dir.display().to_string() });
     };
-    let known = ReplayFrom { covered: Seq(first.0.saturating_sub(1)), store: None };
+    let known = ReplayFrom { covered: Seq(first.0.saturating_sub(1)), ..ReplayFrom::default() };
     let mut written = Ok(());
     let (mut last, mut events) = (known.covered, 0_u64);
     let mut visit = |seq: Seq, event: Event, batch: &BatchHeader| {
@@ -148,11 +148,7 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
         while let Some(records) = pages.next_records()? {
             for mut record in records {
                 jobs += 1;
-                if record.content.payload.here().is_none()
-                    && let Some(payload) = payloads.find(record.enqueued_seq)?
-                {
-                    record.content.payload = PayloadRef::Here(payload);
-                }
+                record.fill(|text| payloads.find(text))?;
                 row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
             }
         }

@@ -1,14 +1,13 @@
-//! Where in the log an event is, for reading a job's payload back.
+//! Where in the log an event is, for reading a job's texts back.
 //!
-//! A payload that is not in memory is found by the position of its `ENQUEUE` alone: reading starts at the mark before
-//! it. Marks are close enough together for that to be short, and far enough apart to take next to no memory. A job thus
-//! needs no pointer of its own.
+//! A text that is not in memory is found by the position of its event alone: reading starts at the mark before it. Marks are
+//! close enough together for that to be short, and far enough apart to take next to no memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::Seq;
-use crate::jobs::{EventKind, Payload, PayloadRef, UnreadablePayload};
+use crate::jobs::{Event, Payload, TextAt, TextPart, UnreadablePayload};
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
 use crate::wal::codec::{self, Decoder};
@@ -126,56 +125,46 @@ impl LogIndex {
         self.segments().retain(|segment| segment.number > number);
     }
 
-    /// The payload of the job that the event at `number` created; none if no segment that is there holds it.
+    /// The text that is at this place; none if no segment that is there holds it.
     ///
     /// # Errors
     /// It is not there as it was written.
-    pub fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
-        let Some(window) = self.window(number)? else { return self.read_unmarked(number) };
-        let unreadable = |problem: String| UnreadablePayload { number, problem };
-        let file = segment_name(window.segment);
-        let record = window.find(number).ok_or_else(|| {
-            unreadable(format!("{file}: no event {number} behind byte {}", window.from.offset()))
+    pub fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
+        let Some(window) = self.window(at)? else { return self.read_unmarked(at) };
+        let unreadable = |problem: String| UnreadablePayload { at, problem };
+        let (seq, file) = (at.seq, segment_name(window.segment));
+        let record = window.find(seq).ok_or_else(|| {
+            unreadable(format!("{file}: no event {seq} behind byte {}", window.from.offset()))
         })?;
         let event =
             codec::decode(&mut &record[..]).map_err(|error| unreadable(format!("{file}: {error}")))?;
-        match event.kind {
-            EventKind::Enqueue(new) => match new.content.payload {
-                PayloadRef::Here(payload) => Ok(Some(payload)),
-                PayloadRef::Stored { .. } => {
-                    Err(unreadable(format!("{file}: event {number} has no payload")))
-                }
-            },
-            change => Err(unreadable(format!("{file}: event {number} is {}, not ENQUEUE", change.name()))),
-        }
+        text_of(&event, at).map(Some).map_err(|problem| unreadable(format!("{file}: {problem}")))
     }
 
     /// Looks for it in segments that boot did not read, since a snapshot covers them. Nobody needs them unless that
     /// snapshot is damaged, so this may take its time.
-    fn read_unmarked(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload> {
-        let unreadable = |error: WalError| UnreadablePayload { number, problem: error.to_string() };
+    fn read_unmarked(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
+        let unreadable = |error: WalError| UnreadablePayload { at, problem: error.to_string() };
         let segments = segments(&*self.storage, &self.dir).map_err(unreadable)?;
-        let behind = segments.partition_point(|segment| segment.header.first <= number);
+        let behind = segments.partition_point(|segment| segment.header.first <= at.seq);
         let Some(segment) = behind.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
         let mut reader = SegmentReader::open(&*self.storage, &segment.path).map_err(unreadable)?;
         loop {
             let batch = match reader.next_batch() {
-                Ok(batch) if batch.header.last() < number => continue,
+                Ok(batch) if batch.header.last() < at.seq => continue,
                 Ok(batch) => batch,
                 Err(Stop::Unreadable(problem)) => return Err(unreadable(reader.unreadable(problem))),
                 Err(_) => return Ok(None),
             };
             let found = events(&segment.path, batch, &mut Decoder::default())
                 .filter_map(Result::ok)
-                .find(|(position, _)| *position == number);
-            return Ok(found.and_then(|(_, event)| match event.kind {
-                EventKind::Enqueue(new) => new.content.payload.here().cloned(),
-                _ => None,
-            }));
+                .find(|(position, _)| *position == at.seq);
+            return Ok(found.and_then(|(_, event)| text_of(&event, at).ok()));
         }
     }
 
-    fn window(&self, number: Seq) -> Result<Option<Window>, UnreadablePayload> {
+    fn window(&self, at: TextAt) -> Result<Option<Window>, UnreadablePayload> {
+        let number = at.seq;
         let segments = self.segments();
         let behind = segments.partition_point(|segment| segment.first <= number);
         let Some(segment) = behind.checked_sub(1).and_then(|index| segments.get(index)) else {
@@ -202,7 +191,7 @@ impl LogIndex {
         }
         let path = self.dir.join(segment_name(window.segment));
         let unreadable = |error: std::io::Error| UnreadablePayload {
-            number,
+            at,
             problem: format!("{}: cannot be read: {error}", path.display()),
         };
         let file = match file {
@@ -228,6 +217,16 @@ impl LogIndex {
         // Nothing here can be left half done.
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The text of an event that was found at its position.
+fn text_of(event: &Event, at: TextAt) -> Result<Payload, String> {
+    let is_about_it = match at.part {
+        TextPart::Payload | TextPart::Custom => at.seq == at.job,
+        TextPart::Result | TextPart::Failure => event.job_seq == at.job,
+    };
+    let text = event.kind.text(at.part).filter(|_| is_about_it);
+    text.ok_or_else(|| format!("event {} is {} and does not bring it", at.seq, event.kind.name()))
 }
 
 impl Window {

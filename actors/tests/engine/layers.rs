@@ -79,7 +79,8 @@ fn churning_noise(is_dense: bool) -> (StepEngine, u64, fastrand::Rng) {
 /// How many times as much as what is alive the disk holds beside two segments, which is twice at most.
 #[track_caller]
 fn by_what_is_alive(beaver: &StepEngine, used: u64, segments: u64) -> f64 {
-    let live: u64 = beaver.table().records().iter().map(|job| job.content.payload.len() as u64 + 100).sum();
+    let live: u64 =
+        beaver.table().records().iter().map(|job| job.content.payload.text_len() as u64 + 100).sum();
     assert!(used <= 2 * live + segments, "{used} bytes for {live} alive");
     used.saturating_sub(segments) as f64 / live as f64
 }

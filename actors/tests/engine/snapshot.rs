@@ -7,12 +7,12 @@ use beaver_actors::ids::{JobId, Seq};
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::internals::snapshot::SnapshotError;
 use beaver_actors::internals::snapshot::payloads::PayloadPages;
-use beaver_actors::jobs::{Command, Payload, PayloadRef, Retention, Start, Status};
+use beaver_actors::jobs::{Command, Payload, Retention, Start, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
 
 const SNAPSHOTS: &str = "/data/snapshots";
 
-/// The jobs of the snapshot at a position, with their payloads.
+/// The jobs of the snapshot at a position, with their texts.
 pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, SnapshotError> {
     let state = beaver.snapshots().open_state(last)?;
     let payloads = PayloadPages::new(state.layers().to_vec());
@@ -22,9 +22,7 @@ pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, 
         jobs.extend(records);
     }
     for job in &mut jobs {
-        if job.content.payload.here().is_none() {
-            job.content.payload = PayloadRef::Here(payloads.find(job.enqueued_seq)?.expect("a layer has it"));
-        }
+        job.fill(|text| payloads.find(text).map(|found| Some(found.expect("a layer has it"))))?;
     }
     Ok(jobs)
 }

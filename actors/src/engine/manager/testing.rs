@@ -12,7 +12,7 @@ use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::waiting_fetches::WaitingFetch;
 use crate::engine::messages::Reply;
 use crate::ids::{Epoch, JobId, KindName, QueueName, RemoteName, Seq, Timestamp, Token, WorkerId};
-use crate::jobs::{Command, JobSpec, JobTable, Payload, PayloadStore, Policy, UnreadablePayload};
+use crate::jobs::{Command, JobSpec, JobTable, Payload, PayloadStore, Policy, TextAt, UnreadablePayload};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -86,7 +86,7 @@ pub(super) fn fetch(
 pub(super) struct NoPayloads;
 
 impl PayloadStore for NoPayloads {
-    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload> {
-        Err(UnreadablePayload { number, problem: "there is none".to_owned() })
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
+        Err(UnreadablePayload { at, problem: "there is none".to_owned() })
     }
 }

@@ -19,7 +19,7 @@ use crate::api::requests::AttemptEnd;
 use crate::engine::messages::Finished;
 use crate::ids::{JobId, Token, WorkerId};
 use crate::jobs::table::Assignment;
-use crate::jobs::{Failure, FailureKind, Payload, PayloadRef, PayloadStore};
+use crate::jobs::{Failure, FailureKind, Payload, PayloadRef, PayloadStore, TextAt};
 
 /// What a handler made of its job.
 type HandlerResult = Result<Option<Payload>, JobError>;
@@ -79,7 +79,7 @@ pub(super) async fn run(
         PayloadRef::Here(payload) => payload,
         // Jobs mostly start in the order in which they came, so the disk has been asked for this one with its
         // neighbours: too cheap for a thread of its own (docs/decisions/0010-an-attempt-reports-by-itself.md).
-        PayloadRef::Stored { .. } => match payload_store.read(assignment.number) {
+        PayloadRef::Stored { .. } => match payload_store.read(TextAt::payload(assignment.number)) {
             Ok(payload) => payload,
             Err(error) => {
                 tracing::error!(%error, "a job cannot be run");

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Attempt, Timestamp};
+use crate::jobs::model::payload::Payload;
+use crate::jobs::model::text::{EventText, Storable};
 
 /// How many of a job's last failed attempts are kept with it.
 pub const FAILURES_KEPT: usize = 5;
@@ -72,6 +74,18 @@ impl Failure {
         Failure { kind, message, errtype: String::new(), backtrace: Vec::new() }
     }
 
+    /// From the text by which it was kept on disk; what is no such text is told instead.
+    #[must_use]
+    pub fn of_json(text: &Payload) -> Failure {
+        text.read().unwrap_or_else(|error| Failure::unreadable(&error))
+    }
+
+    /// Stands for one that cannot be read back: it is only for people, and must not be in the way of its job.
+    #[must_use]
+    pub fn unreadable(problem: &dyn std::fmt::Display) -> Failure {
+        Failure::new(FailureKind::Error, format!("what went wrong cannot be read back: {problem}"))
+    }
+
     /// The same with the name of the error, cut to what is kept.
     #[must_use]
     pub fn of_type(self, errtype: impl Into<String>) -> Failure {
@@ -87,6 +101,25 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// As the text by which it is kept on disk.
+    #[must_use]
+    pub fn to_json(&self) -> Payload {
+        Payload::trusted(&serde_json::to_string(self).expect("writing plain data to memory cannot fail"))
+    }
+}
+
+impl Storable for Box<Failure> {
+    fn text_len(&self) -> usize {
+        let Failure { kind: _, message, errtype, backtrace } = &**self;
+        message.len() + errtype.len() + backtrace.iter().map(String::len).sum::<usize>()
+    }
+
+    fn put_json(&self, out: &mut Vec<u8>) {
+        serde_json::to_writer(out, self).expect("writing plain data to memory cannot fail");
+    }
+}
+
 /// The beginning of a text, at most `bytes_max` bytes of it.
 fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
@@ -96,9 +129,12 @@ fn cut(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// A failed attempt as it is kept with its job.
+/// A failed attempt, with what went wrong in memory or on disk.
+pub type KeptFailure = FailedAttempt<EventText<Box<Failure>>>;
+
+/// A failed attempt as it is kept with its job; inside of the engine with a failure that may be on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedAttempt {
+pub struct FailedAttempt<F = Failure> {
     /// Number of the attempt, from 1.
     pub attempt: Attempt,
     /// When it ended.
@@ -107,5 +143,33 @@ pub struct FailedAttempt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
     /// What went wrong.
-    pub failure: Failure,
+    pub failure: F,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::model::text::{AnyText, KEPT_BYTES, TextRef};
+
+    #[test]
+    fn only_long_texts_are_left_on_disk_and_say_how_long_they_are() {
+        for (bytes, is_long) in [(KEPT_BYTES, false), (KEPT_BYTES + 1, true)] {
+            let text = "1".repeat(bytes);
+            let mut payload = TextRef::Here(Payload::parse(&text).unwrap());
+            let mut failure = TextRef::Here(Box::new(Failure::new(FailureKind::Error, &*text)));
+            for text in [&mut payload as &mut dyn AnyText, &mut failure] {
+                assert_eq!((text.is_long(), text.is_stored()), (is_long, false));
+                text.leave();
+                assert_eq!((text.is_long(), text.is_stored()), (false, is_long));
+            }
+            assert_eq!((payload.text_len(), failure.text_len()), (bytes, bytes));
+        }
+    }
+
+    #[test]
+    fn a_failure_reads_back_from_its_text() {
+        let failure =
+            Failure::new(FailureKind::Panic, "no \u{1}\"").of_type("E").with_backtrace(["a".into()]);
+        assert_eq!(Failure::of_json(&failure.to_json()), failure);
+    }
 }

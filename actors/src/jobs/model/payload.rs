@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::Seq;
+use crate::jobs::model::text::{Storable, TextAt, TextRef};
 
 /// Deepest nesting of arrays and objects that is accepted.
 pub const DEPTH_MAX: usize = 64;
@@ -15,17 +16,8 @@ pub const DEPTH_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
 
-/// Where a job's payload is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PayloadRef {
-    /// In memory.
-    Here(Payload),
-    /// On disk only, where [`PayloadStore`] finds it under the job's number.
-    Stored {
-        /// Length of its text, in bytes.
-        bytes: u32,
-    },
-}
+/// A payload, in memory or on disk.
+pub type PayloadRef = TextRef<Payload>;
 
 /// What a job brings along, and nobody here reads. Travels whole, as a [`Profile`](super::profile::Profile) does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,65 +25,36 @@ pub struct Content {
     /// What the handler gets.
     pub payload: PayloadRef,
     /// Travels with the job unread.
-    pub custom: Option<Payload>,
+    pub custom: Option<PayloadRef>,
 }
 
-impl PayloadRef {
-    /// Payloads up to this length are always kept in memory: what one on disk costs to find again is not worth it.
-    pub const KEPT_BYTES: usize = 64;
-
-    /// Length of the payload's text, in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            PayloadRef::Here(payload) => payload.as_str().len(),
-            PayloadRef::Stored { bytes } => *bytes as usize,
-        }
-    }
-
-    /// Whether the text is empty; no JSON is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The payload, if it is in memory.
-    #[must_use]
-    pub fn here(&self) -> Option<&Payload> {
-        match self {
-            PayloadRef::Here(payload) => Some(payload),
-            PayloadRef::Stored { .. } => None,
-        }
-    }
-}
-
-/// Finds payloads that are not in memory: in the log or in the newest images.
+/// Finds payloads and other texts of jobs that are not in memory: in the log or in the newest images.
 pub trait PayloadStore: Send + Sync {
-    /// The payload of the job with this number.
+    /// The text that is there.
     ///
     /// # Errors
     /// It is not there, or not as it was written.
-    fn read(&self, number: Seq) -> Result<Payload, UnreadablePayload>;
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload>;
 }
 
-/// Reads payloads back from snapshots.
+/// Reads texts back from snapshots.
 pub trait ImagePayloads: Send + Sync {
     /// Position up to which they hold everything.
     fn last(&self) -> Seq;
 
-    /// The payload of the job with this number; none if they do not have it.
+    /// The text that is there; none if they do not have it.
     ///
     /// # Errors
     /// It is not there as it was written.
-    fn read(&self, number: Seq) -> Result<Option<Payload>, UnreadablePayload>;
+    fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload>;
 }
 
-/// A payload cannot be read back.
+/// A text of a job cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the payload of job number {number} cannot be read: {problem}")]
+#[error("{at} cannot be read: {problem}")]
 pub struct UnreadablePayload {
-    /// The job: position of its `ENQUEUE`.
-    pub number: Seq,
+    /// Which text of which job.
+    pub at: TextAt,
     /// File, place, and what is wrong there.
     pub problem: String,
 }
@@ -105,16 +68,6 @@ pub enum PayloadError {
     /// Nested deeper than [`DEPTH_MAX`].
     #[error("payload is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
-}
-
-impl Serialize for PayloadRef {
-    /// As the payload; as its length if it is on disk.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            PayloadRef::Here(payload) => payload.serialize(serializer),
-            PayloadRef::Stored { bytes } => serializer.collect_str(&format_args!("{bytes} bytes on disk")),
-        }
-    }
 }
 
 impl Payload {
@@ -170,6 +123,16 @@ impl Payload {
     /// It does not have that shape; the text says where.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
+    }
+}
+
+impl Storable for Payload {
+    fn text_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn put_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::jobs::table::digest;
 use crate::jobs::table::list::Slot;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::ready::place;
-use crate::jobs::table::{FINISHED, JobTable, finished_index, resident_bytes};
+use crate::jobs::table::{FINISHED, JobTable, finished_index};
 
 impl JobTable {
     /// Every broken invariant in words; empty when the table is sound. Cost: a walk over every job.
@@ -193,7 +193,7 @@ impl JobTable {
                 broken.push(format!("profile {} says that {jobs} jobs have it, but {found} do", profile.0));
             }
         }
-        let resident: u64 = self.each().map(|(_, job)| resident_bytes(&job.payload)).sum();
+        let resident: u64 = self.each().map(|(_, job)| job.resident_bytes()).sum();
         if resident != self.resident {
             broken.push(format!("{resident} bytes of payload are in memory, not {}", self.resident));
         }

@@ -17,6 +17,7 @@ mod ready;
 mod recent;
 mod restore;
 mod slots;
+mod texts;
 mod view;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -88,10 +89,12 @@ pub struct JobTable {
     pub(super) counts: Counts,
     /// The sum over the jobs; the sections sum themselves up.
     pub(super) digest: u64,
-    /// Bytes of payloads in memory that could be on disk only: all but small ones.
+    /// Bytes of what jobs came with in memory that could be on disk only: all but small texts.
     pub(super) resident: u64,
     /// Jobs whose payload came with their event, which is perhaps not yet on disk, in the order of their numbers.
     fresh: VecDeque<(Seq, Slot)>,
+    /// Events that brought a report on a job, which are perhaps not yet on disk, with the job's number and slot.
+    reports: VecDeque<(Seq, Seq, Slot)>,
     boxes: EmptyBoxes,
     /// What is left of the last job that was accepted: its box and its names.
     emptied: Option<Box<NewJob>>,
@@ -135,6 +138,7 @@ impl JobTable {
             digest: 0,
             resident: 0,
             fresh: VecDeque::new(),
+            reports: VecDeque::new(),
             boxes: EmptyBoxes::default(),
             emptied: None,
             recent: Recent::default(),
@@ -172,7 +176,9 @@ impl JobTable {
                 return Err(Misfit { seq, event: "DIGEST", problem });
             }
             EventKind::Digest { .. } | EventKind::Term { .. } => {}
-            lead @ EventKind::Lead { .. } => self.spare_leases(seq, event.at, &lead)?,
+            EventKind::Lead { grace_ms, margin_ms } => {
+                self.spare_leases(seq, event.at, &EventKind::Lead { grace_ms, margin_ms })?;
+            }
             // What is bound here would be copied first, and it is not small.
             _ => {
                 let job = event.kind.job();
@@ -277,24 +283,31 @@ impl JobTable {
         job
     }
 
-    /// Leaves payloads on disk only whose jobs are durable up to `through`, as long as more than `bytes_max` are in
-    /// memory. Those that came first stay: they are wanted first.
+    /// Leaves on disk only what is durable up to `through`: reports on jobs, and, as long as more than `bytes_max` of it
+    /// are in memory, what jobs came with. Those that came first stay: they are wanted first.
     pub fn leave_payloads(&mut self, through: Seq, bytes_max: u64) {
         while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
-            let is_there = self.jobs[slot as usize].as_ref().is_some_and(|job| job.enqueued_seq == number);
-            if is_there && self.resident > bytes_max {
-                self.leave_payload(slot);
+            if self.resident > bytes_max && self.is_in(slot, number) {
+                self.leave_content(slot);
+            }
+        }
+        while let Some((_, number, slot)) = self.reports.pop_front_if(|(seq, ..)| *seq <= through) {
+            if self.is_in(slot, number) {
+                occupied_mut(&mut self.jobs, slot).leave_reports(through);
             }
         }
     }
 
-    fn leave_payload(&mut self, slot: Slot) {
+    /// Whether the job with this number is still in the slot.
+    fn is_in(&self, slot: Slot, number: Seq) -> bool {
+        self.jobs[slot as usize].as_ref().is_some_and(|job| job.enqueued_seq == number)
+    }
+
+    fn leave_content(&mut self, slot: Slot) {
         let job = occupied_mut(&mut self.jobs, slot);
-        let bytes = resident_bytes(&job.payload);
+        let bytes = job.resident_bytes();
         if bytes > 0 {
-            job.payload = PayloadRef::Stored {
-                bytes: u32::try_from(bytes).expect("payloads are bounded far below 4 GiB"),
-            };
+            job.leave_content();
             self.resident -= bytes;
         }
     }
@@ -322,7 +335,7 @@ impl JobTable {
         let mut job = PackedJob::accepted(id, seq, at, new.run_at, payload, profile);
         job.set_custom(new.content.custom.take());
         self.emptied = Some(new);
-        let is_fresh = resident_bytes(&job.payload) > 0;
+        let is_fresh = job.resident_bytes() > 0;
         let slot = self.next_slot();
         self.ids.insert_at(place, slot);
         self.fill(slot, job);
@@ -362,6 +375,7 @@ impl JobTable {
             && self.job(slot).finish().is_some();
         // What has run is on disk, and is seldom wanted again.
         let has_run = matches!(kind, EventKind::Ack { .. } | EventKind::Exhaust { .. });
+        let brings_report = kind.carries_text();
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),
@@ -381,8 +395,11 @@ impl JobTable {
         let job = occupied_mut(&mut self.jobs, slot);
         let timeout_ms = self.profiles.get(job.profile).timeout_ms;
         job.apply(stamp, timeout_ms, kind, &mut self.boxes)?;
+        if brings_report {
+            self.reports.push_back((seq, job.enqueued_seq, slot));
+        }
         if has_run {
-            self.leave_payload(slot);
+            self.leave_content(slot);
         }
         match keeps_its_place {
             true => self.count_in(slot),
@@ -439,7 +456,7 @@ impl JobTable {
 
     /// Puts a job into the next slot.
     fn fill(&mut self, slot: Slot, job: PackedJob) {
-        self.resident += resident_bytes(&job.payload);
+        self.resident += job.resident_bytes();
         match self.free.pop() {
             Some(free) => {
                 debug_assert_eq!(free, slot, "it was the next");
@@ -454,7 +471,7 @@ impl JobTable {
 
     fn drop_job(&mut self, slot: Slot) {
         let job = self.jobs[slot as usize].take().expect("a slot that an index names is occupied");
-        self.resident -= resident_bytes(&job.payload);
+        self.resident -= job.resident_bytes();
         self.profiles.leave(job.profile);
         self.ids.remove(&job.id, slot);
         self.free.push(slot);
@@ -537,16 +554,5 @@ impl JobTable {
 
     pub(super) fn counts_of_queue(&self, key: QueueKey) -> Counts {
         self.queue_counts.get(key.0 as usize).copied().unwrap_or_default()
-    }
-}
-
-/// What a payload takes in memory that could be on disk only.
-#[inline]
-pub(super) fn resident_bytes(body: &PayloadRef) -> u64 {
-    match body {
-        PayloadRef::Here(payload) if payload.as_str().len() > PayloadRef::KEPT_BYTES => {
-            payload.as_str().len() as u64
-        }
-        PayloadRef::Here(_) | PayloadRef::Stored { .. } => 0,
     }
 }

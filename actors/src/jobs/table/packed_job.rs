@@ -5,10 +5,11 @@
 
 use crate::base::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
-use crate::jobs::model::failure::FailedAttempt;
+use crate::jobs::model::failure::KeptFailure;
 use crate::jobs::model::job::{Finish, JobState, Lease, Status};
 use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::EventText;
 use crate::jobs::record::{JobRecord, Life};
 use crate::jobs::table::list::Slot;
 use crate::jobs::table::slots::Slots;
@@ -51,13 +52,13 @@ pub(crate) struct Rare {
     /// a worker again.
     pub last_token: Option<Token>,
     /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`](crate::jobs::model::failure::FAILURES_KEPT).
-    pub failures: Vec<FailedAttempt>,
+    pub failures: Vec<KeptFailure>,
     /// How many attempts failed that count against `max_retry`.
     pub failed: u32,
     /// What the last attempt that had something to say left behind.
-    pub result: Option<Payload>,
+    pub result: Option<EventText<Payload>>,
     /// What travels with the job unread.
-    pub custom: Option<Payload>,
+    pub custom: Option<PayloadRef>,
     attempt: u32,
 }
 
@@ -158,7 +159,7 @@ impl PackedJob {
     }
 
     /// Lets something unread travel with it.
-    pub fn set_custom(&mut self, custom: Option<Payload>) {
+    pub fn set_custom(&mut self, custom: Option<PayloadRef>) {
         if custom.is_some() {
             self.rare.get_or_insert_default().custom = custom;
         }

@@ -3,13 +3,15 @@
 use crate::ids::{Holder, JobId, KindName, QueueName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::counts::Counts;
 use crate::jobs::intern::KindKey;
+use crate::jobs::model::failure::{FailedAttempt, Failure, KeptFailure};
 use crate::jobs::model::job::{JobView, Lease, Status};
 use crate::jobs::model::payload::{PayloadRef, PayloadStore, UnreadablePayload};
+use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::QueueView;
 use crate::jobs::sections::totals::Totals;
 use crate::jobs::sections::{Overview, Sections};
-use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::table::packed_job::{PackedJob, Rare};
 use crate::jobs::table::{Assignment, JobTable};
 
 impl JobTable {
@@ -74,17 +76,17 @@ impl JobTable {
         self.ready.first(&self.handled).is_some()
     }
 
-    /// The job with this id, as people see it, but for a payload that is on disk.
+    /// The job with this id, as people see it, but for texts that are on disk.
     #[must_use]
     pub fn view(&self, id: &JobId) -> Option<JobView<PayloadRef>> {
         let job = self.job(self.slot_of(id)?);
         Some(self.view_of(job, job.payload.clone()))
     }
 
-    /// The job with this id, as people see it, with its payload read back if it has to be.
+    /// The job with this id, as people see it, with its texts read back where they have to be.
     ///
     /// # Errors
-    /// The payload is not in memory and cannot be read.
+    /// A text other than that of a failure is not in memory and cannot be read.
     pub fn whole_view(
         &self,
         id: &JobId,
@@ -98,11 +100,22 @@ impl JobTable {
         job: &PackedJob,
         payload_store: &dyn PayloadStore,
     ) -> Result<JobView, UnreadablePayload> {
-        let payload = match &job.payload {
-            PayloadRef::Here(payload) => payload.clone(),
-            PayloadRef::Stored { .. } => payload_store.read(job.enqueued_seq)?,
+        let number = job.enqueued_seq;
+        let read = |text: &PayloadRef, seq, part| match text {
+            PayloadRef::Here(text) => Ok(text.clone()),
+            PayloadRef::Stored { .. } => payload_store.read(TextAt { job: number, seq, part }),
         };
-        Ok(self.view_of(job, payload))
+        let mut view = self.view_of(job, read(&job.payload, number, TextPart::Payload)?);
+        let Some(rare) = job.rare() else { return Ok(view) };
+        if let Some(custom) = &rare.custom {
+            view.custom = Some(read(custom, number, TextPart::Custom)?);
+        }
+        if let Some(EventText { seq, text }) = &rare.result {
+            view.result = Some(read(text, *seq, TextPart::Result)?);
+        }
+        view.errors =
+            rare.failures.iter().map(|attempt| read_failed(number, attempt, payload_store)).collect();
+        Ok(view)
     }
 
     /// Whether the job with this id is known to have succeeded.
@@ -211,11 +224,36 @@ impl JobTable {
             deadline: lease.map(|lease| lease.deadline),
             token: lease.map(|lease| lease.token),
             finished_at: job.finish().map(|finish| finish.at),
-            errors: rare.map_or_else(Vec::new, |rare| rare.failures.clone()),
-            result: rare.and_then(|rare| rare.result.clone()),
-            custom: rare.and_then(|rare| rare.custom.clone()),
+            errors: rare.map_or_else(Vec::new, errors_at_hand),
+            result: rare.and_then(|rare| rare.result.as_ref()?.text.here().cloned()),
+            custom: rare.and_then(|rare| rare.custom.as_ref()?.here().cloned()),
             backtrace_lines: profile.backtrace_lines,
             payload,
         }
     }
+}
+
+/// The failed attempts whose text is in memory.
+fn errors_at_hand(rare: &Rare) -> Vec<FailedAttempt> {
+    let at_hand =
+        |attempt: &KeptFailure| Some(with_failure(attempt, (**attempt.failure.text.here()?).clone()));
+    rare.failures.iter().filter_map(at_hand).collect()
+}
+
+fn read_failed(job: Seq, attempt: &KeptFailure, payload_store: &dyn PayloadStore) -> FailedAttempt {
+    let EventText { seq, text } = &attempt.failure;
+    let failure = match text {
+        TextRef::Here(failure) => (**failure).clone(),
+        TextRef::Stored { .. } => {
+            match payload_store.read(TextAt { job, seq: *seq, part: TextPart::Failure }) {
+                Ok(text) => Failure::of_json(&text),
+                Err(error) => Failure::unreadable(&error),
+            }
+        }
+    };
+    with_failure(attempt, failure)
+}
+
+fn with_failure<F>(attempt: &FailedAttempt<F>, failure: Failure) -> FailedAttempt {
+    FailedAttempt { attempt: attempt.attempt, at: attempt.at, next_at: attempt.next_at, failure }
 }

@@ -1,14 +1,14 @@
 //! Events as bytes.
 
 use crate::base::bytes::put_uint;
-use crate::jobs::event::{Event, EventKind};
+use crate::jobs::event::Event;
 use crate::wal::codec::envelope::{CRC_BYTES, HAS_CRC, VERSION};
 use crate::wal::codec::events;
 
 /// Appends `event` to `out`. Allocates nothing but what `out` needs.
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     let event_type = event.kind.event_type();
-    let has_crc = carries_text(&event.kind);
+    let has_crc = event.kind.carries_text();
     let record = out.len();
     let version = if has_crc { VERSION | HAS_CRC } else { VERSION };
     out.extend_from_slice(&[event_type as u8, version, 0, 0, 0, 0]);
@@ -24,19 +24,5 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     if has_crc {
         let crc = crc32fast::hash(&out[record..]);
         out.extend_from_slice(&crc.to_le_bytes());
-    }
-}
-
-/// Whether something in it is found later by its number alone.
-#[inline]
-fn carries_text(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::Ack { result, .. } => result.is_some(),
-        EventKind::Enqueue(_)
-        | EventKind::Retry { .. }
-        | EventKind::Requeue { .. }
-        | EventKind::Exhaust { .. }
-        | EventKind::Output { .. } => true,
-        _ => false,
     }
 }

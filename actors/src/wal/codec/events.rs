@@ -27,7 +27,7 @@ use crate::base::bytes::{Take, put_difference, put_text, put_uint};
 use crate::ids::{Attempt, Epoch, JobId, Priority, Seq, Term, Timeline, Timestamp, TokenRef};
 use crate::jobs::event::{EventKind, EventType, NewJob};
 use crate::jobs::model::job::Exhausted;
-use crate::jobs::model::payload::{Payload, PayloadRef};
+use crate::jobs::model::payload::Payload;
 use crate::jobs::stored::{
     FoundId, exhausted_number, put_backoff, put_failure, put_holder, put_id, put_token_ref, take_backoff,
     take_exhausted, take_failure, take_holder, take_token_ref,
@@ -241,7 +241,7 @@ fn put_enqueue(out: &mut Vec<u8>, at: Timestamp, new: &NewJob) {
             put_backoff(out, profile.backoff);
         }
         if let Some(custom) = &content.custom {
-            put_text(out, custom.as_str());
+            put_text(out, custom.here().expect("so is what travels with it").as_str());
         }
         if flags & LINES != 0 {
             put_uint(out, u64::from(profile.backtrace_lines));
@@ -269,20 +269,13 @@ fn take_enqueue(at: Timestamp, take: &mut Take<'_>, names: &mut Names) -> Option
             new.profile.exhausted = Exhausted::Drop;
         }
         if flags & CUSTOM != 0 {
-            new.content.custom = Some(Payload::trusted(take.text()?));
+            new.content.custom = Some(names.text(take.text_bytes()?)?);
         }
         if flags & LINES != 0 {
             new.profile.backtrace_lines = take.uint32().filter(|lines| *lines > 0)?;
         }
     }
-    let payload = take.text_bytes()?;
-    new.content.payload = match u32::try_from(payload.len()) {
-        // That it is text was seen when it was written, and is seen again when it is read back.
-        Ok(bytes) if names.leaves_payloads && payload.len() > PayloadRef::KEPT_BYTES => {
-            PayloadRef::Stored { bytes }
-        }
-        _ => PayloadRef::Here(Payload::trusted(std::str::from_utf8(payload).ok()?)),
-    };
+    new.content.payload = names.text(take.text_bytes()?)?;
     id.made(|id| new.id = id)?;
     Some(new)
 }

@@ -3,9 +3,10 @@
 use crate::ids::{JobId, KindName, Priority, QueueName, RemoteName};
 use crate::jobs::event::NewJob;
 use crate::jobs::model::job::Exhausted;
-use crate::jobs::model::payload::{Content, PayloadRef};
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::policy::Backoff;
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::KEPT_BYTES;
 use crate::jobs::stored::remote_of;
 
 /// What was read last, and what is to be left on disk.
@@ -25,6 +26,18 @@ impl Names {
         match &self.remote {
             Some(remote) if remote.as_str() == name => Some(remote.clone()),
             _ => Some(self.remote.insert(remote_of(name)?).clone()),
+        }
+    }
+
+    /// What a job comes with, in memory or left on disk.
+    #[inline]
+    pub fn text(&self, bytes: &[u8]) -> Option<PayloadRef> {
+        match u32::try_from(bytes.len()) {
+            // That it is text was seen when it was written, and is seen again when it is read back.
+            Ok(len) if self.leaves_payloads && bytes.len() > KEPT_BYTES => {
+                Some(PayloadRef::Stored { bytes: len })
+            }
+            _ => Some(PayloadRef::Here(Payload::trusted(std::str::from_utf8(bytes).ok()?))),
         }
     }
 

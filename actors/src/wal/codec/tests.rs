@@ -9,7 +9,7 @@ use crate::ids::{
 use crate::jobs::event::{Event, EventKind, EventType, NewJob};
 use crate::jobs::model::payload::Content;
 use crate::jobs::model::profile::Profile;
-use crate::jobs::{Backoff, Exhausted, Failure, FailureKind, Payload, PayloadRef};
+use crate::jobs::{Backoff, Exhausted, Failure, FailureKind, Payload, PayloadRef, TextPart};
 use crate::wal::codec::*;
 
 /// At least one event of every type, in every form that one has.
@@ -50,7 +50,7 @@ pub(crate) fn samples() -> Vec<Event> {
     let unlike = |backoff| NewJob {
         profile: Profile { backoff, exhausted: Exhausted::Drop, backtrace_lines: 12, ..new.profile.clone() },
         content: Content {
-            custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
+            custom: Some(PayloadRef::Here(Payload::parse(r#"{"locale":"fr"}"#).unwrap())),
             ..new.content.clone()
         },
         ..new.clone()
@@ -173,15 +173,7 @@ fn what_carries_a_text_has_a_checksum_of_its_own() {
         bytes[last] ^= 1;
         let error = decode(&mut bytes.as_slice());
         let is_noticed = error.is_err_and(|error| error.to_string().contains("checksum"));
-        let has_text = match &event.kind {
-            EventKind::Ack { result, .. } => result.is_some(),
-            EventKind::Enqueue(_)
-            | EventKind::Retry { .. }
-            | EventKind::Requeue { .. }
-            | EventKind::Exhaust { .. }
-            | EventKind::Output { .. } => true,
-            _ => false,
-        };
+        let has_text = TextPart::ALL.into_iter().any(|part| event.kind.text(part).is_some());
         assert_eq!(is_noticed, has_text, "{event:?}");
     }
 }

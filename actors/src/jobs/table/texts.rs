@@ -1,0 +1,59 @@
+//! The texts of a job: which there are, where each is found again, and which of them take memory that they need not.
+
+use std::convert::Infallible;
+
+use crate::ids::Seq;
+use crate::jobs::model::text::{AnyText, TextAt, TextPart};
+use crate::jobs::table::packed_job::PackedJob;
+
+impl PackedJob {
+    /// Hands each text to `visit`, with the place where it is found again.
+    ///
+    /// # Errors
+    /// What `visit` says.
+    pub fn each_text<E>(
+        &mut self,
+        mut visit: impl FnMut(TextAt, &mut dyn AnyText) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let job = self.enqueued_seq;
+        visit(TextAt::payload(job), &mut self.payload)?;
+        let Some(rare) = &mut self.rare else { return Ok(()) };
+        if let Some(custom) = &mut rare.custom {
+            visit(TextAt { job, seq: job, part: TextPart::Custom }, custom)?;
+        }
+        if let Some(result) = &mut rare.result {
+            visit(TextAt { job, seq: result.seq, part: TextPart::Result }, &mut result.text)?;
+        }
+        for failure in rare.failures.iter_mut().map(|attempt| &mut attempt.failure) {
+            visit(TextAt { job, seq: failure.seq, part: TextPart::Failure }, &mut failure.text)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves on disk what its attempts left behind and what went wrong, up to the event at `through`: it is seldom wanted
+    /// again.
+    pub fn leave_reports(&mut self, through: Seq) {
+        let leave = |at: TextAt, text: &mut dyn AnyText| {
+            if at.seq > at.job && at.seq <= through {
+                text.leave();
+            }
+            Ok::<(), Infallible>(())
+        };
+        let Ok(()) = self.each_text(leave);
+    }
+
+    /// Leaves on disk what the job came with.
+    pub fn leave_content(&mut self) {
+        self.payload.leave();
+        if let Some(custom) = self.rare.as_mut().and_then(|rare| rare.custom.as_mut()) {
+            custom.leave();
+        }
+    }
+
+    /// Bytes that what it came with takes in memory and need not: all but small texts.
+    #[inline]
+    pub fn resident_bytes(&self) -> u64 {
+        let custom = self.rare.as_ref().and_then(|rare| rare.custom.as_ref());
+        self.payload.resident_bytes() + custom.map_or(0, |custom| custom.resident_bytes())
+    }
+}
