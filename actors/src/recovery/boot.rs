@@ -27,6 +27,7 @@ use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
 use crate::wal::recovery::{LogScan, ReplayFrom, settle};
+use crate::wal::witness::{self, Testimony, WITNESS_FILE};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
 
@@ -209,6 +210,7 @@ impl Boot {
             dir: wal_dir,
             segment_bytes: self.options.segment_bytes,
             store,
+            witness: self.options.data_dir.join(WITNESS_FILE),
             epoch: table.epoch(),
             dice: self.dice.fork(),
             index: payload_store.log().clone(),
@@ -261,6 +263,15 @@ impl Boot {
         Ok(ReadOnly { table, payload_store, snapshot, status, locks })
     }
 
+    /// What the log's second witness says that must be there.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub(crate) fn witness(&self) -> Result<Option<Testimony>, WalError> {
+        let said = witness::read(&*self.storage, &self.options.data_dir.join(WITNESS_FILE))?;
+        Ok(said.map(|said| said.under(self.storage.boot_id())))
+    }
+
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
     ///
     /// # Errors
@@ -271,8 +282,11 @@ impl Boot {
             Progress { snapshot_jobs: snapshot.map_or(0, |info| info.jobs), ..Progress::default() };
         progress(so_far);
 
-        let known =
-            ReplayFrom { covered: table.last(), store: snapshot.map(|info| StoreId(info.header.store)) };
+        let known = ReplayFrom {
+            covered: table.last(),
+            store: snapshot.map(|info| StoreId(info.header.store)),
+            witness: self.witness()?,
+        };
         let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
         let mut read = |bytes, total| {
             (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
@@ -281,6 +295,12 @@ impl Boot {
         let (found, events) =
             replay(&*self.storage, &self.options.wal_dir, known, &index, &mut table, &mut read)
                 .map_err(|error| told_of(error.into(), &passed_over))?;
+        if found.is_some() && known.witness.is_none() {
+            tracing::warn!(
+                dir = %self.options.data_dir.display(),
+                "the file {WITNESS_FILE} is missing or damaged: that the log's end is there is told by the log alone"
+            );
+        }
         let set_aside: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
         so_far.events = events;
         progress(so_far);

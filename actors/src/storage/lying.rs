@@ -89,6 +89,10 @@ impl Storage for LyingStorage {
         self.truthful.lock_shared(path)
     }
 
+    fn boot_id(&self) -> [u8; 16] {
+        self.truthful.boot_id()
+    }
+
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
         self.truthful.in_background(work);
     }

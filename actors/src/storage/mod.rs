@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -56,6 +57,10 @@ pub trait Storage: Send + Sync + 'static {
     /// Takes the same lock together with others that only read, and makes nothing. `None`: somebody holds it exclusively.
     /// [`ErrorKind::NotFound`] if there is no such directory.
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
+
+    /// A random number that is another one after each start of the machine's kernel: as long as it is the same, everything
+    /// that was written is there, synced or not.
+    fn boot_id(&self) -> [u8; 16];
 
     /// Does some work that nobody waits for.
     fn in_background(&self, work: Box<dyn FnOnce() + Send>);
@@ -301,6 +306,16 @@ impl Storage for DiskStorage {
             }
         }
         Ok(Some(Box::new((file, dir))))
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        static BOOT_ID: LazyLock<[u8; 16]> = LazyLock::new(|| {
+            let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let known = u128::from_str_radix(&text.trim().replace('-', ""), 16);
+            // Where it is not told, each start of the server might be one of the kernel.
+            known.unwrap_or_else(|_| fastrand::u128(..)).to_be_bytes()
+        });
+        *BOOT_ID
     }
 
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {

@@ -29,6 +29,8 @@ impl Default for SimStorage {
 
 struct Disk {
     sector: usize,
+    /// How often the machine was started anew.
+    starts: u64,
     files: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
@@ -69,6 +71,7 @@ impl SimStorage {
     pub fn with_sectors(sector: usize) -> SimStorage {
         SimStorage(Arc::new(Mutex::new(Disk {
             sector,
+            starts: 0,
             files: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
@@ -114,6 +117,7 @@ impl SimStorage {
         for (number, file) in disk.files.iter_mut().enumerate() {
             file.cut(number, disk.sector, || items.next().unwrap_or(false), kept.garbage);
         }
+        disk.starts += 1;
         disk.restart();
     }
 
@@ -176,7 +180,8 @@ impl SimStorage {
         for (path, number) in &disk.names {
             (path, &disk.files[*number].live, &disk.files[*number].durable).hash(&mut hasher);
         }
-        disk.durable_names.hash(&mut hasher);
+        // What must be there may depend on it.
+        (&disk.durable_names, disk.starts).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -276,6 +281,7 @@ impl Disk {
     fn fork(&self) -> Disk {
         let mut fork = Disk {
             sector: self.sector,
+            starts: self.starts,
             files: self.files.clone(),
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
@@ -482,6 +488,10 @@ impl Storage for SimStorage {
         }
         *disk.locks.entry(path.to_owned()).or_default() += 1;
         Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        u128::from(self.disk().starts).to_be_bytes()
     }
 
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {

@@ -1,7 +1,8 @@
 //! The write-ahead log: every event, in order, on disk before anybody hears of it.
 //!
 //! Reading order: [`codec`] (an event as bytes), [`mod@format`] (headers), [`reader`] (one segment), [`recovery`] (the
-//! whole log at boot), [`writer`] (appending), `engine::log` (the actor around the writer).
+//! whole log at boot), [`writer`] (appending), [`witness`] (a second proof of how far it got), `engine::log` (the actor
+//! around the writer).
 //!
 //! # Promises
 //! - After [`writer::LogWriter::sync`] returned a position, every event up to it survives any crash.
@@ -65,14 +66,15 @@
 //! | a seal in the last segment | its successor is gone | refuse |
 //! | a segment missing, doubled, renamed, or of another store | damage | refuse |
 //! | an event of unknown type or version | another version of beaver wrote it | refuse |
+//! | an event that the witness proves, and that is not there | damage | refuse |
 //! | a last segment without any event that was proven durable | a start without work | replaced, under its number, by the new segment |
 //! | valid batches that were not proven durable | perhaps only in the page cache | appended again to a new segment, synced before serving |
 //!
 //! Durable positions are seen in batch headers (also in those that still parse behind the invalid one), in the
-//! snapshot's position, and in a successor's header. A seal is written behind a segment's end once its successor is
-//! published; it does not count as part of the segment. A mark is written when the log falls idle and when it is
-//! closed, so that the proof seldom lags behind. It is perhaps not durable itself: one behind the last proven events
-//! does not count as part of the segment when the next one is begun.
+//! snapshot's position, in a successor's header, and in the [`witness`], a file beside the log. A seal is written behind a
+//! segment's end once its successor is published; it does not count as part of the segment. A mark is written when the log
+//! falls idle and when it is closed, so that the proof seldom lags behind. It is perhaps not durable itself: one behind the
+//! last proven events does not count as part of the segment when the next one is begun.
 
 pub mod batch;
 pub mod codec;
@@ -83,6 +85,7 @@ mod next_segment;
 pub mod reader;
 pub mod recovery;
 pub mod tail_scan;
+pub mod witness;
 pub mod writer;
 
 use std::io;

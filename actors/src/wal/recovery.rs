@@ -13,10 +13,11 @@ use crate::storage::{Storage, partial_of, publish, unused};
 use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BatchHeader, SegmentEnd, SegmentHeader, StoreId, segment_number,
+    BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, segment_number,
 };
 use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 use crate::wal::tail_scan::TailScan;
+use crate::wal::witness::Testimony;
 use crate::wal::{Group, WalError};
 
 /// What recovery found.
@@ -52,6 +53,8 @@ pub struct ReplayFrom {
     pub covered: Seq,
     /// Whose snapshot it is.
     pub store: Option<StoreId>,
+    /// What the witness says that must be there.
+    pub witness: Option<Testimony>,
 }
 
 /// Gets what is read, in order.
@@ -153,6 +156,11 @@ pub fn recover(
         let problem = format!("it belongs to store {}, the snapshot to {store}", first.header.store);
         return Err(WalError::Misplaced { path: first.path.clone(), problem });
     }
+    if let Some(witness) = known.witness.filter(|witness| witness.store != first.header.store) {
+        let problem =
+            format!("it belongs to store {}, its witness to store {}", first.header.store, witness.store);
+        return Err(WalError::Misplaced { path: first.path.clone(), problem });
+    }
     let needed = known.covered.next();
     if first.header.first > needed {
         let problem =
@@ -171,7 +179,7 @@ pub fn recover(
     }
     let last = segments.last().expect("there is a first one");
     let mut reader = SegmentReader::open(storage, &last.path)?;
-    let tail = read_last(&mut reader, known.covered, visitor)?;
+    let tail = read_last(&mut reader, known, visitor)?;
     let read_alone = start + 1 == segments.len();
     if let [.., before, _] = segments.as_slice()
         && read_alone
@@ -246,11 +254,19 @@ struct Tail {
 }
 
 /// Reads the segment without a successor: up to its last valid batch, and decides what the rest is.
-fn read_last(reader: &mut SegmentReader, covered: Seq, visitor: &mut dyn Visitor) -> Result<Tail, WalError> {
+fn read_last(
+    reader: &mut SegmentReader,
+    known: ReplayFrom,
+    visitor: &mut dyn Visitor,
+) -> Result<Tail, WalError> {
+    let ReplayFrom { covered, witness, .. } = known;
     let path = reader.path().to_owned();
     visitor.segment(&reader.header);
     // Its existence proves what its predecessor held; the snapshot proves what it covers.
     let mut proven = covered.max(reader.header.predecessor.last);
+    proven = proven.max(witness.map_or(Seq::ZERO, |witness| witness.synced));
+    let mut of_segment = witness
+        .filter(|witness| (witness.segment, witness.salt) == (reader.header.number, reader.header.salt));
     let mut ends = vec![reader.end()];
     // Where batches begin and end that are not proven durable.
     let mut batches: Vec<(BatchHeader, Range<usize>)> = Vec::new();
@@ -266,6 +282,13 @@ fn read_last(reader: &mut SegmentReader, covered: Seq, visitor: &mut dyn Visitor
             batches.push((batch.header, start..start + batch.payload.len()));
         }
         visit_batch(&path, batch, covered, visitor)?;
+        if let Some(witness) = of_segment.take_if(|witness| witness.len <= reader.end().len)
+            && (witness.len, witness.chain) != (reader.end().len, reader.end().chain)
+            && witness.len > SEGMENT_HEADER_BYTES as u64
+        {
+            let problem = format!("another batch ended at byte {} when the witness saw it", witness.len);
+            return Err(reader.damaged(problem));
+        }
         // A mark behind the last proven events was perhaps never synced: the segment ends before it.
         if has_events {
             ends.push(reader.end());
@@ -289,13 +312,14 @@ fn read_last(reader: &mut SegmentReader, covered: Seq, visitor: &mut dyn Visitor
         _ => None,
     };
     proven = proven.max(rest.as_ref().map_or(Seq::ZERO, TailScan::durable));
-    if proven >= next && !bugs::has(Bug::TruncateOnAnyError) {
+    let written = witness.map_or(Seq::ZERO, |witness| witness.written);
+    if proven.max(written) >= next && !bugs::has(Bug::TruncateOnAnyError) {
         let found = match &stop {
             Stop::Invalid(problem) => problem.as_str(),
             _ => "only zeros follow",
         };
-        let problem = format!("event {next} was durable and cannot be read: {found}");
-        return Err(reader.damaged(problem));
+        let was = if proven >= next { "durable" } else { "written since the machine was started" };
+        return Err(reader.damaged(format!("event {next} was {was} and cannot be read: {found}")));
     }
     let torn = match (stop, rest) {
         (Stop::Invalid(problem), Some(rest)) => {

@@ -14,6 +14,7 @@ use crate::wal::format::{
 use crate::wal::index::LogIndex;
 use crate::wal::maintenance::{self, Maintenance};
 use crate::wal::next_segment::{NextSegment, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
+use crate::wal::witness::{Testimony, Witness};
 use crate::wal::{Group, WalError};
 
 /// Groups are written together up to about this many bytes; a larger one is written alone.
@@ -32,6 +33,8 @@ pub struct LogPlace {
     pub segment_bytes: u64,
     /// The data directory's identity.
     pub store: StoreId,
+    /// The file of the second witness, in the data directory.
+    pub witness: PathBuf,
     /// The term that the state is in, for headers.
     pub epoch: Epoch,
     /// Where salts come from.
@@ -65,6 +68,10 @@ pub struct LogWriter {
     epoch: Epoch,
     next_segment: NextSegment,
     maintenance: Maintenance,
+    /// None where the file could not be opened.
+    witness: Option<Witness>,
+    /// Where the segment ended when it was synced last, and the chain value there.
+    synced_end: (u64, u32),
 }
 
 /// How much the log can still take.
@@ -89,7 +96,7 @@ impl LogWriter {
         unproven: &[Group],
         now: Timestamp,
     ) -> Result<LogWriter, WalError> {
-        let LogPlace { storage, dir, segment_bytes, store, epoch, mut dice, index } = place;
+        let LogPlace { storage, dir, segment_bytes, store, witness, epoch, mut dice, index } = place;
         let dir = dir.as_path();
         let segment_bytes = segment_bytes.min(SEGMENT_BYTES_SET_MAX);
         storage.create_dir(dir).map_err(WalError::io(dir, "create"))?;
@@ -113,7 +120,13 @@ impl LogWriter {
         let mut start = vec![0; zeroed as usize];
         start[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
         file.write_at(0, &start).map_err(WalError::io(&partial, "write"))?;
+        let witness = Witness::open(&*storage, &witness);
+        if let Err(error) = &witness {
+            tracing::warn!(%error, "the log goes on without its second witness");
+        }
         let mut writer = LogWriter {
+            witness: witness.ok(),
+            synced_end: (SEGMENT_HEADER_BYTES as u64, header.chain()),
             dir: dir.to_owned(),
             segment_bytes,
             file,
@@ -141,6 +154,7 @@ impl LogWriter {
         writer.sync()?;
         writer.mark(now);
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
+        writer.testify();
         writer.seal(end, None, now);
         writer.prepare_spare(ZEROED_AT_FIRST);
         Ok(writer)
@@ -199,7 +213,9 @@ impl LogWriter {
         let result = self.write_batch(groups, now);
         if let Err(error) = &result {
             // What a failed write left behind is unknown. Without space, the same place is written again later.
-            self.poisoned = !matches!(error, WalError::Full { .. });
+            if !matches!(error, WalError::Full { .. }) {
+                self.poison();
+            }
         }
         result
     }
@@ -261,18 +277,54 @@ impl LogWriter {
         }
         let result = failpoint::pass("wal.sync").and_then(|()| self.file.sync());
         if let Err(source) = result {
-            self.poisoned = true;
+            self.poison();
             return Err(WalError::Io { path: self.path.clone(), action: "sync", source });
         }
         self.durable = self.last();
+        self.synced_end = (self.offset, self.chain);
         Ok(self.durable)
     }
 
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
-    /// pass for a torn tail. Not synced: it is evidence, not data.
+    /// pass for a torn tail; the witness says it, too. Not synced: it is evidence, not data.
     pub fn mark(&mut self, now: Timestamp) {
         if let Err(error) = self.try_to_mark(now) {
             tracing::warn!(%error, "the log's mark was not written");
+        }
+        self.testify();
+    }
+
+    /// Lets the witness say how far the log has got. Not synced.
+    pub fn testify(&mut self) {
+        let testimony = self.testimony();
+        if let Some(witness) = &mut self.witness
+            && let Err(error) = witness.say(&testimony)
+        {
+            tracing::warn!(%error, "the log's second witness was not written");
+        }
+    }
+
+    fn testimony(&self) -> Testimony {
+        let (len, chain) = self.synced_end;
+        let SegmentHeader { store, number: segment, salt, .. } = self.header;
+        let boot_id = self.storage.boot_id();
+        // Nothing but what is synced is to be relied upon any more when the log is poisoned.
+        let written = if self.poisoned { self.durable } else { self.last() };
+        Testimony { store, boot_id, segment, salt, len, chain, synced: self.durable, written }
+    }
+
+    /// Nothing may be appended any more. What was written and not synced may vanish now, so nobody must miss it.
+    fn poison(&mut self) {
+        self.poisoned = true;
+        self.testify();
+        self.sync_witness();
+    }
+
+    fn sync_witness(&mut self) {
+        if let Some(witness) = &mut self.witness
+            && let Err(error) = witness.sync()
+        {
+            tracing::warn!(%error, "the log's second witness was not synced");
         }
     }
 
@@ -310,11 +362,11 @@ impl LogWriter {
         let (mut file, capacity, zeroed) = self.take_spare(&partial)?;
         let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
         if let Err(source) = result {
-            self.poisoned = true;
+            self.poison();
             return Err(WalError::Io { path: partial, action: "write", source });
         }
         if let Err(source) = publish(&*self.storage, &partial, &path) {
-            self.poisoned = true;
+            self.poison();
             return Err(WalError::Io { path, action: "publish", source });
         }
         let old = std::mem::replace(&mut self.file, file);
@@ -324,6 +376,8 @@ impl LogWriter {
         self.capacity = capacity;
         self.chain = header.chain();
         self.header = header;
+        self.synced_end = (self.offset, self.chain);
+        self.testify();
         self.index.begin(&self.header);
         let before = std::mem::replace(&mut self.zeroed, zeroed);
         // A log that uses its zeros gets twice as many; one that does not gets fewer and fewer.
@@ -362,7 +416,7 @@ impl LogWriter {
         self.maintenance.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
     }
 
-    /// Closes the log: everything durable, and a mark that says so.
+    /// Closes the log: everything durable, and a mark and the witness that say so.
     ///
     /// # Errors
     /// As [`LogWriter::sync`]; or the mark could not be left, and the error's action says so: every event is durable
@@ -370,6 +424,8 @@ impl LogWriter {
     pub fn close(mut self, now: Timestamp) -> Result<Seq, WalError> {
         let durable = self.sync()?;
         let marked = self.try_to_mark(now).and_then(|()| self.sync());
+        self.testify();
+        self.sync_witness();
         match marked {
             Ok(_) => Ok(durable),
             Err(error) => Err(self.unmarked(error)),

@@ -230,10 +230,17 @@ fn a_flipped_bit_in_a_sealed_segment_costs_what_the_report_says() {
         jobs_set_back: 1,
     };
     assert_eq!(loss, expected, "{text}");
-    let [Step::Move { path: newest }, Step::Move { .. }, Step::Cut { path: cut, len }] = &steps[..] else {
+    let [
+        Step::Move { path: newest },
+        Step::Move { .. },
+        Step::Cut { path: cut, len },
+        Step::Move { path: last },
+    ] = &steps[..]
+    else {
         panic!("{steps:?}")
     };
     assert_eq!((newest, cut, *len), (&segments_of(&before)[3], second, start as u64));
+    assert_eq!(last, Path::new("/data/witness"), "it would miss what is cut");
     assert_originals_are_kept(&disk, &before, "a flipped bit");
     let beaver = boot(&disk);
     assert_eq!(ids(&beaver), ["a-0", "b-0", "a-1"]);

@@ -139,6 +139,7 @@ impl Log {
             dir: DIR.into(),
             segment_bytes: 64 << 10,
             store: StoreId([1; 16]),
+            witness: format!("{DIR}/witness").into(),
             epoch: Epoch::default(),
             dice: fastrand::Rng::with_seed(1),
             index: Arc::new(LogIndex::new(storage, DIR.into())),

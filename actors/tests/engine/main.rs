@@ -10,6 +10,7 @@
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
 //! - `texts`: what jobs came with and left behind, read back from the disk.
+//! - `witness`: the second proof of how far the log got.
 //! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
 //! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
 //!   stop; `sparse`: files of holes.
@@ -48,4 +49,5 @@ mod sparse;
 mod supervision;
 mod texts;
 mod wal;
+mod witness;
 mod zeros;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Seq, Timestamp};
+use beaver_actors::internals::storage::Storage;
 use beaver_actors::internals::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd,
 };
@@ -336,11 +337,14 @@ fn a_log_is_cut_behind_any_event_by_the_header_of_a_new_segment() {
         let disk = beaver.storage.fork();
         let store = SegmentReader::open(&disk, &last_segment(&disk)).unwrap().header.store;
         let (end, kept) = place_of(&disk, Seq(cut as u64));
+        // Nobody shall miss what is cut on purpose.
+        disk.remove(Path::new("/data/witness")).unwrap();
         let place = LogPlace {
             storage: Arc::new(disk.clone()),
             dir: WAL.into(),
             segment_bytes: 1 << 20,
             store,
+            witness: "/data/witness".into(),
             epoch: beaver.table().epoch(),
             dice: fastrand::Rng::with_seed(cut as u64),
             index: Arc::new(LogIndex::new(Arc::new(disk.clone()), WAL.into())),

@@ -43,7 +43,7 @@ impl Story {
     /// # Errors
     /// What recovery says.
     pub fn read_on(&mut self, storage: &SimStorage, options: &EngineOptions) -> Result<(), String> {
-        let known = ReplayFrom { covered: Seq(self.events.len() as u64), store: None };
+        let known = ReplayFrom { covered: Seq(self.events.len() as u64), ..ReplayFrom::default() };
         let mut take = |_, event, _: &_| {
             self.events.push(event);
             Ok(())

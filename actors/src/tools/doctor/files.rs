@@ -35,6 +35,8 @@ pub(super) struct Survey {
     pub proven: Seq,
     /// The last event in any batch that can be read, in any file.
     pub written: Seq,
+    /// The log's second witness, and up to where it says that the log must reach.
+    pub witness: Option<(PathBuf, Seq)>,
 }
 
 /// A file with a segment's name.

@@ -41,6 +41,12 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
             steps.push(Step::Begin { path, first: best.table.last().next(), store });
         }
     }
+    // The last to go: until then, the directory is refused.
+    if let Some((path, required)) = &survey.witness
+        && *required > best.table.last()
+    {
+        steps.push(Step::Move { path: path.clone() });
+    }
     Plan { steps }
 }
 

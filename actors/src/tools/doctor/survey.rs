@@ -20,6 +20,7 @@ use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, 
 use crate::wal::WalError;
 use crate::wal::format::{SegmentEnd, StoreId, segment_number};
 use crate::wal::reader::{SegmentReader, Stop};
+use crate::wal::witness::{self, WITNESS_FILE};
 
 /// A note of the store's id is 33 bytes; somebody may have added a word.
 const NOTE_BYTES_MAX: u64 = 1 << 10;
@@ -64,7 +65,7 @@ pub(super) fn survey(
     // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
-    let at_home = [STORE_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
+    let at_home = [STORE_FILE, WITNESS_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
     foreign.retain(|path| {
         let is_home_name = at_home.iter().any(|name| path.ends_with(name));
         let is_at_home = is_home_name && real(path.parent()) == home;
@@ -88,6 +89,7 @@ pub(super) fn survey(
         quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
         proven: Seq::ZERO,
         written: Seq::ZERO,
+        witness: None,
     };
     let noted = survey.read_note(&**storage, &options.data_dir)?;
     let of_log = found.iter().filter_map(|found| Some(found.header()?.store));
@@ -113,6 +115,7 @@ pub(super) fn survey(
         false => Aside::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
+    survey.ask_witness(&**storage, &options.data_dir)?;
     survey.findings.extend(moved.findings);
     survey.copies = moved.copies;
     found.extend(moved.segments);
@@ -139,6 +142,21 @@ fn name_what_leads_nowhere(names: &[LayerName], images: &mut [(SnapshotReport, O
 }
 
 impl Survey {
+    /// What the log's second witness proves, if it is one of this store's log.
+    fn ask_witness(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<(), DoctorError> {
+        let path = data_dir.join(WITNESS_FILE);
+        let Some(said) = witness::read(storage, &path)? else { return Ok(()) };
+        if Some(said.store) != self.store {
+            self.findings.push(format!("{}: it is of the log of store {}", path.display(), said.store));
+            self.witness = Some((path, Seq::MAX));
+            return Ok(());
+        }
+        let required = said.under(storage.boot_id()).written;
+        self.proven = self.proven.max(required);
+        self.witness = Some((path, required));
+        Ok(())
+    }
+
     /// The store that the data directory's note names.
     fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
         let names = storage.list(data_dir).map_err(DoctorError::io(data_dir, "list"))?;
