@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
@@ -18,13 +19,13 @@ use beaver_actors::internals::engine::log::actor::WalActor;
 use beaver_actors::internals::engine::log::task::WalSettings;
 use beaver_actors::internals::engine::log::thread::LogThread;
 use beaver_actors::internals::engine::messages::{
-    Append, ChildExited, Confirmed, LogFailed, Ping, Subscribe,
+    Append, ChildExited, CloseLog, Confirmed, LogFailed, Ping, Seal, Subscribe,
 };
 use beaver_actors::internals::storage::Storage;
 use beaver_actors::internals::wal::format::{SegmentEnd, StoreId};
 use beaver_actors::internals::wal::index::LogIndex;
 use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
-use beaver_actors::internals::wal::writer::{LogPlace, LogWriter};
+use beaver_actors::internals::wal::writer::{LogPlace, LogWriter, Room};
 use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Event, EventKind};
 use beaver_actors::testing::{Call, SimStorage};
@@ -34,7 +35,7 @@ const DIR: &str = "/log";
 
 /// Hears what a WalActor tells.
 struct Listener {
-    confirmed: watch::Sender<Seq>,
+    told: watch::Sender<Confirmed>,
     failed: Option<oneshot::Sender<LogFailed>>,
     exited: Option<oneshot::Sender<ChildExited>>,
 }
@@ -47,7 +48,7 @@ impl Handler<Confirmed> for Listener {
     type Result = ();
 
     fn handle(&mut self, confirmed: Confirmed, _: &mut Context<Listener>) {
-        self.confirmed.send_replace(confirmed.through);
+        self.told.send_replace(confirmed);
     }
 }
 
@@ -69,14 +70,20 @@ impl Handler<ChildExited> for Listener {
     }
 }
 
-/// A clock that panics, or keeps the one waiting that looks at it next.
+/// A clock that panics, is slow, or keeps the log's thread waiting when that looks at it next.
 #[derive(Default)]
 pub(super) struct Gate {
     clock: SystemClock,
     pub panics: AtomicBool,
     shut: Mutex<Option<mpsc::Receiver<()>>>,
-    /// Told when somebody waits.
+    /// Told when the log's thread waits.
     pub reached: Notify,
+    /// What each sync takes longer than it does, in milliseconds.
+    pub slow_ms: AtomicU64,
+    /// Looks at the ticks: two a sync.
+    looks: AtomicU64,
+    /// Whether the last sync was done on the log's thread.
+    pub synced_there: AtomicBool,
 }
 
 impl Gate {
@@ -86,12 +93,16 @@ impl Gate {
         *self.shut.lock().unwrap() = Some(opens);
         open
     }
+
+    fn is_log_thread() -> bool {
+        thread::current().name() == Some("beaver-log")
+    }
 }
 
 impl Clock for Gate {
     fn now(&self) -> Timestamp {
         assert!(!self.panics.load(Ordering::Relaxed), "for the test");
-        let shut = self.shut.lock().unwrap().take();
+        let shut = if Gate::is_log_thread() { self.shut.lock().unwrap().take() } else { None };
         if let Some(opens) = shut {
             self.reached.notify_one();
             let _ = opens.recv();
@@ -100,7 +111,9 @@ impl Clock for Gate {
     }
 
     fn ticks(&self) -> Duration {
-        self.clock.ticks()
+        self.synced_there.store(Gate::is_log_thread(), Ordering::Relaxed);
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        self.clock.ticks() + Duration::from_millis(looks * self.slow_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -120,7 +133,8 @@ pub(super) struct Log {
     pub gate: Arc<Gate>,
     pub metrics: Arc<Metrics>,
     pub is_free: Arc<AtomicBool>,
-    pub confirmed: watch::Receiver<Seq>,
+    /// What was confirmed last.
+    pub told: watch::Receiver<Confirmed>,
     pub failed: oneshot::Receiver<LogFailed>,
     pub exited: oneshot::Receiver<ChildExited>,
     next: u64,
@@ -140,10 +154,15 @@ impl Log {
             index: Arc::new(LogIndex::new(storage, DIR.into())),
         };
         let writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
-        let (confirmed, hears_confirmed) = watch::channel(Seq::ZERO);
+        let nothing = Confirmed {
+            through: Seq::ZERO,
+            durable: Seq::ZERO,
+            room: Room { bytes: 0, accepts_jobs: false },
+        };
+        let (told, hears_told) = watch::channel(nothing);
         let (failed, hears_failed) = oneshot::channel();
         let (exited, hears_exited) = oneshot::channel();
-        let listener = Listener { confirmed, failed: Some(failed), exited: Some(exited) }.start();
+        let listener = Listener { told, failed: Some(failed), exited: Some(exited) }.start();
         let (gate, metrics, is_free) =
             (Arc::new(Gate::default()), Arc::<Metrics>::default(), Arc::<AtomicBool>::default());
         let settings = WalSettings {
@@ -163,7 +182,7 @@ impl Log {
             gate,
             metrics,
             is_free,
-            confirmed: hears_confirmed,
+            told: hears_told,
             failed: hears_failed,
             exited: hears_exited,
             next: 1,
@@ -178,11 +197,35 @@ impl Log {
     }
 
     pub async fn confirms(&mut self, last: Seq) {
-        let heard = self.confirmed.wait_for(|through| *through == last);
-        tokio::time::timeout(Duration::from_secs(60), heard)
-            .await
-            .expect("what was sent is confirmed")
-            .unwrap();
+        self.tells(|told| told.through == last).await;
+    }
+
+    pub async fn tells(&mut self, is_it: impl FnMut(&Confirmed) -> bool) {
+        let heard = tokio::time::timeout(Duration::from_secs(60), self.told.wait_for(is_it));
+        heard.await.expect("it is told").unwrap();
+    }
+
+    /// Up to where events may be told.
+    pub fn confirmed(&self) -> Seq {
+        self.told.borrow().through
+    }
+
+    /// Asks for the end of the current segment.
+    pub fn seal(&self) -> oneshot::Receiver<Option<Seq>> {
+        let (done, sealed) = oneshot::channel();
+        self.wal.do_send(Seal { done });
+        sealed
+    }
+
+    /// Asks for the end of the log.
+    pub fn close(&self) -> oneshot::Receiver<()> {
+        let (done, closed) = oneshot::channel();
+        self.wal.do_send(CloseLog { done });
+        closed
+    }
+
+    pub fn segments(&self) -> usize {
+        self.disk.paths(DIR).iter().filter(|path| path.extension().is_some_and(|it| it == "wal")).count()
     }
 
     /// Waits until the actor has come to all that it was sent.
@@ -208,6 +251,11 @@ pub(super) fn group(first: u64, count: u32) -> Append {
     (0..count).for_each(|_| codec::encode(&event, &mut bytes));
     let (emptied, _) = mpsc::sync_channel(1);
     Append { group: Group { first: Seq(first), count, bytes }, emptied }
+}
+
+/// Bytes of this many events.
+pub(super) fn bytes_of(count: u32) -> u64 {
+    group(1, count).group.bytes.len() as u64
 }
 
 /// Whether it is not there yet.
