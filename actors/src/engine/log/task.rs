@@ -230,9 +230,11 @@ impl LogTask {
         self.batch.give_back(outcome.count);
         self.note_sync(outcome.synced);
         self.note_full(outcome.result)?;
-        self.settings.metrics.log_bytes.add(bytes as u64);
-        if events > 0 {
-            self.settings.metrics.log_batch_events.observe(events);
+        // What the disk did not take is counted when it does.
+        self.settings.metrics.log_bytes.add((bytes - self.batch.bytes()) as u64);
+        let written = events - self.batch.events();
+        if written > 0 {
+            self.settings.metrics.log_batch_events.observe(written);
         }
         if let Durability::Interval(period) = self.settings.durability {
             self.timers.plan(LogTimer::Sync, period);

@@ -11,7 +11,7 @@ use beaver_actors::testing::{Call, Fault};
 use tokio::time::Instant;
 
 use crate::harness::{in_simulated_time, on_system, pass};
-use crate::log_actor::log::{LARGE, Log, MS, last_on};
+use crate::log_actor::log::{LARGE, Log, MS, bytes_of, last_on};
 
 /// Two batches of this many events do not fit into one segment.
 const MUCH: u32 = 6_000;
@@ -108,7 +108,7 @@ fn on_a_full_disk_no_segment_ends_and_the_log_goes_on() {
 }
 
 #[test]
-fn of_a_batch_that_finds_no_space_the_groups_that_do_are_confirmed() {
+fn of_a_batch_that_finds_no_space_the_groups_that_do_are_confirmed_and_all_are_counted_once() {
     in_simulated_time(|| async {
         let mut log = Log::start(Durability::Always, None);
         log.settles().await;
@@ -125,6 +125,8 @@ fn of_a_batch_that_finds_no_space_the_groups_that_do_are_confirmed() {
         log.confirms(second).await;
         log.disk.cut_power();
         assert_eq!(last_on(&log.disk), second);
+        assert_eq!(log.metrics.log_bytes.get(), 2 * bytes_of(1));
+        assert_eq!(log.metrics.log_batch_events.read().1, 2);
     });
 }
 
