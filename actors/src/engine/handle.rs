@@ -19,7 +19,7 @@ use crate::engine::manager::JobManagerActor;
 use crate::engine::manager_thread::{ManagerThread, Tenant};
 use crate::engine::messages::{Ask, Fetch, Reply, StopEngine, Submit};
 use crate::engine::read_only::ReadOnlyState;
-use crate::engine::supervisor::{SupervisorActor, Threads};
+use crate::engine::supervisor::{StateSenders, SupervisorActor, Threads};
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
@@ -50,10 +50,6 @@ impl Default for Environment {
     }
 }
 
-/// Where an engine that only looks finds what it looks at.
-type ReadOnlyChannel =
-    (watch::Sender<Option<Arc<ReadOnlyState>>>, watch::Receiver<Option<Arc<ReadOnlyState>>>);
-
 /// A running engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -83,7 +79,7 @@ impl Engine {
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
     pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
-        Engine::begin(seams, options, handlers, None)
+        Engine::begin(seams, options, handlers, false)
     }
 
     /// Opens the data of a queue that no server holds, on the machine's disk, only to look at it: the directories stay as
@@ -103,34 +99,22 @@ impl Engine {
     /// As [`Engine::start_on`].
     #[must_use]
     pub fn open_read_only_on(seams: Environment, options: EngineOptions) -> Engine {
-        Engine::begin(seams, options, Handlers::new(), Some(watch::channel(None)))
+        Engine::begin(seams, options, Handlers::new(), true)
     }
 
-    fn begin(
-        seams: Environment,
-        options: EngineOptions,
-        handlers: Handlers,
-        read_only: Option<ReadOnlyChannel>,
-    ) -> Engine {
-        let (read_only_sender, read_only) = read_only.unzip();
+    fn begin(seams: Environment, options: EngineOptions, handlers: Handlers, only_looks: bool) -> Engine {
         let Environment { storage, clock, dice, threads } = seams;
         #[cfg(feature = "testing")]
         let storage = crate::storage::lying::unless_truthful(storage);
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
+        let (read_only_sender, read_only) = only_looks.then(|| watch::channel(None)).unzip();
+        let senders =
+            StateSenders { phase: phase_sender, manager: manager_sender, read_only: read_only_sender };
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&options, clock.clone(), metrics.clone());
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
-        let supervisor = SupervisorActor::new(
-            boot,
-            threads,
-            handlers,
-            metrics.clone(),
-            phase_sender,
-            manager_sender,
-            read_only_sender,
-        )
-        .start();
+        let supervisor = SupervisorActor::new(boot, threads, handlers, metrics.clone(), senders).start();
         Engine { phase, manager, read_only, supervisor, metrics, admission }
     }
 

@@ -52,16 +52,22 @@ const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// How long jobs that were told to stop may take, beyond the drain time.
 const HALT_WAIT: Duration = Duration::from_secs(15);
 
+/// Where the engine's holders see what there is.
+pub(crate) struct StateSenders {
+    pub phase: watch::Sender<Phase>,
+    /// None before recovery has ended, and after the engine has.
+    pub manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    /// Of an engine that only looks: that one has no children.
+    pub read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+}
+
 /// The actor.
 pub struct SupervisorActor {
     boot: Option<Boot>,
     threads: Threads,
     handlers: Handlers,
     metrics: Arc<Metrics>,
-    phase: watch::Sender<Phase>,
-    manager: watch::Sender<Option<Addr<JobManagerActor>>>,
-    /// Where data goes that is only looked at: then there is no child.
-    read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+    senders: StateSenders,
     dice: fastrand::Rng,
     children: Option<Children>,
     lives: HashMap<ChildId, Life>,
@@ -103,9 +109,7 @@ impl SupervisorActor {
         threads: Threads,
         handlers: Handlers,
         metrics: Arc<Metrics>,
-        phase: watch::Sender<Phase>,
-        manager: watch::Sender<Option<Addr<JobManagerActor>>>,
-        read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+        senders: StateSenders,
     ) -> SupervisorActor {
         let dice = fastrand::Rng::with_seed(boot.dice.clone().u64(..));
         SupervisorActor {
@@ -113,9 +117,7 @@ impl SupervisorActor {
             threads,
             handlers,
             metrics,
-            phase,
-            manager,
-            read_only,
+            senders,
             dice,
             children: None,
             lives: HashMap::new(),
@@ -210,7 +212,7 @@ impl SupervisorActor {
         }
         self.watch_heartbeats(children.boot.options.heartbeat_timeout, ctx);
         self.children = Some(children);
-        self.manager.send_replace(Some(manager));
+        self.senders.manager.send_replace(Some(manager));
         self.enter(Phase::Serving);
     }
 
@@ -295,8 +297,8 @@ impl SupervisorActor {
             return;
         }
         self.ending = Some(ending);
-        self.manager.send_replace(None);
-        if let Some(read_only) = &self.read_only {
+        self.senders.manager.send_replace(None);
+        if let Some(read_only) = &self.senders.read_only {
             read_only.send_replace(None);
         }
         let Some(children) = &self.children else { return self.has_ended(ctx) };
@@ -312,7 +314,7 @@ impl SupervisorActor {
     }
 
     fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.senders.phase.send_replace(phase);
         self.metrics.changes.tell();
     }
 
@@ -375,11 +377,11 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(boot) = self.boot.clone() else { return };
         tracing::info!(actor = "supervisor", data_dir = %boot.options.data_dir.display(), "recovering");
-        let (address, phase) = (ctx.address(), self.phase.clone());
+        let (address, phase) = (ctx.address(), self.senders.phase.clone());
         let mut progress = move |progress: Progress| {
             phase.send_replace(Phase::Recovering(progress));
         };
-        let (storage, only_looks) = (boot.storage.clone(), self.read_only.is_some());
+        let (storage, only_looks) = (boot.storage.clone(), self.senders.read_only.is_some());
         // Reading gigabytes must not stop this Arbiter, which others share.
         storage.in_background(Box::new(move || match only_looks {
             true => address.do_send(Opened(Box::new(boot.open_read_only(&mut progress)))),
@@ -392,7 +394,7 @@ impl Handler<Opened> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, Opened(result): Opened, ctx: &mut Context<SupervisorActor>) {
-        let (Some(boot), Some(read_only)) = (self.boot.take(), &self.read_only) else { return };
+        let (Some(boot), Some(read_only)) = (self.boot.take(), &self.senders.read_only) else { return };
         match *result {
             // Asked to stop in the meantime.
             Ok(_) if self.stopping => self.end(Ending::Clean, ctx),
