@@ -78,8 +78,8 @@ impl Engine {
     /// # Panics
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
-        Engine::begin(seams, options, handlers, false)
+    pub fn start_on(environment: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::begin(environment, options, handlers, false)
     }
 
     /// Opens the data of a queue that no server holds, on the machine's disk, only to look at it: the directories stay as
@@ -98,12 +98,17 @@ impl Engine {
     /// # Panics
     /// As [`Engine::start_on`].
     #[must_use]
-    pub fn open_read_only_on(seams: Environment, options: EngineOptions) -> Engine {
-        Engine::begin(seams, options, Handlers::new(), true)
+    pub fn open_read_only_on(environment: Environment, options: EngineOptions) -> Engine {
+        Engine::begin(environment, options, Handlers::new(), true)
     }
 
-    fn begin(seams: Environment, options: EngineOptions, handlers: Handlers, only_looks: bool) -> Engine {
-        let Environment { storage, clock, dice, threads } = seams;
+    fn begin(
+        environment: Environment,
+        options: EngineOptions,
+        handlers: Handlers,
+        only_looks: bool,
+    ) -> Engine {
+        let Environment { storage, clock, dice, threads } = environment;
         #[cfg(feature = "testing")]
         let storage = crate::storage::lying::unless_truthful(storage);
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));

@@ -40,7 +40,7 @@ use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
 use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, RestartDecision, verdict};
 pub use crate::engine::threads::Threads;
-use crate::engine::threads::{Home, Homes};
+use crate::engine::threads::{ActorThread, ActorThreads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
 use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
@@ -88,7 +88,7 @@ struct Children {
     snapshot_settings: SnapshotSettings,
     runtime: runtime::Handle,
     payload_store: Arc<StoredPayloads>,
-    homes: Homes,
+    actor_threads: ActorThreads,
     boot: Boot,
 }
 
@@ -141,7 +141,7 @@ impl SupervisorActor {
             "recovered"
         );
         self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
-        let homes = Homes::new(self.threads);
+        let actor_threads = ActorThreads::new(self.threads);
         let log_blocks = Arc::new(AtomicU64::new(0));
 
         let wal_settings = WalSettings {
@@ -149,11 +149,11 @@ impl SupervisorActor {
             clock: boot.clock.clone(),
             metrics: self.metrics.clone(),
             failed: ctx.address().recipient(),
-            thread: Homes::log_thread(self.threads),
+            thread: ActorThreads::log_thread(self.threads),
             blocks: log_blocks.clone(),
         };
         let guard = self.guard(ChildId::Wal, ctx);
-        let wal = homes.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
+        let wal = actor_threads.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
             wal: wal.clone().recipient(),
@@ -167,8 +167,9 @@ impl SupervisorActor {
         };
         let (snapshot, dice) = (snapshot.map(Into::into), boot.dice.clone());
         let guard = self.guard(ChildId::Manager, ctx);
-        let manager =
-            homes.manager.start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
+        let manager = actor_threads
+            .manager
+            .start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
 
         let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
         let snapshot_settings = SnapshotSettings {
@@ -192,7 +193,7 @@ impl SupervisorActor {
                 Arc::new(move |images| payload_store.set_images(Arc::new(images)))
             },
         };
-        let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
+        let snapshot = self.start_snapshot(&snapshot_settings, &actor_threads.snapshot, ctx);
         let mut children = Children {
             wal,
             log_blocks,
@@ -202,7 +203,7 @@ impl SupervisorActor {
             snapshot_settings,
             runtime: runtime::Handle::current(),
             payload_store,
-            homes,
+            actor_threads,
             boot,
         };
         for number in 0..children.boot.options.worker_count {
@@ -219,11 +220,11 @@ impl SupervisorActor {
     fn start_snapshot(
         &mut self,
         settings: &SnapshotSettings,
-        home: &Home,
+        thread: &ActorThread,
         ctx: &mut Context<SupervisorActor>,
     ) -> Addr<SnapshotActor> {
         let (settings, guard) = (settings.clone(), self.guard(ChildId::Snapshot, ctx));
-        home.start(move || SnapshotActor::new(settings, guard))
+        thread.start(move || SnapshotActor::new(settings, guard))
     }
 
     fn start_worker(
@@ -240,7 +241,7 @@ impl SupervisorActor {
             payload_store: children.payload_store.clone(),
             finished: children.manager.clone().recipient(),
         };
-        let worker = children.homes.workers.start(move || WorkerActor::new(settings, guard));
+        let worker = children.actor_threads.workers.start(move || WorkerActor::new(settings, guard));
         let (run, halt) = (worker.clone().recipient(), worker.clone().recipient());
         children.manager.do_send(WorkerUp { worker: id, run, halt });
         worker
@@ -265,7 +266,7 @@ impl SupervisorActor {
             ChildId::Snapshot => {
                 self.metrics.restarts_snapshot.add(1);
                 children.snapshot =
-                    self.start_snapshot(&children.snapshot_settings, &children.homes.snapshot, ctx);
+                    self.start_snapshot(&children.snapshot_settings, &children.actor_threads.snapshot, ctx);
             }
             // Never: the policy ends the engine for these.
             ChildId::Wal | ChildId::Manager => {}
@@ -321,7 +322,7 @@ impl SupervisorActor {
     fn has_ended(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(ending) = self.ending.clone() else { return };
         if let Some(children) = self.children.take() {
-            children.homes.close();
+            children.actor_threads.close();
         }
         self.enter(Phase::Stopped(ending));
         ctx.stop();
