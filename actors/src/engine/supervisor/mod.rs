@@ -38,7 +38,7 @@ use crate::engine::messages::{
 };
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
-use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, RestartDecision, verdict};
+use crate::engine::supervisor::policy::{ChildHistory, INTENSITY_WINDOW, RestartDecision, verdict};
 pub use crate::engine::threads::Threads;
 use crate::engine::threads::{ActorThread, ActorThreads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
@@ -70,7 +70,7 @@ pub struct SupervisorActor {
     senders: StateSenders,
     dice: fastrand::Rng,
     children: Option<Children>,
-    lives: HashMap<ChildId, Life>,
+    histories: HashMap<ChildId, ChildHistory>,
     stopping: bool,
     /// How it ends, as soon as that is known.
     ending: Option<Ending>,
@@ -120,7 +120,7 @@ impl SupervisorActor {
             senders,
             dice,
             children: None,
-            lives: HashMap::new(),
+            histories: HashMap::new(),
             stopping: false,
             ending: None,
             log_is_gone: false,
@@ -249,10 +249,10 @@ impl SupervisorActor {
 
     /// Counts a new life of a child and logs it.
     fn guard(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) -> ExitGuard {
-        let life = self.lives.entry(child).or_default();
-        life.generation += 1;
-        tracing::info!(actor = %child, generation = life.generation, "started");
-        ExitGuard::new(child, life.generation, ctx.address().recipient())
+        let history = self.histories.entry(child).or_default();
+        history.generation += 1;
+        tracing::info!(actor = %child, generation = history.generation, "started");
+        ExitGuard::new(child, history.generation, ctx.address().recipient())
     }
 
     fn restart(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) {
@@ -279,7 +279,7 @@ impl SupervisorActor {
     fn count_end(&mut self, child: ChildId) -> usize {
         let Some(children) = &self.children else { return 0 };
         let now = children.boot.clock.ticks();
-        self.lives.entry(child).or_default().ended(now)
+        self.histories.entry(child).or_default().ended(now)
     }
 
     /// Ends everything at once. What was not confirmed is answered "unknown"; the next start recovers from disk.
