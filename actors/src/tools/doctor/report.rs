@@ -158,7 +158,7 @@ pub enum Diagnosis {
         /// What would be lost.
         loss: Loss,
         /// What a repair would do.
-        plan: Plan,
+        plan: RepairPlan,
     },
     /// Beaver refuses, and no repair is better than a backup.
     Hopeless {
@@ -200,15 +200,15 @@ pub struct Loss {
 
 /// A repair, not yet done.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct RepairPlan {
     /// What is done, in this order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RepairStep>,
 }
 
 /// A step of a repair. The original of each file is in quarantine before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Step {
+pub enum RepairStep {
     /// The file goes; its copy in quarantine remains.
     Move {
         /// Which.
@@ -240,23 +240,25 @@ pub enum Step {
     },
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for RepairStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Move { path } => write!(f, "move {} to quarantine", path.display()),
-            Step::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
-            Step::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
-            Step::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
+            RepairStep::Move { path } => write!(f, "move {} to quarantine", path.display()),
+            RepairStep::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
+            RepairStep::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
+            RepairStep::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
         }
     }
 }
 
-impl Step {
+impl RepairStep {
     /// The file that is there before and is changed.
     pub(super) fn changes(&self) -> Option<&Path> {
         match self {
-            Step::Move { path } | Step::Rename { from: path, .. } | Step::Cut { path, .. } => Some(path),
-            Step::Begin { .. } => None,
+            RepairStep::Move { path }
+            | RepairStep::Rename { from: path, .. }
+            | RepairStep::Cut { path, .. } => Some(path),
+            RepairStep::Begin { .. } => None,
         }
     }
 
