@@ -76,7 +76,7 @@ impl Fault {
 
 /// Which calls go wrong, and the count of all of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct FaultPlan {
     /// Calls of each kind so far.
     counts: [u64; Call::ALL.len()],
     calls: u64,
@@ -88,7 +88,7 @@ pub(super) struct Plan {
     stopped: bool,
 }
 
-impl Plan {
+impl FaultPlan {
     pub(super) fn calls(&self) -> u64 {
         self.calls
     }

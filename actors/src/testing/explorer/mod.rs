@@ -69,7 +69,7 @@ impl Effort {
 
 /// What was explored, and what was found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct ExplorerReport {
     /// The seed.
     pub seed: u64,
     /// Operations of the work.
@@ -92,10 +92,10 @@ pub struct Report {
     pub findings: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ExplorerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { seed, operations, calls, crashes, recoveries, depths, .. } = self;
-        let Report { acknowledged, lost, duplicated, findings, .. } = self;
+        let ExplorerReport { seed, operations, calls, crashes, recoveries, depths, .. } = self;
+        let ExplorerReport { acknowledged, lost, duplicated, findings, .. } = self;
         write!(
             f,
             "seed {seed}: {operations} operations in {calls} calls; {crashes} crashes, {recoveries} recoveries \
@@ -109,7 +109,7 @@ impl fmt::Display for Report {
 
 /// Crashes the work at every call, in every way that is permitted, and recovers.
 #[must_use]
-pub fn explore(effort: Effort) -> Report {
+pub fn explore(effort: Effort) -> ExplorerReport {
     let storage = SimStorage::new();
     storage.start_tape();
     let (story, engine) = play(&storage, effort.seed);
@@ -133,7 +133,7 @@ pub fn explore(effort: Effort) -> Report {
 
 /// Makes a call of the work fail, one run after the other, in each way; then the process ends, or the power.
 #[must_use]
-pub fn fail_every_call(effort: Effort) -> Report {
+pub fn fail_every_call(effort: Effort) -> ExplorerReport {
     let storage = SimStorage::new();
     let (whole, engine) = play(&storage, effort.seed);
     let calls = storage.calls();
