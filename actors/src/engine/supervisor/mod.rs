@@ -11,6 +11,8 @@
 //! Every start, exit, restart and escalation is logged with the actor's path (`supervisor/worker[3]`), so the tree
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
+//!
+//! `policy`: what is restarted, how soon and how often; `heartbeat`: how a child that stands still is noticed.
 
 mod heartbeat;
 mod policy;

@@ -10,6 +10,9 @@
 //! A call that only reads leaves the disk as it was: a crash at it is the same as at the next call that changes
 //! something. Equal disks are recovered once.
 //!
+//! [`workload`]: what is played, and the account of it; `judge`: what is held against a disk after a crash; [`survey`]: damage
+//! to a directory at rest.
+//!
 //! # Rows of the fault list (docs/faults.md), and their tests (in `tests/engine/`)
 //!
 //! | row | fault | test |

@@ -9,6 +9,9 @@
 //! went wrong) can be read back later without the rest of its batch. Types of 200 and up are records without a position, of
 //! which this version knows none. Values are those of `jobs/stored.rs` and `base/bytes.rs`.
 //!
+//! `encoder` and `decoder`: a whole event; `envelope`: what is around the body; `events`: the bodies; `names`: those that
+//! were read last.
+//!
 //! Formats outlive code, once there is a release: then fields are only ever appended, anything else is a new version of
 //! that type, and the reader of the old one stays.
 
