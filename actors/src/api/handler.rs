@@ -53,7 +53,7 @@ pub trait JobHandler: Send + Sync + 'static {
 /// One attempt at a job.
 #[derive(Clone, Debug)]
 pub struct JobRun {
-    /// The job.
+    /// The name under which the job was accepted.
     pub id: JobId,
     /// The line it waited in.
     pub queue: QueueName,

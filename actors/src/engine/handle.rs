@@ -39,7 +39,7 @@ pub struct Environment {
 }
 
 impl Default for Environment {
-    /// The machine's.
+    /// The machine's disk and clock, dice of its own, and a thread for each actor that blocks.
     fn default() -> Environment {
         Environment {
             storage: Arc::new(DiskStorage),

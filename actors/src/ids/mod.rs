@@ -99,13 +99,13 @@ impl fmt::Display for Holder {
 /// One of the supervisor's children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildId {
-    /// The log.
+    /// WalActor, the log's owner.
     Wal,
-    /// The job table.
+    /// JobManagerActor, the job table's owner.
     Manager,
-    /// Snapshots.
+    /// SnapshotActor.
     Snapshot,
-    /// One of the pool.
+    /// A WorkerActor, by its place in the pool.
     Worker(WorkerId),
 }
 

@@ -42,7 +42,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What boot hands to the actors.
 pub struct Recovered {
-    /// The state.
+    /// Snapshot and log as one state, of which every event is durable; leases are settled.
     pub table: JobTable,
     /// Payloads that are not in memory.
     pub payload_store: Arc<StoredPayloads>,
@@ -100,7 +100,7 @@ impl Locks {
 
 /// What is on disk, before anything there is changed.
 pub(crate) struct DiskState {
-    /// The state.
+    /// Snapshot and log as one state, with the leases that the disk has.
     pub table: JobTable,
     /// The snapshot that was loaded.
     pub snapshot: Option<SnapshotInfo>,
@@ -149,9 +149,9 @@ impl From<SnapshotError> for BootError {
 pub struct Boot {
     /// The directories and limits to start with.
     pub options: EngineOptions,
-    /// The disk.
+    /// The machine's disk, or a simulated one.
     pub storage: Arc<dyn Storage>,
-    /// The time.
+    /// The machine's clock, or one that is moved by hand.
     pub clock: Arc<dyn Clock>,
     /// Kinds that local workers handle.
     pub kinds: Vec<KindName>,

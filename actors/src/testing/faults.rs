@@ -23,7 +23,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Every kind.
+    /// In the order of their numbers.
     pub const ALL: [Call; 14] = [
         Call::CreateDir,
         Call::List,
@@ -63,7 +63,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every fault.
+    /// For tests that try one after the other.
     pub const ALL: [Fault; 4] = [Fault::Eio, Fault::Enospc, Fault::Short, Fault::FalseFailure];
 
     pub(super) fn error(self) -> io::Error {

@@ -22,14 +22,14 @@ use std::sync::Arc;
 pub enum Unsynced {
     /// A sector of a file.
     Sector {
-        /// The file.
+        /// Its number among the disk's files.
         file: usize,
-        /// Which.
+        /// Its number within the file.
         sector: usize,
     },
     /// A file's length.
     Length {
-        /// The file.
+        /// Its number among the disk's files.
         file: usize,
     },
 }

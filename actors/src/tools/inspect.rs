@@ -63,7 +63,7 @@ pub enum InspectError {
     NotFound {
         /// What was looked for.
         what: &'static str,
-        /// Where.
+        /// The directory that was looked through.
         dir: String,
     },
     /// A row could not be written.

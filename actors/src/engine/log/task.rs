@@ -47,11 +47,11 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 /// What a WalActor is made of.
 pub struct WalSettings {
-    /// When to sync.
+    /// The operator's: when to sync, and so what may be confirmed.
     pub durability: Durability,
-    /// The time.
+    /// For what segments and marks say of when they were written, and for how long a sync took.
     pub clock: Arc<dyn Clock>,
-    /// What it counts.
+    /// Counts bytes, events of a batch, and syncs.
     pub metrics: Arc<Metrics>,
     /// Hears when the log fails.
     pub failed: Recipient<LogFailed>,

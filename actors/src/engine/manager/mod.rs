@@ -53,7 +53,7 @@ use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::model::policy::millis;
 use crate::jobs::{JobTable, Status};
 
-/// The actor.
+/// The owner of the jobs, on the thread `beaver-manager`.
 pub struct JobManagerActor {
     settings: ManagerSettings,
     time: SteadyTime,

@@ -63,7 +63,7 @@ pub(crate) struct StateSenders {
     pub read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
 }
 
-/// The actor.
+/// The root of the tree, on the thread that starts the engine.
 pub struct SupervisorActor {
     boot: Option<Boot>,
     threads: Threads,

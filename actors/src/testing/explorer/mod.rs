@@ -73,7 +73,7 @@ impl Effort {
 /// What was explored, and what was found.
 #[derive(Clone, Debug, Default)]
 pub struct ExplorerReport {
-    /// The seed.
+    /// Gives the same work and the same accidents again.
     pub seed: u64,
     /// Operations of the work.
     pub operations: u64,

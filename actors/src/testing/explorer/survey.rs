@@ -16,7 +16,7 @@ const BYTES_APART: usize = 7;
 
 /// A directory that was closed in good order, and what it holds.
 pub struct ClosedDirectory {
-    /// The disk.
+    /// As the log left it that was closed.
     pub disk: SimStorage,
     /// The state after a boot on it.
     pub image: Vec<JobRecord>,

@@ -11,7 +11,7 @@ use crate::wal::format::StoreId;
 /// Everything that is known about a data directory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The directory.
+    /// As the operator named it.
     pub data_dir: PathBuf,
     /// Whose it is; none if nothing in it says so.
     pub store: Option<String>,
@@ -31,12 +31,12 @@ pub struct Report {
     pub verdict: Diagnosis,
 }
 
-/// One segment.
+/// A file with the name of a segment.
 #[derive(Clone, Debug, Serialize)]
 pub struct SegmentReport {
-    /// The file.
+    /// Where the file is, with its directory.
     pub path: PathBuf,
-    /// Its size.
+    /// Length of the file, which includes what is allocated ahead.
     pub bytes: u64,
     /// Position of its first event, if its header can be read.
     pub from: Option<Seq>,
@@ -58,7 +58,7 @@ pub enum SegmentState {
     Torn {
         /// Where it begins.
         at: u64,
-        /// Its length.
+        /// Bytes from there to the last one that is not zero.
         bytes: u64,
         /// Why it is not a batch.
         problem: String,
@@ -81,7 +81,7 @@ pub enum SegmentState {
     },
     /// It belongs to another data directory.
     Foreign {
-        /// To which.
+        /// That directory's id: 32 hexadecimal digits.
         store: String,
     },
     /// Another version of beaver wrote it.
@@ -91,10 +91,10 @@ pub enum SegmentState {
     },
 }
 
-/// One snapshot.
+/// A file with the name of a snapshot or of a layer upon one.
 #[derive(Clone, Debug, Serialize)]
 pub struct SnapshotReport {
-    /// The file.
+    /// Where the file is, with its directory.
     pub path: PathBuf,
     /// The position that its name says: it holds everything up to there.
     pub through: Seq,
@@ -128,7 +128,7 @@ pub enum SnapshotState {
     },
     /// It belongs to another data directory.
     Foreign {
-        /// To which.
+        /// That directory's id: 32 hexadecimal digits.
         store: String,
     },
 }
@@ -146,7 +146,7 @@ pub enum Diagnosis {
     },
     /// Something is damaged that nothing depends on: beaver starts, and nothing is lost.
     Spared {
-        /// The files.
+        /// Those that are damaged.
         files: Vec<PathBuf>,
         /// As in [`Diagnosis::HealthyAfterCrash`].
         torn_bytes: u64,
@@ -211,7 +211,7 @@ pub struct RepairPlan {
 pub enum RepairStep {
     /// The file goes; its copy in quarantine remains.
     Move {
-        /// Which.
+        /// Where the file is now.
         path: PathBuf,
     },
     /// A segment gets the name that its header tells.
@@ -223,7 +223,7 @@ pub enum RepairStep {
     },
     /// The file is cut.
     Cut {
-        /// Which.
+        /// Where the file is now.
         path: PathBuf,
         /// Its length then.
         len: u64,
