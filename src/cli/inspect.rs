@@ -62,10 +62,10 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliFailure> {
     if let Some(error) = stdout_error {
         return Err(CliFailure::of_stdout(&error));
     }
-    let summary = inspected.map_err(unreadable)?;
+    let state = inspected.map_err(unreadable)?;
     output.finish()?;
-    match &summary.verdict {
-        LogState::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, summary.verdict.to_string())),
+    match state {
+        LogState::Damaged { .. } => Err(CliFailure::new(Exit::Damaged, state.to_string())),
         LogState::Whole | LogState::TornTail { .. } => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::fs;
 
+use imports::{code, has_word};
 use tree::{Tree, Violations, none, one, root, sources, tree};
 
 const LINES_MAX: usize = 650;
@@ -64,6 +65,18 @@ fn every_file_fits_a_reader_and_says_first_what_it_promises() {
 }
 
 #[test]
+fn a_room_says_at_its_head_what_it_holds() {
+    none(unnamed_modules(&tree()));
+    for path in ["src/a/mod.rs", "actors/src/a/mod.rs", "actors/src/lib.rs"] {
+        let of = |text| unnamed_modules(&one(path, text)).len();
+        assert_eq!(of("//! Reads: `one`, [`mod@two`].\n\nmod one;\npub(crate) mod two;\n"), 0);
+        assert_eq!(of("//! Reads one thing after the other: `one`.\n\nmod one;\nmod thing;\nmod two;\n"), 2);
+        assert_eq!(of("//! Reads.\n\n#[cfg(test)]\nmod tests;\n"), 0);
+    }
+    assert_eq!(unnamed_modules(&one("tests/a/mod.rs", "//! A.\nmod b;\n")), Violations::new());
+}
+
+#[test]
 fn the_makefile_has_five_targets_of_one_line() {
     none(makefile(&tree()["Makefile"]));
     let good = "build:\n\ta\n\ntest:\n\tb\n\ndemo:\n\tc\n\ntorture:\n\tt\n\nclean:\n\td\n";
@@ -79,6 +92,26 @@ fn the_top_level_is_tidy() {
     none(top_level(names, &ignored));
     let names = ["src", ".ci", "target", "notes.txt"].map(str::to_owned);
     assert_eq!(top_level(names.into_iter(), "/target\n").len(), 1);
+}
+
+fn unnamed_modules(tree: &Tree) -> Violations {
+    let mut found = Violations::new();
+    let is_room = |path: &str| {
+        let within = path.strip_prefix("actors/").unwrap_or(path);
+        within.starts_with("src/") && (path.ends_with("/mod.rs") || within == "src/lib.rs")
+    };
+    let rooms = tree.iter().filter(|(path, _)| is_room(path));
+    for (path, text) in rooms {
+        let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let modules = code(text).filter_map(|line| line.strip_suffix(';')?.rsplit_once("mod "));
+        for module in modules.map(|(_, name)| name).filter(|name| !["tests", "testing"].contains(name)) {
+            let is_named = ["", "mod@"].iter().any(|sort| has_word(&head, &format!("`{sort}{module}`")));
+            if !is_named {
+                found.push(format!("{path}: its //! lines do not name `{module}`: say what is in it"));
+            }
+        }
+    }
+    found
 }
 
 fn left_for_later(tree: &Tree) -> Violations {

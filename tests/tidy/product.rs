@@ -1,6 +1,6 @@
-//! The product's rooms: which knows which, and that each says what it holds.
+//! The product's rooms: which knows which.
 
-use crate::imports::{code, has_word, imports};
+use crate::imports::{code, imports};
 use crate::tree::{Tree, Violations, none, one, tree};
 
 /// The rooms of `src/`, from the top: each knows those further down. Those that stand side by side do not know each
@@ -36,15 +36,6 @@ fn a_room_of_the_product_knows_only_those_below_it() {
     assert_eq!(of("src/lib.rs", "pub use crate::cli::main;\n"), 0);
 }
 
-#[test]
-fn a_room_of_the_product_says_at_its_head_what_it_holds() {
-    none(unnamed_modules(&tree()));
-    let of = |text| unnamed_modules(&one("src/a/mod.rs", text)).len();
-    assert_eq!(of("//! Reads: `one`, `two`.\n\nmod one;\npub(crate) mod two;\n"), 0);
-    assert_eq!(of("//! Reads one thing after the other: `one`.\n\nmod one;\nmod thing;\nmod two;\n"), 2);
-    assert_eq!(of("//! Reads.\n\n#[cfg(test)]\nmod tests;\n"), 0);
-}
-
 fn arrows_up(tree: &Tree) -> Violations {
     let mut found = Violations::new();
     for (path, text) in tree {
@@ -78,21 +69,4 @@ fn arrows_up(tree: &Tree) -> Violations {
 
 fn level(room: &str) -> Option<usize> {
     ROOMS.iter().position(|side_by_side| side_by_side.contains(&room))
-}
-
-fn unnamed_modules(tree: &Tree) -> Violations {
-    let mut found = Violations::new();
-    let rooms = tree
-        .iter()
-        .filter(|(path, _)| path.starts_with("src/") && (path.ends_with("/mod.rs") || *path == "src/lib.rs"));
-    for (path, text) in rooms {
-        let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
-        let modules = code(text).filter_map(|line| line.strip_suffix(';')?.rsplit_once("mod "));
-        for module in modules.map(|(_, name)| name).filter(|name| !["tests", "testing"].contains(name)) {
-            if !has_word(&head, &format!("`{module}`")) {
-                found.push(format!("{path}: its //! lines do not name `{module}`: say what is in it"));
-            }
-        }
-    }
-    found
 }

@@ -53,7 +53,7 @@ pub trait JobHandler: Send + Sync + 'static {
 /// One attempt at a job.
 #[derive(Clone, Debug)]
 pub struct JobRun {
-    /// The job.
+    /// The name under which the job was accepted.
     pub id: JobId,
     /// The line it waited in.
     pub queue: QueueName,
@@ -94,16 +94,16 @@ impl fmt::Display for StopReason {
 
 /// Tells a handler that its attempt must end. Cloning it listens twice.
 #[derive(Clone, Debug)]
-pub struct StopSignal(Arc<Stop>);
+pub struct StopSignal(Arc<StopState>);
 
 /// The other end of a [`StopSignal`]. Dropping it means [`StopReason::Cancelled`].
 #[derive(Debug)]
-pub struct StopSender(Arc<Stop>);
+pub struct StopSender(Arc<StopState>);
 
 /// Every attempt has one and few attempts are ever stopped, so it is cheaper to make and drop than a watch channel
 /// (`docs/decisions/0010-an-attempt-reports-by-itself.md`).
 #[derive(Debug, Default)]
-struct Stop {
+struct StopState {
     reason: OnceLock<StopReason>,
     told: Notify,
 }
@@ -112,7 +112,7 @@ impl StopSignal {
     /// A signal and the end that fires it.
     #[must_use]
     pub fn new() -> (StopSender, StopSignal) {
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(StopState::default());
         (StopSender(stop.clone()), StopSignal(stop))
     }
 

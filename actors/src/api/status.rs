@@ -17,9 +17,9 @@ pub struct EngineStatus {
     pub totals: Totals,
     /// Pending jobs that no worker here handles.
     pub waiting_for_worker: Vec<WaitingKind>,
-    /// The pool.
+    /// The pool of local workers.
     pub workers: WorkersStatus,
-    /// The log.
+    /// How far the log is, and whether it takes new jobs.
     pub log: LogStatus,
     /// The newest snapshot, if there is one.
     pub snapshot: Option<SnapshotStatus>,
@@ -27,10 +27,10 @@ pub struct EngineStatus {
     pub recovery: RecoveryStatus,
 }
 
-/// One queue.
+/// One named line of jobs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
-    /// Its name.
+    /// The name that producers and workers call it by.
     pub queue: QueueName,
     /// Whether nobody gets jobs of it.
     pub paused: bool,
@@ -60,7 +60,7 @@ impl QueueStatus {
 /// A kind that no worker here handles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WaitingKind {
-    /// Its name.
+    /// The name that handlers are registered under.
     pub kind: KindName,
     /// How many jobs wait.
     pub pending: u64,
@@ -89,7 +89,7 @@ pub struct WorkersStatus {
     pub kinds: Vec<KindName>,
 }
 
-/// The log.
+/// How far the log is, and whether it takes new jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LogStatus {
     /// Position of the last event.
@@ -100,16 +100,16 @@ pub struct LogStatus {
     pub accepts_jobs: bool,
 }
 
-/// A snapshot.
+/// The newest snapshot that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SnapshotStatus {
     /// Position up to which it holds everything.
     pub seq: Seq,
     /// When it was taken.
     pub taken_at: Timestamp,
-    /// Its size.
+    /// Size of all of its layers.
     pub bytes: u64,
-    /// Jobs in it.
+    /// Jobs in all statuses that it holds.
     pub jobs: u64,
 }
 

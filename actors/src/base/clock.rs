@@ -47,8 +47,8 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 ///
 /// A clock that is set back is waited for while time goes on at its own pace, so no delay takes longer than it
 /// should. One that is set forward is followed once that has lasted for ten seconds; leases must
-/// not expire early by that, so [`Timeline::now`] tells by how much time jumped.
-pub struct Timeline {
+/// not expire early by that, so [`SteadyTime::now`] tells by how much time jumped.
+pub struct SteadyTime {
     clock: Arc<dyn Clock>,
     now: Timestamp,
     ticks: Duration,
@@ -56,12 +56,12 @@ pub struct Timeline {
     ahead_since: Option<Duration>,
 }
 
-impl Timeline {
+impl SteadyTime {
     /// Begins at the clock's time, but not before `at_least`.
     #[must_use]
-    pub fn begin(clock: Arc<dyn Clock>, at_least: Timestamp) -> Timeline {
+    pub fn begin(clock: Arc<dyn Clock>, at_least: Timestamp) -> SteadyTime {
         let (now, ticks) = (clock.now().max(at_least), clock.ticks());
-        Timeline { clock, now, ticks, ahead_since: None }
+        SteadyTime { clock, now, ticks, ahead_since: None }
     }
 
     /// The time now, and by how many milliseconds it just jumped ahead of the time that has passed.
@@ -119,10 +119,10 @@ mod tests {
         }
     }
 
-    fn at(wall: u64) -> (Arc<Set>, Timeline) {
+    fn at(wall: u64) -> (Arc<Set>, SteadyTime) {
         let clock = Arc::new(Set::default());
         clock.set(wall);
-        (clock.clone(), Timeline::begin(clock, Timestamp(0)))
+        (clock.clone(), SteadyTime::begin(clock, Timestamp(0)))
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn time_begins_where_the_log_ended_if_the_clock_is_behind_it() {
         let clock = Arc::new(Set::default());
-        let mut time = Timeline::begin(clock.clone(), Timestamp(5_000));
+        let mut time = SteadyTime::begin(clock.clone(), Timestamp(5_000));
         clock.pass(10);
         assert_eq!(time.now(), (Timestamp(5_010), 0));
     }

@@ -19,7 +19,7 @@ use crate::engine::manager::JobManagerActor;
 use crate::engine::manager_thread::{ManagerThread, Tenant};
 use crate::engine::messages::{Ask, Fetch, Reply, StopEngine, Submit};
 use crate::engine::read_only::ReadOnlyState;
-use crate::engine::supervisor::{SupervisorActor, Threads};
+use crate::engine::supervisor::{StateSenders, SupervisorActor, Threads};
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
@@ -39,7 +39,7 @@ pub struct Environment {
 }
 
 impl Default for Environment {
-    /// The machine's.
+    /// The machine's disk and clock, dice of its own, and a thread for each actor that blocks.
     fn default() -> Environment {
         Environment {
             storage: Arc::new(DiskStorage),
@@ -49,10 +49,6 @@ impl Default for Environment {
         }
     }
 }
-
-/// Where an engine that only looks finds what it looks at.
-type ReadOnlyChannel =
-    (watch::Sender<Option<Arc<ReadOnlyState>>>, watch::Receiver<Option<Arc<ReadOnlyState>>>);
 
 /// A running engine. Clones are the same engine.
 #[derive(Clone)]
@@ -82,8 +78,8 @@ impl Engine {
     /// # Panics
     /// Outside an actix system, or for [`Threads::Callers`] outside a `LocalSet`.
     #[must_use]
-    pub fn start_on(seams: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
-        Engine::begin(seams, options, handlers, None)
+    pub fn start_on(environment: Environment, options: EngineOptions, handlers: Handlers) -> Engine {
+        Engine::begin(environment, options, handlers, false)
     }
 
     /// Opens the data of a queue that no server holds, on the machine's disk, only to look at it: the directories stay as
@@ -102,35 +98,28 @@ impl Engine {
     /// # Panics
     /// As [`Engine::start_on`].
     #[must_use]
-    pub fn open_read_only_on(seams: Environment, options: EngineOptions) -> Engine {
-        Engine::begin(seams, options, Handlers::new(), Some(watch::channel(None)))
+    pub fn open_read_only_on(environment: Environment, options: EngineOptions) -> Engine {
+        Engine::begin(environment, options, Handlers::new(), true)
     }
 
     fn begin(
-        seams: Environment,
+        environment: Environment,
         options: EngineOptions,
         handlers: Handlers,
-        read_only: Option<ReadOnlyChannel>,
+        only_looks: bool,
     ) -> Engine {
-        let (read_only_sender, read_only) = read_only.unzip();
-        let Environment { storage, clock, dice, threads } = seams;
+        let Environment { storage, clock, dice, threads } = environment;
         #[cfg(feature = "testing")]
         let storage = crate::storage::lying::unless_truthful(storage);
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
+        let (read_only_sender, read_only) = only_looks.then(|| watch::channel(None)).unzip();
+        let senders =
+            StateSenders { phase: phase_sender, manager: manager_sender, read_only: read_only_sender };
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&options, clock.clone(), metrics.clone());
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
-        let supervisor = SupervisorActor::new(
-            boot,
-            threads,
-            handlers,
-            metrics.clone(),
-            phase_sender,
-            manager_sender,
-            read_only_sender,
-        )
-        .start();
+        let supervisor = SupervisorActor::new(boot, threads, handlers, metrics.clone(), senders).start();
         Engine { phase, manager, read_only, supervisor, metrics, admission }
     }
 

@@ -91,21 +91,21 @@ impl<T> Reply<T> {
 pub enum Submit {
     /// Add jobs, all or none.
     Enqueue {
-        /// The jobs.
+        /// As their producer describes them.
         jobs: Vec<JobSpec>,
         /// One answer a job.
         reply: Reply<Vec<Enqueued>>,
     },
     /// Withdraw a job.
     Cancel {
-        /// The job.
+        /// Unfinished; else the answer is a rejection.
         job: JobId,
         /// When it is durable.
         reply: Reply<()>,
     },
     /// A remote worker's attempt has ended.
     Report {
-        /// The job.
+        /// In flight under the claim; else the answer is a rejection.
         job: JobId,
         /// The caller's right to report: the worker.
         claim: Claim,
@@ -120,14 +120,14 @@ pub enum Submit {
         action: SetAction,
         /// The status that they are in.
         status: Status,
-        /// Which of them.
+        /// Which jobs in that status.
         filter: Filter,
         /// How many, when it is durable.
         reply: Reply<u64>,
     },
     /// Pause queues, or resume them.
     Pause {
-        /// Which.
+        /// Names of no queue are passed over.
         queues: QueueSet,
         /// `false` resumes them.
         paused: bool,
@@ -136,7 +136,7 @@ pub enum Submit {
     },
     /// Discard the pending jobs of queues, and forget the queues.
     RemoveQueues {
-        /// Which.
+        /// Names of no queue are passed over.
         queues: QueueSet,
         /// How many jobs, when it is durable.
         reply: Reply<u64>,
@@ -154,7 +154,7 @@ pub enum Submit {
 pub struct Fetch {
     /// From the first of these that has one.
     pub queues: Arc<[QueueName]>,
-    /// Who.
+    /// The name that the lease is given to.
     pub worker: RemoteName,
     /// How long it waits for one.
     pub wait: Duration,
@@ -171,7 +171,7 @@ pub struct Host(pub std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct GiveBack {
-    /// The job.
+    /// Pending again afterwards, unless it is not in flight under the token any more.
     pub job: JobId,
     /// The lease that it was given under.
     pub token: Token,
@@ -183,25 +183,25 @@ pub struct GiveBack {
 pub enum Ask {
     /// About one job.
     Job {
-        /// The job.
+        /// Not found is a rejection.
         job: JobId,
-        /// As it stands.
+        /// The job with its payload, as of everything that is durable.
         reply: Reply<JobView>,
     },
     /// About the jobs that pass a filter.
     List {
         /// The status that they are in.
         status: Status,
-        /// Which of them.
+        /// Which jobs in that status.
         filter: Filter,
         /// At most this many.
         limit: usize,
-        /// As they stand.
+        /// The jobs with their payloads, as of everything that is durable.
         reply: Reply<Vec<JobView>>,
     },
     /// About the server as a whole.
     Status {
-        /// As it stands.
+        /// As of everything that is durable; while the log waits for space, as of now.
         reply: Reply<EngineStatus>,
     },
 }
@@ -210,7 +210,7 @@ pub enum Ask {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Append {
-    /// The events.
+    /// They follow those of the group before without a gap.
     pub group: Group,
     /// Takes the group's buffer back, empty, once it is written.
     pub emptied: mpsc::SyncSender<Vec<u8>>,
@@ -252,7 +252,7 @@ pub struct Run(pub Assignment);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Halt {
-    /// The lease.
+    /// The lease of the attempt; under any other, nothing happens.
     pub token: Token,
     /// What the handler is told.
     pub reason: StopReason,
@@ -262,13 +262,13 @@ pub struct Halt {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Finished {
-    /// Who ran it.
+    /// The worker, which is idle again.
     pub worker: WorkerId,
-    /// The job.
+    /// The job that it ran.
     pub job: JobId,
     /// The lease it was run under.
     pub token: Token,
-    /// How it ended.
+    /// Success, failure, or why it was stopped.
     pub end: AttemptEnd,
 }
 
@@ -276,11 +276,11 @@ pub struct Finished {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct WorkerUp {
-    /// Which.
+    /// Its place in the pool.
     pub worker: WorkerId,
-    /// Takes jobs.
+    /// Where jobs are sent to, one at a time.
     pub run: actix::Recipient<Run>,
-    /// Ends them.
+    /// Where orders to end an attempt are sent to.
     pub halt: actix::Recipient<Halt>,
 }
 
@@ -288,9 +288,9 @@ pub struct WorkerUp {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct WorkerDown {
-    /// Which.
+    /// Its place in the pool.
     pub worker: WorkerId,
-    /// Why, in words.
+    /// For the history of the job that it ran: "panicked" or "ended by itself".
     pub cause: String,
 }
 
@@ -353,15 +353,15 @@ pub struct Ping;
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ChildExited {
-    /// Which.
+    /// Whose guard it was.
     pub child: ChildId,
-    /// Which life of it.
+    /// Counts its starts, from 1.
     pub generation: u64,
-    /// Whether it panicked.
+    /// Else it ended by itself, or was told to.
     pub panicked: bool,
 }
 
-/// Stop.
+/// Stop at once; what waits is not done.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct End;
@@ -396,7 +396,7 @@ pub struct FreezeChild(pub ChildId, pub Freeze);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Freeze {
-    /// How long.
+    /// How long its thread is blocked.
     pub time: Duration,
     /// Told when it begins.
     pub begun: oneshot::Sender<()>,

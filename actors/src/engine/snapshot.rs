@@ -51,9 +51,9 @@ pub struct SnapshotSettings {
     pub age_max: Duration,
     /// Reads the log.
     pub log: SealedLog,
-    /// The time.
+    /// For when a snapshot was taken, its age, and how long it took.
     pub clock: Arc<dyn Clock>,
-    /// What it counts.
+    /// Counts snapshots; tells how much the log has grown.
     pub metrics: Arc<Metrics>,
     /// Ends the current segment.
     pub seal: Recipient<Seal>,
@@ -65,7 +65,7 @@ pub struct SnapshotSettings {
     pub images: Arc<dyn Fn(PayloadPages) + Send + Sync>,
 }
 
-/// The actor.
+/// Takes one snapshot at a time, on the thread `beaver-snapshot`.
 pub struct SnapshotActor {
     settings: SnapshotSettings,
     /// Layers that are being put together.

@@ -24,16 +24,16 @@ pub enum Threads {
 }
 
 /// The thread that an actor lives on.
-pub(super) enum Home {
+pub(super) enum ActorThread {
     Own(Arbiter),
     Callers,
 }
 
-impl Home {
+impl ActorThread {
     /// The system's tools show the thread under this name, of 15 characters at most.
-    fn new(threads: Threads, name: &'static CStr) -> Home {
+    fn new(threads: Threads, name: &'static CStr) -> ActorThread {
         if threads == Threads::Callers {
-            return Home::Callers;
+            return ActorThread::Callers;
         }
         let arbiter = Arbiter::new();
         arbiter.spawn_fn(move || {
@@ -41,24 +41,24 @@ impl Home {
                 tracing::debug!(%error, "a thread goes without a name");
             }
         });
-        Home::Own(arbiter)
+        ActorThread::Own(arbiter)
     }
 
     /// One that others wait for: it gets the processor soon after it wakes up.
-    fn urgent(threads: Threads, name: &'static CStr) -> Home {
-        let home = Home::new(threads, name);
-        if let Home::Own(arbiter) = &home {
+    fn urgent(threads: Threads, name: &'static CStr) -> ActorThread {
+        let thread = ActorThread::new(threads, name);
+        if let ActorThread::Own(arbiter) = &thread {
             arbiter.spawn_fn(make_urgent_if_possible);
         }
-        home
+        thread
     }
 
     /// One that takes its time when others have something to do: it gets about a tenth of a busy processor.
     ///
     /// Beside producers on two cores, snapshots took a third of the processor's time away from the queue without this.
-    fn patient(threads: Threads, name: &'static CStr) -> Home {
-        let home = Home::new(threads, name);
-        if let Home::Own(arbiter) = &home {
+    fn patient(threads: Threads, name: &'static CStr) -> ActorThread {
+        let thread = ActorThread::new(threads, name);
+        if let ActorThread::Own(arbiter) = &thread {
             arbiter.spawn_fn(|| {
                 let nice = setpriority_process(Some(gettid()), PATIENT_NICENESS).map_err(io::Error::from);
                 if let Err(error) = make_patient().and(nice) {
@@ -66,7 +66,7 @@ impl Home {
                 }
             });
         }
-        home
+        thread
     }
 
     /// Makes an actor there and starts it.
@@ -75,26 +75,26 @@ impl Home {
         make: impl FnOnce() -> A + Send + 'static,
     ) -> Addr<A> {
         match self {
-            Home::Own(arbiter) => A::start_in_arbiter(&arbiter.handle(), |_| make()),
-            Home::Callers => make().start(),
+            ActorThread::Own(arbiter) => A::start_in_arbiter(&arbiter.handle(), |_| make()),
+            ActorThread::Callers => make().start(),
         }
     }
 }
 
 /// The threads of an engine's actors.
-pub(super) struct Homes {
+pub(super) struct ActorThreads {
     /// The log's, too: what it does at once needs no change of threads.
-    pub manager: Home,
-    pub snapshot: Home,
-    pub workers: Home,
+    pub manager: ActorThread,
+    pub snapshot: ActorThread,
+    pub workers: ActorThread,
 }
 
-impl Homes {
-    pub fn new(threads: Threads) -> Homes {
-        Homes {
-            manager: Home::urgent(threads, c"beaver-manager"),
-            snapshot: Home::patient(threads, c"beaver-snapshot"),
-            workers: Home::new(threads, c"beaver-workers"),
+impl ActorThreads {
+    pub fn new(threads: Threads) -> ActorThreads {
+        ActorThreads {
+            manager: ActorThread::urgent(threads, c"beaver-manager"),
+            snapshot: ActorThread::patient(threads, c"beaver-snapshot"),
+            workers: ActorThread::new(threads, c"beaver-workers"),
         }
     }
 
@@ -108,8 +108,8 @@ impl Homes {
 
     /// Ends the threads that were made, and with them the actors that still run there.
     pub fn close(&self) {
-        for home in [&self.manager, &self.snapshot, &self.workers] {
-            if let Home::Own(arbiter) = home {
+        for thread in [&self.manager, &self.snapshot, &self.workers] {
+            if let ActorThread::Own(arbiter) = thread {
                 arbiter.stop();
             }
         }

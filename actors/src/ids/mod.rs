@@ -2,6 +2,9 @@
 //!
 //! Two bare `u64` arguments are a trap; these cannot be swapped by accident. Nothing here does I/O, and
 //! the only parsing is that of names that people give (job ids, queues, kinds).
+//!
+//! `job_id`: names of jobs; `names`: those of queues, kinds and remote workers; `token`: what names a lease for ever;
+//! `timestamp`: moments; `invalid`: what is wrong with one of them. Here: what is only counted.
 
 /// Shows each of these as what is in it.
 macro_rules! shown_as_held {
@@ -96,13 +99,13 @@ impl fmt::Display for Holder {
 /// One of the supervisor's children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildId {
-    /// The log.
+    /// WalActor, the log's owner.
     Wal,
-    /// The job table.
+    /// JobManagerActor, the job table's owner.
     Manager,
-    /// Snapshots.
+    /// SnapshotActor.
     Snapshot,
-    /// One of the pool.
+    /// A WorkerActor, by its place in the pool.
     Worker(WorkerId),
 }
 

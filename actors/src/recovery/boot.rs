@@ -43,7 +43,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What boot hands to the actors.
 pub struct Recovered {
-    /// The state.
+    /// Snapshot and log as one state, of which every event is durable; leases are settled.
     pub table: JobTable,
     /// Payloads that are not in memory.
     pub payload_store: Arc<StoredPayloads>,
@@ -101,7 +101,7 @@ impl Locks {
 
 /// What is on disk, before anything there is changed.
 pub(crate) struct DiskState {
-    /// The state.
+    /// Snapshot and log as one state, with the leases that the disk has.
     pub table: JobTable,
     /// The snapshot that was loaded.
     pub snapshot: Option<SnapshotInfo>,
@@ -150,9 +150,9 @@ impl From<SnapshotError> for BootError {
 pub struct Boot {
     /// The directories and limits to start with.
     pub options: EngineOptions,
-    /// The disk.
+    /// The machine's disk, or a simulated one.
     pub storage: Arc<dyn Storage>,
-    /// The time.
+    /// The machine's clock, or one that is moved by hand.
     pub clock: Arc<dyn Clock>,
     /// Kinds that local workers handle.
     pub kinds: Vec<KindName>,
@@ -418,8 +418,9 @@ impl Boot {
     }
 
     fn note_store(&self, store: StoreId) -> Result<(), BootError> {
-        let path = self.options.data_dir.join(STORE_FILE);
-        let names = self.storage.list(&self.options.data_dir).unwrap_or_default();
+        let dir = &self.options.data_dir;
+        let path = dir.join(STORE_FILE);
+        let names = self.storage.list(dir).map_err(storage_error(dir, "list"))?;
         if names.iter().any(|name| name == STORE_FILE) {
             return Ok(());
         }
@@ -436,9 +437,7 @@ impl Boot {
         now: Timestamp,
     ) -> Result<(Group, u64), BootError> {
         let mut group = Group { first: table.last().next(), ..Group::default() };
-        if let Ok(Some(event)) = table.decide(Command::BeginTerm, now, &mut self.dice) {
-            journal::record(table, &mut group, event);
-        }
+        self.execute(Command::BeginTerm, table, &mut group, now);
         let interrupted = self.settle_leases(table, &mut group, now);
         writer.begin_term(table.epoch());
         writer.append(std::slice::from_ref(&group), now).1?;
@@ -451,13 +450,18 @@ impl Boot {
     /// their leases run on until their deadline.
     fn settle_leases(&mut self, table: &mut JobTable, group: &mut Group, now: Timestamp) -> u64 {
         let interrupted = interrupted(table);
-        for (job, token) in &interrupted {
+        let count = interrupted.len() as u64;
+        for (job, token) in interrupted {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
-            let command = Command::Requeue { job: job.clone(), token: *token, failure, counts: true };
-            let Ok(Some(event)) = table.decide(command, now, &mut self.dice) else { continue };
-            journal::record(table, group, event);
+            self.execute(Command::Requeue { job, token, failure, counts: true }, table, group, now);
         }
-        interrupted.len() as u64
+        count
+    }
+
+    fn execute(&mut self, command: Command, table: &mut JobTable, group: &mut Group, now: Timestamp) {
+        let event = table.decide(command, now, &mut self.dice);
+        let event = event.expect("a term can always begin, and a lease that is held be ended");
+        journal::record(table, group, event.expect("both change the state"));
     }
 }
 

@@ -5,6 +5,9 @@
 //! publish, load, fall back, retain), [`compact`] (layers are put together), [`payloads`] (what is read from them
 //! later), [`taking`] and `engine::snapshot` (when it happens).
 //!
+//! Beside these: `writer` (a file from front to back), `weight` and [`layering`] (when layers are put together), `scrub`
+//! (payloads are read before somebody needs them), `plain` (a file as a value, for tests).
+//!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
 //! the log alone rebuilds the state.

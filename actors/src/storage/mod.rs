@@ -3,6 +3,9 @@
 //!
 //! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
 //! removed) after [`Storage::sync_dir`] of their directory. Everything else may survive, in part, or not.
+//!
+//! [`reclaim`]: space is given back a piece at a time; [`sched`]: how soon a thread gets the processor; `lying`: a disk with
+//! deliberate bugs, for tests.
 
 #[cfg(feature = "testing")]
 pub(crate) mod lying;

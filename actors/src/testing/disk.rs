@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::storage::{Storage, StoredFile};
-use crate::testing::faults::{Call, Fault, Plan};
-use crate::testing::power::{Content, Kept, NameChange, Unsynced, take_synced};
+use crate::testing::faults::{Call, Fault, FaultPlan};
+use crate::testing::power::{FileContent, Kept, NameChange, Unsynced, take_synced};
 
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -31,7 +31,7 @@ struct Disk {
     sector: usize,
     /// How often the machine was started anew.
     starts: u64,
-    files: Vec<Content>,
+    files: Vec<FileContent>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     /// How `durable_names` becomes `names`.
@@ -46,7 +46,7 @@ struct Disk {
     most_used: u64,
     failing_syncs: u32,
     failing_writes: u32,
-    plan: Plan,
+    plan: FaultPlan,
     tape: Option<Vec<Frame>>,
 }
 
@@ -83,7 +83,7 @@ impl SimStorage {
             most_used: 0,
             failing_syncs: 0,
             failing_writes: 0,
-            plan: Plan::default(),
+            plan: FaultPlan::default(),
             tape: None,
         })))
     }
@@ -245,14 +245,14 @@ impl SimStorage {
         let number = disk.names[path.as_ref()];
         let mut bytes = disk.files[number].live.to_vec();
         change(&mut bytes);
-        disk.files[number] = Content::durably(bytes);
+        disk.files[number] = FileContent::durably(bytes);
     }
 
     /// Writes a file, durably; a file that had that name is replaced.
     pub fn put(&self, path: impl AsRef<Path>, bytes: Vec<u8>) {
         let mut disk = self.disk();
         let number = disk.files.len();
-        disk.files.push(Content::durably(bytes));
+        disk.files.push(FileContent::durably(bytes));
         disk.pending.retain(|change| !change.names(path.as_ref()));
         disk.names.insert(path.as_ref().to_owned(), number);
         disk.durable_names.insert(path.as_ref().to_owned(), number);
@@ -423,7 +423,7 @@ impl Storage for SimStorage {
                 number
             }
             None => {
-                disk.files.push(Content::default());
+                disk.files.push(FileContent::default());
                 let number = disk.files.len() - 1;
                 disk.change_name(NameChange { removed: None, added: Some((path.to_owned(), number)) });
                 number

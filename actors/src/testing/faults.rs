@@ -23,7 +23,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Every kind.
+    /// In the order of their numbers.
     pub const ALL: [Call; 14] = [
         Call::CreateDir,
         Call::List,
@@ -63,7 +63,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every fault.
+    /// For tests that try one after the other.
     pub const ALL: [Fault; 4] = [Fault::Eio, Fault::Enospc, Fault::Short, Fault::FalseFailure];
 
     pub(super) fn error(self) -> io::Error {
@@ -76,7 +76,7 @@ impl Fault {
 
 /// Which calls go wrong, and the count of all of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct FaultPlan {
     /// Calls of each kind so far.
     counts: [u64; Call::ALL.len()],
     calls: u64,
@@ -88,7 +88,7 @@ pub(super) struct Plan {
     stopped: bool,
 }
 
-impl Plan {
+impl FaultPlan {
     pub(super) fn calls(&self) -> u64 {
         self.calls
     }

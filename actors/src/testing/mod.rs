@@ -1,6 +1,8 @@
-//! For tests of the engine and of what is built on it (feature `testing`): a simulated disk that loses power, a
-//! clock that is moved by hand, the engine without its actors, one step at a time, and an explorer that crashes it
-//! everywhere.
+//! For tests of the engine and of what is built on it (feature `testing`).
+//!
+//! `disk`: a simulated disk that loses power; `power`: what it keeps then; `faults`: what goes wrong with it; `clock`: time
+//! that is moved by hand; `step`: the engine without its actors, one step at a time; [`explorer`]: crashes it everywhere;
+//! [`fuzz`]: gives it any bytes at all; `bugs`: breaks it on purpose.
 //!
 //! ```
 //! use beaver_actors::jobs::Status;

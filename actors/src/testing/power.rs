@@ -22,14 +22,14 @@ use std::sync::Arc;
 pub enum Unsynced {
     /// A sector of a file.
     Sector {
-        /// The file.
+        /// Its number among the disk's files.
         file: usize,
-        /// Which.
+        /// Its number within the file.
         sector: usize,
     },
     /// A file's length.
     Length {
-        /// The file.
+        /// Its number among the disk's files.
         file: usize,
     },
 }
@@ -47,17 +47,17 @@ pub struct Kept {
 
 /// A file's bytes: as the running system sees them, and as the disk has them.
 #[derive(Clone, Default)]
-pub(super) struct Content {
+pub(super) struct FileContent {
     pub(super) live: Arc<Vec<u8>>,
     pub(super) durable: Arc<Vec<u8>>,
     /// Sectors that a failed sync gave up on: clean to the system, old on the disk.
     given_up: BTreeSet<usize>,
 }
 
-impl Content {
-    pub(super) fn durably(bytes: Vec<u8>) -> Content {
+impl FileContent {
+    pub(super) fn durably(bytes: Vec<u8>) -> FileContent {
         let bytes = Arc::new(bytes);
-        Content { live: bytes.clone(), durable: bytes, given_up: BTreeSet::new() }
+        FileContent { live: bytes.clone(), durable: bytes, given_up: BTreeSet::new() }
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8], sector: usize) {
@@ -112,7 +112,7 @@ impl Content {
         items
     }
 
-    /// What is on the disk if of [`Content::unsynced`] those survive that `keeps` says yes to.
+    /// What is on the disk if of [`FileContent::unsynced`] those survive that `keeps` says yes to.
     pub(super) fn cut(
         &mut self,
         file: usize,
@@ -146,7 +146,7 @@ impl Content {
                 }
             }
         }
-        *self = Content::durably(left);
+        *self = FileContent::durably(left);
     }
 }
 

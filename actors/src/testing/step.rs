@@ -34,11 +34,11 @@ use crate::wal::{Group, WalError};
 pub struct StepEngine {
     /// The disk under it.
     pub storage: SimStorage,
-    /// Its clock.
+    /// Stands still unless a test moves it.
     pub clock: Arc<ManualClock>,
     /// Its options; changes count from the next boot.
     pub options: EngineOptions,
-    /// Its dice.
+    /// Of the seed that it was made with.
     pub dice: fastrand::Rng,
     /// What the last boot found.
     pub recovery: RecoveryStatus,
@@ -126,7 +126,7 @@ impl StepEngine {
         &self.running.as_ref().expect("the engine has booted").table
     }
 
-    /// Its log.
+    /// The writer, for tests that append or seal by themselves.
     pub fn log(&mut self) -> &mut LogWriter {
         &mut self.running().writer
     }
@@ -411,7 +411,7 @@ impl StepEngine {
         Ok(())
     }
 
-    /// Its snapshots.
+    /// The store of snapshots on its disk.
     #[must_use]
     pub fn snapshots(&self) -> crate::snapshot::store::SnapshotStore {
         let quarantine: PathBuf = self.options.data_dir.join("quarantine");

@@ -28,13 +28,6 @@ use crate::wal::recovery::{EachEvent, ReplayFrom, recover, segments};
 /// Takes the rows; an error of its own (such as a closed pipe) ends the reading.
 pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
 
-/// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// What can be said of the whole.
-    pub verdict: LogState,
-}
-
 /// What can be said of a log or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogState {
@@ -70,7 +63,7 @@ pub enum InspectError {
     NotFound {
         /// What was looked for.
         what: &'static str,
-        /// Where.
+        /// The directory that was looked through.
         dir: String,
     },
     /// A row could not be written.
@@ -85,7 +78,7 @@ pub enum InspectError {
 ///
 /// # Errors
 /// See [`InspectError`]. Damage is no error but a [`LogState`].
-pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
+pub fn log(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
     let storage = DiskStorage;
     let begins = match segments(&storage, dir) {
         Ok(segments) => segments.first().map(|segment| (segment.header.first, segment.header.epoch)),
@@ -127,7 +120,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
 ///
 /// # Errors
 /// See [`InspectError`]. Damage is no error but a [`LogState`].
-pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<Summary, InspectError> {
+pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let store = SnapshotStore::new(storage, dir, dir);
     let newest = store.list().map_err(|error| InspectError::Storage(error.to_string()))?.first().copied();
@@ -185,7 +178,7 @@ impl From<SnapshotError> for SnapshotOrWrite {
     }
 }
 
-fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Result<Summary, InspectError> {
+fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Result<LogState, InspectError> {
     if !error.is_damage() {
         return Err(InspectError::Storage(error.to_string()));
     }
@@ -193,7 +186,7 @@ fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Re
     summarize(verdict, json!({ "events": events, "last_seq": last }), row)
 }
 
-fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<Summary, InspectError> {
+fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<LogState, InspectError> {
     facts["verdict"] = match &verdict {
         LogState::Whole => "whole",
         LogState::TornTail { .. } => "torn_tail",
@@ -204,7 +197,7 @@ fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<Summar
         facts["problem"] = problem.as_str().into();
     }
     row(json!({ "summary": facts })).map_err(InspectError::Write)?;
-    Ok(Summary { verdict })
+    Ok(verdict)
 }
 
 fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> Value {

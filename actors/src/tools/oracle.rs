@@ -34,7 +34,7 @@ pub enum Outcome {
 
 /// Everything that was seen of one job.
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct JobSightings {
     asked: bool,
     acknowledged: bool,
     /// Some request for it had no answer.
@@ -56,7 +56,7 @@ struct Seen {
 /// Collects what happened.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    jobs: BTreeMap<String, Seen>,
+    jobs: BTreeMap<String, JobSightings>,
     tokens: BTreeMap<Token, (String, u32)>,
     broken: Vec<String>,
 }
@@ -124,7 +124,9 @@ impl Oracle {
     pub fn discarded(&mut self, job: &str, outcome: Outcome) {
         let seen = self.seen(job);
         match outcome {
-            Outcome::Acknowledged => *seen = Seen { asked: seen.asked, discarded: true, ..Seen::default() },
+            Outcome::Acknowledged => {
+                *seen = JobSightings { asked: seen.asked, discarded: true, ..JobSightings::default() }
+            }
             Outcome::Refused => {}
             Outcome::Unknown => {
                 // Whether a later run is one of this job or of the next, nobody can tell.
@@ -218,7 +220,7 @@ impl Oracle {
         verdict
     }
 
-    fn seen(&mut self, job: &str) -> &mut Seen {
+    fn seen(&mut self, job: &str) -> &mut JobSightings {
         self.jobs.entry(job.to_owned()).or_default()
     }
 }

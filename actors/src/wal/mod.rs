@@ -1,8 +1,10 @@
 //! The write-ahead log: every event, in order, on disk before anybody hears of it.
 //!
 //! Reading order: [`codec`] (an event as bytes), [`mod@format`] (headers), [`reader`] (one segment), [`recovery`] (the
-//! whole log at boot), [`writer`] (appending), [`witness`] (a second proof of how far it got), `engine::log` (the actor
-//! around the writer).
+//! whole log at boot), [`writer`] (appending), `engine::log` (the actor around the writer). Beside these: [`batch`] (one as it
+//! was read), [`tail_scan`] (what is behind the place where reading stopped), [`index`] (where an event is), [`witness`]
+//! (a second proof of how far the log got), `next_segment` and `maintenance` (what is done about segments before and after
+//! their time).
 //!
 //! # Promises
 //! - After [`writer::LogWriter::sync`] returned a position, every event up to it survives any crash.

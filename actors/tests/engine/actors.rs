@@ -236,12 +236,12 @@ fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
                 }
             };
             let handlers = Handlers::new().with(kind("work"), Does(handler, None));
-            let seams = Environment {
+            let environment = Environment {
                 storage: Arc::new(SimStorage::new()),
                 clock: clock.clone(),
                 ..Environment::default()
             };
-            let engine = Engine::start_on(seams, options(), handlers);
+            let engine = Engine::start_on(environment, options(), handlers);
             engine.ready().await.unwrap();
             let mut long = job("work");
             long.payload = Payload::parse("true").unwrap();

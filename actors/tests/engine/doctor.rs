@@ -10,7 +10,7 @@ use beaver_actors::internals::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SEG
 use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Command, Event, EventKind, Status};
 use beaver_actors::testing::{SimStorage, StepEngine};
-use beaver_actors::tools::doctor::report::Step;
+use beaver_actors::tools::doctor::report::RepairStep;
 use beaver_actors::tools::doctor::report::{Diagnosis, Loss, Report, SegmentState, SnapshotState};
 use beaver_actors::tools::doctor::{Doctor, DoctorError};
 
@@ -87,7 +87,7 @@ pub(crate) fn boot(disk: &SimStorage) -> StepEngine {
 }
 
 /// Repairs what must be damaged; returns what it said would be lost.
-pub(crate) fn repair(disk: &SimStorage) -> (Loss, Vec<Step>) {
+pub(crate) fn repair(disk: &SimStorage) -> (Loss, Vec<RepairStep>) {
     let doctor = doctor(disk);
     let report = doctor.examine().unwrap();
     let Diagnosis::Damaged { loss, plan, .. } = &report.verdict else { panic!("{report}") };
@@ -231,10 +231,10 @@ fn a_flipped_bit_in_a_sealed_segment_costs_what_the_report_says() {
     };
     assert_eq!(loss, expected, "{text}");
     let [
-        Step::Move { path: newest },
-        Step::Move { .. },
-        Step::Cut { path: cut, len },
-        Step::Move { path: last },
+        RepairStep::Move { path: newest },
+        RepairStep::Move { .. },
+        RepairStep::Cut { path: cut, len },
+        RepairStep::Move { path: last },
     ] = &steps[..]
     else {
         panic!("{steps:?}")
@@ -350,7 +350,7 @@ fn an_older_snapshot_and_the_log_behind_it_are_used_as_far_as_they_go() {
     let (loss, steps) = repair(&disk);
     assert_eq!((loss.kept_through, loss.known_through, loss.events), (Seq(17), Seq(19), 2));
     assert_eq!((loss.jobs_kept, loss.jobs_lost, loss.events_unreadable), (9, 1, 1));
-    assert!(steps.contains(&Step::Move { path: newest }), "{steps:?}");
+    assert!(steps.contains(&RepairStep::Move { path: newest }), "{steps:?}");
     assert_originals_are_kept(&disk, &before, "snapshot and log");
     assert_eq!(boot(&disk).table().counts().total(), 9);
 }
@@ -365,7 +365,7 @@ fn a_log_that_is_gone_is_begun_anew_behind_a_snapshot_and_given_up_without_one()
     disk.paths(WAL).into_iter().for_each(|path| disk.delete(path));
     let (loss, steps) = repair(&disk);
     assert_eq!((loss.events, loss.jobs_kept), (0, 8));
-    assert!(matches!(&steps[..], [Step::Begin { first: Seq(17), .. }]), "{steps:?}");
+    assert!(matches!(&steps[..], [RepairStep::Begin { first: Seq(17), .. }]), "{steps:?}");
     let mut beaver = boot(&disk);
     assert_eq!(ids(&beaver), image);
     // It goes on as if nothing had been: new work, a snapshot, a crash.
@@ -392,7 +392,7 @@ fn a_snapshot_that_is_ahead_of_the_log_is_gone_on_from() {
     let before = files(&disk);
     let (loss, steps) = repair(&disk);
     assert_eq!((loss.kept_through, loss.events, loss.jobs_kept), (Seq(16), 0, 8));
-    assert!(matches!(steps.last(), Some(Step::Begin { first: Seq(17), .. })), "{steps:?}");
+    assert!(matches!(steps.last(), Some(RepairStep::Begin { first: Seq(17), .. })), "{steps:?}");
     assert_originals_are_kept(&disk, &before, "ahead");
     assert_eq!(ids(&boot(&disk)), image);
 }

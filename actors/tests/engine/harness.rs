@@ -98,12 +98,12 @@ pub(crate) async fn pass(time: Duration) {
 }
 
 pub(crate) fn start(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let seams = Environment {
+    let environment = Environment {
         storage: Arc::new(disk.clone()),
         dice: fastrand::Rng::with_seed(1),
         ..Environment::default()
     };
-    Engine::start_on(seams, options, handlers)
+    Engine::start_on(environment, options, handlers)
 }
 
 pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
@@ -114,9 +114,9 @@ pub(crate) async fn ready(disk: &SimStorage, options: EngineOptions, handlers: H
 
 /// An engine whose actors all live on this thread, so that nothing happens while it does something else.
 pub(crate) async fn ready_here(disk: &SimStorage, options: EngineOptions, handlers: Handlers) -> Engine {
-    let seams =
+    let environment =
         Environment { storage: Arc::new(disk.clone()), threads: Threads::Callers, ..Environment::default() };
-    let engine = Engine::start_on(seams, options, handlers);
+    let engine = Engine::start_on(environment, options, handlers);
     engine.ready().await.unwrap();
     engine
 }

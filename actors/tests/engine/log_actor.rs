@@ -1,234 +1,23 @@
 //! WalActor by itself: what comes in while the log is at the disk is done afterwards, in order; what it does by itself and
 //! when; and how it ends.
 
-use std::future::poll_fn;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::task::Poll;
-use std::time::Duration;
+mod disk;
+mod log;
 
-use actix::{Actor, Addr, Context, Handler};
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
 use beaver_actors::api::options::Durability;
-use beaver_actors::base::clock::{Clock, SystemClock};
-use beaver_actors::base::metrics::Metrics;
-use beaver_actors::ids::{ChildId, Epoch, Seq, Timestamp};
-use beaver_actors::internals::engine::liveness::ExitGuard;
-use beaver_actors::internals::engine::log::actor::WalActor;
-use beaver_actors::internals::engine::log::task::WalSettings;
+use beaver_actors::base::metrics::Histogram;
+use beaver_actors::ids::{ChildId, Seq};
 use beaver_actors::internals::engine::log::thread::LogThread;
-use beaver_actors::internals::engine::messages::{
-    Append, ChildExited, CloseLog, Confirmed, Crash, End, LogFailed, Ping, Prune, Seal, Subscribe,
-};
-use beaver_actors::internals::storage::Storage;
-use beaver_actors::internals::wal::format::{SegmentEnd, StoreId};
-use beaver_actors::internals::wal::index::LogIndex;
-use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
-use beaver_actors::internals::wal::writer::{LogPlace, LogWriter};
-use beaver_actors::internals::wal::{Group, codec};
-use beaver_actors::jobs::{Event, EventKind};
-use beaver_actors::testing::{Call, SimStorage};
-use tokio::sync::{Notify, oneshot, watch};
+use beaver_actors::internals::engine::messages::{Append, Crash, End, Ping, Prune, Seal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::harness::{in_simulated_time, on_system, pass};
-
-const DIR: &str = "/log";
-
-/// Hears what a WalActor tells.
-struct Listener {
-    confirmed: watch::Sender<Seq>,
-    failed: Option<oneshot::Sender<LogFailed>>,
-    exited: Option<oneshot::Sender<ChildExited>>,
-}
-
-impl Actor for Listener {
-    type Context = Context<Listener>;
-}
-
-impl Handler<Confirmed> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, confirmed: Confirmed, _: &mut Context<Listener>) {
-        self.confirmed.send_replace(confirmed.through);
-    }
-}
-
-impl Handler<LogFailed> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, failed: LogFailed, _: &mut Context<Listener>) {
-        let once = self.failed.take().expect("the log fails once");
-        once.send(failed).expect("the test listens");
-    }
-}
-
-impl Handler<ChildExited> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, exited: ChildExited, _: &mut Context<Listener>) {
-        // A test that has seen enough has gone.
-        let _ = self.exited.take().expect("the log ends once").send(exited);
-    }
-}
-
-/// A clock that panics, or keeps the one waiting that looks at it next.
-#[derive(Default)]
-struct Gate {
-    clock: SystemClock,
-    panics: AtomicBool,
-    shut: Mutex<Option<mpsc::Receiver<()>>>,
-    /// Told when somebody waits.
-    reached: Notify,
-}
-
-impl Gate {
-    /// Until what is returned is dropped.
-    fn shut(&self) -> mpsc::Sender<()> {
-        let (open, opens) = mpsc::channel();
-        *self.shut.lock().unwrap() = Some(opens);
-        open
-    }
-}
-
-impl Clock for Gate {
-    fn now(&self) -> Timestamp {
-        assert!(!self.panics.load(Ordering::Relaxed), "for the test");
-        let shut = self.shut.lock().unwrap().take();
-        if let Some(opens) = shut {
-            self.reached.notify_one();
-            let _ = opens.recv();
-        }
-        self.clock.now()
-    }
-
-    fn ticks(&self) -> Duration {
-        self.clock.ticks()
-    }
-}
-
-/// Notes when the data directory is free.
-struct Lock(Arc<AtomicBool>);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A log on a disk, and what is heard from it.
-struct Log {
-    wal: Addr<WalActor>,
-    disk: SimStorage,
-    gate: Arc<Gate>,
-    metrics: Arc<Metrics>,
-    is_free: Arc<AtomicBool>,
-    confirmed: watch::Receiver<Seq>,
-    failed: oneshot::Receiver<LogFailed>,
-    exited: oneshot::Receiver<ChildExited>,
-    next: u64,
-}
-
-impl Log {
-    fn start(durability: Durability, thread: Option<LogThread>) -> Log {
-        let disk = SimStorage::new();
-        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-        let place = LogPlace {
-            storage: storage.clone(),
-            dir: DIR.into(),
-            segment_bytes: 64 << 10,
-            store: StoreId([1; 16]),
-            witness: format!("{DIR}/witness").into(),
-            epoch: Epoch::default(),
-            dice: fastrand::Rng::with_seed(1),
-            index: Arc::new(LogIndex::new(storage, DIR.into())),
-        };
-        let writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
-        let (confirmed, hears_confirmed) = watch::channel(Seq::ZERO);
-        let (failed, hears_failed) = oneshot::channel();
-        let (exited, hears_exited) = oneshot::channel();
-        let listener = Listener { confirmed, failed: Some(failed), exited: Some(exited) }.start();
-        let (gate, metrics, is_free) =
-            (Arc::new(Gate::default()), Arc::<Metrics>::default(), Arc::<AtomicBool>::default());
-        let settings = WalSettings {
-            durability,
-            clock: gate.clone(),
-            metrics: metrics.clone(),
-            failed: listener.clone().recipient(),
-            thread,
-            blocks: Arc::default(),
-        };
-        let guard = ExitGuard::new(ChildId::Wal, 1, listener.clone().recipient());
-        let wal = WalActor::new(writer, settings, Box::new(Lock(is_free.clone())), guard).start();
-        wal.do_send(Subscribe(listener.recipient()));
-        Log {
-            wal,
-            disk,
-            gate,
-            metrics,
-            is_free,
-            confirmed: hears_confirmed,
-            failed: hears_failed,
-            exited: hears_exited,
-            next: 1,
-        }
-    }
-
-    /// Sends a group of events; returns the last one's position.
-    fn append(&mut self, count: u32) -> Seq {
-        self.wal.do_send(group(self.next, count));
-        self.next += u64::from(count);
-        Seq(self.next - 1)
-    }
-
-    async fn confirms(&mut self, last: Seq) {
-        let heard = self.confirmed.wait_for(|through| *through == last);
-        tokio::time::timeout(Duration::from_secs(60), heard)
-            .await
-            .expect("what was sent is confirmed")
-            .unwrap();
-    }
-
-    /// Waits until the actor has come to all that it was sent.
-    async fn settles(&self) {
-        self.wal.send(Ping).await.unwrap();
-    }
-
-    /// How often the disk was written to and synced.
-    fn calls(&self) -> [u64; 2] {
-        [Call::Write, Call::Sync].map(|call| self.disk.calls_of(call))
-    }
-}
-
-/// More than is written in place.
-const LARGE: u32 = 10_000;
-const MS: Duration = Duration::from_millis(1);
-
-/// This many events from `first` on.
-fn group(first: u64, count: u32) -> Append {
-    let mut bytes = Vec::new();
-    let kind = EventKind::Promote { due: Timestamp(1), through: Seq(1) };
-    let event = Event { at: Timestamp(1), job_seq: Seq::ZERO, kind };
-    (0..count).for_each(|_| codec::encode(&event, &mut bytes));
-    let (emptied, _) = mpsc::sync_channel(1);
-    Append { group: Group { first: Seq(first), count, bytes }, emptied }
-}
-
-/// Whether it is not there yet.
-async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
-    poll_fn(|task| Poll::Ready(Pin::new(&mut *future).poll(task).is_pending())).await
-}
-
-fn last_on(disk: &SimStorage) -> Seq {
-    let mut last = Seq::ZERO;
-    let mut visit = |seq, _, _: &_| {
-        last = seq;
-        Ok(())
-    };
-    recover(disk, Path::new(DIR), ReplayFrom::default(), &mut EachEvent(&mut visit), &mut |_, _| {}).unwrap();
-    last
-}
+use crate::log_actor::log::{LARGE, Log, MS, bytes_of, group, is_pending, last_on};
 
 /// Small groups are written in place, large ones and all others on the thread.
 #[test]
@@ -238,17 +27,15 @@ fn what_comes_while_the_log_is_at_the_disk_is_done_afterwards_and_in_order() {
             let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
             // All of them are in the mailbox before the actor looks.
             for _ in 0..20 {
-                let (done, sealed) = oneshot::channel();
                 log.append(count);
-                log.wal.do_send(Seal { done });
+                let sealed = log.seal();
                 log.append(count);
                 log.wal.do_send(Prune { through: Seq::ZERO });
                 log.append(count);
                 sealed.await.unwrap().expect("a segment was begun");
             }
             let last = log.append(count);
-            let (done, closed) = oneshot::channel();
-            log.wal.do_send(CloseLog { done });
+            let closed = log.close();
             log.confirms(last).await;
             closed.await.unwrap();
             log.disk.cut_power();
@@ -274,11 +61,60 @@ fn a_log_that_waits_for_the_disk_gives_no_sign_of_life_and_then_does_all_that_it
         log.wal.send(Prune { through: Seq::ZERO }).await.unwrap();
         assert!(is_pending(&mut ping).await);
         let last = log.append(LARGE);
-        assert_eq!(*log.confirmed.borrow(), Seq::ZERO);
+        assert_eq!(log.confirmed(), Seq::ZERO);
         drop(shut);
         ping.await.unwrap();
         assert!(sealed.await.unwrap().is_some());
         log.confirms(last).await;
+    });
+}
+
+/// Under load some have always gathered.
+#[test]
+fn what_is_asked_for_and_what_is_due_come_before_groups_that_have_gathered() {
+    on_system(|| async {
+        let mut log = Log::start(Durability::Interval(MS), Some(LogThread::start().unwrap()));
+        let mut shut = log.gate.shut();
+        log.append(LARGE);
+        log.gate.reached.notified().await;
+        let ping = log.wal.send(Ping);
+        tokio::pin!(ping);
+        let mut is_answered = false;
+        while !is_answered || log.metrics.log_fsync.read().0.iter().all(|count| *count == 0) {
+            log.append(LARGE);
+            drop(mem::replace(&mut shut, log.gate.shut()));
+            log.gate.reached.notified().await;
+            is_answered = is_answered || !is_pending(&mut ping).await;
+        }
+    });
+}
+
+#[test]
+fn a_segment_that_ends_is_durable_and_what_was_asked_for_first_is_done_first() {
+    on_system(|| async {
+        let mut log = Log::start(Durability::Never, Some(LogThread::start().unwrap()));
+        let last = log.append(3);
+        log.confirms(last).await;
+        assert_eq!((log.told.borrow().durable, log.segments()), (Seq::ZERO, 1));
+        assert_eq!(log.seal().await.unwrap(), Some(last));
+        assert_eq!(log.segments(), 2);
+        log.tells(|told| told.durable == last).await;
+        let last = log.append(1);
+        log.confirms(last).await;
+        let (sealed, closed) = (log.seal(), log.close());
+        assert_eq!(sealed.await.unwrap(), Some(last));
+        closed.await.unwrap();
+    });
+}
+
+#[test]
+fn buffers_of_groups_that_are_written_come_back() {
+    on_system(|| async {
+        let mut log = Log::start(Durability::Always, Some(LogThread::start().unwrap()));
+        let (emptied, buffers) = mpsc::sync_channel(1);
+        log.wal.do_send(Append { emptied, ..group(1, 1) });
+        log.confirms(Seq(1)).await;
+        assert!(buffers.try_recv().unwrap().is_empty());
     });
 }
 
@@ -290,7 +126,10 @@ fn what_gathers_is_written_together_and_marked_once_when_nothing_follows() {
         let before = log.calls();
         let last = (0..100).map(|_| log.append(1)).last().unwrap();
         log.confirms(last).await;
-        assert_eq!(log.metrics.log_bytes.get(), 100 * group(1, 1).group.bytes.len() as u64);
+        assert_eq!(log.metrics.log_bytes.get(), 100 * bytes_of(1));
+        let seen = [&log.metrics.log_batch_events, &log.metrics.log_fsync].map(Histogram::read);
+        assert_eq!(seen.each_ref().map(|(counts, _)| counts.iter().sum::<u64>()), [1, 1]);
+        assert_eq!(seen[0].1, 100);
         assert_eq!(log.calls(), [before[0] + 1, before[1] + 1], "one write and one sync");
         pass(4 * MS).await;
         assert_eq!(log.calls(), [before[0] + 1, before[1] + 1]);
@@ -306,6 +145,7 @@ fn with_an_interval_everything_is_confirmed_at_once_and_synced_once_a_period() {
     in_simulated_time(|| async {
         let mut log = Log::start(Durability::Interval(100 * MS), None);
         log.settles().await;
+        assert!(log.told.borrow().room.accepts_jobs, "that is told without a write");
         let [_, before] = log.calls();
         for periods in 1..4 {
             for _ in 0..3 {
@@ -316,6 +156,7 @@ fn with_an_interval_everything_is_confirmed_at_once_and_synced_once_a_period() {
             assert_eq!(log.calls()[1], before + periods - 1);
             pass(80 * MS).await;
             assert_eq!(log.calls()[1], before + periods);
+            assert_eq!(log.told.borrow().durable, log.confirmed());
         }
         pass(1_000 * MS).await;
         assert_eq!(log.calls()[1], before + 3, "nothing is left to sync");
@@ -332,8 +173,7 @@ fn without_syncs_everything_is_confirmed_at_once_and_durable_when_the_log_is_clo
         log.confirms(last).await;
         pass(10_000 * MS).await;
         assert_eq!(log.calls()[1], before);
-        let (done, closed) = oneshot::channel();
-        log.wal.do_send(CloseLog { done });
+        let closed = log.close();
         closed.await.unwrap();
         log.disk.cut_power();
         assert_eq!(last_on(&log.disk), last);
@@ -356,7 +196,7 @@ fn what_a_full_disk_does_not_take_is_tried_again_and_written_before_what_came_la
         pass(1_000 * MS).await;
         let last = log.append(LARGE);
         pass(1_000 * MS).await;
-        assert_eq!(*log.confirmed.borrow(), first);
+        assert_eq!(log.confirmed(), first);
         log.disk.set_capacity(None);
         let there_is_space = Instant::now();
         log.confirms(last).await;
@@ -376,21 +216,17 @@ fn a_log_that_is_closed_or_has_failed_takes_nothing_more_and_keeps_the_directory
                 log.append(1);
                 assert!((&mut log.failed).await.unwrap().message.contains("cannot sync"));
             } else {
-                let (done, closed) = oneshot::channel();
-                log.wal.do_send(CloseLog { done });
-                closed.await.unwrap();
+                log.close().await.unwrap();
             }
             let before = log.calls();
             log.append(1);
-            let (done, sealed) = oneshot::channel();
-            log.wal.do_send(Seal { done });
-            let (done, closed) = oneshot::channel();
-            log.wal.do_send(CloseLog { done });
+            let sealed = log.seal();
+            let closed = log.close();
             assert!(matches!(sealed.await, Ok(None) | Err(_)));
             assert!(closed.await.is_err());
             // Nobody waits for the disk any more.
             log.settles().await;
-            assert_eq!((log.calls(), *log.confirmed.borrow()), (before, Seq::ZERO));
+            assert_eq!((log.calls(), log.confirmed()), (before, Seq::ZERO));
             assert!(!log.is_free.load(Ordering::Relaxed) && log.exited.try_recv().is_err());
             log.wal.do_send(End);
             let exited = (&mut log.exited).await.unwrap();
@@ -420,13 +256,30 @@ fn the_directory_is_free_when_the_end_of_the_log_is_told_and_a_panic_is_told_fro
             let last = log.append(1);
             log.confirms(last).await;
             let (is_free, exited) =
-                (log.is_free.clone(), std::mem::replace(&mut log.exited, oneshot::channel().1));
+                (log.is_free.clone(), mem::replace(&mut log.exited, oneshot::channel().1));
             let mut log = Some(log);
             cause(&mut log);
             assert_eq!(exited.await.unwrap().panicked, panics);
             assert!(is_free.load(Ordering::Relaxed));
+            if let Some(log) = log {
+                assert!(log.seal().await.is_err(), "nobody waits for what is not done any more");
+            }
         });
     }
+}
+
+#[test]
+fn a_log_that_nobody_can_reach_any_more_does_first_what_it_has_planned() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Interval(100 * MS), None);
+        let last = log.append(1);
+        log.confirms(last).await;
+        let Log { wal, disk, exited, .. } = log;
+        drop(wal);
+        exited.await.unwrap();
+        disk.cut_power();
+        assert_eq!(last_on(&disk), last);
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! - `layers`: snapshots that tell only of what changed, layers that are put together, payloads read from them.
 //! - `recovery`: the whole engine through crashes.
 //! - `actors`: the duties, `supervision`: restarts and fail-stop, both with the real actors.
+//! - `log_actor`: the log's actor by itself.
 //! - `remote`: what remote workers are given and report; `queues`: pause, resume, remove; `sets`: many jobs at once,
 //!   and what a job may ask for.
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
@@ -16,7 +17,8 @@
 //!   stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
-//! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead.
+//! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead; `retire`: files
+//!   whose space is given back.
 //! - `formats`: files that were written once, and those that another version wrote.
 //! - `fuzz`: any bytes at all, from the corpus of the fuzz targets.
 

@@ -115,12 +115,12 @@ fn a_removed_queue_takes_its_pending_jobs_along_and_no_others_and_begins_anew_un
 fn a_queue_exists_while_it_is_empty_and_tells_how_long_its_oldest_job_has_waited() {
     on_system(|| async {
         let clock = Arc::new(ManualClock::default());
-        let seams = Environment {
+        let environment = Environment {
             storage: Arc::new(SimStorage::new()),
             clock: clock.clone(),
             ..Environment::default()
         };
-        let engine = Engine::start_on(seams, options(), Handlers::new());
+        let engine = Engine::start_on(environment, options(), Handlers::new());
         engine.ready().await.unwrap();
         let oldest = enqueue(&engine, job_in("a", "mail")).await;
         clock.advance(Duration::from_secs(2));

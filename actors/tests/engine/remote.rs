@@ -289,12 +289,12 @@ fn a_report_on_a_local_workers_job_is_refused() {
 fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_report_is_refused() {
     on_system(|| async {
         let clock = Arc::new(ManualClock::default());
-        let seams = Environment {
+        let environment = Environment {
             storage: Arc::new(SimStorage::new()),
             clock: clock.clone(),
             ..Environment::default()
         };
-        let engine = Engine::start_on(seams, options(), Handlers::new());
+        let engine = Engine::start_on(environment, options(), Handlers::new());
         engine.ready().await.unwrap();
         let id = enqueue(
             &engine,

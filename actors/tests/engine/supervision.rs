@@ -135,13 +135,15 @@ fn an_actor_that_stands_still_ends_the_engine_and_a_slow_log_does_not() {
             options.heartbeat_timeout = Duration::from_millis(300);
             let engine = ready(&disk, options, Handlers::new()).await;
             let id = enqueue(&engine, job("later")).await;
-            engine.freeze(child, Duration::from_millis(1_500)).await;
             if child == ChildId::Wal {
+                engine.freeze(child, Duration::from_millis(1_500)).await;
                 // Its callers wait; nothing false is told, and nothing ends.
                 enqueue(&engine, job("later")).await;
                 assert_eq!(engine.stop(None).await, Ending::Clean);
                 return;
             }
+            // Longer than this test lasts: on a busy machine the supervisor may itself be late.
+            engine.freeze(child, Duration::MAX).await;
             let Ending::Failed { cause, message } = engine.stopped().await else { panic!("it failed") };
             assert_eq!(cause, FailCause::Crashed);
             assert!(message.contains("stands still"), "{message}");

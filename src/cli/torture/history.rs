@@ -10,7 +10,7 @@ use std::path::Path;
 
 use beaver_actors::ids::{Seq, Token};
 use beaver_actors::jobs::Status;
-use beaver_actors::tools::inspect::{self, LogState, Summary};
+use beaver_actors::tools::inspect::{self, LogState};
 use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ impl History {
     /// The log is damaged, or cannot be read.
     pub(crate) fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
-        let summary = inspect::log(&data_dir.join("wal"), &mut |row| {
+        let state = inspect::log(&data_dir.join("wal"), &mut |row| {
             if row.get("summary").is_none()
                 && let Err(problem) = self.event(&row)
             {
@@ -121,7 +121,7 @@ impl History {
             Ok::<_, io::Error>(())
         });
         self.broken.append(&mut broken);
-        whole(summary, "log")
+        whole(state, "log")
     }
 
     /// Holds the drained and stopped queue against all that is known.
@@ -130,13 +130,13 @@ impl History {
     /// The snapshot is damaged, or cannot be read.
     pub(crate) fn ended(&mut self, data_dir: &Path) -> Result<Verdict, CliFailure> {
         let mut jobs = BTreeMap::new();
-        let summary = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
+        let state = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
             if let Some(id) = row["job_id"].as_str().map(str::to_owned) {
                 jobs.insert(id, Sighting::read(row));
             }
             Ok(())
         });
-        whole(summary, "snapshot")?;
+        whole(state, "snapshot")?;
         for (id, job) in jobs {
             let job = job?;
             self.oracle.ended(&id, job.status);
@@ -223,11 +223,9 @@ fn token_in(data: &Value) -> Result<Token, String> {
 }
 
 /// A torn tail is what a kill may leave; damage is not.
-fn whole(summary: Result<Summary, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
-    match summary {
-        Ok(Summary { verdict: LogState::Damaged { problem } }) => {
-            Err(failed(format!("the {what} is damaged: {problem}")))
-        }
+fn whole(state: Result<LogState, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
+    match state {
+        Ok(LogState::Damaged { problem }) => Err(failed(format!("the {what} is damaged: {problem}"))),
         Ok(_) => Ok(()),
         Err(error) => Err(failed(format!("the {what} cannot be read: {error}"))),
     }

@@ -43,7 +43,9 @@ pub(super) struct Pruned {
 
 /// Filled by the mailbox, emptied by the loop; both live on one thread.
 ///
-/// It wakes nobody: the loop is polled each time the mailbox has been looked at.
+/// It wakes nobody, and need not. Only the mailbox's handlers fill it, and a message wakes the actor's task, which polls
+/// the loop after them. The loop waits with the waker of that task for everything else, too: its timers, and what is
+/// done on the log's thread.
 #[derive(Default)]
 pub(super) struct LogInbox {
     pub requests: VecDeque<LogRequest>,

@@ -47,11 +47,11 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 /// What a WalActor is made of.
 pub struct WalSettings {
-    /// When to sync.
+    /// The operator's: when to sync, and so what may be confirmed.
     pub durability: Durability,
-    /// The time.
+    /// For what segments and marks say of when they were written, and for how long a sync took.
     pub clock: Arc<dyn Clock>,
-    /// What it counts.
+    /// Counts bytes, events of a batch, and syncs.
     pub metrics: Arc<Metrics>,
     /// Hears when the log fails.
     pub failed: Recipient<LogFailed>,
@@ -92,7 +92,7 @@ pub(super) struct LogTask {
 }
 
 /// What the loop does next.
-enum Next {
+enum NextWork {
     /// Something that was asked for.
     Request(LogRequest),
     /// Something that it does by itself.
@@ -163,49 +163,49 @@ impl LogTask {
     async fn serve(&mut self) -> Result<Infallible, LogEnd> {
         loop {
             match self.next().await? {
-                Next::Groups | Next::Timer(LogTimer::WriteAgain) => self.write().await?,
-                Next::Timer(LogTimer::Sync) => self.sync().await?,
-                Next::Timer(LogTimer::Mark) => self.log.writer.mark(self.settings.clock.now()),
-                Next::Timer(LogTimer::LookForSpace) => self.look_for_space(),
-                Next::Request(LogRequest::Seal(seal)) => self.seal(seal).await?,
-                Next::Request(LogRequest::Prune(prune, pruned)) => self.prune(prune, pruned),
-                Next::Request(LogRequest::Pruned(pruned)) => self.note_pruned(&pruned),
-                Next::Request(LogRequest::Subscribe(Subscribe(subscriber))) => {
+                NextWork::Groups | NextWork::Timer(LogTimer::WriteAgain) => self.write().await?,
+                NextWork::Timer(LogTimer::Sync) => self.sync().await?,
+                NextWork::Timer(LogTimer::Mark) => self.log.writer.mark(self.settings.clock.now()),
+                NextWork::Timer(LogTimer::LookForSpace) => self.look_for_space(),
+                NextWork::Request(LogRequest::Seal(seal)) => self.seal(seal).await?,
+                NextWork::Request(LogRequest::Prune(prune, pruned)) => self.prune(prune, pruned),
+                NextWork::Request(LogRequest::Pruned(pruned)) => self.note_pruned(&pruned),
+                NextWork::Request(LogRequest::Subscribe(Subscribe(subscriber))) => {
                     self.subscriber = Some(subscriber);
                     // Tells it how much room there is.
                     self.confirm();
                 }
-                Next::Request(LogRequest::Close(close)) => {
+                NextWork::Request(LogRequest::Close(close)) => {
                     self.write().await?;
                     return Err(LogEnd::Close(close));
                 }
-                Next::Request(LogRequest::Ping(ping)) => {
+                NextWork::Request(LogRequest::Ping(ping)) => {
                     // The supervisor may have given up on it.
                     let _ = ping.send(());
                 }
                 #[cfg(feature = "testing")]
-                Next::Request(LogRequest::Freeze(freeze)) => self.in_place(|_| freeze.stand_still()),
+                NextWork::Request(LogRequest::Freeze(freeze)) => self.in_place(|_| freeze.stand_still()),
                 #[cfg(feature = "testing")]
-                Next::Request(LogRequest::Crash(crash)) => panic!("a test asked {} to crash", crash.0),
+                NextWork::Request(LogRequest::Crash(crash)) => panic!("a test asked {} to crash", crash.0),
             }
         }
     }
 
-    async fn next(&mut self) -> Result<Next, LogEnd> {
+    async fn next(&mut self) -> Result<NextWork, LogEnd> {
         poll_fn(|task| self.poll_next(task)).await
     }
 
     /// Groups come last: under load some have always gathered, and everything else would wait for ever.
-    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Next, LogEnd>> {
+    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<NextWork, LogEnd>> {
         let mut inbox = self.inbox.borrow_mut();
         if let Some(request) = inbox.requests.pop_front() {
-            return Poll::Ready(Ok(Next::Request(request)));
+            return Poll::Ready(Ok(NextWork::Request(request)));
         }
         if let Poll::Ready(timer) = self.timers.poll_due(task) {
-            return Poll::Ready(Ok(Next::Timer(timer)));
+            return Poll::Ready(Ok(NextWork::Timer(timer)));
         }
         if !inbox.gathered.groups.is_empty() && !self.is_full {
-            return Poll::Ready(Ok(Next::Groups));
+            return Poll::Ready(Ok(NextWork::Groups));
         }
         if inbox.is_closed && self.timers.is_empty() {
             return Poll::Ready(Err(LogEnd::Abandoned));
@@ -230,9 +230,11 @@ impl LogTask {
         self.batch.give_back(outcome.count);
         self.note_sync(outcome.synced);
         self.note_full(outcome.result)?;
-        self.settings.metrics.log_bytes.add(bytes as u64);
-        if events > 0 {
-            self.settings.metrics.log_batch_events.observe(events);
+        // What the disk did not take is counted when it does.
+        self.settings.metrics.log_bytes.add((bytes - self.batch.bytes()) as u64);
+        let written = events - self.batch.events();
+        if written > 0 {
+            self.settings.metrics.log_batch_events.observe(written);
         }
         if let Durability::Interval(period) = self.settings.durability {
             self.timers.plan(LogTimer::Sync, period);

@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 
 use crate::api::handler::StopReason;
 use crate::api::status::SnapshotStatus;
-use crate::base::clock::Timeline;
+use crate::base::clock::SteadyTime;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
 use crate::engine::manager::bulk_ops::BulkOps;
 use crate::engine::manager::durable_effects::Effect;
@@ -53,10 +53,10 @@ use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::model::policy::millis;
 use crate::jobs::{JobTable, Status};
 
-/// The actor.
+/// The owner of the jobs, on the thread `beaver-manager`.
 pub struct JobManagerActor {
     settings: ManagerSettings,
-    time: Timeline,
+    time: SteadyTime,
     ledger: Ledger,
     pool: Pool<WorkerAddress>,
     bulk: BulkOps,
@@ -88,7 +88,7 @@ impl JobManagerActor {
         guard: ExitGuard,
     ) -> JobManagerActor {
         JobManagerActor {
-            time: Timeline::begin(settings.clock.clone(), table.last_at()),
+            time: SteadyTime::begin(settings.clock.clone(), table.last_at()),
             durable: table.last(),
             ledger: Ledger::new(table, dice, settings.metrics.clone()),
             pool: Pool::new(settings.worker_count),

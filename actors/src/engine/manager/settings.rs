@@ -15,7 +15,7 @@ use crate::jobs::PayloadStore;
 pub struct ManagerSettings {
     /// Moments and deadlines of jobs are told by it.
     pub clock: Arc<dyn Clock>,
-    /// Takes events.
+    /// The log, which takes groups of events.
     pub wal: Recipient<Append>,
     /// Tells it who hears what is durable.
     pub subscribe: Recipient<Subscribe>,

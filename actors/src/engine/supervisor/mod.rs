@@ -11,6 +11,8 @@
 //! Every start, exit, restart and escalation is logged with the actor's path (`supervisor/worker[3]`), so the tree
 //! can be read from the log alone. WalActor and JobManagerActor are never patched up in place: state and log could
 //! disagree. The engine ends, and recovers from disk at its next start.
+//!
+//! `policy`: what is restarted, how soon and how often; `heartbeat`: how a child that stands still is noticed.
 
 mod heartbeat;
 mod policy;
@@ -38,9 +40,9 @@ use crate::engine::messages::{
 };
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
-use crate::engine::supervisor::policy::{INTENSITY_WINDOW, Life, RestartDecision, verdict};
+use crate::engine::supervisor::policy::{ChildHistory, INTENSITY_WINDOW, RestartDecision, verdict};
 pub use crate::engine::threads::Threads;
-use crate::engine::threads::{Home, Homes};
+use crate::engine::threads::{ActorThread, ActorThreads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
 use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
@@ -52,19 +54,25 @@ const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// How long jobs that were told to stop may take, beyond the drain time.
 const HALT_WAIT: Duration = Duration::from_secs(15);
 
-/// The actor.
+/// Where the engine's holders see what there is.
+pub(crate) struct StateSenders {
+    pub phase: watch::Sender<Phase>,
+    /// None before recovery has ended, and after the engine has.
+    pub manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    /// Of an engine that only looks: that one has no children.
+    pub read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+}
+
+/// The root of the tree, on the thread that starts the engine.
 pub struct SupervisorActor {
     boot: Option<Boot>,
     threads: Threads,
     handlers: Handlers,
     metrics: Arc<Metrics>,
-    phase: watch::Sender<Phase>,
-    manager: watch::Sender<Option<Addr<JobManagerActor>>>,
-    /// Where data goes that is only looked at: then there is no child.
-    read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+    senders: StateSenders,
     dice: fastrand::Rng,
     children: Option<Children>,
-    lives: HashMap<ChildId, Life>,
+    histories: HashMap<ChildId, ChildHistory>,
     stopping: bool,
     /// How it ends, as soon as that is known.
     ending: Option<Ending>,
@@ -82,7 +90,7 @@ struct Children {
     snapshot_settings: SnapshotSettings,
     runtime: runtime::Handle,
     payload_store: Arc<StoredPayloads>,
-    homes: Homes,
+    actor_threads: ActorThreads,
     boot: Boot,
 }
 
@@ -103,9 +111,7 @@ impl SupervisorActor {
         threads: Threads,
         handlers: Handlers,
         metrics: Arc<Metrics>,
-        phase: watch::Sender<Phase>,
-        manager: watch::Sender<Option<Addr<JobManagerActor>>>,
-        read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
+        senders: StateSenders,
     ) -> SupervisorActor {
         let dice = fastrand::Rng::with_seed(boot.dice.clone().u64(..));
         SupervisorActor {
@@ -113,12 +119,10 @@ impl SupervisorActor {
             threads,
             handlers,
             metrics,
-            phase,
-            manager,
-            read_only,
+            senders,
             dice,
             children: None,
-            lives: HashMap::new(),
+            histories: HashMap::new(),
             stopping: false,
             ending: None,
             log_is_gone: false,
@@ -139,7 +143,7 @@ impl SupervisorActor {
             "recovered"
         );
         self.metrics.recovery_micros.set((status.duration_ms * 1e3) as u64);
-        let homes = Homes::new(self.threads);
+        let actor_threads = ActorThreads::new(self.threads);
         let log_blocks = Arc::new(AtomicU64::new(0));
 
         let wal_settings = WalSettings {
@@ -147,11 +151,11 @@ impl SupervisorActor {
             clock: boot.clock.clone(),
             metrics: self.metrics.clone(),
             failed: ctx.address().recipient(),
-            thread: Homes::log_thread(self.threads),
+            thread: ActorThreads::log_thread(self.threads),
             blocks: log_blocks.clone(),
         };
         let guard = self.guard(ChildId::Wal, ctx);
-        let wal = homes.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
+        let wal = actor_threads.manager.start(|| WalActor::new(writer, wal_settings, lock, guard));
         let manager_settings = ManagerSettings {
             clock: boot.clock.clone(),
             wal: wal.clone().recipient(),
@@ -165,8 +169,9 @@ impl SupervisorActor {
         };
         let (snapshot, dice) = (snapshot.map(Into::into), boot.dice.clone());
         let guard = self.guard(ChildId::Manager, ctx);
-        let manager =
-            homes.manager.start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
+        let manager = actor_threads
+            .manager
+            .start(move || JobManagerActor::new(table, snapshot, dice, manager_settings, guard));
 
         let (storage, wal_dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
         let snapshot_settings = SnapshotSettings {
@@ -190,7 +195,7 @@ impl SupervisorActor {
                 Arc::new(move |images| payload_store.set_images(Arc::new(images)))
             },
         };
-        let snapshot = self.start_snapshot(&snapshot_settings, &homes.snapshot, ctx);
+        let snapshot = self.start_snapshot(&snapshot_settings, &actor_threads.snapshot, ctx);
         let mut children = Children {
             wal,
             log_blocks,
@@ -200,7 +205,7 @@ impl SupervisorActor {
             snapshot_settings,
             runtime: runtime::Handle::current(),
             payload_store,
-            homes,
+            actor_threads,
             boot,
         };
         for number in 0..children.boot.options.worker_count {
@@ -210,18 +215,18 @@ impl SupervisorActor {
         }
         self.watch_heartbeats(children.boot.options.heartbeat_timeout, ctx);
         self.children = Some(children);
-        self.manager.send_replace(Some(manager));
+        self.senders.manager.send_replace(Some(manager));
         self.enter(Phase::Serving);
     }
 
     fn start_snapshot(
         &mut self,
         settings: &SnapshotSettings,
-        home: &Home,
+        thread: &ActorThread,
         ctx: &mut Context<SupervisorActor>,
     ) -> Addr<SnapshotActor> {
         let (settings, guard) = (settings.clone(), self.guard(ChildId::Snapshot, ctx));
-        home.start(move || SnapshotActor::new(settings, guard))
+        thread.start(move || SnapshotActor::new(settings, guard))
     }
 
     fn start_worker(
@@ -238,7 +243,7 @@ impl SupervisorActor {
             payload_store: children.payload_store.clone(),
             finished: children.manager.clone().recipient(),
         };
-        let worker = children.homes.workers.start(move || WorkerActor::new(settings, guard));
+        let worker = children.actor_threads.workers.start(move || WorkerActor::new(settings, guard));
         let (run, halt) = (worker.clone().recipient(), worker.clone().recipient());
         children.manager.do_send(WorkerUp { worker: id, run, halt });
         worker
@@ -246,10 +251,10 @@ impl SupervisorActor {
 
     /// Counts a new life of a child and logs it.
     fn guard(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) -> ExitGuard {
-        let life = self.lives.entry(child).or_default();
-        life.generation += 1;
-        tracing::info!(actor = %child, generation = life.generation, "started");
-        ExitGuard::new(child, life.generation, ctx.address().recipient())
+        let history = self.histories.entry(child).or_default();
+        history.generation += 1;
+        tracing::info!(actor = %child, generation = history.generation, "started");
+        ExitGuard::new(child, history.generation, ctx.address().recipient())
     }
 
     fn restart(&mut self, child: ChildId, ctx: &mut Context<SupervisorActor>) {
@@ -263,7 +268,7 @@ impl SupervisorActor {
             ChildId::Snapshot => {
                 self.metrics.restarts_snapshot.add(1);
                 children.snapshot =
-                    self.start_snapshot(&children.snapshot_settings, &children.homes.snapshot, ctx);
+                    self.start_snapshot(&children.snapshot_settings, &children.actor_threads.snapshot, ctx);
             }
             // Never: the policy ends the engine for these.
             ChildId::Wal | ChildId::Manager => {}
@@ -276,7 +281,7 @@ impl SupervisorActor {
     fn count_end(&mut self, child: ChildId) -> usize {
         let Some(children) = &self.children else { return 0 };
         let now = children.boot.clock.ticks();
-        self.lives.entry(child).or_default().ended(now)
+        self.histories.entry(child).or_default().ended(now)
     }
 
     /// Ends everything at once. What was not confirmed is answered "unknown"; the next start recovers from disk.
@@ -295,8 +300,8 @@ impl SupervisorActor {
             return;
         }
         self.ending = Some(ending);
-        self.manager.send_replace(None);
-        if let Some(read_only) = &self.read_only {
+        self.senders.manager.send_replace(None);
+        if let Some(read_only) = &self.senders.read_only {
             read_only.send_replace(None);
         }
         let Some(children) = &self.children else { return self.has_ended(ctx) };
@@ -312,14 +317,14 @@ impl SupervisorActor {
     }
 
     fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.senders.phase.send_replace(phase);
         self.metrics.changes.tell();
     }
 
     fn has_ended(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(ending) = self.ending.clone() else { return };
         if let Some(children) = self.children.take() {
-            children.homes.close();
+            children.actor_threads.close();
         }
         self.enter(Phase::Stopped(ending));
         ctx.stop();
@@ -375,11 +380,11 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Context<SupervisorActor>) {
         let Some(boot) = self.boot.clone() else { return };
         tracing::info!(actor = "supervisor", data_dir = %boot.options.data_dir.display(), "recovering");
-        let (address, phase) = (ctx.address(), self.phase.clone());
+        let (address, phase) = (ctx.address(), self.senders.phase.clone());
         let mut progress = move |progress: Progress| {
             phase.send_replace(Phase::Recovering(progress));
         };
-        let (storage, only_looks) = (boot.storage.clone(), self.read_only.is_some());
+        let (storage, only_looks) = (boot.storage.clone(), self.senders.read_only.is_some());
         // Reading gigabytes must not stop this Arbiter, which others share.
         storage.in_background(Box::new(move || match only_looks {
             true => address.do_send(Opened(Box::new(boot.open_read_only(&mut progress)))),
@@ -392,7 +397,7 @@ impl Handler<Opened> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, Opened(result): Opened, ctx: &mut Context<SupervisorActor>) {
-        let (Some(boot), Some(read_only)) = (self.boot.take(), &self.read_only) else { return };
+        let (Some(boot), Some(read_only)) = (self.boot.take(), &self.senders.read_only) else { return };
         match *result {
             // Asked to stop in the meantime.
             Ok(_) if self.stopping => self.end(Ending::Clean, ctx),

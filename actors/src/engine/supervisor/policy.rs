@@ -36,12 +36,12 @@ pub(super) fn verdict(child: ChildId, crashes: usize) -> RestartDecision {
 
 /// How often a child has been started, and when it ended lately.
 #[derive(Default)]
-pub(super) struct Life {
+pub(super) struct ChildHistory {
     pub generation: u64,
     ends: VecDeque<Duration>,
 }
 
-impl Life {
+impl ChildHistory {
     /// Notes an end and returns how many there were within the window, this one included.
     pub fn ended(&mut self, now: Duration) -> usize {
         self.ends.push_back(now);

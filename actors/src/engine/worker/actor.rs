@@ -38,7 +38,7 @@ pub struct WorkerSettings {
     pub finished: Recipient<Finished>,
 }
 
-/// The actor.
+/// One place in the pool. All share the thread `beaver-workers`.
 pub struct WorkerActor {
     settings: WorkerSettings,
     /// The last attempt; it may have ended without this worker's doing.

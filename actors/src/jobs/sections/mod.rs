@@ -2,7 +2,7 @@
 //!
 //! A section changes by the events that name what is in it, sums itself up for the state's digest, and stands in a snapshot
 //! under a number and a version of its own; one that this version does not know is refused, not lost. A new section is a
-//! file here with its `Section`, and one line in the list at the end of this file.
+//! file here with its `Section` (see `section`), and one line in the list at the end of this file.
 
 pub mod queues;
 mod section;

@@ -12,7 +12,7 @@ use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotStore};
 use crate::testing::explorer::workload::{REMOTE_QUEUES, Story, options};
-use crate::testing::explorer::{Effort, Report, has_file, some};
+use crate::testing::explorer::{Effort, ExplorerReport, has_file, some};
 use crate::testing::{SimStorage, StepEngine, StepError};
 use crate::tools::oracle::{Oracle, Outcome};
 
@@ -26,7 +26,7 @@ const AFTER_THE_CRASH: u64 = 1 << 32;
 /// Judges disks, and remembers those that it has seen.
 pub struct Judge {
     /// What came of it so far.
-    pub report: Report,
+    pub report: ExplorerReport,
     pub(super) effort: Effort,
     pub(super) dice: fastrand::Rng,
     seen: HashSet<(u64, u64)>,
@@ -38,7 +38,7 @@ impl Judge {
     #[must_use]
     pub fn new(effort: Effort) -> Judge {
         Judge {
-            report: Report { seed: effort.seed, ..Report::default() },
+            report: ExplorerReport { seed: effort.seed, ..ExplorerReport::default() },
             effort,
             dice: fastrand::Rng::with_seed(effort.seed),
             seen: HashSet::new(),

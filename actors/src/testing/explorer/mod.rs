@@ -10,6 +10,9 @@
 //! A call that only reads leaves the disk as it was: a crash at it is the same as at the next call that changes
 //! something. Equal disks are recovered once.
 //!
+//! [`workload`]: what is played, and the account of it; `judge`: what is held against a disk after a crash; [`survey`]: damage
+//! to a directory at rest.
+//!
 //! # Rows of the fault list (docs/faults.md), and their tests (in `tests/engine/`)
 //!
 //! | row | fault | test |
@@ -69,8 +72,8 @@ impl Effort {
 
 /// What was explored, and what was found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// The seed.
+pub struct ExplorerReport {
+    /// Gives the same work and the same accidents again.
     pub seed: u64,
     /// Operations of the work.
     pub operations: u64,
@@ -92,10 +95,10 @@ pub struct Report {
     pub findings: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ExplorerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { seed, operations, calls, crashes, recoveries, depths, .. } = self;
-        let Report { acknowledged, lost, duplicated, findings, .. } = self;
+        let ExplorerReport { seed, operations, calls, crashes, recoveries, depths, .. } = self;
+        let ExplorerReport { acknowledged, lost, duplicated, findings, .. } = self;
         write!(
             f,
             "seed {seed}: {operations} operations in {calls} calls; {crashes} crashes, {recoveries} recoveries \
@@ -109,7 +112,7 @@ impl fmt::Display for Report {
 
 /// Crashes the work at every call, in every way that is permitted, and recovers.
 #[must_use]
-pub fn explore(effort: Effort) -> Report {
+pub fn explore(effort: Effort) -> ExplorerReport {
     let storage = SimStorage::new();
     storage.start_tape();
     let (story, engine) = play(&storage, effort.seed);
@@ -133,7 +136,7 @@ pub fn explore(effort: Effort) -> Report {
 
 /// Makes a call of the work fail, one run after the other, in each way; then the process ends, or the power.
 #[must_use]
-pub fn fail_every_call(effort: Effort) -> Report {
+pub fn fail_every_call(effort: Effort) -> ExplorerReport {
     let storage = SimStorage::new();
     let (whole, engine) = play(&storage, effort.seed);
     let calls = storage.calls();

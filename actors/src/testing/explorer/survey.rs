@@ -15,8 +15,8 @@ const SECTOR: usize = 512;
 const BYTES_APART: usize = 7;
 
 /// A directory that was closed in good order, and what it holds.
-pub struct TailScan {
-    /// The disk.
+pub struct ClosedDirectory {
+    /// As the log left it that was closed.
     pub disk: SimStorage,
     /// The state after a boot on it.
     pub image: Vec<JobRecord>,
@@ -31,7 +31,7 @@ pub struct TailScan {
 /// # Panics
 /// The work cannot be done on a disk that works.
 #[must_use]
-pub fn closed(seed: u64) -> TailScan {
+pub fn closed(seed: u64) -> ClosedDirectory {
     let disk = SimStorage::new();
     let (_, engine) = play(&disk, seed);
     let mut engine = engine.expect("the disk works");
@@ -39,14 +39,14 @@ pub fn closed(seed: u64) -> TailScan {
     let booted = StepEngine::with(disk.fork(), options(), seed).expect("it boots");
     let (image, overview) = (booted.image(), booted.overview());
     let files = disk.paths("/data").into_iter().filter(|path| is_data(path)).collect();
-    TailScan { disk, image, overview, files }
+    ClosedDirectory { disk, image, overview, files }
 }
 
 fn is_data(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "wal" || end == "snap")
 }
 
-impl TailScan {
+impl ClosedDirectory {
     /// Boots after an accident; a finding if it neither refuses for damage nor gives the same state.
     #[must_use]
     pub fn after(&self, what: &str, accident: impl FnOnce(&SimStorage)) -> Option<String> {
@@ -66,7 +66,7 @@ impl TailScan {
     /// The log's last sector is left out where it is lost or overwritten as a whole: a write that the disk has
     /// promised and forgotten, and no other after it, leaves what a log that ended earlier looks like.
     #[must_use]
-    pub fn every_accident(&self, foreign: &TailScan) -> (u64, Vec<String>) {
+    pub fn every_accident(&self, foreign: &ClosedDirectory) -> (u64, Vec<String>) {
         let mut findings = Vec::new();
         let mut accidents = 0;
         let mut try_one = |what: String, accident: &dyn Fn(&SimStorage)| {

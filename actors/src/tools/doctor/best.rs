@@ -13,7 +13,7 @@ use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::Storage;
 use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::{Halt, Survey, read_batches, visit_readable};
+use crate::tools::doctor::files::{ReadEnd, Survey, read_batches, visit_readable};
 use crate::tools::doctor::report::{Loss, SnapshotReport, SnapshotState};
 use crate::wal::format::SegmentEnd;
 use crate::wal::reader::SegmentReader;
@@ -23,12 +23,12 @@ pub(super) struct Best {
     /// The snapshot that it begins with.
     pub snapshot: Option<Seq>,
     /// The part of the log that belongs to it; none if the log has nothing for it.
-    pub run: Option<Run>,
+    pub run: Option<SegmentRun>,
     pub table: JobTable,
 }
 
 /// A stretch of segments that follow each other.
-pub(super) struct Run {
+pub(super) struct SegmentRun {
     /// The number of the first.
     pub first: u64,
     /// Where the last one ends, or is to be cut.
@@ -99,7 +99,7 @@ fn load(
 }
 
 enum Followed {
-    To(Option<Run>),
+    To(Option<SegmentRun>),
     /// The batch that begins here does not fit the state.
     Misfit(Seq),
 }
@@ -142,7 +142,7 @@ fn follow(
         if let Some(first) = misfit {
             return Ok(Followed::Misfit(first));
         }
-        match ends.is_some_and(|end| matches!(read.stop, Halt::Through) && end == read.good) {
+        match ends.is_some_and(|end| matches!(read.stop, ReadEnd::Through) && end == read.good) {
             true => at += 1,
             false => break (read.good, has_rest(storage, log[at].0.path(), read.good.len)?),
         }
@@ -155,7 +155,7 @@ fn follow(
     while first > 0 && follows(first).is_some() {
         first -= 1;
     }
-    Ok(Followed::To(Some(Run { first: log[first].1.number, end, has_rest })))
+    Ok(Followed::To(Some(SegmentRun { first: log[first].1.number, end, has_rest })))
 }
 
 fn has_rest(storage: &dyn Storage, path: &Path, from: u64) -> Result<bool, DoctorError> {

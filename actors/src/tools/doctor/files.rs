@@ -21,9 +21,9 @@ use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 /// What the files of a data directory are.
 pub(super) struct Survey {
     pub store: Option<StoreId>,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentFile>,
     /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
-    pub aside: Vec<Segment>,
+    pub aside: Vec<SegmentFile>,
     /// Copies, by the same repair, of segments that are in place.
     pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
@@ -40,7 +40,7 @@ pub(super) struct Survey {
 }
 
 /// A file with a segment's name.
-pub(super) struct Segment {
+pub(super) struct SegmentFile {
     /// Its place in the log: what its header says, if it can be believed, and else what the file is called.
     pub number: u64,
     /// Set if it is of this store and the only one of its number: then it can be part of the log.
@@ -52,7 +52,7 @@ pub(super) struct Segment {
     pub report: SegmentReport,
 }
 
-impl Segment {
+impl SegmentFile {
     pub(super) fn path(&self) -> &Path {
         &self.report.path
     }
@@ -183,11 +183,11 @@ pub(super) fn open_segment(storage: &dyn Storage, path: &Path) -> Result<Option<
 pub(super) struct Read {
     /// Behind the last batch that is good.
     pub good: SegmentEnd,
-    pub stop: Halt,
+    pub stop: ReadEnd,
 }
 
 /// Why no further batch was read.
-pub(super) enum Halt {
+pub(super) enum ReadEnd {
     /// The segment's own end, or a batch that is none.
     Stop(Stop),
     /// The place where its successor says that it ended.
@@ -209,17 +209,17 @@ pub(super) fn read_batches(
     let mut good = reader.end();
     let stop = loop {
         if ends.is_some_and(|end| good.len >= end.len) {
-            break Halt::Through;
+            break ReadEnd::Through;
         }
         let decoded = match reader.next_batch() {
             Ok(batch) => decode(&path, batch).map(|events| take(batch.header.first, events)),
             Err(Stop::Unreadable(problem)) => return Err(reader.unreadable(problem).into()),
-            Err(stop) => break Halt::Stop(stop),
+            Err(stop) => break ReadEnd::Stop(stop),
         };
         match decoded {
             Ok(Ok(())) => good = reader.end(),
-            Ok(Err(problem)) | Err(WalError::Damaged { problem, .. }) => break Halt::Invalid(problem),
-            Err(WalError::Newer { problem, .. }) => break Halt::Newer(problem),
+            Ok(Err(problem)) | Err(WalError::Damaged { problem, .. }) => break ReadEnd::Invalid(problem),
+            Err(WalError::Newer { problem, .. }) => break ReadEnd::Newer(problem),
             Err(error) => return Err(error.into()),
         }
     };
@@ -238,7 +238,7 @@ pub(super) fn visit_readable(
     visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
     let all = survey.segments.iter().chain(&survey.aside);
-    let ours = all.filter(|segment| segment.report.to.is_some()).map(Segment::path);
+    let ours = all.filter(|segment| segment.report.to.is_some()).map(SegmentFile::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };
         let mut visit_later = |events: Vec<(Seq, Event)>| {

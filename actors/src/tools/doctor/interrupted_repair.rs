@@ -29,7 +29,7 @@ pub(super) struct Aside {
     pub copies: Vec<PathBuf>,
     /// The largest position that the copies, and snapshots that are no longer in place, say to have been durable.
     pub proven: Seq,
-    /// In words.
+    /// What is odd about what was moved away, in words for people.
     pub findings: Vec<String>,
 }
 

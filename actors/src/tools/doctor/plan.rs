@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::tools::doctor::best::Best;
-use crate::tools::doctor::files::{Segment, Survey};
-use crate::tools::doctor::report::{Plan, SnapshotReport, SnapshotState, Step};
+use crate::tools::doctor::files::{SegmentFile, Survey};
+use crate::tools::doctor::report::{RepairPlan, RepairStep, SnapshotReport, SnapshotState};
 use crate::wal::format::{StoreId, segment_name, segment_number};
 
 /// What makes a directory of `best` that boots.
-pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId) -> Plan {
+pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId) -> RepairPlan {
     let is_unfit = |snapshot: &&SnapshotReport| {
         snapshot.state != SnapshotState::Whole || Some(snapshot.through) > best.snapshot
     };
@@ -20,34 +20,34 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
         .snapshots
         .iter()
         .filter(is_unfit)
-        .map(|snapshot| Step::Move { path: snapshot.path.clone() })
+        .map(|snapshot| RepairStep::Move { path: snapshot.path.clone() })
         .collect();
     let run = best.run.as_ref().map(|run| run.first..=run.end.number);
-    let is_kept = |segment: &Segment| {
+    let is_kept = |segment: &SegmentFile| {
         segment.header.is_some() && run.as_ref().is_some_and(|run| run.contains(&segment.number))
     };
     let gone = survey.segments.iter().rev().filter(|segment| !is_kept(segment));
-    steps.extend(gone.map(|segment| Step::Move { path: segment.path().to_owned() }));
+    steps.extend(gone.map(|segment| RepairStep::Move { path: segment.path().to_owned() }));
     let kept = survey.segments.iter().filter(|segment| is_kept(segment));
     steps.extend(renames(wal_dir, survey, kept));
     match &best.run {
         Some(run) if run.has_rest => {
             let path = wal_dir.join(segment_name(run.end.number));
-            steps.push(Step::Cut { path, len: run.end.len });
+            steps.push(RepairStep::Cut { path, len: run.end.len });
         }
         Some(_) => {}
         None => {
             let path = wal_dir.join(segment_name(1));
-            steps.push(Step::Begin { path, first: best.table.last().next(), store });
+            steps.push(RepairStep::Begin { path, first: best.table.last().next(), store });
         }
     }
     // The last to go: until then, the directory is refused.
     if let Some((path, required)) = &survey.witness
         && *required > best.table.last()
     {
-        steps.push(Step::Move { path: path.clone() });
+        steps.push(RepairStep::Move { path: path.clone() });
     }
-    Plan { steps }
+    RepairPlan { steps }
 }
 
 /// Gives segments their names back, none in place of one that still waits for its own. Where that goes round in a
@@ -55,14 +55,14 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
 fn renames<'a>(
     wal_dir: &Path,
     survey: &Survey,
-    kept: impl Iterator<Item = &'a Segment>,
-) -> impl Iterator<Item = Step> {
+    kept: impl Iterator<Item = &'a SegmentFile>,
+) -> impl Iterator<Item = RepairStep> {
     let path_of = |number| wal_dir.join(segment_name(number));
     let mut waiting: Vec<(PathBuf, PathBuf)> = kept
         .filter(|segment| segment.is_misnamed())
         .map(|segment| (segment.path().to_owned(), path_of(segment.number)))
         .collect();
-    let named = |segment: &Segment| segment_number(&segment.path().file_name()?.to_string_lossy());
+    let named = |segment: &SegmentFile| segment_number(&segment.path().file_name()?.to_string_lossy());
     let numbers = survey.segments.iter().flat_map(|segment| [Some(segment.number), named(segment)]);
     let numbers: BTreeSet<u64> = numbers.flatten().collect();
     let free = (1..).find(|number| !numbers.contains(number)).unwrap_or_default();
@@ -77,5 +77,5 @@ fn renames<'a>(
             }
         }
     }
-    steps.into_iter().map(|(from, to)| Step::Rename { from, to })
+    steps.into_iter().map(|(from, to)| RepairStep::Rename { from, to })
 }

@@ -16,7 +16,7 @@ use crate::storage::{Storage, partial_of, publish, write_whole};
 use crate::tools::doctor::Doctor;
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::interrupted_repair::{DIR_STEM, note, take_back_notes};
-use crate::tools::doctor::report::{Plan, Step, count};
+use crate::tools::doctor::report::{RepairPlan, RepairStep, count};
 use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId};
 
 /// Bytes that are copied at a time.
@@ -28,7 +28,7 @@ pub struct Repaired {
     /// Where the originals are.
     pub quarantine: PathBuf,
     /// What was done.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RepairStep>,
 }
 
 impl fmt::Display for Repaired {
@@ -45,7 +45,7 @@ impl Doctor {
     ///
     /// # Errors
     /// The storage reported an error, or the directory would still be refused afterwards.
-    pub fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Repaired, DoctorError> {
+    pub fn apply(&self, plan: &RepairPlan, now: Timestamp) -> Result<Repaired, DoctorError> {
         let storage = &*self.storage;
         let quarantine = self.free_quarantine(now)?;
         let io = DoctorError::io;
@@ -57,20 +57,20 @@ impl Doctor {
         }
         for step in &plan.steps {
             match step {
-                Step::Move { path } => {
+                RepairStep::Move { path } => {
                     storage.remove(path).map_err(io(path, "remove"))?;
                     let dir = path.parent().unwrap_or(Path::new("."));
                     storage.sync_dir(dir).map_err(io(dir, "sync"))?;
                 }
-                Step::Rename { from, to } => {
+                RepairStep::Rename { from, to } => {
                     publish(storage, from, to).map_err(io(from, "rename"))?;
                 }
-                Step::Cut { path, len } => {
+                RepairStep::Cut { path, len } => {
                     let mut file = storage.open(path).map_err(io(path, "open"))?;
                     file.set_len(*len).map_err(io(path, "cut"))?;
                     file.sync().map_err(io(path, "sync"))?;
                 }
-                Step::Begin { path, first, store } => self.begin(path, *first, *store, now)?,
+                RepairStep::Begin { path, first, store } => self.begin(path, *first, *store, now)?,
             }
         }
         self.look()?.map_err(|refusal| DoctorError::Failed {
@@ -109,12 +109,12 @@ impl Doctor {
 }
 
 /// The files that these steps change, by the names that they have before the first one.
-fn originals(steps: &[Step]) -> BTreeSet<&Path> {
+fn originals(steps: &[RepairStep]) -> BTreeSet<&Path> {
     let mut originals = BTreeSet::new();
     let mut made = BTreeSet::new();
     for step in steps {
         originals.extend(step.changes().filter(|path| !made.contains(path)));
-        if let Step::Rename { to, .. } = step {
+        if let RepairStep::Rename { to, .. } = step {
             made.insert(to.as_path());
         }
     }

@@ -11,7 +11,7 @@ use crate::wal::format::StoreId;
 /// Everything that is known about a data directory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The directory.
+    /// As the operator named it.
     pub data_dir: PathBuf,
     /// Whose it is; none if nothing in it says so.
     pub store: Option<String>,
@@ -31,12 +31,12 @@ pub struct Report {
     pub verdict: Diagnosis,
 }
 
-/// One segment.
+/// A file with the name of a segment.
 #[derive(Clone, Debug, Serialize)]
 pub struct SegmentReport {
-    /// The file.
+    /// Where the file is, with its directory.
     pub path: PathBuf,
-    /// Its size.
+    /// Length of the file, which includes what is allocated ahead.
     pub bytes: u64,
     /// Position of its first event, if its header can be read.
     pub from: Option<Seq>,
@@ -58,7 +58,7 @@ pub enum SegmentState {
     Torn {
         /// Where it begins.
         at: u64,
-        /// Its length.
+        /// Bytes from there to the last one that is not zero.
         bytes: u64,
         /// Why it is not a batch.
         problem: String,
@@ -81,7 +81,7 @@ pub enum SegmentState {
     },
     /// It belongs to another data directory.
     Foreign {
-        /// To which.
+        /// That directory's id: 32 hexadecimal digits.
         store: String,
     },
     /// Another version of beaver wrote it.
@@ -91,10 +91,10 @@ pub enum SegmentState {
     },
 }
 
-/// One snapshot.
+/// A file with the name of a snapshot or of a layer upon one.
 #[derive(Clone, Debug, Serialize)]
 pub struct SnapshotReport {
-    /// The file.
+    /// Where the file is, with its directory.
     pub path: PathBuf,
     /// The position that its name says: it holds everything up to there.
     pub through: Seq,
@@ -128,7 +128,7 @@ pub enum SnapshotState {
     },
     /// It belongs to another data directory.
     Foreign {
-        /// To which.
+        /// That directory's id: 32 hexadecimal digits.
         store: String,
     },
 }
@@ -146,7 +146,7 @@ pub enum Diagnosis {
     },
     /// Something is damaged that nothing depends on: beaver starts, and nothing is lost.
     Spared {
-        /// The files.
+        /// Those that are damaged.
         files: Vec<PathBuf>,
         /// As in [`Diagnosis::HealthyAfterCrash`].
         torn_bytes: u64,
@@ -158,7 +158,7 @@ pub enum Diagnosis {
         /// What would be lost.
         loss: Loss,
         /// What a repair would do.
-        plan: Plan,
+        plan: RepairPlan,
     },
     /// Beaver refuses, and no repair is better than a backup.
     Hopeless {
@@ -200,18 +200,18 @@ pub struct Loss {
 
 /// A repair, not yet done.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct RepairPlan {
     /// What is done, in this order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RepairStep>,
 }
 
 /// A step of a repair. The original of each file is in quarantine before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Step {
+pub enum RepairStep {
     /// The file goes; its copy in quarantine remains.
     Move {
-        /// Which.
+        /// Where the file is now.
         path: PathBuf,
     },
     /// A segment gets the name that its header tells.
@@ -223,7 +223,7 @@ pub enum Step {
     },
     /// The file is cut.
     Cut {
-        /// Which.
+        /// Where the file is now.
         path: PathBuf,
         /// Its length then.
         len: u64,
@@ -240,23 +240,25 @@ pub enum Step {
     },
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for RepairStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Move { path } => write!(f, "move {} to quarantine", path.display()),
-            Step::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
-            Step::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
-            Step::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
+            RepairStep::Move { path } => write!(f, "move {} to quarantine", path.display()),
+            RepairStep::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
+            RepairStep::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
+            RepairStep::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
         }
     }
 }
 
-impl Step {
+impl RepairStep {
     /// The file that is there before and is changed.
     pub(super) fn changes(&self) -> Option<&Path> {
         match self {
-            Step::Move { path } | Step::Rename { from: path, .. } | Step::Cut { path, .. } => Some(path),
-            Step::Begin { .. } => None,
+            RepairStep::Move { path }
+            | RepairStep::Rename { from: path, .. }
+            | RepairStep::Cut { path, .. } => Some(path),
+            RepairStep::Begin { .. } => None,
         }
     }
 

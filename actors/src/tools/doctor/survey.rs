@@ -13,7 +13,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
-    Found, Halt, Header, Segment, Survey, header_of, read_batches, snapshot_of,
+    Found, Header, ReadEnd, SegmentFile, Survey, header_of, read_batches, snapshot_of,
 };
 use crate::tools::doctor::interrupted_repair::{Aside, aside};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
@@ -224,13 +224,13 @@ impl Survey {
         place: Option<u64>,
         Found { named, header, path, .. }: Found,
         ends: Option<SegmentEnd>,
-    ) -> Result<Segment, DoctorError> {
+    ) -> Result<SegmentFile, DoctorError> {
         let number = place.unwrap_or(named);
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
         let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
         drop(file);
         let report = |from, to, state| SegmentReport { path: path.clone(), bytes, from, to, state };
-        let alone = |report| Segment { number, header: None, beyond: Vec::new(), good: 0, report };
+        let alone = |report| SegmentFile { number, header: None, beyond: Vec::new(), good: 0, report };
         let header = match header {
             Header::Bad(state) => return Ok(alone(report(None, None, state))),
             Header::Read(header) if Some(header.store) != self.store => {
@@ -253,7 +253,8 @@ impl Survey {
         self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
         self.written = self.written.max(to);
         let mut beyond = Vec::new();
-        let is_over = ends.is_some_and(|end| end == read.good) || matches!(read.stop, Halt::Stop(Stop::End));
+        let is_over =
+            ends.is_some_and(|end| end == read.good) || matches!(read.stop, ReadEnd::Stop(Stop::End));
         if !is_over {
             let rest = reader.rest()?;
             self.proven = self.proven.max(rest.durable());
@@ -267,24 +268,26 @@ impl Survey {
         let damaged = |problem| SegmentState::Damaged { at, problem, from: Some(to.next()), to: None };
         let state = match (read.stop, ends) {
             _ if place.is_none() => SegmentState::Renamed { says: header.number },
-            (Halt::Newer(problem), _) => SegmentState::Newer { problem },
+            (ReadEnd::Newer(problem), _) => SegmentState::Newer { problem },
             (_, Some(end)) if end == read.good => SegmentState::Sealed,
-            (Halt::Stop(Stop::End), None) => SegmentState::Whole,
-            (Halt::Stop(Stop::Sealed), None) => {
+            (ReadEnd::Stop(Stop::End), None) => SegmentState::Whole,
+            (ReadEnd::Stop(Stop::Sealed), None) => {
                 self.findings.push(format!("segment {} is missing: segment {number} was sealed", number + 1));
                 SegmentState::Sealed
             }
-            (Halt::Stop(Stop::Invalid(problem)), None) => {
+            (ReadEnd::Stop(Stop::Invalid(problem)), None) => {
                 SegmentState::Torn { at, bytes: reader.rest()?.bytes().len() as u64, problem }
             }
-            (Halt::Invalid(problem), _)
-            | (Halt::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),
-            (Halt::Stop(Stop::End), Some(_)) => damaged("a batch is missing: only zeros follow".to_owned()),
-            (Halt::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
-            (Halt::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
+            (ReadEnd::Invalid(problem), _)
+            | (ReadEnd::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),
+            (ReadEnd::Stop(Stop::End), Some(_)) => {
+                damaged("a batch is missing: only zeros follow".to_owned())
+            }
+            (ReadEnd::Stop(Stop::Sealed), Some(_)) => damaged("it is sealed here, before its end".to_owned()),
+            (ReadEnd::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
         };
         let segment_header = place.map(|_| header);
-        Ok(Segment {
+        Ok(SegmentFile {
             number,
             header: segment_header,
             beyond,

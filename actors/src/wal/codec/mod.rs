@@ -10,6 +10,9 @@
 //! they have no position and do not count in their batch's number of events. This version knows none of them and refuses
 //! what has one. Values are those of `jobs/stored.rs` and `base/bytes.rs`.
 //!
+//! `encoder` and `decoder`: a whole event; `envelope`: what is around the body; `events`: the bodies; `names`: those that
+//! were read last.
+//!
 //! Formats outlive code, once there is a release: then fields are only ever appended, anything else is a new version of
 //! that type, and the reader of the old one stays.
 
