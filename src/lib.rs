@@ -48,7 +48,7 @@ pub mod internals {
     pub use crate::fwp::FwpState;
     pub use crate::fwp::command::{Beat, FwpCommand, QueueCommand, acked_job, failed_job, fetched_queues};
     pub use crate::fwp::handshake::Hello;
-    pub use crate::fwp::line::{Budget, Inbox};
+    pub use crate::fwp::line::Inbox;
     pub use crate::fwp::mutate::Mutation;
     pub use crate::http::HttpState;
     pub use crate::query::glob::Glob;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beaver_actors::base::byte_budget::ByteBudget;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use tracing::{debug, error};
 
 use super::connection::{Connection, part};
 use super::handshake::{BadHello, Hello, greeting};
-use super::line::{Budget, Inbox};
+use super::line::Inbox;
 use super::reply;
 use super::session::Session;
 use super::state::FwpShared;
@@ -57,7 +58,7 @@ where
 {
     let limits = &shared.state.limits;
     // Its own budget: the memory for long lines is for those who were let in.
-    let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
+    let mut inbox = Inbox::new(HELLO_BYTES_MAX, &ByteBudget::new(2 * HELLO_BYTES_MAX));
     let greeted = tokio::select! {
         biased;
         _ = &mut closed => return None,
@@ -94,7 +95,7 @@ where
         debug!(%peer, "gone after its HELLO");
         return None;
     }
-    let inbox = inbox.with_limits(limits.line_bytes_max, shared.long_lines.clone());
+    let inbox = inbox.with_limits(limits.line_bytes_max, &shared.long_lines);
     Some(Welcomed { stream, shared, member, inbox, closed, _place: place })
 }
 

@@ -35,7 +35,7 @@
 //! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/fwp/server.rs` |
 //! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/server.rs` |
 //! | one command | bytes of its line | 16 MiB | `faktory_line_bytes_max` | `ERR the line is longer than ..`, closed | `src/fwp/connection.rs` |
-//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Budget`) |
+//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Inbox`), `base/byte_budget.rs` |
 //! | lines over 16 KiB that are read at the same time | lines | 4 | | nothing for `request_wait_max`; then a PUSH is told busy | `src/fwp/long_line_gate.rs` (`LongLineGate`) |
 //! | commands of a connection that wait for their reply | commands | 1,000; 8 while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_MAX`, `PENDING_CROWDED_MAX`) |
 //! | lines of these commands | bytes | 16 MiB; 16 KiB while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_BYTES_MAX`, `PENDING_BYTES_CROWDED_MAX`) |
