@@ -21,9 +21,11 @@ use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName};
 use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, JobView, Payload, Rejection, Start, Status};
+use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::append::{self, field, raw_field};
 
 const JID_BYTES_MIN: usize = 8;
 const DEFAULT_QUEUE: &str = "default";
@@ -254,7 +256,7 @@ fn read_retry(retry: Option<i64>) -> (Option<u32>, Exhausted) {
 /// Appends a job as one compact object.
 pub fn write(job: &JobView, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"jid\":");
-    json(out, &job.id);
+    append::value(out, &job.id);
     field(out, "queue", job.queue.as_str());
     field(out, "jobtype", job.kind.as_str());
     out.extend_from_slice(b",\"args\":");
@@ -274,18 +276,9 @@ pub fn write(job: &JobView, out: &mut Vec<u8>) {
     }
     write_failure(job, out);
     if let Some(custom) = &job.custom {
-        out.extend_from_slice(b",\"custom\":");
-        out.extend_from_slice(custom.as_str().as_bytes());
+        raw_field(out, "custom", custom.as_str());
     }
     out.push(b'}');
-}
-
-/// Appends a further field of an object.
-fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    json(out, value);
 }
 
 fn write_args(payload: &str, out: &mut Vec<u8>) {
@@ -307,7 +300,7 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
     let (Some(last), true) = (job.errors.last(), job.failed > 0) else { return };
     let count = job.failed - 1;
     out.extend_from_slice(b",\"failure\":{\"retry_count\":");
-    json(out, &count);
+    append::value(out, &count);
     field(out, "remaining", &job.max_retry.saturating_sub(count));
     field(out, "failed_at", &last.at);
     if let Some(next_at) = &last.next_at {
@@ -323,12 +316,6 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
         field(out, "backtrace", &last.failure.backtrace);
     }
     out.push(b'}');
-}
-
-/// Appends a value as JSON.
-fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value)
-        .expect("text and numbers are always JSON, and memory takes every write");
 }
 
 #[cfg(test)]
