@@ -15,7 +15,6 @@
 //!
 //! Everything else is accepted and forgotten. Nothing here builds a tree of values.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::append::{self, field, raw_field};
+use super::text::Text;
 
 const JID_BYTES_MIN: usize = 8;
 const DEFAULT_QUEUE: &str = "default";
@@ -33,10 +33,6 @@ const DEFAULT_RETRY: u32 = 25;
 const RESERVE_SECS: u64 = 1_800;
 const RESERVE_SECS_MIN: u64 = 60;
 const RESERVE_SECS_MAX: u64 = 24 * 60 * 60;
-
-/// Text of a job; borrowed unless it was written with escapes.
-#[derive(Deserialize)]
-struct Text<'l>(#[serde(borrow)] Cow<'l, str>);
 
 /// A job as it came.
 #[derive(Deserialize)]

@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 
 use super::backoff::read_backoff;
 use super::bad_job::{BadJob, BadJobKind};
-use super::values::{Name, read_duration, text_of};
+use super::values::{read_duration, text_of};
 use crate::suggest::{instead_of, nearest, shortened};
+use crate::wire::text::Text;
 
 const FIELDS: &[&str] = &[
     "id",
@@ -246,7 +247,7 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
 
     fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<JobSpec, A::Error> {
         let mut draft = JobDraft::default();
-        while let Some((Name(name), value)) = fields.next_entry::<Name<'t>, &'t RawValue>()? {
+        while let Some((Text(name), value)) = fields.next_entry::<Text<'t>, &'t RawValue>()? {
             if let Err(problem) = draft.set(&name, value, self.reader) {
                 self.reader.refuse(value.get(), problem);
                 return Err(A::Error::custom("refused"));
