@@ -25,6 +25,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::append::{self, field, raw_field};
+use super::last_names::LastNames;
 use super::text::Text;
 
 const JID_BYTES_MIN: usize = 8;
@@ -65,23 +66,20 @@ pub struct Refused {
     pub(crate) why: String,
 }
 
-/// Reads jobs. It remembers the names of the last one, which the next one mostly shares.
+/// Reads jobs.
 #[derive(Debug)]
 pub struct JobReader {
     payload_bytes_max: usize,
-    queue: QueueName,
-    kind: KindName,
+    last: LastNames,
 }
 
 impl JobReader {
     /// A reader that refuses payloads (and `custom` objects) of more bytes.
     #[must_use]
     pub fn new(payload_bytes_max: usize) -> JobReader {
-        JobReader {
-            payload_bytes_max,
-            queue: QueueName::parse(DEFAULT_QUEUE).expect("a word is a name"),
-            kind: KindName::parse(DEFAULT_QUEUE).expect("a word is a name"),
-        }
+        let queue = QueueName::parse(DEFAULT_QUEUE).expect("a word is a name");
+        let kind = KindName::parse(DEFAULT_QUEUE).expect("a word is a name");
+        JobReader { payload_bytes_max, last: LastNames::new(queue, kind) }
     }
 
     /// Reads one job.
@@ -111,15 +109,18 @@ impl JobReader {
             return Err("jobs must have a reasonable jid parameter".to_owned());
         }
         let kind = match &sent.jobtype {
-            Some(Text(kind)) if !kind.is_empty() => self.kind(kind)?,
+            Some(Text(kind)) if !kind.is_empty() => {
+                self.last.kind(kind).map_err(|error| error.to_string().replacen("kind", "jobtype", 1))?
+            }
             _ => return Err("jobs must have a jobtype parameter".to_owned()),
         };
         let Some(args) = sent.args else { return Err("jobs must have an args parameter".to_owned()) };
         let payload = self.payload(args)?;
         let queue = match &sent.queue {
-            Some(Text(queue)) if !queue.is_empty() => self.queue(queue)?,
-            _ => self.queue(DEFAULT_QUEUE)?,
+            Some(Text(queue)) if !queue.is_empty() => self.last.queue(queue),
+            _ => self.last.queue(DEFAULT_QUEUE),
         };
+        let queue = queue.map_err(|error| error.to_string())?;
         let mut spec = JobSpec::new(queue, kind, payload);
         spec.id = Some(JobId::parse(jid).map_err(|error| error.to_string())?);
         spec.priority = sent.priority.and_then(read_priority).unwrap_or_default();
@@ -132,21 +133,6 @@ impl JobReader {
         spec.custom = sent.custom.map(|custom| self.custom(custom)).transpose()?;
         spec.replaces_completed = true;
         Ok(spec)
-    }
-
-    fn queue(&mut self, name: &str) -> Result<QueueName, String> {
-        if self.queue.as_str() != name {
-            self.queue = QueueName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.queue.clone())
-    }
-
-    fn kind(&mut self, name: &str) -> Result<KindName, String> {
-        if self.kind.as_str() != name {
-            self.kind =
-                KindName::parse(name).map_err(|error| error.to_string().replacen("kind", "jobtype", 1))?;
-        }
-        Ok(self.kind.clone())
     }
 
     fn payload(&self, args: &RawValue) -> Result<Payload, String> {

@@ -17,6 +17,7 @@ use super::backoff::read_backoff;
 use super::bad_job::{BadJob, BadJobKind};
 use super::values::{read_duration, text_of};
 use crate::suggest::{instead_of, nearest, shortened};
+use crate::wire::last_names::LastNames;
 use crate::wire::text::Text;
 
 const FIELDS: &[&str] = &[
@@ -53,9 +54,7 @@ pub struct JobDefaults {
 pub(super) struct Reader<'t> {
     text: &'t str,
     defaults: &'t JobDefaults,
-    // Most jobs of a text share these; a clone of the last one costs no allocation.
-    last_queue: QueueName,
-    last_kind: KindName,
+    last: LastNames,
     in_job: bool,
     refusal: Option<Refusal>,
     /// What all jobs so far weigh: see [`JobSpec::weight`].
@@ -83,8 +82,7 @@ impl<'t> Reader<'t> {
         Reader {
             text,
             defaults,
-            last_queue: defaults.queue.clone(),
-            last_kind: defaults.kind.clone(),
+            last: LastNames::new(defaults.queue.clone(), defaults.kind.clone()),
             in_job: false,
             refusal: None,
             bytes: 0,
@@ -168,20 +166,6 @@ impl<'t> Reader<'t> {
         // Every value is a slice of the text, so the distance between the two is its place.
         let offset = value.as_ptr().addr() - self.text.as_ptr().addr();
         self.refusal = Some(Refusal { kind, offset, message });
-    }
-
-    fn queue(&mut self, name: &str) -> Result<QueueName, String> {
-        if self.last_queue.as_str() != name {
-            self.last_queue = QueueName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.last_queue.clone())
-    }
-
-    fn kind(&mut self, name: &str) -> Result<KindName, String> {
-        if self.last_kind.as_str() != name {
-            self.last_kind = KindName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.last_kind.clone())
     }
 }
 
@@ -308,8 +292,12 @@ impl JobDraft {
     fn set_small(&mut self, name: &str, value: &RawValue, reader: &mut Reader<'_>) -> Result<(), String> {
         match name {
             "id" => self.id = Some(JobId::parse(&text_of(value)?).map_err(|error| error.to_string())?),
-            "queue" => self.queue = Some(reader.queue(&text_of(value)?)?),
-            "kind" => self.kind = Some(reader.kind(&text_of(value)?)?),
+            "queue" => {
+                self.queue = Some(reader.last.queue(&text_of(value)?).map_err(|error| error.to_string())?)
+            }
+            "kind" => {
+                self.kind = Some(reader.last.kind(&text_of(value)?).map_err(|error| error.to_string())?)
+            }
             "priority" => self.priority = Some(read_priority(value)?),
             "run_at" => self.set_start(Start::At(read_moment(value)?))?,
             "delay" => self.set_start(Start::After(read_duration(value)?))?,
