@@ -195,13 +195,13 @@ mod tests {
     use beaver_actors::jobs::UnreadablePayload;
 
     use super::*;
+    use crate::http::testing::read;
 
     async fn rendered(error: ApiError) -> (u16, bool, String) {
         let response = error.into_response();
-        let status = response.status().as_u16();
         let retry = response.headers().contains_key(RETRY_AFTER);
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, retry, String::from_utf8(body.to_vec()).unwrap())
+        let (status, body) = read(response).await;
+        (status, retry, body)
     }
 
     #[tokio::test]

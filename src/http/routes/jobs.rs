@@ -66,19 +66,10 @@ fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::body::{Body, to_bytes};
     use axum::routing::get;
-    use tower::ServiceExt;
 
     use super::*;
-
-    async fn answer(router: Router, method: &str, path: &str) -> (u16, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = router.oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
+    use crate::http::testing::answer;
 
     #[tokio::test]
     async fn an_id_is_decoded_and_a_malformed_one_is_a_bad_request() {
