@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
-use super::body::BodyReader;
+use super::body::{BodyReader, HeldBody};
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
@@ -48,7 +49,7 @@ pub(super) struct Api {
     pub(super) engine: Engine,
     pub(super) defaults: JobDefaults,
     limits: HttpLimits,
-    pub(super) bodies: BodyReader,
+    bodies: BodyReader,
     pub(super) metrics: MetricsPage,
     /// None where no server is: then nobody can be connected.
     pub(super) remote: Option<Registry>,
@@ -109,10 +110,16 @@ impl Api {
         Deadline::after(self.limits.request_timeout)
     }
 
-    pub(super) fn count(&self, refusal: &ApiError) {
-        if refusal.is_busy() {
+    /// The whole body of a request.
+    ///
+    /// # Errors
+    /// It is too large or too slow, or the server is busy, which is counted.
+    pub(super) async fn body(&self, request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+        let body = self.bodies.read(request, deadline).await;
+        if body.as_ref().is_err_and(ApiError::is_busy) {
             self.engine.metrics().requests_busy.add(1);
         }
+        body
     }
 }
 

@@ -23,7 +23,7 @@ const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> RouteAnswer {
     let deadline = api.deadline();
-    let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
+    let body = api.body(request, deadline).await?;
     let ParsedJobs { specs, shape } = parse(&api, body).await?;
     let enqueued = in_time(deadline, api.engine.enqueue(specs)).await.map_err(|error| match shape {
         Shape::One => error.about_the_only_job(),

@@ -44,7 +44,7 @@ pub(crate) async fn act(
         return Err(ApiError::wrong_method(request.method(), request.uri()));
     }
     let deadline = api.deadline();
-    let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
+    let body = api.body(request, deadline).await?;
     let words = read(body.text()?).map_err(ApiError::bad_request)?;
     let (action, set, filter) = words.read().map_err(ApiError::bad_request)?;
     let changed = in_time(deadline, api.engine.act(action, set, filter)).await?;
