@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
@@ -54,6 +55,9 @@ pub(super) struct Api {
     /// None where no server is: then nobody can be connected.
     pub(super) remote: Option<Registry>,
 }
+
+/// The name of a job, a queue or a worker in a path.
+pub(super) type NameInPath = Result<Path<String>, PathRejection>;
 
 /// What a route gives.
 pub(super) type RouteAnswer = Result<Response, ApiError>;
@@ -121,6 +125,14 @@ impl Api {
         }
         body
     }
+}
+
+/// The name that is in a path.
+///
+/// # Errors
+/// It is no text.
+pub(super) fn name_in(path: NameInPath) -> Result<String, ApiError> {
+    path.map(|Path(name)| name).map_err(|rejection| ApiError::bad_request(rejection.body_text()))
 }
 
 /// How a phase of the engine is called.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -11,7 +10,7 @@ use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
 use crate::http::body::HeldBody;
-use crate::http::context::{Api, RouteAnswer};
+use crate::http::context::{Api, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::wire::answers::CancelledJob;
@@ -43,22 +42,19 @@ async fn parse(api: &Arc<Api>, body: HeldBody) -> Result<ParsedJobs, ApiError> {
     if large { tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::panicked())? } else { parse() }
 }
 
-pub(crate) async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> RouteAnswer {
+pub(crate) async fn job(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
     let job: JobView = in_time(api.deadline(), api.engine.job(id)).await?;
     Ok(Json(job).into_response())
 }
 
-pub(crate) async fn cancel(
-    State(api): State<Arc<Api>>,
-    id: Result<Path<String>, PathRejection>,
-) -> RouteAnswer {
+pub(crate) async fn cancel(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
     Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())
 }
 
-fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
+fn job_id(id: NameInPath) -> Result<JobId, ApiError> {
     let Path(id) = id.map_err(|rejection| ApiError::bad_id(rejection.body_text()))?;
     Ok(JobId::parse(&id)?)
 }
