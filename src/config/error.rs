@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::keys::{KEYS, nearest_key};
 use super::origin::{ConfigValue, Origin};
+use crate::suggest::shortened_to;
 
 /// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
 /// allowed; nothing has been changed.
@@ -70,11 +71,8 @@ pub(crate) enum ConfigError {
 
 /// Somebody's text in quotes; a value of megabytes must not become a message of megabytes.
 fn brief(text: &str) -> String {
-    const CHARS_SHOWN: usize = 60;
-    match text.char_indices().nth(CHARS_SHOWN) {
-        Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
-        None => format!("{text:?}"),
-    }
+    const SHOWN_CHARS_MAX: usize = 60;
+    format!("{:?}", shortened_to(SHOWN_CHARS_MAX, text))
 }
 
 /// What to write instead of an unknown key.
