@@ -152,7 +152,7 @@ fn prepare(args: &TortureArgs) -> Result<TempDir, CliFailure> {
     match fs::read_dir(dir) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                return Err(CliFailure::new(Exit::Usage, format!("{shown} is not empty"))
+                return Err(CliFailure::usage(format!("{shown} is not empty"))
                     .hint("torture is for a directory that nobody needs: name one that does not exist"));
             }
         }
