@@ -32,6 +32,7 @@ use self::clients::{Load, look, produce, watch};
 use super::exit::{CliFailure, Exit};
 use super::job_view::Glance;
 use super::output::{Output, note};
+use super::runtime;
 use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
 use super::table::of_facts;
 use crate::telemetry::logging;
@@ -116,13 +117,8 @@ pub(crate) struct TortureArgs {
 /// A job was lost or a promise broken, or it could not be carried through.
 pub(crate) fn run(args: &TortureArgs) -> Result<(), CliFailure> {
     let dir = prepare(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(format!("cannot start the runtime: {error}")))?;
-    let outcome = runtime.block_on(play(args, dir.path()));
-    // A server that is left over was killed with the end of `play`.
-    drop(runtime);
+    // A server that is left over is killed with the end of `play`.
+    let outcome = runtime::block_on_one_thread(play(args, dir.path()));
     let outcome = outcome.and_then(|report| report.show(args).and_then(|()| report.judge()));
     match &outcome {
         Err(failure) if failure.exit != Exit::Ok => {
