@@ -112,7 +112,7 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), CliFailure> {
     say(format_args!("kill -9    process {killed}, with {} jobs completed", before.completed))?;
 
     let second = start(args, dir).await?;
-    let restarted = Glance::read(&second.client.status().await.map_err(unanswered)?)?;
+    let restarted = second.glance().await?;
     say(format_args!(
         "started    again as process {}: recovered {} jobs in {:.1} ms",
         second.pid, restarted.known, restarted.recovery_ms
@@ -160,7 +160,7 @@ async fn until(
 ) -> Result<Glance, CliFailure> {
     let started = Instant::now();
     loop {
-        let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+        let glance = server.glance().await?;
         bar.set_position(glance.completed);
         if done(&glance) {
             return Ok(glance);

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::exit::{CliFailure, Exit};
+use super::job_view::Glance;
 use crate::client::{Client, ClientError};
 use crate::server::address_file::{self, url_of};
 
@@ -84,6 +85,14 @@ impl StartingServer {
 }
 
 impl ServerProcess {
+    /// How far it is.
+    ///
+    /// # Errors
+    /// It does not answer, or in another shape.
+    pub(crate) async fn glance(&self) -> Result<Glance, CliFailure> {
+        Glance::read(&self.client.status().await.map_err(unanswered)?)
+    }
+
     /// Ends it as a crash would: SIGKILL, no chance to write anything.
     ///
     /// # Errors

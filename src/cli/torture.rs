@@ -30,10 +30,9 @@ use tokio::time::timeout;
 
 use self::clients::{Load, look, produce, watch};
 use super::exit::{CliFailure, Exit};
-use super::job_view::Glance;
 use super::output::{Output, note};
 use super::runtime;
-use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
+use super::server_process::{self, ServerProcess, StartingServer, failed};
 use super::table::of_facts;
 use crate::telemetry::logging;
 use crate::wire::job::parse_duration;
@@ -312,7 +311,7 @@ impl Torture<'_> {
         let server = self.spawn(snapshot_interval)?.ready().await?;
         let ready = Instant::now();
         self.slowest_restart = self.slowest_restart.max(ready - asked);
-        let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+        let glance = server.glance().await?;
         self.slowest_recovery_ms = self.slowest_recovery_ms.max(glance.recovery_ms);
         self.shared.history().restarted(glance);
         for id in self.shared.take_fresh().iter().rev().take(LOOKS_AFTER_RESTART) {
@@ -331,7 +330,7 @@ impl Torture<'_> {
         }
         let started = Instant::now();
         loop {
-            let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+            let glance = server.glance().await?;
             if glance.unfinished == 0 {
                 break;
             }
