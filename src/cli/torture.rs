@@ -248,7 +248,7 @@ impl Torture<'_> {
                     Err(_) => return Err(failure),
                 },
             };
-            self.read_log()?;
+            self.shared.history().read_log(&server_process::data_dir(self.dir))?;
             self.bar.set_position(self.kills);
             self.bar.set_message(format!("{} jobs acknowledged", self.shared.history().acknowledged().len()));
         }
@@ -282,20 +282,6 @@ impl Torture<'_> {
         }
         self.kills += 1;
         Ok(is_over)
-    }
-
-    /// What a kill during the very first start leaves may not even be a log.
-    fn read_log(&self) -> Result<(), CliFailure> {
-        let wal = server_process::data_dir(self.dir).join("wal");
-        let has_segment = fs::read_dir(&wal).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.path().extension().is_some_and(|extension| extension == "wal"))
-        });
-        match has_segment {
-            true => self.shared.history().read_log(&server_process::data_dir(self.dir)),
-            false => Ok(()),
-        }
     }
 
     fn spawn(&self, snapshot_interval: &str) -> Result<StartingServer, CliFailure> {
