@@ -155,13 +155,11 @@ async fn carry_out(
 }
 
 async fn do_to(client: &Client, action: QueuesAction, queue: &QueueName) -> Result<Value, ClientError> {
-    if action == QueuesAction::Remove {
-        let discarded = client.remove_queue(queue.as_str()).await?;
-        return Ok(json!({"queue": queue, "discarded": discarded}));
-    }
-    let paused = action == QueuesAction::Pause;
-    client.set_paused(queue.as_str(), paused).await?;
-    Ok(json!({"queue": queue, "paused": paused}))
+    let queue = queue.as_str();
+    Ok(match action {
+        QueuesAction::Remove => json!(client.remove_queue(queue).await?),
+        _ => json!(client.set_paused(queue, action == QueuesAction::Pause).await?),
+    })
 }
 
 fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {

@@ -25,7 +25,7 @@ pub(crate) struct EnqueuedJob {
 }
 
 /// A job was withdrawn.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CancelledJob {
     /// Which.
     pub(crate) id: JobId,
