@@ -8,6 +8,7 @@ use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{Failure, FailureKind};
 use serde::Deserialize;
 
+use super::reply;
 use crate::remote::status::WorkerState;
 
 /// More queues in one FETCH are refused: each costs time whenever a job arrives.
@@ -126,19 +127,13 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
     if fail.jid.is_empty() {
         return Err("missing JID".to_owned());
     }
-    let job = JobId::parse(&fail.jid).map_err(|_| no_such_job(&fail.jid))?;
+    let job = JobId::parse(&fail.jid).map_err(|_| reply::no_such_job(&fail.jid))?;
     let mut lines = fail.backtrace.unwrap_or_default();
     lines.truncate(BACKTRACE_LINES_MAX);
     let failure = Failure::new(FailureKind::Error, shortened(fail.message, MESSAGE_CHARS_MAX))
         .of_type(shortened(fail.errtype, ERRTYPE_CHARS_MAX))
         .with_backtrace(lines);
     Ok((job, failure))
-}
-
-/// What a FAIL of a job that is not there (any more) is answered.
-#[must_use]
-pub(crate) fn no_such_job(jid: impl std::fmt::Display) -> String {
-    format!("Job not found {jid}")
 }
 
 fn shortened(text: Option<String>, chars_max: usize) -> String {
@@ -227,9 +222,6 @@ impl QueueCommand {
         })
     }
 }
-
-/// What everybody hears once the server stops.
-pub(crate) const SHUTDOWN: &str = "shutdown in progress";
 
 #[cfg(test)]
 mod tests {
