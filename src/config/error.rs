@@ -14,7 +14,7 @@ pub(crate) enum ConfigError {
     /// The file was asked for, or is there, and cannot be read.
     #[error("configuration file {}: {source}", path.display())]
     Unreadable {
-        /// Which file.
+        /// As it was named, or as it was found in the working directory.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -40,7 +40,7 @@ pub(crate) enum ConfigError {
     GivenTwice {
         /// File and line of the second one.
         origin: Origin,
-        /// Which key.
+        /// As it stands in the file.
         key: String,
         /// Line of the first one.
         first_line: u64,
@@ -50,7 +50,7 @@ pub(crate) enum ConfigError {
     BadValue {
         /// Where the value was given.
         origin: Origin,
-        /// Which key.
+        /// Its name as in a file, even if a flag or a variable gave the value.
         key: &'static str,
         /// As it was given.
         given: String,
@@ -62,7 +62,7 @@ pub(crate) enum ConfigError {
     /// Each value is fine for itself, but not the two together.
     #[error("{} and {} do not go together: {why}", both[0], both[1])]
     Conflict {
-        /// The two.
+        /// In the order in which the rule names them.
         both: Box<[ConfigValue; 2]>,
         /// The rule that they break.
         why: &'static str,

@@ -152,16 +152,16 @@ fn shortened(text: Option<String>, chars_max: usize) -> String {
 #[serde(default)]
 #[derive(Default)]
 pub struct Beat {
-    /// Which worker.
+    /// The name that it gave in its HELLO.
     pub(crate) wid: String,
     /// What it says it is doing, if it does.
     pub(crate) current_state: Option<String>,
-    /// Its memory.
+    /// Resident memory of its process, in KiB.
     pub(crate) rss_kb: Option<i64>,
 }
 
 impl Beat {
-    /// Reads it.
+    /// Reads what follows BEAT.
     ///
     /// # Errors
     /// It cannot be read.
@@ -178,11 +178,11 @@ impl Beat {
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueCommand {
-    /// Hold them.
+    /// Nobody gets further jobs of them.
     Pause(QueueSet),
     /// Let them go on.
     Resume(QueueSet),
-    /// Forget them.
+    /// Their pending jobs are discarded, and they are forgotten.
     Remove(QueueSet),
     /// How long their oldest jobs have waited.
     Latency(Vec<String>),

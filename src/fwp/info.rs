@@ -15,11 +15,11 @@ const DESCRIPTION: &str = "beaver, FWP-compatible";
 /// What the engine does not know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    /// The moment.
+    /// When the answer is given.
     pub(crate) now: Timestamp,
     /// How long the server has listened.
     pub(crate) uptime: Duration,
-    /// Open connections.
+    /// Of workers and producers, open now.
     pub(crate) connections: usize,
     /// Commands so far.
     pub(crate) commands: u64,

@@ -33,7 +33,7 @@ pub(crate) enum ConnectionPlace {
 
 /// A client that was let in. The conversation with it may be held on another thread than the handshake.
 pub(crate) struct Welcomed<S> {
-    /// The connection.
+    /// The server may have to move it to another thread before the conversation begins.
     pub(crate) stream: S,
     shared: Arc<FwpShared>,
     member: Member,

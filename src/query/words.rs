@@ -25,7 +25,7 @@ pub(crate) const LIMIT_DEFAULT: usize = 100;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterWords {
-    /// Only these.
+    /// Only the jobs with these ids; an empty list is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ids: Option<Vec<String>>,
     /// Only of this kind.

@@ -36,9 +36,9 @@ pub(crate) enum CloseReason {
 pub(crate) struct Introduction {
     /// Its name as a worker; empty for none.
     pub(crate) wid: String,
-    /// Its machine.
+    /// The name of its machine, as it says.
     pub(crate) hostname: String,
-    /// Its process.
+    /// The number of its process there, as it says.
     pub(crate) pid: i64,
     /// What it says about itself.
     pub(crate) labels: Vec<String>,
