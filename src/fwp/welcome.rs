@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use beaver_actors::base::byte_budget::ByteBudget;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
@@ -18,18 +18,11 @@ use super::reply;
 use super::session::Session;
 use super::state::FwpShared;
 use crate::auth::password::Challenge;
+use crate::auth::places::ConnectionPlace;
 use crate::remote::registry::{CloseReason, Member};
 
 /// Longest first line: a client that has not shown its password gets little memory.
 const HELLO_BYTES_MAX: usize = 64 << 10;
-
-/// Whether a connection is one of those that are served.
-pub(crate) enum ConnectionPlace {
-    /// It is, as long as this lives.
-    Free(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
-    /// It is only told that it is not.
-    Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
-}
 
 /// A client that was let in. The conversation with it may be held on another thread than the handshake.
 pub(crate) struct Welcomed<S> {
