@@ -126,11 +126,10 @@ impl EnqueueArgs {
     /// The jobs that the command line describes, checked.
     fn jobs(&self, settings: &Settings) -> Result<Vec<JobSpec>, CliFailure> {
         let defaults = JobDefaults {
-            kind: settings.default_kind.clone(),
-            queue: settings.default_queue.clone(),
-            // The limit is the server's own; the one configured here may be another.
+            // The limits are the server's own; those configured here may be others.
             payload_bytes_max: usize::MAX,
             jobs_bytes_max: usize::MAX,
+            ..JobDefaults::of(settings)
         };
         if let Some(path) = &self.file {
             let text = read_text(path)?;

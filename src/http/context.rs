@@ -33,18 +33,6 @@ pub struct HttpState {
     pub remote: Registry,
 }
 
-impl HttpState {
-    /// What jobs get that leave something out, and how large they may be.
-    pub(crate) fn job_defaults(settings: &Settings) -> JobDefaults {
-        JobDefaults {
-            kind: settings.default_kind.clone(),
-            queue: settings.default_queue.clone(),
-            payload_bytes_max: settings.engine.policy.payload_bytes_max,
-            jobs_bytes_max: settings.engine.request_bytes_max,
-        }
-    }
-}
-
 /// What every route may use.
 pub(super) struct Api {
     pub(super) engine: Engine,
@@ -87,7 +75,7 @@ impl Api {
             bodies: BodyReader::new(&limits),
             metrics: MetricsPage::new(Arc::clone(engine.metrics()), None),
             engine,
-            defaults: HttpState::job_defaults(settings),
+            defaults: JobDefaults::of(settings),
             limits,
             remote: None,
         }

@@ -22,6 +22,7 @@ use super::signals::Signals;
 use crate::config::Settings;
 use crate::handlers::{self, exec};
 use crate::http::HttpState;
+use crate::wire::job::JobDefaults;
 
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let engine = Engine::start(settings.engine.clone(), handlers);
     let http = http.spawn(HttpState {
         engine: engine.clone(),
-        defaults: HttpState::job_defaults(&settings),
+        defaults: JobDefaults::of(&settings),
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
     });

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::backoff::read_backoff;
 use super::bad_job::{BadJob, BadJobKind};
 use super::values::{read_duration, text_of};
+use crate::config::Settings;
 use crate::suggest::{instead_of, nearest, shortened};
 use crate::wire::last_names::LastNames;
 use crate::wire::text::Text;
@@ -48,6 +49,18 @@ pub struct JobDefaults {
     pub payload_bytes_max: usize,
     /// What all jobs of a text may weigh together, by [`JobSpec::weight`].
     pub jobs_bytes_max: usize,
+}
+
+impl JobDefaults {
+    /// As an operator has set them.
+    pub(crate) fn of(settings: &Settings) -> JobDefaults {
+        JobDefaults {
+            kind: settings.default_kind.clone(),
+            queue: settings.default_queue.clone(),
+            payload_bytes_max: settings.engine.policy.payload_bytes_max,
+            jobs_bytes_max: settings.engine.request_bytes_max,
+        }
+    }
 }
 
 /// Reads the jobs of one text.
