@@ -53,6 +53,7 @@ pub mod internals {
     pub use crate::http::HttpState;
     pub use crate::query::glob::Glob;
     pub use crate::remote::registry::Registry;
+    pub use crate::remote::status::WorkerState;
     pub use crate::server::tls::acceptor as tls_acceptor;
     pub use crate::server::{FwpHandle, FwpServer, HttpServer, Listener};
     pub use crate::wire::faktory_job::{JobReader, write as write_faktory_job};

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver::internals::{
-    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, password_hash, tls_acceptor,
+    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, WorkerState, password_hash,
+    tls_acceptor,
 };
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;

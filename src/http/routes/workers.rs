@@ -33,11 +33,7 @@ fn ask(remote: &Registry, wid: NameInPath, state: WorkerState) -> RouteAnswer {
     }
 
     let wid = name_in(wid)?;
-    let is_known = match state {
-        WorkerState::Terminate => remote.terminate(&wid),
-        _ => remote.quiet(&wid),
-    };
-    if !is_known {
+    if !remote.ask(&wid, state) {
         return Err(ApiError::no_such_worker(&wid));
     }
     Ok(Json(Asked { wid, state }).into_response())
