@@ -15,7 +15,7 @@ pub(crate) const DAMAGED_PAYLOAD: &str = "damaged_payload";
 /// The phase of a queue without a server, and the code for what only a server has.
 pub(crate) const OFFLINE: &str = "offline";
 
-/// One job of an enqueue.
+/// One job of an enqueue, read from what the engine calls [`Enqueued`](beaver_actors::jobs::command::Enqueued).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EnqueuedJob {
     /// The job's id, as given or as generated.
