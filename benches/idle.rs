@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::server::RunningBeaver;
-use beaver_bench_kit::{memory, target};
+use beaver_bench_kit::{asked, memory, target};
 
 const REST: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ fn wake_ups(process: &str) -> u64 {
 }
 
 fn main() {
-    let in_short = !std::env::args().any(|argument| argument == "--bench");
+    let in_short = !asked::is_to_measure();
     let window = if in_short { WINDOW_IN_SHORT } else { WINDOW };
     let dir = temp_dir();
     let no_flags: &[&str] = &[];
