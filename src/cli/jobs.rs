@@ -10,7 +10,7 @@ use super::exit::CliFailure;
 use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
 use super::target::{Access, TargetArgs};
-use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
+use crate::query::words::{ActionWords, FilterWords, ListWords};
 
 /// Examples below `beaver jobs --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -169,8 +169,7 @@ impl JobsArgs {
         if self.to.is_some() {
             return Err(CliFailure::usage("--to is only for move"));
         }
-        let limit = Some(self.limit.unwrap_or(LIMIT_DEFAULT));
-        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit };
+        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit: self.limit };
         words.read().map_err(CliFailure::usage)?;
         Ok(words)
     }

@@ -17,9 +17,9 @@ use crate::wire::null::null_means_default;
 /// What can be done to a set, as it is written.
 const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];
 /// How many jobs are listed at once at most.
-pub(crate) const LIMIT_MAX: usize = 1_000;
+const LIMIT_MAX: usize = 1_000;
 /// How many jobs are listed when nobody says.
-pub(crate) const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: usize = 100;
 
 /// Which jobs of a set are meant, as it is written; without conditions, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
