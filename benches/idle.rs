@@ -5,21 +5,17 @@
 //! which is to say no tick of the kernel's count (10 ms each), and less than 30 MiB of resident memory.
 
 use std::fs;
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpStream};
-use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use beaver_bench_kit::files::temp_dir;
-use beaver_bench_kit::server::{KilledOnDrop, command, free_port};
-use beaver_bench_kit::{memory, target};
+use beaver_bench_kit::server::RunningBeaver;
+use beaver_bench_kit::{asked, memory, target};
 
 const REST: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(10);
 /// Without `--bench`: only checks that everything still works.
 const WINDOW_IN_SHORT: Duration = Duration::from_millis(100);
-const START_MAX: Duration = Duration::from_secs(20);
 const MEBIBYTES_MAX: f64 = 30.0;
 
 /// The kernel's counts of one process: ticks on a processor, and how often its threads were woken.
@@ -49,32 +45,14 @@ fn wake_ups(process: &str) -> u64 {
     threads.flatten().filter_map(|thread| of(fs::read_to_string(thread.path().join("status")).ok()?)).sum()
 }
 
-/// Returns when the server greets a client: recovery is over, and its listeners are open.
-fn wait_until_greeted(port: u16) {
-    let started = Instant::now();
-    let mut greeting = [0; 3];
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .and_then(|mut client| client.read_exact(&mut greeting))
-        .is_err()
-    {
-        assert!(started.elapsed() < START_MAX, "no server answers on port {port}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(&greeting, b"+HI", "the server greets");
-}
-
 fn main() {
-    let in_short = !std::env::args().any(|argument| argument == "--bench");
+    let in_short = !asked::is_to_measure();
     let window = if in_short { WINDOW_IN_SHORT } else { WINDOW };
     let dir = temp_dir();
-    let mut command = command(env!("CARGO_BIN_EXE_beaver"));
-    command.args(["run", "--bind", "127.0.0.1", "--metrics-port", "0", "--data-dir", "data"]);
-    let port = free_port().expect("there is a free port");
-    command.args(["--faktory-port", &port.to_string()]);
-    let child = command.current_dir(dir.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let server = KilledOnDrop(child.expect("beaver was built"));
-    wait_until_greeted(port);
-    let process = server.0.id().to_string();
+    let no_flags: &[&str] = &[];
+    let server = RunningBeaver::start(env!("CARGO_BIN_EXE_beaver"), dir.path(), no_flags);
+    let server = server.expect("beaver was built and starts");
+    let process = server.process();
     thread::sleep(if in_short { WINDOW_IN_SHORT } else { REST });
 
     let before = Counts::of(&process);

@@ -31,7 +31,7 @@ use beaver_bench_kit::files::{allocated_below, temp_dir};
 use beaver_bench_kit::memory::{peak, resident};
 use beaver_bench_kit::payloads::{LARGE_PAYLOAD_BYTES, LargeJobs};
 use beaver_bench_kit::target::line;
-use beaver_bench_kit::{engine, machine_header, remote};
+use beaver_bench_kit::{asked, engine, machine_header, remote};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -61,10 +61,8 @@ struct Queue {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
-    let asked = arguments.iter().find_map(|argument| argument.parse().ok());
-    let jobs = if flag("--bench") { asked.unwrap_or(JOBS) } else { JOBS_IN_SHORT };
-    let is_noise = flag("--noise");
+    let jobs = if asked::is_to_measure() { asked::number().unwrap_or(JOBS) } else { JOBS_IN_SHORT };
+    let is_noise = arguments.iter().any(|argument| argument == "--noise");
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [task @ ("--fill" | "--turn"), jobs, noise, dir] => {
             let jobs = jobs.parse().expect("a number");

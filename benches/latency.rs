@@ -30,7 +30,7 @@ use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::jobs::Jobs;
 use beaver_bench_kit::open_loop::{self, Moments, Sent};
 use beaver_bench_kit::quantiles::Sorted;
-use beaver_bench_kit::{machine_header, target};
+use beaver_bench_kit::{asked, machine_header, target};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -129,7 +129,7 @@ fn histogram(all: &[Duration]) -> String {
 }
 
 fn main() {
-    let in_short = !std::env::args().any(|argument| argument == "--bench");
+    let in_short = !asked::is_to_measure();
     println!("{}", machine_header::of(temp_dir().path()));
     if !in_short {
         on_system(run(JOBS_WARMING_UP));

@@ -26,7 +26,7 @@ use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::jobs::{self, Jobs};
 use beaver_bench_kit::memory::resident;
 use beaver_bench_kit::remote::fetch_and_ack;
-use beaver_bench_kit::{machine_header, target};
+use beaver_bench_kit::{asked, machine_header, target};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -53,10 +53,7 @@ struct Cost {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
-    let asked = arguments.iter().find_map(|argument| argument.parse().ok());
-    let largest = if flag("--bench") { asked.unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
+    let largest = if asked::is_to_measure() { asked::number().unwrap_or(usize::MAX) } else { SIZE_IN_SHORT };
     let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= largest).collect();
     println!("{}", machine_header::of(temp_dir().path()));
     let table = of_table(&sizes);

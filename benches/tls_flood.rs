@@ -13,21 +13,28 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use beaver_bench_kit::cpu_by_thread;
+use beaver_bench_kit::files::temp_dir;
+use beaver_bench_kit::quantiles::Sorted;
+use beaver_bench_kit::server::RunningBeaver;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const PASSWORD: &str = "foobar";
 /// Between two jobs of a polite client.
 const EVERY: Duration = Duration::from_millis(2);
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const SERVER_FLAGS: [&str; 4] = [
+    "--workers=0",
+    "--faktory-password-file=password",
+    "--faktory-tls-cert=cert.pem",
+    "--faktory-tls-key=key.pem",
+];
 
 struct Flags {
     program: String,
@@ -37,12 +44,12 @@ struct Flags {
 
 fn main() -> Result<()> {
     let flags = flags()?;
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let dir = temp_dir();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem())?;
     std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem())?;
     std::fs::write(dir.path().join("password"), PASSWORD)?;
-    let server = Server::start(&flags.program, dir.path())?;
+    let server = RunningBeaver::start(&flags.program, dir.path(), &SERVER_FLAGS)?;
     let tls = client_config(made.cert.der())?;
 
     println!("{} flooders on {} processors", flags.flooders, thread::available_parallelism()?);
@@ -84,62 +91,16 @@ fn client_config(trusted: &CertificateDer<'static>) -> Result<Arc<ClientConfig>>
     Ok(Arc::new(config))
 }
 
-/// The real program. Dropping it kills it.
-struct Server {
-    child: Child,
-    http: SocketAddr,
-    fwp: SocketAddr,
-}
-
-impl Server {
-    fn start(program: &str, dir: &Path) -> Result<Server> {
-        let mut command = Command::new(program);
-        command.current_dir(dir).args(["run", "--data-dir", "data", "--metrics-port", "0", "--workers", "0"]);
-        command.args(["--faktory-port", "0", "--faktory-password-file", "password"]);
-        command.args(["--faktory-tls-cert", "cert.pem", "--faktory-tls-key", "key.pem"]);
-        let log = std::fs::File::create(dir.join("server.log"))?;
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start")?;
-        let (started, data) = (Instant::now(), dir.join("data"));
-        let address = |name: &str| -> Option<SocketAddr> {
-            std::fs::read_to_string(data.join(name)).ok()?.trim().parse().ok()
-        };
-        loop {
-            if let (Some(http), Some(fwp)) = (address("http.addr"), address("fwp.addr")) {
-                return Ok(Server { child, http, fwp });
-            }
-            let log = || std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-            ensure!(started.elapsed() < READY_WITHIN, "the server is not ready: {}", log());
-            sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Processor time of the thread that decides about jobs.
-    fn manager(&self) -> Result<Duration> {
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let task = task?.path();
-            if std::fs::read_to_string(task.join("comm"))?.trim() == "beaver-manager" {
-                let stat = std::fs::read_to_string(task.join("schedstat"))?;
-                let nanos = stat.split(' ').next().unwrap_or_default().parse()?;
-                return Ok(Duration::from_nanos(nanos));
-            }
-        }
-        anyhow::bail!("the server has no thread beaver-manager")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Processor time of the thread that decides about jobs.
+fn manager(server: &RunningBeaver) -> Result<Duration> {
+    let times = cpu_by_thread::of_process(&server.process());
+    times.get("beaver-manager").copied().context("the server has no thread beaver-manager")
 }
 
 /// What one phase showed.
 struct Phase {
-    /// Sorted.
-    fwp: Vec<Duration>,
-    http: Vec<Duration>,
+    fwp: Sorted,
+    http: Sorted,
     handshakes: u64,
     manager: Duration,
     lasted: Duration,
@@ -147,22 +108,13 @@ struct Phase {
 
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let micros = |all: &[Duration], share: f64| {
-            let rank = (all.len() as f64 * share).ceil() as usize;
-            all[rank.clamp(1, all.len()) - 1].as_micros()
-        };
-        write!(
-            f,
-            "{:>10} {:>10} {:>10} {:>10}",
-            micros(&self.fwp, 0.5),
-            micros(&self.fwp, 0.99),
-            micros(&self.http, 0.5),
-            micros(&self.http, 0.99)
-        )
+        let [fwp_p50, fwp_p99] = [0.5, 0.99].map(|share| self.fwp.micros(share));
+        let [http_p50, http_p99] = [0.5, 0.99].map(|share| self.http.micros(share));
+        write!(f, "{fwp_p50:>10.0} {fwp_p99:>10.0} {http_p50:>10.0} {http_p99:>10.0}")
     }
 }
 
-fn phase(server: &Server, tls: &Arc<ClientConfig>, flags: &Flags, flooders: usize) -> Result<Phase> {
+fn phase(server: &RunningBeaver, tls: &Arc<ClientConfig>, flags: &Flags, flooders: usize) -> Result<Phase> {
     let (is_over, handshakes) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut fwp = Pusher::over_fwp(server.fwp, tls)?;
     let mut http = Pusher::over_http(server.http)?;
@@ -177,13 +129,13 @@ fn phase(server: &Server, tls: &Arc<ClientConfig>, flags: &Flags, flooders: usiz
                 }
             });
         }
-        let (began, before) = (Instant::now(), server.manager());
+        let (began, before) = (Instant::now(), manager(server));
         let until = began + Duration::from_secs(flags.seconds);
         let fwp = &mut fwp;
         let pushed = scope.spawn(move || fwp.push_until(until));
         let posted = http.push_until(until);
         let pushed = pushed.join().expect("a client reports what goes wrong");
-        let (lasted, after) = (began.elapsed(), server.manager());
+        let (lasted, after) = (began.elapsed(), manager(server));
         is_over.store(true, Relaxed);
         Ok(Phase {
             fwp: pushed?,
@@ -245,7 +197,7 @@ impl Pusher {
         Ok(())
     }
 
-    fn push_until(&mut self, until: Instant) -> Result<Vec<Duration>> {
+    fn push_until(&mut self, until: Instant) -> Result<Sorted> {
         let mut took = Vec::new();
         while Instant::now() < until {
             let began = Instant::now();
@@ -253,9 +205,7 @@ impl Pusher {
             took.push(began.elapsed());
             sleep(EVERY.saturating_sub(began.elapsed()));
         }
-        took.sort_unstable();
-        ensure!(!took.is_empty(), "no job was pushed");
-        Ok(took)
+        Ok(Sorted::of(took))
     }
 
     fn push(&mut self) -> Result<()> {

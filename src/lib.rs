@@ -48,11 +48,12 @@ pub mod internals {
     pub use crate::fwp::FwpState;
     pub use crate::fwp::command::{Beat, FwpCommand, QueueCommand, acked_job, failed_job, fetched_queues};
     pub use crate::fwp::handshake::Hello;
-    pub use crate::fwp::line::{Budget, Inbox};
+    pub use crate::fwp::line::Inbox;
     pub use crate::fwp::mutate::Mutation;
     pub use crate::http::HttpState;
     pub use crate::query::glob::Glob;
     pub use crate::remote::registry::Registry;
+    pub use crate::remote::status::WorkerState;
     pub use crate::server::tls::acceptor as tls_acceptor;
     pub use crate::server::{FwpHandle, FwpServer, HttpServer, Listener};
     pub use crate::wire::faktory_job::{JobReader, write as write_faktory_job};

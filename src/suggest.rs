@@ -7,7 +7,12 @@ const SHOWN_CHARS_MAX: usize = 40;
 
 /// A word as an error repeats it.
 pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+    shortened_to(SHOWN_CHARS_MAX, text)
+}
+
+/// As [`shortened`], where more or less than a word is repeated.
+pub(crate) fn shortened_to(chars_max: usize, text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
     }

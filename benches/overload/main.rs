@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::target::{self, Target};
-use beaver_bench_kit::{files, machine_header};
+use beaver_bench_kit::{asked, files, machine_header};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -66,7 +66,7 @@ fn temp_dir(settings: &Settings) -> tempfile::TempDir {
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut settings = if std::env::args().any(|argument| argument == "--bench") { FULL } else { TINY };
+    let mut settings = if asked::is_to_measure() { FULL } else { TINY };
     settings.wait_max = std::env::args().find_map(|argument| {
         let ms = argument.strip_prefix("--request-wait-max-ms=")?.parse().expect("a number of milliseconds");
         Some(Duration::from_millis(ms))

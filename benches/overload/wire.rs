@@ -1,9 +1,8 @@
 //! Over TCP, against the real program: how long a polite client waits beside others that are not.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use beaver_bench_kit::memory::{forget_peak, peak};
 use beaver_bench_kit::pace::{self, Pace};
 use beaver_bench_kit::pushes::{Pushes, accepted};
 use beaver_bench_kit::quantiles::Sorted;
-use beaver_bench_kit::server::{KilledOnDrop, command, free_port};
+use beaver_bench_kit::server::RunningBeaver;
 
 use super::{Settings, print};
 
@@ -82,40 +81,20 @@ fn count(input: &[u8], jobs: usize) -> Result<Option<usize>> {
 }
 
 /// The real program, without workers of its own.
-struct Beaver {
-    process: KilledOnDrop,
-    port: u16,
-}
+struct Beaver(RunningBeaver);
 
 impl Beaver {
     fn start(dir: &Path, settings: &Settings) -> Result<Beaver> {
-        let port = free_port()?;
-        let mut command = command(env!("CARGO_BIN_EXE_beaver"));
-        command.args([
-            "run",
-            "--workers=0",
-            "--bind=127.0.0.1",
-            "--metrics-port=0",
-            "--snapshot-interval=1h",
-        ]);
-        command.arg("--faktory-port").arg(port.to_string()).arg("--data-dir").arg(dir.join("data"));
-        if let Some(wait_max) = settings.wait_max {
-            command.arg(format!("--request-wait-max={}ms", wait_max.as_millis()));
-        }
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Beaver { process: KilledOnDrop(process), port };
-        let started = Instant::now();
-        while server.connect().is_err() {
-            ensure!(started.elapsed() < ANSWER, "the server does not start");
-            // Only trying tells when another process's port is open.
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(server)
+        let mut flags = vec!["--workers=0".to_owned(), "--snapshot-interval=1h".to_owned()];
+        flags.extend(
+            settings.wait_max.map(|wait_max| format!("--request-wait-max={}ms", wait_max.as_millis())),
+        );
+        RunningBeaver::start(env!("CARGO_BIN_EXE_beaver"), dir, &flags).map(Beaver)
     }
 
     /// A connection of a worker that the server has greeted.
     fn connect(&self) -> Result<TcpStream> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        let stream = TcpStream::connect(self.0.fwp)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         let mut replies = BufReader::with_capacity(1, &stream);
@@ -131,10 +110,6 @@ impl Beaver {
 
     fn connections(&self, count: usize, jobs: usize) -> Result<Vec<Connection>> {
         (0..count).map(|_| Connection::new(self.connect()?, Box::new(Counted::new(jobs)))).collect()
-    }
-
-    fn process(&self) -> String {
-        self.process.0.id().to_string()
     }
 }
 
@@ -320,14 +295,14 @@ fn beside(server: &Beaver, others: &[Beside], time: Duration) -> Result<(Duratio
     thread::scope(|scope| {
         let running: Vec<_> = others.iter().map(|other| scope.spawn(|| other.run(server, &stop))).collect();
         thread::sleep(time / 4);
-        forget_peak(&server.process());
-        let before = peak(&server.process());
+        forget_peak(&server.0.process());
+        let before = peak(&server.0.process());
         let (accepted, busy) = (ACCEPTED.load(Relaxed), BUSY.load(Relaxed));
         let started = Instant::now();
         let polite = be_polite(server, time, Duration::MAX);
         let seconds = started.elapsed().as_secs_f64();
         let (accepted, busy) = (ACCEPTED.load(Relaxed) - accepted, BUSY.load(Relaxed) - busy);
-        let grown = peak(&server.process()).saturating_sub(before);
+        let grown = peak(&server.0.process()).saturating_sub(before);
         stop.store(true, Relaxed);
         for other in running {
             other.join().expect("no client panics")?;

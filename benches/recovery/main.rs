@@ -28,7 +28,7 @@ use beaver_bench_kit::allocator::Allocator;
 use beaver_bench_kit::figures::number;
 use beaver_bench_kit::files::temp_dir;
 use beaver_bench_kit::target::line;
-use beaver_bench_kit::{jobs, machine_header};
+use beaver_bench_kit::{asked, jobs, machine_header};
 use child::{Facts, Mode};
 
 #[global_allocator]
@@ -53,8 +53,8 @@ fn main() {
     if let Some(mode) = Mode::of(&arguments) {
         return child::run(&mode);
     }
-    let in_short = !arguments.iter().any(|argument| argument == "--bench");
-    let largest = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(u64::MAX);
+    let in_short = !asked::is_to_measure();
+    let largest = asked::number().unwrap_or(u64::MAX);
     let words: Vec<&String> =
         arguments.iter().filter(|word| !word.starts_with('-') && word.parse::<u64>().is_err()).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));

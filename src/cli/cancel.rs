@@ -33,11 +33,11 @@ pub(crate) struct CancelArgs {
 /// The job is not there, has ended, or nobody answers.
 pub(crate) fn run(args: &CancelArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
-    args.target.ask(Access::Change, async |client| client.cancel(&id.to_string()).await)?;
+    let cancelled = args.target.ask(Access::Change, async |client| client.cancel(&id.to_string()).await)?;
     let mut output = Output::stdout();
     match args.json {
-        true => output.json(&serde_json::json!({ "id": id, "status": "cancelled" }))?,
-        false => output.line(format_args!("cancelled {id}"))?,
+        true => output.json(&cancelled)?,
+        false => output.line(format_args!("cancelled {}", cancelled.id))?,
     }
     output.finish()
 }

@@ -20,6 +20,7 @@ use self::account::Account;
 use super::exit::{CliFailure, Exit};
 use super::job_view::{Glance, Sighting};
 use super::output::{Output, note};
+use super::runtime;
 use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
 use crate::client::{Client, ClientError};
 use crate::telemetry::logging;
@@ -70,11 +71,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliFailure> {
         .prefix("beaver-demo-")
         .tempdir()
         .map_err(|error| failed(format!("cannot create a temporary directory: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(format!("cannot start the runtime: {error}")))?;
-    let outcome = runtime.block_on(async {
+    let outcome = runtime::block_on_one_thread(async {
         tokio::select! {
             outcome = play(args, dir.path()) => outcome.inspect_err(|failure| {
                 if failure.exit != Exit::Ok {
@@ -85,7 +82,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliFailure> {
         }
     });
     // A server that is left over was killed with the end of `play`; its directory goes after it.
-    drop(runtime);
     clean_up(dir, args.keep);
     outcome
 }
@@ -116,7 +112,7 @@ async fn play(args: &DemoArgs, dir: &Path) -> Result<(), CliFailure> {
     say(format_args!("kill -9    process {killed}, with {} jobs completed", before.completed))?;
 
     let second = start(args, dir).await?;
-    let restarted = Glance::read(&second.client.status().await.map_err(unanswered)?)?;
+    let restarted = second.glance().await?;
     say(format_args!(
         "started    again as process {}: recovered {} jobs in {:.1} ms",
         second.pid, restarted.known, restarted.recovery_ms
@@ -164,7 +160,7 @@ async fn until(
 ) -> Result<Glance, CliFailure> {
     let started = Instant::now();
     loop {
-        let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+        let glance = server.glance().await?;
         bar.set_position(glance.completed);
         if done(&glance) {
             return Ok(glance);

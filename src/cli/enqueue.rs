@@ -126,11 +126,10 @@ impl EnqueueArgs {
     /// The jobs that the command line describes, checked.
     fn jobs(&self, settings: &Settings) -> Result<Vec<JobSpec>, CliFailure> {
         let defaults = JobDefaults {
-            kind: settings.default_kind.clone(),
-            queue: settings.default_queue.clone(),
-            // The limit is the server's own; the one configured here may be another.
+            // The limits are the server's own; those configured here may be others.
             payload_bytes_max: usize::MAX,
             jobs_bytes_max: usize::MAX,
+            ..JobDefaults::of(settings)
         };
         if let Some(path) = &self.file {
             let text = read_text(path)?;
@@ -142,7 +141,7 @@ impl EnqueueArgs {
         }
         let text = self.described()?;
         let jobs = job::parse_jobs(&text, &defaults)
-            .map_err(|bad| CliFailure::new(Exit::Usage, bad.message).hint("see `beaver enqueue --help`"))?;
+            .map_err(|bad| CliFailure::usage(bad.message).hint("see `beaver enqueue --help`"))?;
         Ok(jobs.specs)
     }
 
@@ -220,7 +219,7 @@ impl EnqueueArgs {
         let cwd = self.cwd.as_deref().map(absolute).transpose()?;
         let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let exec = Exec { command: &self.program, env, cwd };
-        Payload::from_value(&exec).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
+        Payload::from_value(&exec).map_err(|error| CliFailure::usage(error.to_string()))
     }
 }
 
@@ -229,7 +228,7 @@ fn given(flag: &str, text: Option<&str>) -> Result<Option<Payload>, CliFailure> 
     text.map(Payload::parse).transpose().map_err(|error| {
         let problem = error.to_string();
         let problem = problem.strip_prefix("payload ").unwrap_or(&problem);
-        CliFailure::new(Exit::Usage, format!("--{flag} {problem}"))
+        CliFailure::usage(format!("--{flag} {problem}"))
     })
 }
 
@@ -257,8 +256,7 @@ fn shown(path: &Path) -> String {
 
 /// A relative directory means one here, not one where the server happens to run.
 fn absolute(path: &Path) -> Result<PathBuf, CliFailure> {
-    std::path::absolute(path)
-        .map_err(|error| CliFailure::new(Exit::Usage, format!("--cwd {}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| CliFailure::usage(format!("--cwd {}: {error}", path.display())))
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {

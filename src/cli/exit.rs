@@ -66,6 +66,12 @@ impl CliFailure {
         CliFailure { exit, message: message.into(), hint: None }
     }
 
+    /// The command line or the configuration makes no sense; nobody was asked anything.
+    #[must_use]
+    pub(crate) fn usage(message: impl Into<String>) -> CliFailure {
+        CliFailure::new(Exit::Usage, message)
+    }
+
     /// Adds the way out.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> CliFailure {
@@ -146,7 +152,7 @@ pub(crate) fn from_ending(ending: Ending) -> Result<(), CliFailure> {
 pub(crate) fn refused(error: ClientError) -> CliFailure {
     let message = error.to_string();
     match error {
-        ClientError::BadUrl(_) => CliFailure::new(Exit::Usage, message)
+        ClientError::BadUrl(_) => CliFailure::usage(message)
             .hint("a server's address looks like http://127.0.0.1:9090 (--url, BEAVER_URL)"),
         ClientError::Unreachable { .. } => CliFailure::new(Exit::NoServer, message)
             .hint("start a server with `beaver run`; nothing was sent"),
@@ -177,11 +183,6 @@ pub(crate) fn declined(engine: &Engine, error: ClientError) -> CliFailure {
         }
         _ => refused(error),
     }
-}
-
-/// Words that mean nothing, before anybody was asked.
-pub(crate) fn senseless(problem: String) -> CliFailure {
-    CliFailure::new(Exit::Usage, problem)
 }
 
 #[cfg(test)]

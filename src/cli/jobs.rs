@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::answer_of;
-use super::exit::{CliFailure, Exit, senseless};
+use super::exit::CliFailure;
 use super::output::{Output, note};
 use super::table::{count, of_facts, plain};
 use super::target::{Access, TargetArgs};
-use crate::query::words::{ActionWords, FilterWords, LIMIT_DEFAULT, ListWords};
+use crate::query::words::{ActionWords, FilterWords, ListWords};
 
 /// Examples below `beaver jobs --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -167,20 +167,19 @@ impl JobsArgs {
 
     fn list_words(&self) -> Result<ListWords, CliFailure> {
         if self.to.is_some() {
-            return Err(senseless("--to is only for move".to_owned()));
+            return Err(CliFailure::usage("--to is only for move"));
         }
-        let limit = Some(self.limit.unwrap_or(LIMIT_DEFAULT));
-        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit };
-        words.read().map_err(senseless)?;
+        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit: self.limit };
+        words.read().map_err(CliFailure::usage)?;
         Ok(words)
     }
 
     fn action_words(&self) -> Result<ActionWords, CliFailure> {
         if self.limit.is_some() {
-            return Err(senseless("--limit is only for list".to_owned()));
+            return Err(CliFailure::usage("--limit is only for list"));
         }
         if self.action == JobsAction::Move && self.to.is_none() {
-            return Err(senseless("--to is missing: the queue to which the jobs go".to_owned()));
+            return Err(CliFailure::usage("--to is missing: the queue to which the jobs go"));
         }
         let (word, _) = self.action.words();
         let filter = self.filter();
@@ -191,10 +190,10 @@ impl JobsArgs {
             filter,
             to: self.to.clone(),
         };
-        words.read().map_err(senseless)?;
+        words.read().map_err(CliFailure::usage)?;
         if means_all && self.action.is_destructive() && !self.yes {
             let message = format!("no filter says which: that is every job that is {}", self.status());
-            return Err(CliFailure::new(Exit::Usage, message)
+            return Err(CliFailure::usage(message)
                 .hint("name some with --id, --kind, --queue or --match, or add --yes to mean all"));
         }
         Ok(words)
@@ -226,6 +225,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::exit::Exit;
 
     #[derive(Parser)]
     struct JobsLine {

@@ -52,9 +52,6 @@ use crate::handlers::exec::watcher;
 use crate::telemetry::logging::LogFormat;
 use exit::{CliFailure, Exit};
 
-/// What a server starts itself as to watch over the programs of `exec` jobs; of no use to people.
-const WATCHER: &str = "exec-watcher";
-
 const EXAMPLES: &str = "\
 Examples:
   beaver demo                      # jobs, kill -9, recovery: nothing is lost
@@ -119,7 +116,7 @@ enum CliCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     // It must be up before the first program runs, and holds nothing but its pipe: nothing comes before it.
-    if std::env::args_os().nth(1).is_some_and(|first| first == WATCHER) {
+    if std::env::args_os().nth(1).is_some_and(|first| first == watcher::SUBCOMMAND) {
         return watcher::run();
     }
     let cli = match Cli::try_parse() {

@@ -53,5 +53,6 @@ impl Output {
 
 /// Says something on stderr that is neither result nor trouble.
 pub(crate) fn note(text: fmt::Arguments<'_>) {
+    // A stderr that is gone does not stop a command whose result may still be read.
     let _ = writeln!(io::stderr(), "note: {text}");
 }

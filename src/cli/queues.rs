@@ -103,10 +103,9 @@ pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
 impl QueuesArgs {
     /// The queues that are named, each once.
     fn names(&self) -> Result<Vec<QueueName>, CliFailure> {
-        let usage = |message: String| CliFailure::new(Exit::Usage, message);
         let mut names = Vec::new();
         for name in &self.names {
-            let name = QueueName::parse(name).map_err(|error| usage(error.to_string()))?;
+            let name = QueueName::parse(name).map_err(|error| CliFailure::usage(error.to_string()))?;
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -114,10 +113,10 @@ impl QueuesArgs {
         match self.action {
             QueuesAction::List => {}
             _ if names.is_empty() => {
-                return Err(usage("no queue is named".to_owned()).hint("`beaver queues` shows them all"));
+                return Err(CliFailure::usage("no queue is named").hint("`beaver queues` shows them all"));
             }
             QueuesAction::Remove if !self.yes => {
-                return Err(usage("removing a queue discards its pending jobs".to_owned())
+                return Err(CliFailure::usage("removing a queue discards its pending jobs")
                     .hint("add --yes if that is what you want"));
             }
             QueuesAction::Pause | QueuesAction::Resume | QueuesAction::Remove => {}
@@ -156,13 +155,11 @@ async fn carry_out(
 }
 
 async fn do_to(client: &Client, action: QueuesAction, queue: &QueueName) -> Result<Value, ClientError> {
-    if action == QueuesAction::Remove {
-        let discarded = client.remove_queue(queue.as_str()).await?;
-        return Ok(json!({"queue": queue, "discarded": discarded}));
-    }
-    let paused = action == QueuesAction::Pause;
-    client.set_paused(queue.as_str(), paused).await?;
-    Ok(json!({"queue": queue, "paused": paused}))
+    let queue = queue.as_str();
+    Ok(match action {
+        QueuesAction::Remove => json!(client.remove_queue(queue).await?),
+        _ => json!(client.set_paused(queue, action == QueuesAction::Pause).await?),
+    })
 }
 
 fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {

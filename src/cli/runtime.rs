@@ -1,6 +1,7 @@
 //! The runtime under every command that talks to a server or runs an engine.
 
 use std::future::Future;
+use std::io;
 use std::mem::ManuallyDrop;
 
 use rustix::process::Signal;
@@ -23,7 +24,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> 
         .thread_name("beaver-runtime")
         .enable_all()
         .build()
-        .map_err(|error| CliFailure::new(Exit::Failure, format!("cannot start the runtime: {error}")))?;
+        .map_err(cannot_start)?;
     // Dropping a runtime waits for its blocking threads, and one that is stuck in a job's code may never come
     // back. The engine has stopped by now, so nothing is lost by leaving them to the end of the process.
     let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(move || runtime));
@@ -31,6 +32,21 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> 
         take_file_size_signals();
         work.await
     })
+}
+
+/// Runs `work` on this thread alone, for a command without an engine of its own. What still runs afterwards is dropped.
+///
+/// # Errors
+/// The runtime cannot be started, or `work` failed.
+pub(crate) fn block_on_one_thread<T>(
+    work: impl Future<Output = Result<T, CliFailure>>,
+) -> Result<T, CliFailure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_start)?;
+    runtime.block_on(work)
+}
+
+fn cannot_start(error: io::Error) -> CliFailure {
+    CliFailure::new(Exit::Failure, format!("cannot start the runtime: {error}"))
 }
 
 /// A write beyond the limit on file sizes (`ulimit -f`) would end the process without a word. Once somebody

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::exit::{CliFailure, Exit};
+use super::job_view::Glance;
 use crate::client::{Client, ClientError};
 use crate::server::address_file::{self, url_of};
 
@@ -43,7 +44,7 @@ impl StartingServer {
     /// It does not start.
     pub(crate) fn spawn(dir: &Path, flags: &[String]) -> Result<StartingServer, CliFailure> {
         let data_dir = data_dir(dir);
-        // What a killed server left there would name a port that is not ours any more.
+        // What a killed server left there would name a port that is not ours any more. Mostly there is none.
         let _ = fs::remove_file(address_file::path(&data_dir));
         let child = command(dir, flags)
             .and_then(|mut command| command.spawn())
@@ -84,6 +85,14 @@ impl StartingServer {
 }
 
 impl ServerProcess {
+    /// How far it is.
+    ///
+    /// # Errors
+    /// It does not answer, or in another shape.
+    pub(crate) async fn glance(&self) -> Result<Glance, CliFailure> {
+        Glance::read(&self.client.status().await.map_err(unanswered)?)
+    }
+
     /// Ends it as a crash would: SIGKILL, no chance to write anything.
     ///
     /// # Errors
@@ -119,6 +128,7 @@ pub(crate) fn show_log_tail(dir: &Path) {
     let lines: Vec<_> = log.lines().collect();
     let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
     let mut stderr = io::stderr().lock();
+    // A stderr that is gone hides the log; the failure is told by the exit code all the same.
     let _ = writeln!(stderr, "the end of the server's log:");
     for line in tail {
         let _ = writeln!(stderr, "  {line}");

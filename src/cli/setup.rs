@@ -3,7 +3,7 @@
 use beaver_actors::ids::JobId;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::exit::{CliFailure, Exit};
+use super::exit::CliFailure;
 use crate::config::{ConfigFlags, LoadedConfig};
 use crate::telemetry::logging::{self, LogFormat};
 
@@ -13,7 +13,7 @@ use crate::telemetry::logging::{self, LogFormat};
 /// `BEAVER_LOG` is no filter.
 pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(), CliFailure> {
     logging::init(format, level).map_err(|error| {
-        CliFailure::new(Exit::Usage, error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
+        CliFailure::usage(error.to_string()).hint("a filter looks like info, or beaver=debug,warn")
     })
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn start_logging(format: LogFormat, level: LevelFilter) -> Result<(),
 /// It makes no sense.
 pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
     crate::config::load(flags).map_err(|error| {
-        CliFailure::new(Exit::Usage, error.to_string()).hint("`beaver config` shows what is in force and why")
+        CliFailure::usage(error.to_string()).hint("`beaver config` shows what is in force and why")
     })
 }
 
@@ -32,5 +32,5 @@ pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
 /// # Errors
 /// It is none.
 pub(crate) fn parse_id(text: &str) -> Result<JobId, CliFailure> {
-    JobId::parse(text).map_err(|error| CliFailure::new(Exit::Usage, error.to_string()))
+    JobId::parse(text).map_err(|error| CliFailure::usage(error.to_string()))
 }

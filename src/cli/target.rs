@@ -96,7 +96,7 @@ impl TargetArgs {
     /// As [`TargetArgs::ask`], for a command that has read the configuration already and makes failures of its own.
     ///
     /// # Errors
-    /// The same.
+    /// As [`TargetArgs::ask`], and what `work` says.
     pub(crate) fn with_target<T>(
         &self,
         loaded: &LoadedConfig,
@@ -137,7 +137,7 @@ impl TargetArgs {
 }
 
 impl Target {
-    /// A server.
+    /// The server that `client` asks.
     pub(crate) fn server(client: Client) -> Target {
         Target { client, engine: None }
     }

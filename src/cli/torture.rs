@@ -30,9 +30,9 @@ use tokio::time::timeout;
 
 use self::clients::{Load, look, produce, watch};
 use super::exit::{CliFailure, Exit};
-use super::job_view::Glance;
 use super::output::{Output, note};
-use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
+use super::runtime;
+use super::server_process::{self, ServerProcess, StartingServer, failed};
 use super::table::of_facts;
 use crate::telemetry::logging;
 use crate::wire::job::parse_duration;
@@ -116,13 +116,8 @@ pub(crate) struct TortureArgs {
 /// A job was lost or a promise broken, or it could not be carried through.
 pub(crate) fn run(args: &TortureArgs) -> Result<(), CliFailure> {
     let dir = prepare(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(format!("cannot start the runtime: {error}")))?;
-    let outcome = runtime.block_on(play(args, dir.path()));
-    // A server that is left over was killed with the end of `play`.
-    drop(runtime);
+    // A server that is left over is killed with the end of `play`.
+    let outcome = runtime::block_on_one_thread(play(args, dir.path()));
     let outcome = outcome.and_then(|report| report.show(args).and_then(|()| report.judge()));
     match &outcome {
         Err(failure) if failure.exit != Exit::Ok => {
@@ -152,7 +147,7 @@ fn prepare(args: &TortureArgs) -> Result<TempDir, CliFailure> {
     match fs::read_dir(dir) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                return Err(CliFailure::new(Exit::Usage, format!("{shown} is not empty"))
+                return Err(CliFailure::usage(format!("{shown} is not empty"))
                     .hint("torture is for a directory that nobody needs: name one that does not exist"));
             }
         }
@@ -253,7 +248,7 @@ impl Torture<'_> {
                     Err(_) => return Err(failure),
                 },
             };
-            self.read_log()?;
+            self.shared.history().read_log(&server_process::data_dir(self.dir))?;
             self.bar.set_position(self.kills);
             self.bar.set_message(format!("{} jobs acknowledged", self.shared.history().acknowledged().len()));
         }
@@ -289,20 +284,6 @@ impl Torture<'_> {
         Ok(is_over)
     }
 
-    /// What a kill during the very first start leaves may not even be a log.
-    fn read_log(&self) -> Result<(), CliFailure> {
-        let wal = server_process::data_dir(self.dir).join("wal");
-        let has_segment = fs::read_dir(&wal).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.path().extension().is_some_and(|extension| extension == "wal"))
-        });
-        match has_segment {
-            true => self.shared.history().read_log(&server_process::data_dir(self.dir)),
-            false => Ok(()),
-        }
-    }
-
     fn spawn(&self, snapshot_interval: &str) -> Result<StartingServer, CliFailure> {
         let workers = self.workers.to_string();
         let more = ["--snapshot-interval", snapshot_interval, "--workers", &workers];
@@ -316,7 +297,7 @@ impl Torture<'_> {
         let server = self.spawn(snapshot_interval)?.ready().await?;
         let ready = Instant::now();
         self.slowest_restart = self.slowest_restart.max(ready - asked);
-        let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+        let glance = server.glance().await?;
         self.slowest_recovery_ms = self.slowest_recovery_ms.max(glance.recovery_ms);
         self.shared.history().restarted(glance);
         for id in self.shared.take_fresh().iter().rev().take(LOOKS_AFTER_RESTART) {
@@ -335,7 +316,7 @@ impl Torture<'_> {
         }
         let started = Instant::now();
         loop {
-            let glance = Glance::read(&server.client.status().await.map_err(unanswered)?)?;
+            let glance = server.glance().await?;
             if glance.unfinished == 0 {
                 break;
             }

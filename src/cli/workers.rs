@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::answer_of;
-use super::exit::{CliFailure, Exit};
+use super::exit::CliFailure;
 use super::output::Output;
 use super::table::{count, of_facts, plain};
 use super::target::{Access, TargetArgs};
@@ -74,7 +74,7 @@ struct WorkerView {
 /// # Errors
 /// The command line makes no sense, the worker is not connected, or nobody answers.
 pub(crate) fn run(args: &WorkersArgs) -> Result<(), CliFailure> {
-    let usage = |message: &str| CliFailure::new(Exit::Usage, message).hint("`beaver workers` shows them all");
+    let usage = |message: &str| CliFailure::usage(message).hint("`beaver workers` shows them all");
     match (args.action, &args.wid) {
         (WorkersAction::List, Some(_)) => return Err(usage("a list is of all workers: name none")),
         (WorkersAction::Quiet | WorkersAction::Terminate, None) => return Err(usage("no worker is named")),

@@ -19,7 +19,7 @@ pub(crate) enum ClientError {
     Lost {
         /// Who it was.
         url: String,
-        /// What happened.
+        /// What broke off, or how long nothing moved.
         cause: String,
     },
     /// The server said no. Unless the code is `unknown`, nothing was done.
@@ -29,7 +29,7 @@ pub(crate) enum ClientError {
         status: u16,
         /// Stable name for programs.
         code: String,
-        /// For people.
+        /// For people; its words may change.
         message: String,
     },
     /// The answer is not one that a beaver server gives.

@@ -13,7 +13,7 @@ use super::upload::Upload;
 #[derive(Clone, Debug)]
 pub(super) struct InProcess {
     router: Router,
-    /// For errors.
+    /// The data directory, for errors.
     pub(super) place: String,
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -24,7 +25,9 @@ use self::in_process::InProcess;
 use self::tcp::Tcp;
 use self::upload::Upload;
 use crate::query::words::{ActionWords, ListWords};
-use crate::wire::answers::{ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, RemovedQueue};
+use crate::wire::answers::{
+    CancelledJob, ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, PausedQueue, RemovedQueue,
+};
 
 pub(crate) use self::error::ClientError;
 
@@ -111,8 +114,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found` or `finished`, among others.
-    pub(crate) async fn cancel(&self, id: &str) -> Result<(), ClientError> {
-        self.answer(Method::DELETE, &job_path(id), Upload::empty(), STALL_TIMEOUT).await.map(|_| ())
+    pub(crate) async fn cancel(&self, id: &str) -> Result<CancelledJob, ClientError> {
+        self.ask(Method::DELETE, &job_path(id), Vec::new()).await
     }
 
     /// Every queue, with whether it is paused, how long its first job waits, and its jobs by status.
@@ -127,20 +130,19 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), ClientError> {
+    pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<PausedQueue, ClientError> {
         let verb = if paused { "pause" } else { "resume" };
         let path = format!("/api/v1/queues/{}/{verb}", encoded(queue));
-        self.ask::<serde_json::Value>(Method::POST, &path, Vec::new()).await.map(|_| ())
+        self.ask(Method::POST, &path, Vec::new()).await
     }
 
-    /// Discards the pending jobs of a queue and forgets it. Answers how many jobs.
+    /// Discards the pending jobs of a queue and forgets it.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub(crate) async fn remove_queue(&self, queue: &str) -> Result<u64, ClientError> {
+    pub(crate) async fn remove_queue(&self, queue: &str) -> Result<RemovedQueue, ClientError> {
         let path = format!("/api/v1/queues/{}", encoded(queue));
-        let RemovedQueue { discarded, .. } = self.ask(Method::DELETE, &path, Vec::new()).await?;
-        Ok(discarded)
+        self.ask(Method::DELETE, &path, Vec::new()).await
     }
 
     /// Jobs in a status, and whether there are further ones.
@@ -257,17 +259,10 @@ fn job_path(id: &str) -> String {
 }
 
 /// Text as a part of an address.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+fn encoded(text: &str) -> PercentEncode<'_> {
+    /// What may stand in any part of an address as it is (RFC 3986, 2.3).
+    const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, UNRESERVED)
 }
 
 fn shortened(body: &[u8]) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::keys::{KEYS, nearest_key};
 use super::origin::{ConfigValue, Origin};
+use crate::suggest::shortened_to;
 
 /// Why there is no configuration to start with. The text names where, which key, what is wrong and what is
 /// allowed; nothing has been changed.
@@ -13,7 +14,7 @@ pub(crate) enum ConfigError {
     /// The file was asked for, or is there, and cannot be read.
     #[error("configuration file {}: {source}", path.display())]
     Unreadable {
-        /// Which file.
+        /// As it was named, or as it was found in the working directory.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -39,7 +40,7 @@ pub(crate) enum ConfigError {
     GivenTwice {
         /// File and line of the second one.
         origin: Origin,
-        /// Which key.
+        /// As it stands in the file.
         key: String,
         /// Line of the first one.
         first_line: u64,
@@ -49,7 +50,7 @@ pub(crate) enum ConfigError {
     BadValue {
         /// Where the value was given.
         origin: Origin,
-        /// Which key.
+        /// Its name as in a file, even if a flag or a variable gave the value.
         key: &'static str,
         /// As it was given.
         given: String,
@@ -61,7 +62,7 @@ pub(crate) enum ConfigError {
     /// Each value is fine for itself, but not the two together.
     #[error("{} and {} do not go together: {why}", both[0], both[1])]
     Conflict {
-        /// The two.
+        /// In the order in which the rule names them.
         both: Box<[ConfigValue; 2]>,
         /// The rule that they break.
         why: &'static str,
@@ -70,11 +71,8 @@ pub(crate) enum ConfigError {
 
 /// Somebody's text in quotes; a value of megabytes must not become a message of megabytes.
 fn brief(text: &str) -> String {
-    const CHARS_SHOWN: usize = 60;
-    match text.char_indices().nth(CHARS_SHOWN) {
-        Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
-        None => format!("{text:?}"),
-    }
+    const SHOWN_CHARS_MAX: usize = 60;
+    format!("{:?}", shortened_to(SHOWN_CHARS_MAX, text))
 }
 
 /// What to write instead of an unknown key.

@@ -27,7 +27,7 @@ pub(crate) enum Origin {
     Default,
     /// A configuration file.
     File {
-        /// Which one.
+        /// As it was named, or as it was found in the working directory.
         path: PathBuf,
         /// Counted from 1.
         line: u64,

@@ -75,7 +75,7 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The text.
+    /// The text itself: to be compared or hashed, never shown.
     #[must_use]
     pub(crate) fn reveal(&self) -> &str {
         &self.0

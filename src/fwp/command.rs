@@ -8,6 +8,7 @@ use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::{Failure, FailureKind};
 use serde::Deserialize;
 
+use super::reply;
 use crate::remote::status::WorkerState;
 
 /// More queues in one FETCH are refused: each costs time whenever a job arrives.
@@ -126,19 +127,13 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
     if fail.jid.is_empty() {
         return Err("missing JID".to_owned());
     }
-    let job = JobId::parse(&fail.jid).map_err(|_| no_such_job(&fail.jid))?;
+    let job = JobId::parse(&fail.jid).map_err(|_| reply::no_such_job(&fail.jid))?;
     let mut lines = fail.backtrace.unwrap_or_default();
     lines.truncate(BACKTRACE_LINES_MAX);
     let failure = Failure::new(FailureKind::Error, shortened(fail.message, MESSAGE_CHARS_MAX))
         .of_type(shortened(fail.errtype, ERRTYPE_CHARS_MAX))
         .with_backtrace(lines);
     Ok((job, failure))
-}
-
-/// What a FAIL of a job that is not there (any more) is answered.
-#[must_use]
-pub(crate) fn no_such_job(jid: impl std::fmt::Display) -> String {
-    format!("Job not found {jid}")
 }
 
 fn shortened(text: Option<String>, chars_max: usize) -> String {
@@ -157,16 +152,16 @@ fn shortened(text: Option<String>, chars_max: usize) -> String {
 #[serde(default)]
 #[derive(Default)]
 pub struct Beat {
-    /// Which worker.
+    /// The name that it gave in its HELLO.
     pub(crate) wid: String,
     /// What it says it is doing, if it does.
     pub(crate) current_state: Option<String>,
-    /// Its memory.
+    /// Resident memory of its process, in KiB.
     pub(crate) rss_kb: Option<i64>,
 }
 
 impl Beat {
-    /// Reads it.
+    /// Reads what follows BEAT.
     ///
     /// # Errors
     /// It cannot be read.
@@ -183,11 +178,11 @@ impl Beat {
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueCommand {
-    /// Hold them.
+    /// Nobody gets further jobs of them.
     Pause(QueueSet),
     /// Let them go on.
     Resume(QueueSet),
-    /// Forget them.
+    /// Their pending jobs are discarded, and they are forgotten.
     Remove(QueueSet),
     /// How long their oldest jobs have waited.
     Latency(Vec<String>),
@@ -227,9 +222,6 @@ impl QueueCommand {
         })
     }
 }
-
-/// What everybody hears once the server stops.
-pub(crate) const SHUTDOWN: &str = "shutdown in progress";
 
 #[cfg(test)]
 mod tests {

@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::command::SHUTDOWN;
 use super::line::{Inbox, Overflow};
 use super::long_line_gate::{LONG_BYTES, LongLineTurn};
+use super::reply::SHUTDOWN;
 use super::session::{After, Pending, Session};
 use crate::remote::registry::CloseReason;
 

@@ -31,13 +31,13 @@ pub struct Hello {
     /// Its answer to the challenge.
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) pwdhash: String,
-    /// Its machine.
+    /// The name of its machine, for people.
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) hostname: String,
     /// Its name as a worker; empty for none.
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) wid: String,
-    /// Its process.
+    /// The number of its process there.
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) pid: i64,
     /// What it says about itself.

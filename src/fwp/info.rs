@@ -1,6 +1,6 @@
 //! INFO: the server at a glance, in the shape that dashboards and clients of the protocol know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use beaver_actors::engine::EngineStatus;
@@ -15,11 +15,11 @@ const DESCRIPTION: &str = "beaver, FWP-compatible";
 /// What the engine does not know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    /// The moment.
+    /// When the answer is given.
     pub(crate) now: Timestamp,
     /// How long the server has listened.
     pub(crate) uptime: Duration,
-    /// Open connections.
+    /// Of workers and producers, open now.
     pub(crate) connections: usize,
     /// Commands so far.
     pub(crate) commands: u64,
@@ -150,10 +150,10 @@ fn resident_mib() -> u64 {
 /// How long the oldest pending job of each of some queues has waited, in seconds; 0 for an empty queue.
 #[must_use]
 pub(crate) fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
-    let latency_ms = |name: &str| {
-        let queue = status.queues.iter().find(|queue| queue.queue.as_str() == name);
-        queue.map_or(0, |queue| queue.latency_ms)
-    };
+    // A line may name millions, and there may be thousands of queues: each is looked up, not looked for.
+    let known: HashMap<&str, u64> =
+        status.queues.iter().map(|queue| (queue.queue.as_str(), queue.latency_ms)).collect();
+    let latency_ms = |name: &str| known.get(name).copied().unwrap_or_default();
     let latencies: BTreeMap<&str, f64> =
         names.iter().map(|name| (name.as_str(), latency_ms(name) as f64 / 1_000.0)).collect();
     serde_json::to_vec(&latencies).expect("text and numbers are always JSON")

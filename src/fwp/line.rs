@@ -2,8 +2,8 @@
 
 use std::io::BufRead as _;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use beaver_actors::base::byte_budget::{ByteBudget, ByteShare};
 
 /// What a connection may hold without asking.
 const FREE_BYTES: usize = 64 << 10;
@@ -22,7 +22,8 @@ pub struct Inbox {
     /// Where what came in ends.
     end: usize,
     line_bytes_max: usize,
-    loan: Loan,
+    /// Its part of the memory for long lines.
+    share: ByteShare,
 }
 
 /// Why no more can be taken in.
@@ -35,23 +36,16 @@ pub enum Overflow {
 }
 
 impl Inbox {
-    /// An empty one, for lines of at most `line_bytes_max` bytes.
+    /// An empty one, for lines of at most `line_bytes_max` bytes. What it holds of long ones is a share of `long_lines`.
     #[must_use]
-    pub fn new(line_bytes_max: usize, budget: Budget) -> Inbox {
-        Inbox {
-            buffer: Vec::new(),
-            start: 0,
-            scanned: 0,
-            end: 0,
-            line_bytes_max,
-            loan: Loan { budget, bytes: 0 },
-        }
+    pub fn new(line_bytes_max: usize, long_lines: &ByteBudget) -> Inbox {
+        Inbox { buffer: Vec::new(), start: 0, scanned: 0, end: 0, line_bytes_max, share: long_lines.share() }
     }
 
     /// The same bytes under other limits.
     #[must_use]
-    pub(crate) fn with_limits(self, line_bytes_max: usize, budget: Budget) -> Inbox {
-        Inbox { line_bytes_max, loan: Loan { budget, bytes: 0 }, ..self }
+    pub(crate) fn with_limits(self, line_bytes_max: usize, long_lines: &ByteBudget) -> Inbox {
+        Inbox { line_bytes_max, share: long_lines.share(), ..self }
     }
 
     /// Where to read the next bytes to; never empty.
@@ -66,7 +60,7 @@ impl Inbox {
             (self.start, self.scanned, self.end) = (0, 0, 0);
             if self.buffer.len() > KEPT_BYTES {
                 self.buffer = Vec::new();
-                self.loan.change(0);
+                self.share.resize(0);
             }
         }
         if self.end == self.buffer.len() {
@@ -84,7 +78,7 @@ impl Inbox {
             return Ok(());
         }
         let bytes = (2 * self.buffer.len()).max(FIRST_BYTES);
-        if !self.loan.change(bytes.saturating_sub(FREE_BYTES)) {
+        if !self.share.resize(bytes.saturating_sub(FREE_BYTES)) {
             return Err(Overflow::NoRoom);
         }
         self.buffer.resize(bytes, 0);
@@ -148,53 +142,12 @@ impl Inbox {
     }
 }
 
-/// Memory for long lines, that all connections share.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    held: Arc<AtomicUsize>,
-    bytes_max: usize,
-}
-
-impl Budget {
-    /// One of `bytes_max` bytes for all together.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Budget {
-        Budget { held: Arc::default(), bytes_max }
-    }
-}
-
-/// One connection's part of it.
-#[derive(Debug)]
-struct Loan {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Loan {
-    fn change(&mut self, bytes: usize) -> bool {
-        let held = self.budget.held.fetch_add(bytes, Relaxed) + bytes - self.bytes;
-        if bytes > self.bytes && held > self.budget.bytes_max {
-            self.budget.held.fetch_sub(bytes, Relaxed);
-            return false;
-        }
-        self.budget.held.fetch_sub(self.bytes, Relaxed);
-        self.bytes = bytes;
-        true
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        self.change(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn inbox(line_bytes_max: usize) -> Inbox {
-        Inbox::new(line_bytes_max, Budget::new(1 << 20))
+        Inbox::new(line_bytes_max, &ByteBudget::new(1 << 20))
     }
 
     fn put(inbox: &mut Inbox, mut bytes: &[u8]) -> Result<(), Overflow> {
@@ -267,14 +220,14 @@ mod tests {
 
     #[test]
     fn long_lines_of_many_connections_share_one_budget_and_give_it_back() {
-        let budget = Budget::new(500 << 10);
-        let mut first = Inbox::new(1 << 20, budget.clone());
-        let mut second = Inbox::new(1 << 20, budget.clone());
+        let budget = ByteBudget::new(500 << 10);
+        let mut first = Inbox::new(1 << 20, &budget);
+        let mut second = Inbox::new(1 << 20, &budget);
         put(&mut first, &[b'x'; 300 << 10]).unwrap();
         assert_eq!(put(&mut second, &[b'x'; 300 << 10]), Err(Overflow::NoRoom));
         drop(first);
         put(&mut second, &[b'x'; 200 << 10]).unwrap();
         drop(second);
-        assert_eq!(budget.held.load(Relaxed), 0);
+        assert_eq!(budget.bytes_free(), 500 << 10);
     }
 }

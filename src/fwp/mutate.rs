@@ -1,13 +1,11 @@
 //! MUTATE: one change to all jobs of a set that a filter fits.
 
-use std::sync::Arc;
-
 use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName};
 use beaver_actors::jobs::Status;
 use serde::Deserialize;
 
-use crate::query::glob::{Glob, PATTERN_BYTES_MAX};
+use crate::query::glob::Glob;
 use crate::wire::faktory_job;
 
 /// What to do with which jobs, as it was read.
@@ -29,7 +27,7 @@ pub struct JobFilter {
     /// Those of this kind.
     pub kind: Option<KindName>,
     /// Those whose JSON the pattern fits.
-    pub glob: Option<Arc<Glob>>,
+    pub glob: Option<Glob>,
 }
 
 impl Mutation {
@@ -81,12 +79,10 @@ impl SentFilter {
         }
         let jobtype = self.jobtype.filter(|jobtype| !jobtype.is_empty());
         let pattern = self.regexp.filter(|pattern| !pattern.is_empty());
-        if pattern.as_ref().is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX) {
-            return Err(format!("regexp is longer than {PATTERN_BYTES_MAX} bytes"));
-        }
-        let kind = jobtype.map(|jobtype| KindName::parse(&jobtype).map_err(|error| error.to_string()));
-        let glob = pattern.map(|pattern| Arc::new(Glob::new(&pattern)));
-        Ok(JobFilter { jids: None, kind: kind.transpose()?, glob })
+        let glob = pattern.as_deref().map(Glob::read).transpose();
+        let glob = glob.map_err(|error| format!("regexp {error}"))?;
+        let kind = jobtype.as_deref().map(KindName::parse).transpose().map_err(|error| error.to_string())?;
+        Ok(JobFilter { jids: None, kind, glob })
     }
 }
 

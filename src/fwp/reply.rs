@@ -1,9 +1,18 @@
 //! Replies as they go over the wire.
 
+use std::fmt::Display;
 use std::io::Write as _;
 
 /// Longest text of an error, in bytes: input that is repeated in it may be long.
 const ERROR_BYTES_MAX: usize = 400;
+
+/// The error that everybody hears once the server stops.
+pub(super) const SHUTDOWN: &str = "shutdown in progress";
+
+/// The error for a FAIL of a job that is not there (any more).
+pub(super) fn no_such_job(jid: impl Display) -> String {
+    format!("Job not found {jid}")
+}
 
 /// Appends `+OK`.
 pub(crate) fn ok(out: &mut Vec<u8>) {

@@ -17,11 +17,11 @@ use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
 use tokio::time::{Sleep, sleep};
 
-use super::command::{self, Beat, FwpCommand, QueueCommand, SHUTDOWN};
+use super::command::{self, Beat, FwpCommand, QueueCommand};
 use super::info::{self, Facts};
 use super::long_line_gate::LongLineTurn;
 use super::mutate::Mutation;
-use super::reply;
+use super::reply::{self, SHUTDOWN};
 use super::state::FwpShared;
 use crate::query::fits::condition;
 use crate::remote::registry::Member;
@@ -258,7 +258,7 @@ impl Session {
                 let failed = self.settled(job, ready!(Pin::new(answer).poll(cx)));
                 failed.map(|was_held| match was_held {
                     true => reply::ok(out),
-                    false => reply::error(out, &command::no_such_job(job)),
+                    false => reply::error(out, &reply::no_such_job(job)),
                 })
             }
             Pending::Paused(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use beaver_actors::base::byte_budget::ByteBudget;
 use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::Engine;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::line::Budget;
 use super::long_line_gate::LongLineGate;
 use crate::auth::handshake_gate::HandshakeGate;
 use crate::config::{FwpLimits, Secret};
@@ -38,7 +38,7 @@ pub(crate) struct FwpShared {
     pub(crate) state: FwpState,
     pub(super) since: Instant,
     pub(super) commands: AtomicU64,
-    pub(super) long_lines: Budget,
+    pub(super) long_lines: ByteBudget,
     pub(super) long_line_gate: LongLineGate,
     /// Where it is computed who somebody is.
     pub(crate) handshake_gate: HandshakeGate,
@@ -47,7 +47,7 @@ pub(crate) struct FwpShared {
 impl FwpShared {
     pub(crate) fn new(state: FwpState) -> FwpShared {
         // Room for a few of the longest lines, and for thousands of ordinary ones.
-        let long_lines = Budget::new(state.limits.line_bytes_max.saturating_mul(16));
+        let long_lines = ByteBudget::new(state.limits.line_bytes_max.saturating_mul(16));
         FwpShared {
             state,
             since: Instant::now(),

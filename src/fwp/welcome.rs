@@ -5,34 +5,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beaver_actors::base::byte_budget::ByteBudget;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
 use super::connection::{Connection, part};
 use super::handshake::{BadHello, Hello, greeting};
-use super::line::{Budget, Inbox};
+use super::line::Inbox;
 use super::reply;
 use super::session::Session;
 use super::state::FwpShared;
 use crate::auth::password::Challenge;
+use crate::auth::places::ConnectionPlace;
 use crate::remote::registry::{CloseReason, Member};
 
 /// Longest first line: a client that has not shown its password gets little memory.
 const HELLO_BYTES_MAX: usize = 64 << 10;
 
-/// Whether a connection is one of those that are served.
-pub(crate) enum ConnectionPlace {
-    /// It is, as long as this lives.
-    Free(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
-    /// It is only told that it is not.
-    Surplus(#[expect(dead_code, reason = "only held: dropping it frees the place")] OwnedSemaphorePermit),
-}
-
 /// A client that was let in. The conversation with it may be held on another thread than the handshake.
 pub(crate) struct Welcomed<S> {
-    /// The connection.
+    /// The server may have to move it to another thread before the conversation begins.
     pub(crate) stream: S,
     shared: Arc<FwpShared>,
     member: Member,
@@ -57,7 +51,7 @@ where
 {
     let limits = &shared.state.limits;
     // Its own budget: the memory for long lines is for those who were let in.
-    let mut inbox = Inbox::new(HELLO_BYTES_MAX, Budget::new(2 * HELLO_BYTES_MAX));
+    let mut inbox = Inbox::new(HELLO_BYTES_MAX, &ByteBudget::new(2 * HELLO_BYTES_MAX));
     let greeted = tokio::select! {
         biased;
         _ = &mut closed => return None,
@@ -94,7 +88,7 @@ where
         debug!(%peer, "gone after its HELLO");
         return None;
     }
-    let inbox = inbox.with_limits(limits.line_bytes_max, shared.long_lines.clone());
+    let inbox = inbox.with_limits(limits.line_bytes_max, &shared.long_lines);
     Some(Welcomed { stream, shared, member, inbox, closed, _place: place })
 }
 

@@ -8,10 +8,8 @@ pub(crate) mod exec;
 
 mod fields;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io;
 
-use anyhow::Context;
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::ids::KindName;
 
@@ -19,28 +17,19 @@ use exec::ExecHandler;
 use noop::Noop;
 use simulate::Simulate;
 
-/// What an operator can set about the built-in handlers.
-#[derive(Clone, Debug)]
-pub(crate) struct HandlerOptions {
-    /// Registers `exec`: everybody who may enqueue may then run programs as this user.
-    pub(crate) allow_exec: bool,
-    /// How long a program of an `exec` job may take between SIGTERM and SIGKILL.
-    pub(crate) stop_grace: Duration,
-    /// Its identity marks the programs of `exec` jobs, so that leftovers are recognised at the next boot.
-    pub(crate) data_dir: PathBuf,
-}
+use crate::config::Settings;
 
-/// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait.
+/// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait; with it, everybody who may enqueue may
+/// run programs as this user.
 ///
 /// # Errors
 /// `exec` is allowed and the data directory's identity cannot be read or created, or `/proc` is missing.
-pub(crate) fn built_in(options: &HandlerOptions) -> anyhow::Result<Handlers> {
+pub(crate) fn built_in(settings: &Settings) -> io::Result<Handlers> {
     let handlers = Handlers::new().with(kind("simulate"), Simulate).with(kind("noop"), Noop);
-    if !options.allow_exec {
+    if !settings.allow_exec {
         return Ok(handlers);
     }
-    let exec = ExecHandler::new(&options.data_dir, options.stop_grace)
-        .with_context(|| format!("cannot prepare exec jobs in {}", options.data_dir.display()))?;
+    let exec = ExecHandler::new(&settings.engine.data_dir, settings.stop_grace)?;
     Ok(handlers.with(kind("exec"), exec))
 }
 
@@ -82,12 +71,9 @@ mod tests {
 
     fn kinds(allow_exec: bool) -> Vec<String> {
         let data_dir = tempfile::tempdir().unwrap();
-        let options = HandlerOptions {
-            allow_exec,
-            stop_grace: Duration::from_secs(5),
-            data_dir: data_dir.path().join("not-there-yet"),
-        };
-        built_in(&options).unwrap().kinds().iter().map(ToString::to_string).collect()
+        let mut settings = Settings { allow_exec, ..Settings::default() };
+        settings.engine.data_dir = data_dir.path().join("not-there-yet");
+        built_in(&settings).unwrap().kinds().iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Reading request bodies: never more than allowed, neither of one request nor of all together, nor too slowly.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::header::EXPECT;
+use beaver_actors::base::byte_budget::{ByteBudget, ByteShare};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
 use super::deadline::Deadline;
@@ -24,14 +23,14 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads bodies within the limits.
 pub(crate) struct BodyReader {
     bytes_max: usize,
-    budget: Arc<Semaphore>,
+    budget: ByteBudget,
 }
 
 /// A complete body. Its share of the budget is free again when it is dropped.
 #[derive(Debug)]
 pub(crate) struct HeldBody {
     bytes: Vec<u8>,
-    share: Option<OwnedSemaphorePermit>,
+    share: ByteShare,
 }
 
 impl HeldBody {
@@ -46,8 +45,8 @@ impl HeldBody {
 
 impl BodyReader {
     pub(crate) fn new(limits: &HttpLimits) -> BodyReader {
-        let budget = BODIES_BYTES_MAX.max(limits.body_bytes_max).min(Semaphore::MAX_PERMITS);
-        BodyReader { bytes_max: limits.body_bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+        let budget = ByteBudget::new(BODIES_BYTES_MAX.max(limits.body_bytes_max));
+        BodyReader { bytes_max: limits.body_bytes_max, budget }
     }
 
     /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
@@ -66,7 +65,8 @@ impl BodyReader {
         if announced > self.bytes_max {
             return Err(ApiError::body_too_large(self.bytes_max));
         }
-        let mut body = HeldBody { bytes: Vec::with_capacity(announced.min(RESERVED_BYTES_MAX)), share: None };
+        let bytes = Vec::with_capacity(announced.min(RESERVED_BYTES_MAX));
+        let mut body = HeldBody { bytes, share: self.budget.share() };
         loop {
             let frame = timeout_at(deadline.at, request.body_mut().frame())
                 .await
@@ -74,24 +74,15 @@ impl BodyReader {
             let Some(frame) = frame else { return Ok(body) };
             let frame = frame.map_err(|error| ApiError::body_broke_off(&error.to_string()))?;
             let Some(data) = frame.data_ref() else { continue };
-            if body.bytes.len() + data.len() > self.bytes_max {
+            let held = body.bytes.len() + data.len();
+            if held > self.bytes_max {
                 return Err(ApiError::body_too_large(self.bytes_max));
             }
-            self.enlarge(&mut body, data.len())?;
+            if !body.share.resize(held) {
+                return Err(ApiError::busy("busy: too many large requests are being read"));
+            }
             body.bytes.extend_from_slice(data);
         }
-    }
-
-    /// Takes more of the budget. Never waits: two bodies that wait for each other's share would wait for ever.
-    fn enlarge(&self, body: &mut HeldBody, bytes: usize) -> Result<(), ApiError> {
-        let busy = || ApiError::busy("busy: too many large requests are being read");
-        let more = u32::try_from(bytes).map_err(|_| busy())?;
-        let more = Arc::clone(&self.budget).try_acquire_many_owned(more).map_err(|_| busy())?;
-        match &mut body.share {
-            Some(share) => share.merge(more),
-            None => body.share = Some(more),
-        }
-        Ok(())
     }
 }
 
@@ -119,7 +110,7 @@ mod tests {
     const PATIENT: Duration = Duration::from_secs(60);
 
     fn bodies(bytes_max: usize, budget: usize) -> BodyReader {
-        BodyReader { bytes_max, budget: Arc::new(Semaphore::new(budget)) }
+        BodyReader { bytes_max, budget: ByteBudget::new(budget) }
     }
 
     async fn read(bodies: &BodyReader, body: impl Into<Body>) -> Result<HeldBody, ApiError> {
@@ -141,7 +132,7 @@ mod tests {
         assert!(read(&bodies, vec![b'x'; 500]).await.is_ok());
         drop(held);
         assert!(read(&bodies, vec![b'x'; 1_000]).await.is_ok());
-        assert_eq!(bodies.budget.available_permits(), 1_500);
+        assert_eq!(bodies.budget.bytes_free(), 1_500);
     }
 
     #[tokio::test]

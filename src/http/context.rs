@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
-use super::body::BodyReader;
+use super::body::{BodyReader, HeldBody};
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
@@ -31,28 +33,19 @@ pub struct HttpState {
     pub remote: Registry,
 }
 
-impl HttpState {
-    /// What jobs get that leave something out, and how large they may be.
-    pub(crate) fn job_defaults(settings: &Settings) -> JobDefaults {
-        JobDefaults {
-            kind: settings.default_kind.clone(),
-            queue: settings.default_queue.clone(),
-            payload_bytes_max: settings.engine.policy.payload_bytes_max,
-            jobs_bytes_max: settings.engine.request_bytes_max,
-        }
-    }
-}
-
 /// What every route may use.
 pub(super) struct Api {
     pub(super) engine: Engine,
     pub(super) defaults: JobDefaults,
     limits: HttpLimits,
-    pub(super) bodies: BodyReader,
+    bodies: BodyReader,
     pub(super) metrics: MetricsPage,
     /// None where no server is: then nobody can be connected.
     pub(super) remote: Option<Registry>,
 }
+
+/// The name of a job, a queue or a worker in a path.
+pub(super) type NameInPath = Result<Path<String>, PathRejection>;
 
 /// What a route gives.
 pub(super) type RouteAnswer = Result<Response, ApiError>;
@@ -82,7 +75,7 @@ impl Api {
             bodies: BodyReader::new(&limits),
             metrics: MetricsPage::new(Arc::clone(engine.metrics()), None),
             engine,
-            defaults: HttpState::job_defaults(settings),
+            defaults: JobDefaults::of(settings),
             limits,
             remote: None,
         }
@@ -109,11 +102,25 @@ impl Api {
         Deadline::after(self.limits.request_timeout)
     }
 
-    pub(super) fn count(&self, refusal: &ApiError) {
-        if refusal.is_busy() {
+    /// The whole body of a request.
+    ///
+    /// # Errors
+    /// It is too large or too slow, or the server is busy, which is counted.
+    pub(super) async fn body(&self, request: Request, deadline: Deadline) -> Result<HeldBody, ApiError> {
+        let body = self.bodies.read(request, deadline).await;
+        if body.as_ref().is_err_and(ApiError::is_busy) {
             self.engine.metrics().requests_busy.add(1);
         }
+        body
     }
+}
+
+/// The name that is in a path.
+///
+/// # Errors
+/// It is no text.
+pub(super) fn name_in(path: NameInPath) -> Result<String, ApiError> {
+    path.map(|Path(name)| name).map_err(|rejection| ApiError::bad_request(rejection.body_text()))
 }
 
 /// How a phase of the engine is called.

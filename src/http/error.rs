@@ -13,6 +13,9 @@ use beaver_actors::jobs::Rejection;
 use crate::wire::answers::{DAMAGED_PAYLOAD, ErrorAnswer, ErrorBody, OFFLINE, UNKNOWN};
 use crate::wire::job::{BadJob, BadJobKind};
 
+/// How much of a request an error repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 100;
+
 /// An answer that is not what was hoped for: `{"error":{"code":..,"message":..}}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -63,13 +66,12 @@ impl ApiError {
     }
 
     pub(crate) fn no_such_path(uri: &Uri) -> ApiError {
-        let path: String = uri.path().chars().take(100).collect();
-        ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+        let message = format!("there is nothing at {}", beginning(uri.path()));
+        ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     pub(crate) fn wrong_method(method: &Method, uri: &Uri) -> ApiError {
-        let path: String = uri.path().chars().take(100).collect();
-        let message = format!("{path} does not know the method {method}");
+        let message = format!("{} does not know the method {method}", beginning(uri.path()));
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
@@ -93,8 +95,8 @@ impl ApiError {
     }
 
     pub(crate) fn no_such_worker(wid: &str) -> ApiError {
-        let wid: String = wid.chars().take(100).collect();
-        ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no remote worker {wid:?} is connected"))
+        let message = format!("no remote worker {:?} is connected", beginning(wid));
+        ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     pub(crate) fn panicked() -> ApiError {
@@ -117,6 +119,11 @@ impl ApiError {
         self.body.index = None;
         self
     }
+}
+
+/// What is repeated of a path or a name.
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
 impl From<InvalidName> for ApiError {
@@ -195,13 +202,13 @@ mod tests {
     use beaver_actors::jobs::{TextAt, UnreadablePayload};
 
     use super::*;
+    use crate::http::testing::read;
 
     async fn rendered(error: ApiError) -> (u16, bool, String) {
         let response = error.into_response();
-        let status = response.status().as_u16();
         let retry = response.headers().contains_key(RETRY_AFTER);
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, retry, String::from_utf8(body.to_vec()).unwrap())
+        let (status, body) = read(response).await;
+        (status, retry, body)
     }
 
     #[tokio::test]

@@ -32,5 +32,8 @@ pub(crate) mod deadline;
 mod error;
 mod metrics;
 
+#[cfg(test)]
+mod testing;
+
 pub use context::HttpState;
 pub(crate) use router::{in_process, router};

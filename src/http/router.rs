@@ -76,19 +76,12 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::{Body, to_bytes};
+    use axum::body::Body;
     use axum::http::header::ORIGIN;
     use tower::ServiceExt;
 
     use super::*;
-
-    async fn answer(router: Router, method: &str, path: &str) -> (u16, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = router.oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
+    use crate::http::testing::answer;
 
     #[tokio::test]
     async fn an_unknown_path_and_a_wrong_method_are_json_errors() {

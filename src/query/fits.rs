@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use beaver_actors::jobs::JobView;
+use beaver_actors::jobs::JobTest;
 
 use super::glob::Glob;
 use crate::wire::faktory_job;
 
 /// The condition of a filter that only jobs pass whose JSON a pattern fits.
-pub(crate) fn condition(glob: Arc<Glob>) -> Arc<dyn Fn(&JobView) -> bool + Send + Sync> {
-    Arc::new(move |view| fits(&glob, view))
-}
-
-fn fits(glob: &Glob, view: &JobView) -> bool {
-    let mut text = Vec::with_capacity(512);
-    faktory_job::write(view, &mut text);
-    glob.matches(&String::from_utf8_lossy(&text))
+pub(crate) fn condition(glob: Glob) -> JobTest {
+    Arc::new(move |view| {
+        let mut text = Vec::with_capacity(512);
+        faktory_job::write(view, &mut text);
+        glob.matches(&String::from_utf8_lossy(&text))
+    })
 }

@@ -6,8 +6,13 @@
 //!
 //! `?` and `[..]` stand for one character (Redis: one byte).
 
-/// Longest pattern, in bytes: one that is longer only costs time.
-pub(crate) const PATTERN_BYTES_MAX: usize = 1_000;
+/// Longest pattern that is taken from outside, in bytes: one that is longer only costs time.
+const PATTERN_BYTES_MAX: usize = 1_000;
+
+/// A pattern is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is longer than {PATTERN_BYTES_MAX} bytes")]
+pub(crate) struct PatternTooLong;
 
 /// A pattern, ready to be matched.
 #[derive(Clone, Debug)]
@@ -34,6 +39,14 @@ enum Atom {
 }
 
 impl Glob {
+    /// Reads a pattern that somebody sent.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub(crate) fn read(pattern: &str) -> Result<Glob, PatternTooLong> {
+        if pattern.len() > PATTERN_BYTES_MAX { Err(PatternTooLong) } else { Ok(Glob::new(pattern)) }
+    }
+
     /// Reads a pattern. Every text is one: a bracket that is never closed ends with the pattern.
     #[must_use]
     pub fn new(pattern: &str) -> Glob {

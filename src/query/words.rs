@@ -4,30 +4,28 @@
 //! `[..]` over the compact JSON that remote workers see of a job, as in MUTATE of the work protocol:
 //! `{"jid":..,"queue":..,"jobtype":..,"args":[..],..}`.
 
-use std::sync::Arc;
-
 use beaver_actors::engine::SetAction;
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{Filter, Status};
 use serde::{Deserialize, Serialize};
 
 use super::fits::condition;
-use super::glob::{Glob, PATTERN_BYTES_MAX};
+use super::glob::Glob;
 use crate::suggest::{instead_of, nearest, shortened};
 use crate::wire::null::null_means_default;
 
 /// What can be done to a set, as it is written.
 const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];
 /// How many jobs are listed at once at most.
-pub(crate) const LIMIT_MAX: usize = 1_000;
+const LIMIT_MAX: usize = 1_000;
 /// How many jobs are listed when nobody says.
-pub(crate) const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: usize = 100;
 
 /// Which jobs of a set are meant, as it is written; without conditions, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterWords {
-    /// Only these.
+    /// Only the jobs with these ids; an empty list is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ids: Option<Vec<String>>,
     /// Only of this kind.
@@ -87,11 +85,8 @@ impl FilterWords {
             return Err("ids is empty: leave it out to mean all jobs".to_owned());
         }
         let ids = self.ids.as_ref().map(|ids| ids.iter().map(|id| JobId::parse(id)).collect());
-        let pattern = self.pattern.as_deref();
-        if pattern.is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX) {
-            return Err(format!("match is longer than {PATTERN_BYTES_MAX} bytes"));
-        }
-        let glob = pattern.map(|pattern| Arc::new(Glob::new(pattern)));
+        let glob = self.pattern.as_deref().map(Glob::read).transpose();
+        let glob = glob.map_err(|error| format!("match {error}"))?;
         Ok(Filter {
             ids: ids.transpose().map_err(|error| error.to_string())?,
             kind: self.kind.as_deref().map(KindName::parse).transpose().map_err(|error| error.to_string())?,

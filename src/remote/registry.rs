@@ -36,9 +36,9 @@ pub(crate) enum CloseReason {
 pub(crate) struct Introduction {
     /// Its name as a worker; empty for none.
     pub(crate) wid: String,
-    /// Its machine.
+    /// The name of its machine, as it says.
     pub(crate) hostname: String,
-    /// Its process.
+    /// The number of its process there, as it says.
     pub(crate) pid: i64,
     /// What it says about itself.
     pub(crate) labels: Vec<String>,
@@ -139,17 +139,8 @@ impl Registry {
         (inner.workers.len(), inner.reaped)
     }
 
-    /// Asks a worker to take no more jobs; it hears of it at its next BEAT. False if there is none of this name.
-    pub fn quiet(&self, wid: &str) -> bool {
-        self.ask(wid, WorkerState::Quiet)
-    }
-
-    /// Asks a worker to end; it hears of it at its next BEAT. False if there is none of this name.
-    pub fn terminate(&self, wid: &str) -> bool {
-        self.ask(wid, WorkerState::Terminate)
-    }
-
-    fn ask(&self, wid: &str, state: WorkerState) -> bool {
+    /// Asks a worker to go on to a state; it hears of it at its next BEAT. False if there is none of this name.
+    pub fn ask(&self, wid: &str, state: WorkerState) -> bool {
         let inner = self.lock();
         let Some(worker) = inner.workers.get(wid) else { return false };
         worker.shared.advance(state);
@@ -378,7 +369,7 @@ mod tests {
         let (member, _closed) = worker(&registry, "w1");
         assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(None));
         assert!(member.takes_jobs());
-        assert!(registry.terminate("w1") && registry.quiet("w1"));
+        assert!(registry.ask("w1", WorkerState::Terminate) && registry.ask("w1", WorkerState::Quiet));
         for _ in 0..2 {
             assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(Some(WorkerState::Terminate)));
         }
@@ -387,7 +378,7 @@ mod tests {
         assert_eq!(registry.beat("w1", WorkerState::Terminate, None), Ok(None));
         assert_eq!(registry.beat("w1", WorkerState::Running, None), Ok(None));
         assert_eq!(registry.status().workers[0].rss_kb, Some(9));
-        assert!(!registry.quiet("nobody"));
+        assert!(!registry.ask("nobody", WorkerState::Quiet));
         assert_eq!(registry.beat("nobody", WorkerState::Running, None), Err(UnknownWorker));
     }
 

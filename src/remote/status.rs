@@ -58,7 +58,7 @@ pub struct RemoteStatus {
 /// One remote worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoteWorker {
-    /// Its name.
+    /// The name that it gave in its HELLO.
     pub wid: String,
     /// Its machine, as it says.
     pub hostname: String,

@@ -17,7 +17,7 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
 pub trait Listener: Send + 'static {
-    /// A connection.
+    /// Both directions of a connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Waits for the next connection.

@@ -9,7 +9,7 @@ pub(crate) enum ServerError {
     /// Nobody can be served at an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which.
+        /// As it is configured; the port may be 0.
         address: SocketAddr,
         /// What the system says.
         source: io::Error,

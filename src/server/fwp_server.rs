@@ -8,7 +8,7 @@ use std::time::Duration;
 use beaver_actors::engine::{ManagerThread, Tenant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error};
@@ -16,13 +16,12 @@ use tracing::{debug, error};
 use super::accept::{Acceptor, Listener, report_panic};
 use super::movable::{Movable, Move};
 use super::tls;
-use crate::fwp::welcome::{ConnectionPlace, Welcomed, welcome};
+use crate::auth::places::{ConnectionPlace, Places};
+use crate::fwp::welcome::{Welcomed, welcome};
 use crate::fwp::{FwpShared, FwpState};
 
 /// How often silent workers are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
-/// How many surplus connections are told so at the same time; those beyond are closed without a word.
-const GOODBYES_MAX: usize = 64;
 
 /// A bound socket that nobody is answered on yet.
 #[derive(Debug)]
@@ -122,13 +121,11 @@ async fn accept_loop<L: Listener>(
     home: ConversationHome,
     mut stopped: oneshot::Receiver<Duration>,
 ) {
-    let connections_max = state.limits.connections_max.min(Semaphore::MAX_PERMITS);
     let mut door = Door {
+        places: Places::new(state.limits.connections_max),
         shared: Arc::new(FwpShared::new(state)),
         home,
         tasks: JoinSet::new(),
-        free: Arc::new(Semaphore::new(connections_max)),
-        goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
     };
     let mut reap = interval(REAP_EVERY);
     reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,8 +161,7 @@ struct Door {
     home: ConversationHome,
     /// Handshakes, and waits for the end of conversations.
     tasks: JoinSet<Option<Elsewhere>>,
-    free: Arc<Semaphore>,
-    goodbyes: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Door {
@@ -184,15 +180,14 @@ impl Door {
     }
 
     fn open<L: Listener>(&mut self, stream: L::Stream, peer: SocketAddr) {
-        let place = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => ConnectionPlace::Free(permit),
-            Err(_) => {
-                debug!(%peer, "turned away: too many connections");
-                self.shared.state.engine.metrics().requests_busy.add(1);
-                let Ok(permit) = Arc::clone(&self.goodbyes).try_acquire_owned() else { return };
-                ConnectionPlace::Surplus(permit)
+        let place = self.places.take();
+        if let ConnectionPlace::Surplus(goodbye) = &place {
+            debug!(%peer, "turned away: too many connections");
+            self.shared.state.engine.metrics().requests_busy.add(1);
+            if goodbye.is_none() {
+                return;
             }
-        };
+        }
         let (shared, home) = (Arc::clone(&self.shared), self.home.clone());
         self.tasks.spawn(attend(shared, home, Movable::<L>::new(stream), peer, place));
     }

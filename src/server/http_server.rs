@@ -15,18 +15,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::accept::{Acceptor, Listener, report_panic};
 use super::stall::StallGuard;
+use crate::auth::places::{ConnectionPlace, Places};
 use crate::config::HttpLimits;
 use crate::http::{HttpState, router};
 
-/// How many surplus connections are told so at the same time; those beyond are closed without a word.
-const GOODBYES_MAX: usize = 64;
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a surplus connection's request is taken before it is closed.
 const GOODBYE_READ_BYTES_MAX: u64 = 64 << 10;
@@ -131,8 +130,7 @@ struct Connections {
     http: http1::Builder,
     router: Router,
     patience: Duration,
-    free: Arc<Semaphore>,
-    goodbyes: Arc<Semaphore>,
+    places: Places,
     on_surplus: Box<dyn Fn() + Send>,
 }
 
@@ -147,8 +145,7 @@ impl Connections {
             http,
             router,
             patience: limits.request_timeout,
-            free: Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS))),
-            goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
+            places: Places::new(limits.connections_max),
             on_surplus,
         }
     }
@@ -157,13 +154,16 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.free).try_acquire_owned() else {
-            debug!(%peer, "turned away: too many connections");
-            (self.on_surplus)();
-            if let Ok(place) = Arc::clone(&self.goodbyes).try_acquire_owned() {
-                self.tasks.spawn(say_goodbye(stream, place));
+        let place = match self.places.take() {
+            ConnectionPlace::Served(place) => place,
+            ConnectionPlace::Surplus(goodbye) => {
+                debug!(%peer, "turned away: too many connections");
+                (self.on_surplus)();
+                if let Some(place) = goodbye {
+                    self.tasks.spawn(say_goodbye(stream, place));
+                }
+                return;
             }
-            return;
         };
         let stream = StallGuard::new(stream, self.patience);
         let connection = self.http.serve_connection(stream, TowerToHyperService::new(self.router.clone()));

@@ -20,8 +20,9 @@ use super::http_server::{HttpHandle, HttpServer};
 use super::recovery_view::RecoveryView;
 use super::signals::Signals;
 use crate::config::Settings;
-use crate::handlers::{self, HandlerOptions, exec};
+use crate::handlers::{self, exec};
 use crate::http::HttpState;
+use crate::wire::job::JobDefaults;
 
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let engine = Engine::start(settings.engine.clone(), handlers);
     let http = http.spawn(HttpState {
         engine: engine.clone(),
-        defaults: HttpState::job_defaults(&settings),
+        defaults: JobDefaults::of(&settings),
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
     });
@@ -200,12 +201,9 @@ fn warn_about_access(settings: &Settings, address: SocketAddr) {
 /// The built-in handlers; what an earlier server's `exec` jobs left running is ended first.
 async fn prepare_handlers(settings: &Settings) -> Result<Handlers, ServerError> {
     let data_dir = settings.engine.data_dir.clone();
-    let options = HandlerOptions {
-        allow_exec: settings.allow_exec,
-        stop_grace: settings.stop_grace,
-        data_dir: data_dir.clone(),
-    };
-    let handlers = handlers::built_in(&options).map_err(|error| ServerError::new(format!("{error:#}")))?;
+    let handlers = handlers::built_in(settings).map_err(|error| {
+        ServerError::new(format!("cannot prepare exec jobs in {}: {error}", data_dir.display()))
+    })?;
     if settings.allow_exec {
         let ended = tokio::task::spawn_blocking(move || exec::orphans::end_leftovers(&data_dir)).await;
         match ended {

@@ -20,7 +20,7 @@ pub enum TlsError {
     /// A file cannot be read, or has not what it should have.
     #[error("{}: {problem}", path.display())]
     File {
-        /// The file.
+        /// Of certificates or of a key, as it is configured.
         path: PathBuf,
         /// What is wrong.
         problem: String,

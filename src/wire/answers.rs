@@ -15,7 +15,7 @@ pub(crate) const DAMAGED_PAYLOAD: &str = "damaged_payload";
 /// The phase of a queue without a server, and the code for what only a server has.
 pub(crate) const OFFLINE: &str = "offline";
 
-/// One job of an enqueue.
+/// One job of an enqueue, read from what the engine calls [`Enqueued`](beaver_actors::jobs::command::Enqueued).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EnqueuedJob {
     /// The job's id, as given or as generated.
@@ -25,9 +25,9 @@ pub(crate) struct EnqueuedJob {
 }
 
 /// A job was withdrawn.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CancelledJob {
-    /// Which.
+    /// The job that was withdrawn.
     pub(crate) id: JobId,
     /// [`Status::Cancelled`]
     pub(crate) status: Status,
@@ -36,7 +36,7 @@ pub(crate) struct CancelledJob {
 /// The first jobs of a set.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct JobList<J> {
-    /// The jobs.
+    /// No more than were asked for, and than fit into an answer.
     pub(crate) jobs: Vec<J>,
     /// Whether there are further ones.
     pub(crate) more: bool,
@@ -52,22 +52,22 @@ pub(crate) struct ChangedJobs {
 /// A queue was paused or resumed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PausedQueue {
-    /// Which.
+    /// Its name.
     pub(crate) queue: QueueName,
-    /// Or resumed.
+    /// False when it was resumed.
     pub(crate) paused: bool,
 }
 
 /// A queue was removed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RemovedQueue {
-    /// Which.
+    /// The name that it had.
     pub(crate) queue: QueueName,
     /// How many pending jobs went with it.
     pub(crate) discarded: u64,
 }
 
-/// A refusal.
+/// The body of every refusal.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ErrorAnswer {
     /// What is wrong.
@@ -79,7 +79,7 @@ pub(crate) struct ErrorAnswer {
 pub(crate) struct ErrorBody {
     /// Stable name for programs.
     pub(crate) code: Cow<'static, str>,
-    /// For people.
+    /// For people; its words may change.
     pub(crate) message: String,
     /// Which line of the request's body is meant, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

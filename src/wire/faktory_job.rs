@@ -15,15 +15,18 @@
 //!
 //! Everything else is accepted and forgotten. Nothing here builds a tree of values.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName};
 use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, JobView, Payload, Rejection, Start, Status};
+use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::append::{self, field, raw_field};
+use super::last_names::LastNames;
+use super::text::Text;
 
 const JID_BYTES_MIN: usize = 8;
 const DEFAULT_QUEUE: &str = "default";
@@ -31,10 +34,6 @@ const DEFAULT_RETRY: u32 = 25;
 const RESERVE_SECS: u64 = 1_800;
 const RESERVE_SECS_MIN: u64 = 60;
 const RESERVE_SECS_MAX: u64 = 24 * 60 * 60;
-
-/// Text of a job; borrowed unless it was written with escapes.
-#[derive(Deserialize)]
-struct Text<'l>(#[serde(borrow)] Cow<'l, str>);
 
 /// A job as it came.
 #[derive(Deserialize)]
@@ -67,23 +66,20 @@ pub struct Refused {
     pub(crate) why: String,
 }
 
-/// Reads jobs. It remembers the names of the last one, which the next one mostly shares.
+/// Reads jobs.
 #[derive(Debug)]
 pub struct JobReader {
     payload_bytes_max: usize,
-    queue: QueueName,
-    kind: KindName,
+    last: LastNames,
 }
 
 impl JobReader {
     /// A reader that refuses payloads (and `custom` objects) of more bytes.
     #[must_use]
     pub fn new(payload_bytes_max: usize) -> JobReader {
-        JobReader {
-            payload_bytes_max,
-            queue: QueueName::parse(DEFAULT_QUEUE).expect("a word is a name"),
-            kind: KindName::parse(DEFAULT_QUEUE).expect("a word is a name"),
-        }
+        let queue = QueueName::parse(DEFAULT_QUEUE).expect("a word is a name");
+        let kind = KindName::parse(DEFAULT_QUEUE).expect("a word is a name");
+        JobReader { payload_bytes_max, last: LastNames::new(queue, kind) }
     }
 
     /// Reads one job.
@@ -113,15 +109,18 @@ impl JobReader {
             return Err("jobs must have a reasonable jid parameter".to_owned());
         }
         let kind = match &sent.jobtype {
-            Some(Text(kind)) if !kind.is_empty() => self.kind(kind)?,
+            Some(Text(kind)) if !kind.is_empty() => {
+                self.last.kind(kind).map_err(|error| error.to_string().replacen("kind", "jobtype", 1))?
+            }
             _ => return Err("jobs must have a jobtype parameter".to_owned()),
         };
         let Some(args) = sent.args else { return Err("jobs must have an args parameter".to_owned()) };
         let payload = self.payload(args)?;
         let queue = match &sent.queue {
-            Some(Text(queue)) if !queue.is_empty() => self.queue(queue)?,
-            _ => self.queue(DEFAULT_QUEUE)?,
+            Some(Text(queue)) if !queue.is_empty() => self.last.queue(queue),
+            _ => self.last.queue(DEFAULT_QUEUE),
         };
+        let queue = queue.map_err(|error| error.to_string())?;
         let mut spec = JobSpec::new(queue, kind, payload);
         spec.id = Some(JobId::parse(jid).map_err(|error| error.to_string())?);
         spec.priority = sent.priority.and_then(read_priority).unwrap_or_default();
@@ -134,21 +133,6 @@ impl JobReader {
         spec.custom = sent.custom.map(|custom| self.custom(custom)).transpose()?;
         spec.replaces_completed = true;
         Ok(spec)
-    }
-
-    fn queue(&mut self, name: &str) -> Result<QueueName, String> {
-        if self.queue.as_str() != name {
-            self.queue = QueueName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.queue.clone())
-    }
-
-    fn kind(&mut self, name: &str) -> Result<KindName, String> {
-        if self.kind.as_str() != name {
-            self.kind =
-                KindName::parse(name).map_err(|error| error.to_string().replacen("kind", "jobtype", 1))?;
-        }
-        Ok(self.kind.clone())
     }
 
     fn payload(&self, args: &RawValue) -> Result<Payload, String> {
@@ -254,7 +238,7 @@ fn read_retry(retry: Option<i64>) -> (Option<u32>, Exhausted) {
 /// Appends a job as one compact object.
 pub fn write(job: &JobView, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"jid\":");
-    json(out, &job.id);
+    append::value(out, &job.id);
     field(out, "queue", job.queue.as_str());
     field(out, "jobtype", job.kind.as_str());
     out.extend_from_slice(b",\"args\":");
@@ -274,18 +258,9 @@ pub fn write(job: &JobView, out: &mut Vec<u8>) {
     }
     write_failure(job, out);
     if let Some(custom) = &job.custom {
-        out.extend_from_slice(b",\"custom\":");
-        out.extend_from_slice(custom.as_str().as_bytes());
+        raw_field(out, "custom", custom.as_str());
     }
     out.push(b'}');
-}
-
-/// Appends a further field of an object.
-fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    json(out, value);
 }
 
 fn write_args(payload: &str, out: &mut Vec<u8>) {
@@ -307,7 +282,7 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
     let (Some(last), true) = (job.errors.last(), job.failed > 0) else { return };
     let count = job.failed - 1;
     out.extend_from_slice(b",\"failure\":{\"retry_count\":");
-    json(out, &count);
+    append::value(out, &count);
     field(out, "remaining", &job.max_retry.saturating_sub(count));
     field(out, "failed_at", &last.at);
     if let Some(next_at) = &last.next_at {
@@ -323,12 +298,6 @@ fn write_failure(job: &JobView, out: &mut Vec<u8>) {
         field(out, "backtrace", &last.failure.backtrace);
     }
     out.push(b'}');
-}
-
-/// Appends a value as JSON.
-fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value)
-        .expect("text and numbers are always JSON, and memory takes every write");
 }
 
 #[cfg(test)]

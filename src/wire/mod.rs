@@ -1,9 +1,13 @@
 //! The forms in which things travel as JSON, each with its reader and its writer.
 //!
-//! `job` is a job in our own API, `faktory_job` one in the work protocol; `answers` is what the API says, and `null` how
-//! readers take what was left out.
+//! `job` is a job in our own API, `faktory_job` one in the work protocol; `answers` is what the API says. Writers use
+//! `append`, readers `text` and `last_names`; `null` is how they take what was left
+//! out.
 
 pub(crate) mod answers;
+mod append;
 pub(crate) mod faktory_job;
 pub(crate) mod job;
+mod last_names;
 pub(crate) mod null;
+mod text;

@@ -122,12 +122,12 @@ fn a_worker_that_is_to_be_quiet_hears_so_and_gets_no_jobs() {
             let mut worker = bench.worker("w1").await;
             worker.push(job("first001")).await;
             assert_eq!(worker.ask(r#"BEAT {"wid":"w1","rss_kb":512}"#).await, "+OK");
-            assert!(bench.state.registry.quiet("w1"));
+            assert!(bench.state.registry.ask("w1", WorkerState::Quiet));
             assert_eq!(worker.ask(r#"BEAT {"wid":"w1"}"#).await, r#"{"state":"quiet"}"#);
             let start = Instant::now();
             assert_eq!(worker.ask("FETCH default").await, "$-1");
             assert!(start.elapsed() >= Duration::from_secs(2));
-            assert!(bench.state.registry.terminate("w1"));
+            assert!(bench.state.registry.ask("w1", WorkerState::Terminate));
             assert_eq!(
                 worker.ask(r#"BEAT {"wid":"w1","current_state":"quiet"}"#).await,
                 r#"{"state":"terminate"}"#

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver::internals::{
-    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, password_hash, tls_acceptor,
+    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, WorkerState, password_hash,
+    tls_acceptor,
 };
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
@@ -85,7 +86,7 @@ fn serve_on<F: Future<Output = ()>>(
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let run = async {
         let clock = Arc::new(TestClock(Instant::now()));
-        let seams = Environment {
+        let environment = Environment {
             storage: Arc::new(SimStorage::new()),
             clock: clock.clone(),
             dice: fastrand::Rng::with_seed(1),
@@ -94,7 +95,7 @@ fn serve_on<F: Future<Output = ()>>(
         let mut options = EngineOptions::in_dir("/data");
         options.segment_bytes = 1 << 20;
         options_of(&mut options);
-        let engine = Engine::start_on(seams, options, Handlers::new());
+        let engine = Engine::start_on(environment, options, Handlers::new());
         engine.ready().await.unwrap();
         let mut state = FwpState {
             engine,

@@ -1,9 +1,10 @@
 //! The body of the fuzz target `commands`: any bytes as what a client of the work protocol sends.
 
 use beaver::internals::{
-    Beat, Budget, FwpCommand, Glob, Hello, Inbox, JobReader, Mutation, QueueCommand, acked_job, failed_job,
+    Beat, FwpCommand, Glob, Hello, Inbox, JobReader, Mutation, QueueCommand, acked_job, failed_job,
     fetched_queues, write_faktory_job,
 };
+use beaver_actors::base::byte_budget::ByteBudget;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::JobSpec;
 use beaver_actors::testing::accepted;
@@ -29,7 +30,7 @@ pub fn commands(data: &[u8]) {
 }
 
 fn lines(data: &[u8], piece: usize) -> Vec<Vec<u8>> {
-    let mut inbox = Inbox::new(LINE_BYTES_MAX, Budget::new(1 << 20));
+    let mut inbox = Inbox::new(LINE_BYTES_MAX, &ByteBudget::new(1 << 20));
     let mut lines = Vec::new();
     for mut bytes in data.chunks(piece) {
         while !bytes.is_empty() {

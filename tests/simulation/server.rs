@@ -113,13 +113,13 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let boot = world.boots.fetch_add(1, SeqCst);
     let kind = KindName::parse(KIND)?;
     let handlers = Handlers::new().with(kind.clone(), Work(world.clone()));
-    let seams = Environment {
+    let environment = Environment {
         storage: Arc::new(world.disk.clone()),
         clock: Arc::new(SimClock(world.clone())),
         dice: fastrand::Rng::with_seed(world.seed.wrapping_mul(1_000).wrapping_add(boot)),
         threads: Threads::Callers,
     };
-    let engine = Engine::start_on(seams, options(), handlers);
+    let engine = Engine::start_on(environment, options(), handlers);
     *world.engine.lock().expect("nobody panics while holding it") = Some(engine.clone());
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     let listener = TcpListener::bind(address).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use crate::tree::{Tree, Violations, files, none, one, root, tree, word};
+use crate::tree::{Tree, Violations, files, none, one, root, sources, tree, word};
 
 /// README sells and starts; everything else has a page in docs/.
 const README_LINES_MAX: usize = 250;
@@ -75,7 +75,10 @@ fn every_link_in_a_page_leads_somewhere() {
 
 #[test]
 fn what_pages_name_in_the_repository_is_there_and_so_is_every_page_that_something_names() {
-    none(gone_paths(&pages(), &|path| root().join(path).exists()));
+    let exists = |path: &str| root().join(path).exists();
+    none(gone_paths(&pages(), &exists));
+    // The engine names its own tests as seen from its crate.
+    none(gone_paths(&comments(&tree()), &|path| exists(path) || exists(&format!("actors/{path}"))));
     let of = |page: &str, text: &str| gone_paths(&one(page, text), &|path| path == "src/cli").len();
     assert_eq!(
         of("docs/a.md", "`src/cli`, `source/cli`, `src/NNNN-*.md`, `ls src/sing`\n```\nsrc/sing\n```\n"),
@@ -83,6 +86,9 @@ fn what_pages_name_in_the_repository_is_there_and_so_is_every_page_that_somethin
     );
     assert_eq!(of("docs/a.md", "as `src/sing` does"), 1);
     assert_eq!(of("docs/decisions/0001-a.md", "as `src/sing` did"), 0);
+    let of = |text: &str| gone_paths(&comments(&one("src/a.rs", text)), &|path| path == "src/b.rs").len();
+    assert_eq!(of("//! See `src/b.rs`.\nlet a = \"`src/c.rs`\";\n"), 0);
+    assert_eq!(of("//! | a limit | `src/b.rs` (`B`), `src/c.rs` |\n    // Not as in `src/d.rs`.\n"), 2);
 
     none(gone_pages(&tree(), &pages()));
     let of = |text: &str| gone_pages(&one("src/a.rs", text), &one("docs/decisions/0007-b.md", "")).len();
@@ -201,7 +207,18 @@ fn dead_links(pages: &Tree, exists: &dyn Fn(&str) -> bool) -> Violations {
     found
 }
 
-/// Paths in the code of pages. A decision tells of its own time, and what changed when of all times.
+/// What the comments of each source file say. Those of the rules make paths up.
+fn comments(tree: &Tree) -> Tree {
+    sources(tree)
+        .filter(|(path, _)| !path.starts_with("tests/tidy/"))
+        .map(|(path, text)| {
+            let comments = text.lines().filter(|line| line.trim_start().starts_with("//"));
+            (path.clone(), comments.map(|line| format!("{line}\n")).collect())
+        })
+        .collect()
+}
+
+/// Paths in the code of pages and comments. A decision tells of its own time, and what changed when of all times.
 fn gone_paths(pages: &Tree, exists: &dyn Fn(&str) -> bool) -> Violations {
     let mut found = Violations::new();
     let of_today = |page: &str| page != "CHANGELOG.md" && !page.starts_with("docs/decisions/0");

@@ -5,7 +5,7 @@
 //! and `msgpack`: numbers, texts and values as bytes.
 
 pub(crate) mod bugs;
-pub(crate) mod byte_budget;
+pub mod byte_budget;
 pub(crate) mod bytes;
 pub mod clock;
 pub(crate) mod failpoint;

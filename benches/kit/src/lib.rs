@@ -7,6 +7,7 @@
 //! | [`enqueue`](mod@enqueue), [`completed`](mod@completed), [`remote`], [`open_loop`] | load through the engine |
 //! | [`client`], [`pace`] | load over TCP |
 //! | [`cpu_by_thread`], [`memory`], [`files`] | what it costs |
+//! | [`asked`] | what is asked for |
 //! | [`quantiles`], [`figures`], [`target`], [`machine`], [`machine_header`] | what is printed |
 
 pub mod allocator;
@@ -29,6 +30,8 @@ pub mod pace;
 pub mod cpu_by_thread;
 pub mod files;
 pub mod memory;
+
+pub mod asked;
 
 pub mod figures;
 pub mod machine;

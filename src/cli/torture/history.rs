@@ -10,7 +10,7 @@ use std::path::Path;
 
 use beaver_actors::ids::{Seq, Token};
 use beaver_actors::jobs::Status;
-use beaver_actors::tools::inspect::{self, LogState};
+use beaver_actors::tools::inspect::{self, InspectError, LogState};
 use beaver_actors::tools::oracle::{Oracle, Outcome, Verdict};
 use serde_json::Value;
 
@@ -109,7 +109,7 @@ impl History {
     /// Reads what is new in the log of a server that is gone.
     ///
     /// # Errors
-    /// The log is damaged, or cannot be read.
+    /// The log is damaged, cannot be read, or has disappeared.
     pub(crate) fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
         let state = inspect::log(&data_dir.join("wal"), &mut |row| {
@@ -121,7 +121,11 @@ impl History {
             Ok::<_, io::Error>(())
         });
         self.broken.append(&mut broken);
-        whole(state, "log")
+        match state {
+            // What a kill during the very first start leaves may not even be a log.
+            Err(InspectError::NotFound { .. }) if self.last == 0 => Ok(()),
+            state => whole(state, "log"),
+        }
     }
 
     /// Holds the drained and stopped queue against all that is known.
@@ -223,7 +227,7 @@ fn token_in(data: &Value) -> Result<Token, String> {
 }
 
 /// A torn tail is what a kill may leave; damage is not.
-fn whole(state: Result<LogState, inspect::InspectError>, what: &str) -> Result<(), CliFailure> {
+fn whole(state: Result<LogState, InspectError>, what: &str) -> Result<(), CliFailure> {
     match state {
         Ok(LogState::Damaged { problem }) => Err(failed(format!("the {what} is damaged: {problem}"))),
         Ok(_) => Ok(()),
@@ -297,6 +301,16 @@ mod tests {
         ] {
             assert!(told.contains(expected), "{expected}: {told}");
         }
+    }
+
+    #[test]
+    fn only_before_the_first_event_there_may_be_no_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::default();
+        assert!(history.read_log(dir.path()).is_ok());
+        history.event(&good()[0]).unwrap();
+        let failure = history.read_log(dir.path()).unwrap_err();
+        assert!(failure.to_string().contains("the log cannot be read: a log not found in"), "{failure}");
     }
 
     fn sighting(status: &str, attempt: u32) -> Sighting {

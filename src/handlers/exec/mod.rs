@@ -63,7 +63,7 @@ use watcher_link::{WatcherLink, WatcherProgram};
 /// After SIGKILL: for the kernel to end a large program, and for our own work.
 const GRACE_EXTRA: Duration = Duration::from_secs(2);
 
-/// Runs programs.
+/// Runs the program that a payload names, as the user of this server.
 pub(crate) struct ExecHandler {
     stop_grace: Duration,
     mark: ProgramMark,

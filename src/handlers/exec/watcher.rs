@@ -28,8 +28,8 @@ use super::mark::ProgramMark;
 use super::orphans::{end_carriers, mark_of};
 use super::process::{self, Process};
 
-/// Name of the hidden subcommand.
-pub(super) const SUBCOMMAND: &str = "exec-watcher";
+/// What a server starts itself as to have its watcher; of no use to people.
+pub(crate) const SUBCOMMAND: &str = "exec-watcher";
 /// Between SIGTERM and SIGKILL. Short: the next server may be starting already.
 const GRACE: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -11,7 +10,7 @@ use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
 use crate::http::body::HeldBody;
-use crate::http::context::{Api, RouteAnswer};
+use crate::http::context::{Api, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::wire::answers::CancelledJob;
@@ -23,7 +22,7 @@ const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> RouteAnswer {
     let deadline = api.deadline();
-    let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
+    let body = api.body(request, deadline).await?;
     let ParsedJobs { specs, shape } = parse(&api, body).await?;
     let enqueued = in_time(deadline, api.engine.enqueue(specs)).await.map_err(|error| match shape {
         Shape::One => error.about_the_only_job(),
@@ -43,22 +42,19 @@ async fn parse(api: &Arc<Api>, body: HeldBody) -> Result<ParsedJobs, ApiError> {
     if large { tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::panicked())? } else { parse() }
 }
 
-pub(crate) async fn job(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> RouteAnswer {
+pub(crate) async fn job(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
     let job: JobView = in_time(api.deadline(), api.engine.job(id)).await?;
     Ok(Json(job).into_response())
 }
 
-pub(crate) async fn cancel(
-    State(api): State<Arc<Api>>,
-    id: Result<Path<String>, PathRejection>,
-) -> RouteAnswer {
+pub(crate) async fn cancel(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
     Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())
 }
 
-fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
+fn job_id(id: NameInPath) -> Result<JobId, ApiError> {
     let Path(id) = id.map_err(|rejection| ApiError::bad_id(rejection.body_text()))?;
     Ok(JobId::parse(&id)?)
 }
@@ -66,19 +62,10 @@ fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::body::{Body, to_bytes};
     use axum::routing::get;
-    use tower::ServiceExt;
 
     use super::*;
-
-    async fn answer(router: Router, method: &str, path: &str) -> (u16, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = router.oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
+    use crate::http::testing::answer;
 
     #[tokio::test]
     async fn an_id_is_decoded_and_a_malformed_one_is_a_bad_request() {

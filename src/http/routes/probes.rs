@@ -59,10 +59,10 @@ fn readiness(phase: &Phase) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
     use beaver_actors::engine::FailCause;
 
     use super::*;
+    use crate::http::testing::read;
 
     #[tokio::test]
     async fn only_a_serving_engine_is_ready_and_the_others_say_why_not() {
@@ -79,10 +79,7 @@ mod tests {
             (Phase::Stopped(Ending::Clean), 503, r#"{"ready":false,"phase":"stopped"}"#),
             (Phase::Stopped(failed), 503, r#"{"ready":false,"phase":"stopped","message":"no space"}"#),
         ] {
-            let response = readiness(&phase);
-            assert_eq!(response.status().as_u16(), status);
-            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-            assert_eq!(std::str::from_utf8(&bytes).unwrap(), body);
+            assert_eq!(read(readiness(&phase)).await, (status, body.to_owned()));
         }
     }
 }

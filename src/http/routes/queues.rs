@@ -3,35 +3,31 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use beaver_actors::engine::{QueueSet, QueueStatus};
 use beaver_actors::ids::QueueName;
 
-use crate::http::context::{Api, RouteAnswer};
+use crate::http::context::{Api, NameInPath, RouteAnswer, name_in};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
 use crate::query::words::no_such_queue;
 use crate::wire::answers::{PausedQueue, RemovedQueue};
-
-/// A queue by its name in the path.
-type Named = Result<Path<String>, PathRejection>;
 
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
     let status = in_time(api.deadline(), api.engine.status()).await?;
     Ok(Json(status.queues).into_response())
 }
 
-pub(crate) async fn pause(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
+pub(crate) async fn pause(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
     set_paused(&api, name, true).await
 }
 
-pub(crate) async fn resume(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
+pub(crate) async fn resume(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
     set_paused(&api, name, false).await
 }
 
-async fn set_paused(api: &Api, name: Named, paused: bool) -> RouteAnswer {
+async fn set_paused(api: &Api, name: NameInPath, paused: bool) -> RouteAnswer {
     let (deadline, queue) = (api.deadline(), queue_name(name)?);
     let set = QueueSet::Named(vec![queue.clone()]);
     let answer = if paused { api.engine.pause(set) } else { api.engine.resume(set) };
@@ -41,7 +37,7 @@ async fn set_paused(api: &Api, name: Named, paused: bool) -> RouteAnswer {
     Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
-pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> RouteAnswer {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
     let (deadline, queue) = (api.deadline(), queue_name(name)?);
     // The engine passes over unknown ones, which would hide a slip of the pen; what is removed does not come back.
     let queues = in_time(deadline, api.engine.status()).await?.queues;
@@ -53,9 +49,8 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, name: Named) -> RouteAns
     Ok(Json(RemovedQueue { queue, discarded }).into_response())
 }
 
-fn queue_name(name: Named) -> Result<QueueName, ApiError> {
-    let Path(name) = name.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    QueueName::parse(&name).map_err(|error| ApiError::bad_request(error.to_string()))
+fn queue_name(name: NameInPath) -> Result<QueueName, ApiError> {
+    QueueName::parse(&name_in(name)?).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 /// What is said about a queue that the engine did not find.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, Payload};
 
-use crate::http::context::{Api, RouteAnswer};
+use crate::http::context::{Api, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::query::words::{ActionWords, ListWords};
@@ -35,16 +35,12 @@ pub(crate) async fn list(
     Ok(Json(listed(jobs, limit)).into_response())
 }
 
-pub(crate) async fn act(
-    State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> RouteAnswer {
+pub(crate) async fn act(State(api): State<Arc<Api>>, path: NameInPath, request: Request) -> RouteAnswer {
     if !path.is_ok_and(|Path(name)| name == ACTIONS) {
         return Err(ApiError::wrong_method(request.method(), request.uri()));
     }
     let deadline = api.deadline();
-    let body = api.bodies.read(request, deadline).await.inspect_err(|refusal| api.count(refusal))?;
+    let body = api.body(request, deadline).await?;
     let words = read(body.text()?).map_err(ApiError::bad_request)?;
     let (action, set, filter) = words.read().map_err(ApiError::bad_request)?;
     let changed = in_time(deadline, api.engine.act(action, set, filter)).await?;

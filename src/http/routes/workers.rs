@@ -3,45 +3,37 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::Serialize;
 
-use crate::http::context::{Api, RouteAnswer};
+use crate::http::context::{Api, NameInPath, RouteAnswer, name_in};
 use crate::http::error::ApiError;
 use crate::remote::registry::Registry;
 use crate::remote::status::WorkerState;
-
-/// A worker by its name in the path.
-type Named = Result<Path<String>, PathRejection>;
 
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
     Ok(Json(api.remote()?.status()).into_response())
 }
 
-pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: NameInPath) -> RouteAnswer {
     ask(api.remote()?, wid, WorkerState::Quiet)
 }
 
-pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: Named) -> RouteAnswer {
+pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: NameInPath) -> RouteAnswer {
     ask(api.remote()?, wid, WorkerState::Terminate)
 }
 
 /// What the worker is to do; it hears of it with its next sign of life.
-fn ask(remote: &Registry, wid: Named, state: WorkerState) -> RouteAnswer {
+fn ask(remote: &Registry, wid: NameInPath, state: WorkerState) -> RouteAnswer {
     #[derive(Serialize)]
     struct Asked {
         wid: String,
         state: WorkerState,
     }
 
-    let Path(wid) = wid.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    let is_known = match state {
-        WorkerState::Terminate => remote.terminate(&wid),
-        _ => remote.quiet(&wid),
-    };
-    if !is_known {
+    let wid = name_in(wid)?;
+    if !remote.ask(&wid, state) {
         return Err(ApiError::no_such_worker(&wid));
     }
     Ok(Json(Asked { wid, state }).into_response())
@@ -49,6 +41,7 @@ fn ask(remote: &Registry, wid: Named, state: WorkerState) -> RouteAnswer {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Path;
     use beaver_actors::base::clock::SystemClock;
 
     use super::*;

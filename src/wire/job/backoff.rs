@@ -13,9 +13,10 @@ use beaver_actors::jobs::Backoff;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::values::{Name, read_duration, text_of};
+use super::values::{read_duration, text_of};
 use super::write::millis;
 use crate::suggest::{instead_of, shortened};
+use crate::wire::text::Text;
 
 const KINDS: &[&str] = &["server", "quartic", "fixed", "exponential"];
 const FIELDS: &[&str] = &["kind", "delay", "first", "max", "jitter_percent"];
@@ -146,7 +147,7 @@ impl<'t> Visitor<'t> for BackoffVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<(), A::Error> {
-        while let Some((Name(name), value)) = fields.next_entry::<Name<'t>, &'t RawValue>()? {
+        while let Some((Text(name), value)) = fields.next_entry::<Text<'t>, &'t RawValue>()? {
             if let Err(problem) = self.0.set(&name, value) {
                 self.0.problem = Some(problem);
                 return Err(A::Error::custom("refused"));

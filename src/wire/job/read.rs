@@ -15,8 +15,11 @@ use serde_json::value::RawValue;
 
 use super::backoff::read_backoff;
 use super::bad_job::{BadJob, BadJobKind};
-use super::values::{Name, read_duration, text_of};
+use super::values::{read_duration, text_of};
+use crate::config::Settings;
 use crate::suggest::{instead_of, nearest, shortened};
+use crate::wire::last_names::LastNames;
+use crate::wire::text::Text;
 
 const FIELDS: &[&str] = &[
     "id",
@@ -48,13 +51,23 @@ pub struct JobDefaults {
     pub jobs_bytes_max: usize,
 }
 
+impl JobDefaults {
+    /// As an operator has set them.
+    pub(crate) fn of(settings: &Settings) -> JobDefaults {
+        JobDefaults {
+            kind: settings.default_kind.clone(),
+            queue: settings.default_queue.clone(),
+            payload_bytes_max: settings.engine.policy.payload_bytes_max,
+            jobs_bytes_max: settings.engine.request_bytes_max,
+        }
+    }
+}
+
 /// Reads the jobs of one text.
 pub(super) struct Reader<'t> {
     text: &'t str,
     defaults: &'t JobDefaults,
-    // Most jobs of a text share these; a clone of the last one costs no allocation.
-    last_queue: QueueName,
-    last_kind: KindName,
+    last: LastNames,
     in_job: bool,
     refusal: Option<Refusal>,
     /// What all jobs so far weigh: see [`JobSpec::weight`].
@@ -82,8 +95,7 @@ impl<'t> Reader<'t> {
         Reader {
             text,
             defaults,
-            last_queue: defaults.queue.clone(),
-            last_kind: defaults.kind.clone(),
+            last: LastNames::new(defaults.queue.clone(), defaults.kind.clone()),
             in_job: false,
             refusal: None,
             bytes: 0,
@@ -168,20 +180,6 @@ impl<'t> Reader<'t> {
         let offset = value.as_ptr().addr() - self.text.as_ptr().addr();
         self.refusal = Some(Refusal { kind, offset, message });
     }
-
-    fn queue(&mut self, name: &str) -> Result<QueueName, String> {
-        if self.last_queue.as_str() != name {
-            self.last_queue = QueueName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.last_queue.clone())
-    }
-
-    fn kind(&mut self, name: &str) -> Result<KindName, String> {
-        if self.last_kind.as_str() != name {
-            self.last_kind = KindName::parse(name).map_err(|error| error.to_string())?;
-        }
-        Ok(self.last_kind.clone())
-    }
 }
 
 /// The error's text without its "at line .. column ..": the place is told apart, counted in the whole text.
@@ -246,7 +244,7 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
 
     fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<JobSpec, A::Error> {
         let mut draft = JobDraft::default();
-        while let Some((Name(name), value)) = fields.next_entry::<Name<'t>, &'t RawValue>()? {
+        while let Some((Text(name), value)) = fields.next_entry::<Text<'t>, &'t RawValue>()? {
             if let Err(problem) = draft.set(&name, value, self.reader) {
                 self.reader.refuse(value.get(), problem);
                 return Err(A::Error::custom("refused"));
@@ -307,8 +305,12 @@ impl JobDraft {
     fn set_small(&mut self, name: &str, value: &RawValue, reader: &mut Reader<'_>) -> Result<(), String> {
         match name {
             "id" => self.id = Some(JobId::parse(&text_of(value)?).map_err(|error| error.to_string())?),
-            "queue" => self.queue = Some(reader.queue(&text_of(value)?)?),
-            "kind" => self.kind = Some(reader.kind(&text_of(value)?)?),
+            "queue" => {
+                self.queue = Some(reader.last.queue(&text_of(value)?).map_err(|error| error.to_string())?)
+            }
+            "kind" => {
+                self.kind = Some(reader.last.kind(&text_of(value)?).map_err(|error| error.to_string())?)
+            }
             "priority" => self.priority = Some(read_priority(value)?),
             "run_at" => self.set_start(Start::At(read_moment(value)?))?,
             "delay" => self.set_start(Start::After(read_duration(value)?))?,

@@ -3,73 +3,56 @@
 use std::time::Duration;
 
 use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Start};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::wire::append::{self, field, raw_field};
 
 /// Appends `spec` as one line of JSON, line end included.
 ///
 /// A relative start stays relative: the delay counts from when the server accepts the job.
 pub fn write_line(spec: &JobSpec, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"queue\":");
-    write_json(spec.queue.as_str(), out);
-    out.extend_from_slice(b",\"kind\":");
-    write_json(spec.kind.as_str(), out);
+    append::value(out, spec.queue.as_str());
+    field(out, "kind", spec.kind.as_str());
     if let Some(id) = &spec.id {
-        out.extend_from_slice(b",\"id\":");
-        write_json(id, out);
+        field(out, "id", id);
     }
-    out.extend_from_slice(b",\"priority\":");
-    write_json(&spec.priority, out);
+    field(out, "priority", &spec.priority);
     match spec.start {
         Start::Now => {}
-        Start::After(delay) => {
-            out.extend_from_slice(b",\"delay\":");
-            write_json(&millis(delay), out);
-        }
-        Start::At(moment) => {
-            out.extend_from_slice(b",\"run_at\":");
-            write_json(&moment, out);
-        }
+        Start::After(delay) => field(out, "delay", &millis(delay)),
+        Start::At(moment) => field(out, "run_at", &moment),
     }
     if let Some(timeout) = spec.timeout {
-        out.extend_from_slice(b",\"timeout\":");
-        write_json(&millis(timeout), out);
+        field(out, "timeout", &millis(timeout));
     }
     if let Some(max_retry) = spec.max_retry {
-        out.extend_from_slice(b",\"max_retry\":");
-        write_json(&max_retry, out);
+        field(out, "max_retry", &max_retry);
     }
-    write_backoff(spec.backoff, out);
+    if let Some(backoff) = shown_backoff(spec.backoff) {
+        field(out, "backoff", &backoff);
+    }
     match spec.exhausted {
         Exhausted::Dead => {}
-        Exhausted::Drop => out.extend_from_slice(b",\"exhausted\":\"drop\""),
+        Exhausted::Drop => field(out, "exhausted", "drop"),
     }
     if let Some(custom) = &spec.custom {
-        out.extend_from_slice(b",\"custom\":");
-        out.extend_from_slice(custom.as_str().as_bytes());
+        raw_field(out, "custom", custom.as_str());
     }
     // A payload is compact JSON already, so it has no line end either.
-    out.extend_from_slice(b",\"payload\":");
-    out.extend_from_slice(spec.payload.as_str().as_bytes());
+    raw_field(out, "payload", spec.payload.as_str());
     out.extend_from_slice(b"}\n");
 }
 
-fn write_backoff(backoff: Backoff, out: &mut Vec<u8>) {
-    let value = match backoff {
-        Backoff::Server => return,
-        Backoff::Quartic => json!("quartic"),
-        Backoff::Fixed { delay_ms } => json!({"kind": "fixed", "delay": delay_ms}),
-        Backoff::Exponential { first_ms, max_ms, jitter_percent } => {
-            json!({"kind": "exponential", "first": first_ms, "max": max_ms, "jitter_percent": jitter_percent})
-        }
-    };
-    out.extend_from_slice(b",\"backoff\":");
-    write_json(&value, out);
-}
-
-fn write_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value)
-        .expect("text and numbers are always JSON, and memory takes every write");
+fn shown_backoff(backoff: Backoff) -> Option<Value> {
+    match backoff {
+        Backoff::Server => None,
+        Backoff::Quartic => Some(json!("quartic")),
+        Backoff::Fixed { delay_ms } => Some(json!({"kind": "fixed", "delay": delay_ms})),
+        Backoff::Exponential { first_ms, max_ms, jitter_percent } => Some(
+            json!({"kind": "exponential", "first": first_ms, "max": max_ms, "jitter_percent": jitter_percent}),
+        ),
+    }
 }
 
 /// Rounded up, so that a timeout below one millisecond does not become none.

@@ -24,18 +24,18 @@
 //! | payloads in memory of jobs that wait | bytes | 64 MiB | `payload_memory` | nothing: the rest is read back from disk | `jobs/table/mod.rs` |
 //! | jobs that run here | jobs | 8 | `worker_count` | nothing: jobs wait | `engine/manager/pool.rs` |
 //! | one bulk operation at a time, in steps | jobs looked at | 1,000 a step | | nothing: the next operation waits | `engine/manager/bulk_ops.rs` |
-//! | HTTP connections | connections | 1,024 | `connections_max` | 503 `busy`, closed; beyond 64 that are being told so, closed without a word | `src/http/server.rs` |
-//! | head of an HTTP request | time | 10 s | `header_timeout` | closed without a word | `src/http/server.rs` |
-//! | one HTTP request: body and answer | time | 1 min | `request_timeout` | 408 `request_timeout` while the body comes, then 500 `unknown` | `src/http/body.rs`, `src/http/context.rs` |
-//! | an HTTP answer that is not read | time without a byte taken | 1 min | `request_timeout` | closed without a word | `src/http/stall.rs` |
+//! | HTTP connections | connections | 1,024 | `connections_max` | 503 `busy`, closed; beyond 64 that are being told so, closed without a word | `src/auth/places.rs`, `src/server/http_server.rs` |
+//! | head of an HTTP request | time | 10 s | `header_timeout` | closed without a word | `src/server/http_server.rs` |
+//! | one HTTP request: body and answer | time | 1 min | `request_timeout` | 408 `request_timeout` while the body comes, then 500 `unknown` | `src/http/body.rs`, `src/http/deadline.rs` |
+//! | an HTTP answer that is not read | time without a byte taken | 1 min | `request_timeout` | closed without a word | `src/server/stall.rs` |
 //! | body of an HTTP request | bytes | 256 MiB | `body_bytes_max` | 413 `body_too_large` | `src/http/body.rs` (`BodyReader`) |
 //! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | | busy | `src/http/body.rs` (`BodyReader`) |
 //! | a list in an HTTP answer | bytes | 8 MiB, and the job that exceeds it | | `"more": true` | `src/http/routes/sets.rs` |
-//! | connections of the work protocol | connections | 2,000 | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, closed; beyond 64 that are being told so, closed without a word | `src/fwp/server.rs` |
-//! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/fwp/server.rs` |
-//! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/server.rs` |
+//! | connections of the work protocol | connections | 2,000 | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, closed; beyond 64 that are being told so, closed without a word | `src/auth/places.rs`, `src/server/fwp_server.rs` |
+//! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/server/fwp_server.rs`, `src/fwp/welcome.rs` |
+//! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/welcome.rs` |
 //! | one command | bytes of its line | 16 MiB | `faktory_line_bytes_max` | `ERR the line is longer than ..`, closed | `src/fwp/connection.rs` |
-//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Budget`) |
+//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Inbox`), `base/byte_budget.rs` |
 //! | lines over 16 KiB that are read at the same time | lines | 4 | | nothing for `request_wait_max`; then a PUSH is told busy | `src/fwp/long_line_gate.rs` (`LongLineGate`) |
 //! | commands of a connection that wait for their reply | commands | 1,000; 8 while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_MAX`, `PENDING_CROWDED_MAX`) |
 //! | lines of these commands | bytes | 16 MiB; 16 KiB while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_BYTES_MAX`, `PENDING_BYTES_CROWDED_MAX`) |
