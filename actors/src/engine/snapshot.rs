@@ -245,7 +245,7 @@ impl Actor for SnapshotActor {
         ctx.run_interval(LOOK_EVERY, |actor, ctx| {
             let log_bytes = actor.settings.metrics.log_bytes.get();
             // What is not in a snapshot yet takes up disk, and time at the next start.
-            if log_bytes - actor.log_bytes >= actor.settings.store.layering().log_bytes as u64 {
+            if actor.settings.store.layering().is_enough_log(log_bytes - actor.log_bytes) {
                 actor.log_bytes = log_bytes;
                 let (done, _) = oneshot::channel();
                 ctx.notify(TakeSnapshot { done });

@@ -3,8 +3,6 @@
 //! It is done step by step, as slowly as its owner likes: requests that are served meanwhile are not slowed down. What is
 //! put together stays as it is until the result is published; a crash costs only the work.
 
-use std::sync::Arc;
-
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::PayloadRef;
 use crate::snapshot::SnapshotError;
@@ -13,8 +11,8 @@ use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Next};
 use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::policy::CompactionAction;
 use crate::snapshot::store::SnapshotStore;
-use crate::snapshot::weight::Weight;
 use crate::snapshot::writer::LayerWriter;
 
 /// Layers that are being put together.
@@ -51,8 +49,7 @@ pub enum Step {
 }
 
 impl Compaction {
-    /// Begins, if it is time: the layers upon the one that holds everything outweigh half of it (a fifth, if it hardly
-    /// compresses), or are too many.
+    /// Begins, if the [policy](crate::snapshot::policy::Layering) says that it is time.
     ///
     /// # Errors
     /// The storage reported an error, or a layer is damaged.
@@ -64,10 +61,12 @@ impl Compaction {
         for name in &chain {
             layers.push(store.open(*name)?);
         }
-        let inputs = due(&layers, store.layering().layers_max);
-        if inputs.is_empty() {
-            return Ok(None);
-        }
+        let figures: Vec<_> = layers.iter().map(|layer| layer.figures()).collect();
+        let inputs = match store.layering().compaction(&figures) {
+            CompactionAction::Leave => return Ok(None),
+            CompactionAction::MergeAll => 0..layers.len(),
+            CompactionAction::MergeChanges(range) => range,
+        };
         let (first, newest) = (&layers[inputs.start], &layers[inputs.end - 1]);
         let parent = first.header().parent;
         let name = LayerName { last: newest.header().last, parent };
@@ -164,28 +163,4 @@ fn merge_some(
         }
         None => Ok(false),
     }
-}
-
-/// Which of the layers of a state are to be put together, the oldest first; none if they are fine as they are.
-fn due(layers: &[Arc<Layer>], layers_max: usize) -> std::ops::Range<usize> {
-    let Some((full, changes)) = layers.split_first().filter(|(_, changes)| !changes.is_empty()) else {
-        return 0..0;
-    };
-    let weight = Weight::of(full, changes);
-    if weight.outweighs(2) || weight.outweighs(5) && weight.is_tight() {
-        return 0..layers.len();
-    }
-    if changes.len() <= layers_max {
-        return 0..0;
-    }
-    // The newest stays by itself: the log behind the one before it is kept, so that it can be lost. Of the others,
-    // those that are about as small as all that came later together.
-    let end = layers.len() - 1;
-    let mut start = end - 2;
-    let mut later: u64 = layers[start..end].iter().map(|layer| layer.bytes()).sum();
-    while start > 1 && layers[start - 1].bytes() <= later * 2 {
-        start -= 1;
-        later += layers[start].bytes();
-    }
-    start..end
 }

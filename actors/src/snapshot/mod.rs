@@ -1,21 +1,18 @@
 //! Snapshots: an image of the whole state at a position of the log, so that the log before it may go.
 //!
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
-//! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`store`] (the directory:
-//! publish, load, fall back, retain), [`compact`] (layers are put together), [`payloads`] (what is read from them
-//! later), [`taking`] and `engine::snapshot` (when it happens).
+//! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`policy`] (what is written,
+//! put together and kept), [`store`] (the directory: publish, load, fall back, retain), [`compact`] (layers are put
+//! together), [`payloads`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
 //! the log alone rebuilds the state.
 //!
-//! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. Small
-//! states are always written as a whole. A layer has the payloads of the jobs that were accepted in its stretch of the
-//! log, apart from the jobs: those are read to start, payloads are not. When the layers upon one outweigh half of it (a
-//! fifth, if payloads hardly compress), all become a new one that holds everything; when they are many, some become
-//! one. The layers that a new one was made of stay until the next one comes, to fall back to; those of a state of 32 MiB
-//! and more only until half of what makes the next one due has come, as the disk would have to hold all three, or until
-//! all that is on disk is nearly twice what is alive. The log stays since the older of the two newest layers.
+//! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. A layer
+//! has the payloads of the jobs that were accepted in its stretch of the log, apart from the jobs: those are read to
+//! start, payloads are not. When layers are written, put together and given up is [one policy](policy::Layering). The
+//! log stays since the older of the two newest layers.
 //!
 //! | damaged or missing | what happens at the next start |
 //! |---|---|
@@ -31,17 +28,16 @@ pub mod compact;
 pub mod fold;
 pub mod format;
 pub mod layer;
-pub mod layering;
 mod merge;
 pub mod page;
 pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
+pub mod policy;
 pub(crate) mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;
-mod weight;
 mod writer;
 
 use std::io;

@@ -12,6 +12,7 @@ use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Next};
 use crate::snapshot::page::Page;
+use crate::snapshot::policy::LayerFigures;
 
 /// A state that can be read: layers of which the first holds everything.
 pub struct State {
@@ -53,6 +54,11 @@ impl State {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.bytes()).sum()
+    }
+
+    /// What the policy looks at, of each of its layers.
+    pub(super) fn figures(&self) -> Vec<LayerFigures> {
+        self.layers.iter().map(|layer| layer.figures()).collect()
     }
 
     /// Its pages, from the front to the back. Memory: one page of each layer.

@@ -16,10 +16,9 @@ use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::fold::Delta;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::Layer;
-use crate::snapshot::layering::Layering;
 use crate::snapshot::page::Page;
+use crate::snapshot::policy::{Fallback, Layering, NextLayer};
 use crate::snapshot::state::State;
-use crate::snapshot::weight::Weight;
 use crate::snapshot::writer::{LayerWriter, Written};
 use crate::storage::reclaim::{free_retired, retire};
 use crate::storage::{Storage, partial_of, publish, unused};
@@ -264,7 +263,7 @@ impl SnapshotStore {
         };
         // A damaged file explains all other errors.
         end.map_err(blame)?;
-        if bytes < self.layering.checked_whole_bytes {
+        if self.layering.confirms_payloads(bytes) {
             layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
         }
         let value =
@@ -292,7 +291,8 @@ impl SnapshotStore {
         store: [u8; 16],
         now: Timestamp,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        let builds_upon = before.as_ref().filter(|before| before.bytes() >= self.layering.changes_from_bytes);
+        let next_layer = self.layering.next_layer(before.as_ref().map(State::bytes));
+        let builds_upon = before.as_ref().filter(|_| next_layer == NextLayer::Changes);
         let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
         let bytes_before = builds_upon.map_or(0, State::bytes);
         let header =
@@ -386,9 +386,8 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Deletes snapshots beyond `kept` and older than `age_max`, but never the two newest: of those that hold
-    /// everything, and with each what was built upon it. Of a large state that is about to be written anew only the
-    /// newest stays: both and the new one together would take three times what is alive.
+    /// Deletes the snapshots that the [policy](Layering) does not keep, where `kept` are wanted that are not older than
+    /// `age_max`: of those that hold everything, and with each what was built upon it.
     ///
     /// Returns the position that the log may be deleted up to: that of the older of the two newest states, so that the
     /// older one can still be brought up to date. None while there are not two.
@@ -408,14 +407,14 @@ impl SnapshotStore {
             // One that cannot be read is of no use as a fall-back.
             Err(_) => true,
         };
-        let most = if kept <= 2 && fulls.len() > 1 && self.grows_old(&names) { 1 } else { kept.max(2) };
-        let mut oldest_kept = Seq::ZERO;
-        for (nth, full) in fulls.iter().enumerate() {
-            if nth >= most || (nth >= 2 && is_old(*full)) {
-                break;
-            }
-            oldest_kept = full.last;
-        }
+        let fallback = match fulls.len() {
+            0 | 1 => Fallback::Keep,
+            _ => self.fallback(kept, &names),
+        };
+        let stays =
+            |(newer, full): &(usize, &LayerName)| Layering::keeps(*newer, fallback, kept, || is_old(**full));
+        let oldest_kept = fulls.iter().enumerate().take_while(stays).last();
+        let oldest_kept = oldest_kept.map_or(Seq::ZERO, |(_, full)| full.last);
         // The oldest first: what is left of a chain that was cut off here leads nowhere, and nothing newer needs it.
         let mut removed = false;
         for name in names.iter().rev() {
@@ -437,19 +436,12 @@ impl SnapshotStore {
         Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
-    /// Whether the newest state is large and whole, and half of what makes it be written anew has come; or all that is on
-    /// disk is too much for what is alive.
-    fn grows_old(&self, names: &[LayerName]) -> bool {
-        let Ok(Some(state)) = self.newest_without(&[]) else { return false };
-        let Some((full, changes)) = state.layers.split_first() else { return false };
-        if full.bytes() < self.layering.checked_whole_bytes || changes.is_empty() {
-            return false;
-        }
-        let weight = Weight::of(full, changes);
-        let on_disk = || names.iter().map(|name| self.header_of(*name).map_or(0, |(_, bytes)| bytes)).sum();
-        weight.outweighs(4)
-            || weight.outweighs(20) && weight.is_tight()
-            || weight.is_too_little_for(on_disk())
+    /// What becomes of the state before the newest full layer.
+    fn fallback(&self, kept: usize, names: &[LayerName]) -> Fallback {
+        let Ok(Some(state)) = self.newest_without(&[]) else { return Fallback::Keep };
+        let bytes_on_disk =
+            names.iter().map(|name| self.header_of(*name).map_or(0, |(_, bytes)| bytes)).sum();
+        self.layering.fallback(kept, &state.figures(), bytes_on_disk)
     }
 
     /// Takes a layer's name away. A process that has it open can still read it.

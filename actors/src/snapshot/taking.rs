@@ -5,6 +5,7 @@ use crate::jobs::Event;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
 use crate::snapshot::fold::Delta;
+use crate::snapshot::policy::Layering;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 
 /// Takes one event; an error ends the reading.
@@ -47,7 +48,7 @@ pub fn take_next(
             }
             let sections = before.as_ref().map(|before| before.sections().clone()).unwrap_or_default();
             let delta = Delta::after(last, last_at, sections);
-            let delta = read(log, delta, sealed, store.layering().log_bytes)?;
+            let delta = read(log, delta, sealed, store.layering())?;
             store.write(before, delta, store_id, now).map(Some)
         });
         match taken {
@@ -65,11 +66,11 @@ pub fn take_next(
     }
 }
 
-fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Seq, bytes_max: usize) -> Result<Delta, SnapshotError> {
+fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Seq, policy: &Layering) -> Result<Delta, SnapshotError> {
     let after = delta.last();
     let mut is_full = false;
     let mut take = |seq, event| {
-        is_full = delta.bytes() >= bytes_max;
+        is_full = policy.is_enough_log(delta.bytes() as u64);
         if is_full {
             return Err("that is enough for one layer".to_owned());
         }
