@@ -43,6 +43,8 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::storage::OUTDATED;
+
 /// Something is wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -73,11 +75,7 @@ pub enum SnapshotError {
         expected: u32,
     },
     /// It was written before the first release, in a format that nobody reads any more.
-    #[error(
-        "{}: a beaver from before the first release wrote it, in a format that is not read any more: move the data \
-         directory away to start empty",
-        path.display()
-    )]
+    #[error("{}: {OUTDATED}", path.display())]
     Outdated {
         /// The file.
         path: PathBuf,
