@@ -42,8 +42,10 @@ pub struct Delta {
     /// What the state holds beside jobs, as it is behind the last event taken in.
     sections: Sections,
     boxes: EmptyBoxes,
-    last: Seq,
-    last_at: Timestamp,
+    /// Position of the last event taken in.
+    pub(super) last: Seq,
+    /// Latest moment of an event taken in.
+    pub(super) last_at: Timestamp,
     bytes: usize,
 }
 
@@ -243,18 +245,6 @@ impl Delta {
         job.apply(self.bounds.stamp(seq, at), timeout_ms, kind, &mut self.boxes)?;
         self.added[index].1 = Some(job);
         Ok(())
-    }
-
-    /// Position of the last event taken in.
-    #[must_use]
-    pub fn last(&self) -> Seq {
-        self.last
-    }
-
-    /// Latest moment of an event taken in.
-    #[must_use]
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
     }
 
     /// Writes a layer that holds everything: the state before, if there is one, with this delta applied.

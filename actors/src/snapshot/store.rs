@@ -295,8 +295,7 @@ impl SnapshotStore {
         let builds_upon = before.as_ref().filter(|_| next_layer == NextLayer::Changes);
         let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
         let bytes_before = builds_upon.map_or(0, State::bytes);
-        let header =
-            ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now, parent };
+        let header = ImageHeader { store, last: delta.last, last_at: delta.last_at, taken_at: now, parent };
         let mut jobs = 0;
         let written = self.publish_layer(&header, |mut layer| {
             let meta = match before {

@@ -67,7 +67,7 @@ pub fn take_next(
 }
 
 fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Seq, policy: &Layering) -> Result<Delta, SnapshotError> {
-    let after = delta.last();
+    let after = delta.last;
     let mut is_full = false;
     let mut take = |seq, event| {
         is_full = policy.is_enough_log(delta.bytes() as u64);
