@@ -17,7 +17,7 @@ use crate::engine::liveness::ExitGuard;
 use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
 use crate::ids::Seq;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::scrub::Scrub;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
@@ -141,8 +141,8 @@ impl SnapshotActor {
         let mut bytes = 0;
         while bytes < TURN_BYTES {
             match compaction.step() {
-                Ok(Step::More(more)) => bytes += more,
-                Ok(Step::Published) => {
+                Ok(CompactionStep::More(more)) => bytes += more,
+                Ok(CompactionStep::Published) => {
                     tracing::info!(actor = "supervisor/snapshot", "layers put together");
                     if let Err(error) = self.settings.show_and_retain() {
                         self.compaction_failed(&error);

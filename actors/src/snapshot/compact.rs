@@ -9,7 +9,7 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
-use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::policy::CompactionAction;
 use crate::snapshot::store::SnapshotStore;
@@ -20,11 +20,11 @@ pub struct Compaction {
     store: SnapshotStore,
     header: ImageHeader,
     meta: LayerMeta,
-    phase: Phase,
+    phase: CompactionPhase,
     done: bool,
 }
 
-enum Phase {
+enum CompactionPhase {
     Merging {
         merge: Merge,
         payloads: PayloadPages,
@@ -41,7 +41,7 @@ enum Phase {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CompactionStep {
     /// This many bytes were read or written, and there is more to do.
     More(u64),
     /// The new layer is there.
@@ -78,7 +78,7 @@ impl Compaction {
         let (layer, _) = store.begin(&header)?;
         let merge = Merge::of(&layers[inputs]);
         let payloads = PayloadPages::new(layers);
-        let phase = Phase::Merging { merge, payloads, layer: Box::new(layer) };
+        let phase = CompactionPhase::Merging { merge, payloads, layer: Box::new(layer) };
         Ok(Some(Compaction { store: store.clone(), header, meta, phase, done: false }))
     }
 
@@ -86,9 +86,9 @@ impl Compaction {
     ///
     /// # Errors
     /// The storage reported an error, or a layer is damaged. Nothing was published, and nothing will be.
-    pub fn step(&mut self) -> Result<Step, SnapshotError> {
+    pub fn step(&mut self) -> Result<CompactionStep, SnapshotError> {
         match &mut self.phase {
-            Phase::Merging { merge, payloads, layer } => {
+            CompactionPhase::Merging { merge, payloads, layer } => {
                 let before = layer.bytes();
                 let goes_on = merge_some(merge, payloads, layer)?;
                 // What is written has been read as well.
@@ -96,23 +96,25 @@ impl Compaction {
                 if !goes_on {
                     self.finish_layer()?;
                 }
-                Ok(Step::More(bytes))
+                Ok(CompactionStep::More(bytes))
             }
-            Phase::Verifying { layer, reader, next } => {
+            CompactionPhase::Verifying { layer, reader, next } => {
                 if let Some(bytes) = layer.check_block(reader, *next)? {
                     *next += 1;
-                    return Ok(Step::More(bytes));
+                    return Ok(CompactionStep::More(bytes));
                 }
                 self.store.publish(&self.header)?;
-                (self.phase, self.done) = (Phase::Published, true);
-                Ok(Step::Published)
+                (self.phase, self.done) = (CompactionPhase::Published, true);
+                Ok(CompactionStep::Published)
             }
-            Phase::Published => Ok(Step::Published),
+            CompactionPhase::Published => Ok(CompactionStep::Published),
         }
     }
 
     fn finish_layer(&mut self) -> Result<(), SnapshotError> {
-        let Phase::Merging { layer, .. } = std::mem::replace(&mut self.phase, Phase::Published) else {
+        let CompactionPhase::Merging { layer, .. } =
+            std::mem::replace(&mut self.phase, CompactionPhase::Published)
+        else {
             return Ok(());
         };
         if self.header.parent == Seq::ZERO && layer.jobs_total() != self.meta.jobs {
@@ -122,7 +124,7 @@ impl Compaction {
         }
         layer.finish(&self.meta)?;
         let layer = Box::new(self.store.open_unfinished(&self.header)?);
-        self.phase = Phase::Verifying { layer, reader: PageReader::default(), next: 0 };
+        self.phase = CompactionPhase::Verifying { layer, reader: PageReader::default(), next: 0 };
         Ok(())
     }
 }
@@ -142,7 +144,7 @@ fn merge_some(
     layer: &mut LayerWriter,
 ) -> Result<bool, SnapshotError> {
     match merge.next()? {
-        Some(Next::Jobs(page)) => {
+        Some(Merged::Jobs(page)) => {
             for job in page.jobs {
                 let payload = match job.payload {
                     PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => {
@@ -154,7 +156,7 @@ fn merge_some(
             }
             Ok(true)
         }
-        Some(Next::Gone(number)) => {
+        Some(Merged::Gone(number)) => {
             // No layer before this one has it, if this one owns it.
             if !layer.owns(number) {
                 layer.gone(number)?;

@@ -10,7 +10,7 @@ use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::{Layer, PageReader};
-use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::page::Page;
 use crate::snapshot::policy::LayerFigures;
 
@@ -82,11 +82,11 @@ impl Pages {
     pub fn next_page(&mut self) -> Result<Option<Page>, SnapshotError> {
         loop {
             match self.merge.next()? {
-                Some(Next::Jobs(page)) => {
+                Some(Merged::Jobs(page)) => {
                     self.jobs += page.jobs.len() as u64;
                     return Ok(Some(page));
                 }
-                Some(Next::Gone(_)) => {}
+                Some(Merged::Gone(_)) => {}
                 None => return Ok(None),
             }
         }
@@ -110,11 +110,12 @@ impl Pages {
 /// Finds single jobs in layers. Asked in the order of their numbers, it reads each page once.
 pub(super) struct Finder<'a> {
     layers: &'a [Arc<Layer>],
-    held: Vec<Held>,
+    held: Vec<HeldPages>,
 }
 
+/// The pages of one layer that were read last, by their index.
 #[derive(Default)]
-struct Held {
+struct HeldPages {
     reader: PageReader,
     page: Option<(usize, Page)>,
     gone: Option<(usize, Vec<Seq>)>,
@@ -122,7 +123,7 @@ struct Held {
 
 impl<'a> Finder<'a> {
     pub fn new(layers: &'a [Arc<Layer>]) -> Finder<'a> {
-        Finder { layers, held: layers.iter().map(|_| Held::default()).collect() }
+        Finder { layers, held: layers.iter().map(|_| HeldPages::default()).collect() }
     }
 
     /// The job with this number, if it is not gone.

@@ -18,7 +18,7 @@ use crate::jobs::{
 use crate::recovery::boot::{Boot, BootError, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
@@ -360,7 +360,7 @@ impl StepEngine {
             self.show_and_retain()?;
         }
         while let Some(mut compaction) = Compaction::begin_if_due(&store, now)? {
-            while compaction.step()? != Step::Published {}
+            while compaction.step()? != CompactionStep::Published {}
             self.show_and_retain()?;
         }
         match newest {
