@@ -214,8 +214,8 @@ impl SnapshotSettings {
     fn take_next(&self, sealed: Seq) -> Result<Option<SnapshotInfo>, SnapshotError> {
         let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
         let Some(taken) = taken else { return Ok(None) };
-        for (_, error) in &taken.aside {
-            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was set aside");
+        for (_, error) in &taken.quarantined {
+            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was moved to quarantine");
         }
         self.show_and_retain()?;
         Ok(Some(taken.info))

@@ -16,12 +16,12 @@
 //!
 //! | damaged or missing | what happens at the next start |
 //! |---|---|
-//! | the newest layer | it is set aside; the state before it, and the log since then |
-//! | one that holds everything, and layers that it was made of are there | it is set aside; those are used |
+//! | the newest layer | it is moved to quarantine; the state before it, and the log since then |
+//! | one that holds everything, and layers that it was made of are there | it is moved to quarantine; those are used |
 //! | any other one | nothing is changed, exit code 65: the log does not reach back to before it; the file is named |
 //! | a page of payloads, in a state under 32 MiB | as above |
 //! | a page of payloads, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
-//! | all of them, with the whole log | they are set aside; the log rebuilds the state |
+//! | all of them, with the whole log | they are moved to quarantine; the log rebuilds the state |
 
 pub mod chain;
 pub mod compact;

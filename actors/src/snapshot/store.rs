@@ -171,7 +171,7 @@ impl SnapshotStore {
     /// its jobs have in common has to be looked at only once.
     ///
     /// A corrupted one is passed over for the one before it and returned in the list of errors; the caller decides
-    /// when to move it to quarantine with [`SnapshotStore::set_aside`].
+    /// when to move it to quarantine with [`SnapshotStore::quarantine`].
     ///
     /// # Errors
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
@@ -356,17 +356,17 @@ impl SnapshotStore {
         Layer::open(file, &partial)
     }
 
-    /// Moves a corrupted snapshot out of the way, into `quarantine/`.
+    /// Moves a corrupted layer to `quarantine/`.
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn set_aside(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
+    pub fn quarantine(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
         let from = self.path_of(name);
         self.storage.create_dir(&self.quarantine).map_err(SnapshotError::io(&self.quarantine, "create"))?;
         let name = from.file_name().unwrap_or_default().to_string_lossy();
         let to = unused(&*self.storage, &self.quarantine, &name)
             .map_err(SnapshotError::io(&self.quarantine, "list"))?;
-        publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "set aside"))?;
+        publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "quarantine"))?;
         self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
         Ok(to)
     }

@@ -3,10 +3,9 @@
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::Event;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::chain::LayerName;
 use crate::snapshot::fold::Delta;
 use crate::snapshot::policy::Layering;
-use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
+use crate::snapshot::store::{PassedOver, SnapshotInfo, SnapshotStore};
 
 /// Takes one event; an error ends the reading.
 pub type Visit<'a> = dyn FnMut(Seq, Event) -> Result<(), String> + 'a;
@@ -19,8 +18,8 @@ pub type ReadLog<'a> = dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + 
 pub struct Taken {
     /// The snapshot.
     pub info: SnapshotInfo,
-    /// Layers that turned out to be damaged and were left out; they are moved to quarantine.
-    pub aside: Vec<(LayerName, SnapshotError)>,
+    /// Layers that turned out to be damaged and were left out; they are in quarantine now.
+    pub quarantined: PassedOver,
 }
 
 /// Folds the events behind the newest snapshot into the next one, as many as fit into memory; `None` if there are none
@@ -37,9 +36,9 @@ pub fn take_next(
     store_id: [u8; 16],
     now: Timestamp,
 ) -> Result<Option<Taken>, SnapshotError> {
-    let mut aside: Vec<(LayerName, SnapshotError)> = Vec::new();
+    let mut damaged = PassedOver::new();
     loop {
-        let without: Vec<_> = aside.iter().map(|(name, _)| *name).collect();
+        let without: Vec<_> = damaged.iter().map(|(name, _)| *name).collect();
         let taken = store.newest_without(&without).and_then(|before| {
             let (last, last_at) =
                 before.as_ref().map(|before| (before.header.last, before.header.last_at)).unwrap_or_default();
@@ -53,13 +52,13 @@ pub fn take_next(
         });
         match taken {
             Ok(info) => {
-                for (name, _) in &aside {
-                    store.set_aside(*name)?;
+                for (name, _) in &damaged {
+                    store.quarantine(*name)?;
                 }
-                return Ok(info.map(|info| Taken { info, aside }));
+                return Ok(info.map(|info| Taken { info, quarantined: damaged }));
             }
             Err(error) => match store.damaged(&error).filter(|name| !without.contains(name)) {
-                Some(name) => aside.push((name, error)),
+                Some(name) => damaged.push((name, error)),
                 None => return Err(error),
             },
         }
