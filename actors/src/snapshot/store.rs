@@ -21,7 +21,7 @@ use crate::snapshot::policy::{Fallback, Layering, NextLayer};
 use crate::snapshot::state::State;
 use crate::snapshot::writer::{LayerWriter, Written};
 use crate::storage::reclaim::{free_retired, retire};
-use crate::storage::{Storage, partial_of, publish, unused};
+use crate::storage::{Storage, StoredFile, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
 const APART_BYTES: u64 = 1 << 20;
@@ -108,8 +108,7 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn open(&self, name: LayerName) -> Result<Arc<Layer>, SnapshotError> {
-        let path = self.path_of(name);
-        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let (file, path) = self.open_file(name)?;
         let layer = Layer::open(file, &path)?;
         let ImageHeader { last, parent, .. } = *layer.header();
         if (last, parent) == (name.last, name.parent) {
@@ -125,10 +124,15 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn header_of(&self, name: LayerName) -> Result<(ImageHeader, u64), SnapshotError> {
-        let path = self.path_of(name);
-        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let (file, path) = self.open_file(name)?;
         let bytes = file.len().map_err(SnapshotError::io(&path, "measure"))?;
         Ok((ImageHeader::read(&*file, &path)?, bytes))
+    }
+
+    fn open_file(&self, name: LayerName) -> Result<(Box<dyn StoredFile>, PathBuf), SnapshotError> {
+        let path = self.path_of(name);
+        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        Ok((file, path))
     }
 
     /// Opens the state that these layers give, the oldest first.
@@ -408,7 +412,7 @@ impl SnapshotStore {
         };
         let fallback = match fulls.len() {
             0 | 1 => Fallback::Keep,
-            _ => self.fallback(kept, &names),
+            _ => self.fallback(kept, &names)?,
         };
         let stays =
             |(newer, full): &(usize, &LayerName)| Layering::keeps(*newer, fallback, kept, || is_old(**full));
@@ -436,11 +440,14 @@ impl SnapshotStore {
     }
 
     /// What becomes of the state before the newest full layer.
-    fn fallback(&self, kept: usize, names: &[LayerName]) -> Fallback {
-        let Ok(Some(state)) = self.newest_without(&[]) else { return Fallback::Keep };
-        let bytes_on_disk =
-            names.iter().map(|name| self.header_of(*name).map_or(0, |(_, bytes)| bytes)).sum();
-        self.layering.fallback(kept, &state.figures(), bytes_on_disk)
+    fn fallback(&self, kept: usize, names: &[LayerName]) -> Result<Fallback, SnapshotError> {
+        let Ok(Some(state)) = self.newest_without(&[]) else { return Ok(Fallback::Keep) };
+        let mut bytes_on_disk = 0;
+        for name in names {
+            let (file, path) = self.open_file(*name)?;
+            bytes_on_disk += file.len().map_err(SnapshotError::io(&path, "measure"))?;
+        }
+        Ok(self.layering.fallback(kept, &state.figures(), bytes_on_disk))
     }
 
     /// Takes a layer's name away. A process that has it open can still read it.

@@ -378,6 +378,24 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
 }
 
 #[test]
+fn a_layer_whose_header_is_damaged_counts_with_its_bytes_on_the_disk() {
+    let (mut beaver, _) = churning();
+    beaver.options.layering.log_bytes = 1 << 20;
+    let mut dice = fastrand::Rng::with_seed(1);
+    (0..200).for_each(|_| add_noise(&mut beaver, 1_000, false, &mut dice));
+    beaver.snapshot().unwrap();
+    let oldest = layers(&beaver)[0];
+    (0..150).for_each(|_| finish_one(&mut beaver));
+    beaver.advance(Duration::from_secs(1));
+    beaver.snapshot().unwrap();
+    assert!(layers(&beaver).contains(&oldest), "all became a new layer, and this is what it falls back to");
+    beaver.storage.tamper(beaver.snapshots().path_of(oldest), |bytes| bytes[20] ^= 1);
+    add_noise(&mut beaver, 10, false, &mut dice);
+    beaver.snapshot().unwrap();
+    assert!(!layers(&beaver).contains(&oldest), "it is most of what the disk holds: {:?}", layers(&beaver));
+}
+
+#[test]
 fn a_layer_is_made_durable_while_it_grows() {
     let mut beaver = engine(layering());
     let mut dice = fastrand::Rng::with_seed(1);
