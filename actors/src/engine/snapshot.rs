@@ -223,10 +223,9 @@ impl SnapshotSettings {
 
     /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
     fn show_and_retain(&self) -> Result<(), SnapshotError> {
-        if let Some(state) = self.store.newest_without(&[])? {
-            (self.images)(PayloadPages::new(state.layers().to_vec()));
-        }
-        if let Some(through) = self.store.retain(self.kept, self.age_max, self.clock.now())? {
+        let Some(newest) = self.store.newest_without(&[])? else { return Ok(()) };
+        (self.images)(PayloadPages::new(newest.layers().to_vec()));
+        if let Some(through) = self.store.retain(&newest, self.kept, self.age_max, self.clock.now())? {
             self.prune.do_send(Prune { through });
         }
         Ok(())

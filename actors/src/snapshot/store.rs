@@ -389,8 +389,8 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Deletes the snapshots that the [policy](Layering) does not keep, where `kept` are wanted that are not older than
-    /// `age_max`: of those that hold everything, and with each what was built upon it.
+    /// Deletes the snapshots that the [policy](Layering) does not keep beside the newest state, where `kept` are wanted
+    /// that are not older than `age_max`: of those that hold everything, and with each what was built upon it.
     ///
     /// Returns the position that the log may be deleted up to: that of the older of the two newest states, so that the
     /// older one can still be brought up to date. None while there are not two.
@@ -399,6 +399,7 @@ impl SnapshotStore {
     /// The storage reported an error; the rest goes another time.
     pub fn retain(
         &self,
+        newest: &State,
         kept: usize,
         age_max: Duration,
         now: Timestamp,
@@ -412,7 +413,7 @@ impl SnapshotStore {
         };
         let fallback = match fulls.len() {
             0 | 1 => Fallback::Keep,
-            _ => self.fallback(kept, &names)?,
+            _ => self.layering.fallback(kept, &newest.figures(), self.bytes_of(&names)?),
         };
         let stays =
             |(newer, full): &(usize, &LayerName)| Layering::keeps(*newer, fallback, kept, || is_old(**full));
@@ -439,15 +440,13 @@ impl SnapshotStore {
         Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
     }
 
-    /// What becomes of the state before the newest full layer.
-    fn fallback(&self, kept: usize, names: &[LayerName]) -> Result<Fallback, SnapshotError> {
-        let Ok(Some(state)) = self.newest_without(&[]) else { return Ok(Fallback::Keep) };
-        let mut bytes_on_disk = 0;
-        for name in names {
+    /// What these files take together, damaged or not.
+    fn bytes_of(&self, names: &[LayerName]) -> Result<u64, SnapshotError> {
+        let bytes = names.iter().map(|name| {
             let (file, path) = self.open_file(*name)?;
-            bytes_on_disk += file.len().map_err(SnapshotError::io(&path, "measure"))?;
-        }
-        Ok(self.layering.fallback(kept, &state.figures(), bytes_on_disk))
+            file.len().map_err(SnapshotError::io(&path, "measure"))
+        });
+        bytes.sum()
     }
 
     /// Takes a layer's name away. A process that has it open can still read it.

@@ -375,12 +375,11 @@ impl StepEngine {
 
     fn show_and_retain(&mut self) -> Result<(), SnapshotError> {
         let store = self.snapshots();
-        if let Some(state) = store.newest_without(&[])? {
-            let payloads = PayloadPages::new(state.layers().to_vec());
-            self.running().payload_store.set_images(Arc::new(payloads));
-        }
+        let Some(newest) = store.newest_without(&[])? else { return Ok(()) };
+        let payloads = PayloadPages::new(newest.layers().to_vec());
+        self.running().payload_store.set_images(Arc::new(payloads));
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
-        if let Some(through) = store.retain(kept, age_max, self.clock.now())? {
+        if let Some(through) = store.retain(&newest, kept, age_max, self.clock.now())? {
             let (tell, told) = std::sync::mpsc::channel();
             self.log().delete_through(through, move |deleted| tell.send(deleted).expect("it is waited for"));
             let deleted = told.recv().expect("this disk has no background");
