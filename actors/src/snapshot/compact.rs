@@ -6,7 +6,6 @@
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::PayloadRef;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Merged};
@@ -21,7 +20,6 @@ pub struct Compaction {
     header: ImageHeader,
     meta: LayerMeta,
     phase: CompactionPhase,
-    done: bool,
 }
 
 enum CompactionPhase {
@@ -37,6 +35,8 @@ enum CompactionPhase {
         next: usize,
     },
     Published,
+    /// A step ended with an error.
+    Failed,
 }
 
 /// How far it is.
@@ -54,69 +54,66 @@ impl Compaction {
     /// # Errors
     /// The storage reported an error, or a layer is damaged.
     pub fn begin_if_due(store: &SnapshotStore, now: Timestamp) -> Result<Option<Compaction>, SnapshotError> {
-        let names = store.list()?;
-        let chain = positions(&names).into_iter().find_map(|last| chain_to(&names, last));
-        let chain = chain.filter(|chain| chain.len() > 1).unwrap_or_default();
-        let mut layers = Vec::with_capacity(chain.len());
-        for name in &chain {
-            layers.push(store.open(*name)?);
-        }
-        let figures: Vec<_> = layers.iter().map(|layer| layer.figures()).collect();
-        let inputs = match store.layering().compaction(&figures) {
+        let Some(state) = store.newest_without(&[])? else { return Ok(None) };
+        let layers = state.layers();
+        let inputs = match store.layering().compaction(&state.figures()) {
             CompactionAction::Leave => return Ok(None),
-            CompactionAction::MergeAll => 0..layers.len(),
-            CompactionAction::MergeChanges(range) => range,
+            CompactionAction::MergeAll => layers,
+            CompactionAction::MergeChanges(range) => &layers[range],
         };
-        let (first, newest) = (&layers[inputs.start], &layers[inputs.end - 1]);
-        let parent = first.header().parent;
-        let name = LayerName { last: newest.header().last, parent };
-        if names.contains(&name) {
-            return Ok(None);
-        }
-        let header = ImageHeader { parent, taken_at: now, ..*newest.header() };
+        let [oldest, .., newest] = inputs else { panic!("fewer than two layers are put together") };
+        let header = ImageHeader { parent: oldest.header().parent, taken_at: now, ..*newest.header() };
         let meta = newest.meta().clone();
         let (layer, _) = store.begin(&header)?;
-        let merge = Merge::of(&layers[inputs]);
-        let payloads = PayloadPages::new(layers);
-        let phase = CompactionPhase::Merging { merge, payloads, layer: Box::new(layer) };
-        Ok(Some(Compaction { store: store.clone(), header, meta, phase, done: false }))
+        let phase = CompactionPhase::Merging {
+            merge: Merge::of(inputs),
+            payloads: PayloadPages::new(layers.to_vec()),
+            layer: Box::new(layer),
+        };
+        Ok(Some(Compaction { store: store.clone(), header, meta, phase }))
     }
 
     /// Does the next few milliseconds of it.
     ///
     /// # Errors
     /// The storage reported an error, or a layer is damaged. Nothing was published, and nothing will be.
+    ///
+    /// # Panics
+    /// An earlier step ended with an error.
     pub fn step(&mut self) -> Result<CompactionStep, SnapshotError> {
-        match &mut self.phase {
-            CompactionPhase::Merging { merge, payloads, layer } => {
+        let phase = std::mem::replace(&mut self.phase, CompactionPhase::Failed);
+        let (phase, step) = self.advance(phase)?;
+        self.phase = phase;
+        Ok(step)
+    }
+
+    fn advance(&self, phase: CompactionPhase) -> Result<(CompactionPhase, CompactionStep), SnapshotError> {
+        match phase {
+            CompactionPhase::Merging { mut merge, payloads, mut layer } => {
                 let before = layer.bytes();
-                let goes_on = merge_some(merge, payloads, layer)?;
+                let goes_on = merge_some(&mut merge, &payloads, &mut layer)?;
                 // What is written has been read as well.
-                let bytes = (layer.bytes() - before) * 2;
-                if !goes_on {
-                    self.finish_layer()?;
-                }
-                Ok(CompactionStep::More(bytes))
+                let step = CompactionStep::More((layer.bytes() - before) * 2);
+                let phase = match goes_on {
+                    true => CompactionPhase::Merging { merge, payloads, layer },
+                    false => self.finish_layer(*layer)?,
+                };
+                Ok((phase, step))
             }
-            CompactionPhase::Verifying { layer, reader, next } => {
-                if let Some(bytes) = layer.check_block(reader, *next)? {
-                    *next += 1;
-                    return Ok(CompactionStep::More(bytes));
+            CompactionPhase::Verifying { layer, mut reader, next } => {
+                if let Some(bytes) = layer.check_block(&mut reader, next)? {
+                    let phase = CompactionPhase::Verifying { layer, reader, next: next + 1 };
+                    return Ok((phase, CompactionStep::More(bytes)));
                 }
                 self.store.publish(&self.header)?;
-                (self.phase, self.done) = (CompactionPhase::Published, true);
-                Ok(CompactionStep::Published)
+                Ok((CompactionPhase::Published, CompactionStep::Published))
             }
-            CompactionPhase::Published => Ok(CompactionStep::Published),
+            CompactionPhase::Published => Ok((CompactionPhase::Published, CompactionStep::Published)),
+            CompactionPhase::Failed => panic!("putting layers together goes on after an error"),
         }
     }
 
-    fn finish_layer(&mut self) -> Result<(), SnapshotError> {
-        let CompactionPhase::Merging { layer, .. } =
-            std::mem::replace(&mut self.phase, CompactionPhase::Published)
-        else {
-            return Ok(());
-        };
+    fn finish_layer(&self, layer: LayerWriter) -> Result<CompactionPhase, SnapshotError> {
         if self.header.parent == Seq::ZERO && layer.jobs_total() != self.meta.jobs {
             let (found, expected) = (layer.jobs_total(), self.meta.jobs);
             let problem = format!("the layers give {found} jobs and say that there are {expected}");
@@ -124,14 +121,13 @@ impl Compaction {
         }
         layer.finish(&self.meta)?;
         let layer = Box::new(self.store.open_unfinished(&self.header)?);
-        self.phase = CompactionPhase::Verifying { layer, reader: PageReader::default(), next: 0 };
-        Ok(())
+        Ok(CompactionPhase::Verifying { layer, reader: PageReader::default(), next: 0 })
     }
 }
 
 impl Drop for Compaction {
     fn drop(&mut self) {
-        if !self.done {
+        if !matches!(self.phase, CompactionPhase::Published) {
             self.store.give_up(&self.header);
         }
     }
