@@ -4,7 +4,6 @@
 //! put together stays as it is until the result is published; a crash costs only the work.
 
 use crate::ids::{Seq, Timestamp};
-use crate::jobs::PayloadRef;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
@@ -142,13 +141,7 @@ fn merge_some(
     match merge.next()? {
         Some(Merged::Jobs(page)) => {
             for job in page.jobs {
-                let payload = match job.payload {
-                    PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => {
-                        Some(payloads.get(job.enqueued_seq)?)
-                    }
-                    _ => None,
-                };
-                layer.add(&page.profiles[job.profile.0 as usize], job, payload.as_ref())?;
+                layer.add_from(payloads, &page.profiles[job.profile.0 as usize], job)?;
             }
             Ok(true)
         }

@@ -14,7 +14,7 @@ use crate::jobs::model::profile::Profile;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::finished_index;
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, ProfileId};
-use crate::jobs::{Event, EventKind, Payload, PayloadRef, Status};
+use crate::jobs::{Event, EventKind, Status};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, Summary};
 use crate::snapshot::layer::PageReader;
@@ -262,12 +262,12 @@ impl Delta {
                 for job in page.jobs {
                     let profile = &page.profiles[job.profile.0 as usize];
                     match self.touches(&job) {
-                        false => add(layer, profile, job, &payloads)?,
+                        false => layer.add_from(&payloads, profile, job)?,
                         true => {
                             if let Some((profile, job)) =
                                 self.fold_older(profile.clone(), job).map_err(misfit)?
                             {
-                                add(layer, &profile, job, &payloads)?;
+                                layer.add_from(&payloads, &profile, job)?;
                             }
                         }
                     }
@@ -309,7 +309,7 @@ impl Delta {
                 continue;
             }
             match self.fold_older(profile, job).map_err(misfit)? {
-                Some((profile, job)) => layer.add(&profile, job, None)?,
+                Some((profile, job)) => layer.add(&profile, job)?,
                 None => {
                     layer.gone(number)?;
                     jobs = jobs.saturating_sub(1);
@@ -363,7 +363,7 @@ impl Delta {
                 self.bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), &mut self.boxes);
             caught_up.map_err(misfit)?;
             if !self.bounds.is_forgotten(&job) {
-                layer.add(profile, job, None)?;
+                layer.add(profile, job)?;
             }
         }
         Ok(())
@@ -424,20 +424,6 @@ impl Delta {
 
 fn moved(profile: &Profile, queue: &QueueName) -> Profile {
     Profile { queue: queue.clone(), ..profile.clone() }
-}
-
-/// Adds a job of the state before, with its payload if the layer must have it.
-fn add(
-    layer: &mut LayerWriter,
-    profile: &Profile,
-    job: PackedJob,
-    payloads: &PayloadPages,
-) -> Result<(), SnapshotError> {
-    let payload: Option<Payload> = match job.payload {
-        PayloadRef::Stored { .. } if layer.owns(job.enqueued_seq) => Some(payloads.get(job.enqueued_seq)?),
-        _ => None,
-    };
-    layer.add(profile, job, payload.as_ref())
 }
 
 fn misfit(misfit: Misfit) -> SnapshotError {

@@ -84,7 +84,7 @@ impl Plain {
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
             let job = PackedJob::of_record(record.clone(), ProfileId(0));
-            layer.add(&record.profile, job, None)?;
+            layer.add(&record.profile, job)?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

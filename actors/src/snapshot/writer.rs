@@ -13,6 +13,7 @@ use crate::snapshot::format::{
     len_u32, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
+use crate::snapshot::payloads::PayloadPages;
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage in pieces of this size.
@@ -87,13 +88,31 @@ impl LayerWriter {
         self.offset + self.out.len() as u64
     }
 
-    /// Adds a job; its number is larger than that of the one before. If this layer [owns](LayerWriter::owns) the
-    /// payload and the job does not have it in memory, it is `payload`.
-    pub fn add(
+    /// Adds a job; its number is larger than that of the one before. It has its payload in memory if this layer
+    /// [owns](LayerWriter::owns) that.
+    pub fn add(&mut self, profile: &Profile, job: PackedJob) -> Result<(), SnapshotError> {
+        self.add_with(None, profile, job)
+    }
+
+    /// Adds a job of earlier layers. If this layer owns its payload, that is read from them.
+    pub fn add_from(
         &mut self,
+        earlier: &PayloadPages,
+        profile: &Profile,
+        job: PackedJob,
+    ) -> Result<(), SnapshotError> {
+        let payload = match job.payload {
+            PayloadRef::Stored { .. } if self.owns(job.enqueued_seq) => Some(earlier.get(job.enqueued_seq)?),
+            _ => None,
+        };
+        self.add_with(payload, profile, job)
+    }
+
+    fn add_with(
+        &mut self,
+        stored: Option<Payload>,
         profile: &Profile,
         mut job: PackedJob,
-        payload: Option<&Payload>,
     ) -> Result<(), SnapshotError> {
         assert!(
             job.enqueued_seq > self.last_number,
@@ -111,7 +130,7 @@ impl LayerWriter {
                 Some(text)
             }
             PayloadRef::Here(_) => None,
-            PayloadRef::Stored { .. } => payload.cloned(),
+            PayloadRef::Stored { .. } => stored,
         };
         if job.payload.here().is_none() && self.owns(job.enqueued_seq) {
             let text = text.expect("the payload of a job that a layer owns comes with it");
