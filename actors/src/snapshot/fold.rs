@@ -255,7 +255,7 @@ impl Delta {
     ) -> Result<LayerMeta, SnapshotError> {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
-            meta = before.layers.last().expect("a state has a layer").meta().clone();
+            meta = before.meta().clone();
             let payloads = PayloadPages::new(before.layers.clone());
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
@@ -288,7 +288,7 @@ impl Delta {
         before: &State,
         layer: &mut LayerWriter,
     ) -> Result<LayerMeta, SnapshotError> {
-        let newest = before.layers.last().expect("a state has a layer").meta();
+        let newest = before.meta();
         let mut jobs = newest.jobs;
         let mut numbers = self.candidates(before, newest)?;
         numbers.extend(self.older.keys().copied());

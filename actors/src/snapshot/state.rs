@@ -8,7 +8,7 @@ use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::format::ImageHeader;
+use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::page::Page;
@@ -41,7 +41,12 @@ impl State {
     /// What it holds beside its jobs.
     #[must_use]
     pub fn sections(&self) -> &Sections {
-        &self.layers.last().expect("a state has a layer").meta().sections
+        &self.meta().sections
+    }
+
+    /// What its newest layer says beside the jobs.
+    pub(super) fn meta(&self) -> &LayerMeta {
+        self.layers.last().expect("a state has a layer").meta()
     }
 
     /// Its layers, the oldest first.

@@ -19,7 +19,7 @@ use crate::snapshot::layer::Layer;
 use crate::snapshot::page::Page;
 use crate::snapshot::policy::{Fallback, Layering, NextLayer};
 use crate::snapshot::state::State;
-use crate::snapshot::writer::{LayerWriter, Written};
+use crate::snapshot::writer::LayerWriter;
 use crate::storage::reclaim::{free_retired, retire};
 use crate::storage::{Storage, StoredFile, partial_of, publish, unused};
 
@@ -234,7 +234,7 @@ impl SnapshotStore {
         };
         let state = self.open_chain(chain).map_err(blame)?;
         let (header, layers, bytes) = (*state.header(), state.layers().to_vec(), state.bytes());
-        let sections = state.sections().clone();
+        let meta = state.meta().clone();
         let mut pages = state.into_pages();
         let mut end = Ok(());
         let made = if bytes < APART_BYTES {
@@ -244,7 +244,7 @@ impl SnapshotStore {
                     None
                 })
             };
-            make(&header, &sections, &mut std::iter::from_fn(&mut next))
+            make(&header, &meta.sections, &mut std::iter::from_fn(&mut next))
         } else {
             // One thread reads, checks and unpacks while this one fills the table. Nothing depends on how far it is.
             let (sender, receiver): (_, Receiver<Page>) = sync_channel(PAGES_AHEAD);
@@ -259,7 +259,7 @@ impl SnapshotStore {
                     drop(sender);
                     Ok(())
                 });
-                let made = make(&header, &sections, &mut receiver.iter());
+                let made = make(&header, &meta.sections, &mut receiver.iter());
                 drop(receiver);
                 end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 made
@@ -272,7 +272,6 @@ impl SnapshotStore {
         }
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
-        let meta = layers.last().expect("a chain has a layer").meta();
         if meta.jobs != pages.jobs() {
             let (expected, found) = (meta.jobs, pages.jobs());
             let problem = format!("its layers give {found} jobs, and there should be {expected}");
@@ -295,28 +294,27 @@ impl SnapshotStore {
         store: [u8; 16],
         now: Timestamp,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        let next_layer = self.layering.next_layer(before.as_ref().map(State::bytes));
-        let builds_upon = before.as_ref().filter(|_| next_layer == NextLayer::Changes);
-        let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
-        let bytes_before = builds_upon.map_or(0, State::bytes);
+        let is_change = self.layering.next_layer(before.as_ref().map(State::bytes)) == NextLayer::Changes;
+        let (parent, bytes_before) = match &before {
+            Some(before) if is_change => (before.header.last, before.bytes()),
+            _ => (Seq::ZERO, 0),
+        };
         let header = ImageHeader { store, last: delta.last, last_at: delta.last_at, taken_at: now, parent };
-        let mut jobs = 0;
-        let written = self.publish_layer(&header, |mut layer| {
+        let (bytes, jobs) = self.publish_layer(&header, |mut layer| {
             let meta = match before {
-                Some(before) if parent > Seq::ZERO => delta.write_changes(&before, &mut layer)?,
+                Some(before) if is_change => delta.write_changes(&before, &mut layer)?,
                 before => delta.write_full(before, &mut layer)?,
             };
-            jobs = meta.jobs;
-            layer.finish(&meta)
+            Ok((layer.finish(&meta)?, meta.jobs))
         })?;
-        Ok(SnapshotInfo { header, bytes: bytes_before + written.bytes, jobs })
+        Ok(SnapshotInfo { header, bytes: bytes_before + bytes, jobs })
     }
 
-    fn publish_layer(
+    fn publish_layer<T>(
         &self,
         header: &ImageHeader,
-        write: impl FnOnce(LayerWriter) -> Result<Written, SnapshotError>,
-    ) -> Result<Written, SnapshotError> {
+        write: impl FnOnce(LayerWriter) -> Result<T, SnapshotError>,
+    ) -> Result<T, SnapshotError> {
         let (writer, partial) = self.begin(header)?;
         let result = write(writer).and_then(|written| {
             self.verify(&partial)?;

@@ -44,13 +44,6 @@ pub(super) struct LayerWriter {
     last_number: Seq,
 }
 
-/// What became of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub bytes: u64,
-    pub jobs: u64,
-}
-
 impl LayerWriter {
     /// Begins a layer in an empty file.
     pub fn begin(file: Box<dyn StoredFile>, path: &Path, header: &ImageHeader) -> LayerWriter {
@@ -159,8 +152,8 @@ impl LayerWriter {
         }
     }
 
-    /// Ends the layer and makes it durable.
-    pub fn finish(mut self, meta: &LayerMeta) -> Result<Written, SnapshotError> {
+    /// Ends the layer, makes it durable, and returns its size in bytes.
+    pub fn finish(mut self, meta: &LayerMeta) -> Result<u64, SnapshotError> {
         self.end_payloads()?;
         self.end_jobs()?;
         self.end_gone()?;
@@ -179,7 +172,7 @@ impl LayerWriter {
         self.out.extend_from_slice(&bytes);
         self.flush()?;
         self.sync()?;
-        Ok(Written { bytes: self.offset, jobs: self.jobs_total })
+        Ok(self.offset)
     }
 
     fn end_jobs(&mut self) -> Result<(), SnapshotError> {
