@@ -1,6 +1,7 @@
 //! The state at a position, as an image that holds everything and the layers on top of it give it.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use crate::ids::Seq;
 use crate::jobs::model::profile::Profile;
@@ -13,6 +14,9 @@ use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::page::Page;
 use crate::snapshot::policy::LayerFigures;
+
+/// Pages that have been read and wait to be taken.
+const PAGES_AHEAD: usize = 16;
 
 /// A state that can be read: layers of which the first holds everything.
 pub struct State {
@@ -95,6 +99,50 @@ impl Pages {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Hands all pages to `take`, each when it is asked for.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; what was made of the pages before is dropped.
+    pub(super) fn hand_to<T>(
+        &mut self,
+        take: impl FnOnce(&mut dyn Iterator<Item = Page>) -> T,
+    ) -> Result<T, SnapshotError> {
+        let mut end = Ok(());
+        let made = take(&mut std::iter::from_fn(|| {
+            self.next_page().unwrap_or_else(|error| {
+                end = Err(error);
+                None
+            })
+        }));
+        end.map(|()| made)
+    }
+
+    /// The same, where one thread reads, checks and unpacks while this one takes. Nothing depends on how far it is.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; what was made of the pages before is dropped.
+    pub(super) fn hand_to_while_reading<T>(
+        &mut self,
+        take: impl FnOnce(&mut dyn Iterator<Item = Page>) -> T,
+    ) -> Result<T, SnapshotError> {
+        let (sender, receiver) = sync_channel(PAGES_AHEAD);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                while let Some(page) = self.next_page()? {
+                    // The receiver is gone: it has found something wrong.
+                    if sender.send(page).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            let made = take(&mut receiver.iter());
+            drop(receiver);
+            let end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            end.map(|()| made)
+        })
     }
 
     /// Jobs read so far.

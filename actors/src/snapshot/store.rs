@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use crate::base::bugs::{self, Bug};
@@ -25,8 +24,6 @@ use crate::storage::{Storage, StoredFile, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
 const APART_BYTES: u64 = 1 << 20;
-/// Pages that have been read and wait for the table.
-const PAGES_AHEAD: usize = 16;
 
 /// The directory of layers, see [`crate::snapshot::chain`] for their names.
 #[derive(Clone)]
@@ -236,37 +233,13 @@ impl SnapshotStore {
         let (header, layers, bytes) = (*state.header(), state.layers().to_vec(), state.bytes());
         let meta = state.meta().clone();
         let mut pages = state.into_pages();
-        let mut end = Ok(());
-        let made = if bytes < APART_BYTES {
-            let mut next = || {
-                pages.next_page().unwrap_or_else(|error| {
-                    end = Err(error);
-                    None
-                })
-            };
-            make(&header, &meta.sections, &mut std::iter::from_fn(&mut next))
-        } else {
-            // One thread reads, checks and unpacks while this one fills the table. Nothing depends on how far it is.
-            let (sender, receiver): (_, Receiver<Page>) = sync_channel(PAGES_AHEAD);
-            std::thread::scope(|scope| {
-                let reading = scope.spawn(|| {
-                    while let Some(page) = pages.next_page()? {
-                        // The receiver is gone: it has found something wrong.
-                        if sender.send(page).is_err() {
-                            break;
-                        }
-                    }
-                    drop(sender);
-                    Ok(())
-                });
-                let made = make(&header, &meta.sections, &mut receiver.iter());
-                drop(receiver);
-                end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                made
-            })
-        };
+        let take = |pages: &mut dyn Iterator<Item = Page>| make(&header, &meta.sections, pages);
         // A damaged file explains all other errors.
-        end.map_err(blame)?;
+        let made = match bytes < APART_BYTES {
+            true => pages.hand_to(take),
+            false => pages.hand_to_while_reading(take),
+        }
+        .map_err(blame)?;
         if self.layering.confirms_payloads(bytes) {
             layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
         }
