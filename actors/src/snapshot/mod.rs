@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
 //! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`policy`] (what is written,
-//! put together and kept), [`store`] (the directory: publish, load, fall back, retain), [`compact`] (layers are put
-//! together), [`payloads`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
+//! put together and kept), [`store`] (the directory: publish, load, fall back), [`compact`] (layers are put together),
+//! `retention` (old ones go), [`payloads`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
@@ -34,6 +34,7 @@ pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
 pub mod policy;
+mod retention;
 pub(crate) mod scrub;
 pub mod state;
 pub mod store;
