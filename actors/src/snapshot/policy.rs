@@ -20,6 +20,9 @@ const DROP_FALLBACK_PARTS_IF_TIGHT: u64 = 4 * MERGE_ALL_PARTS_IF_TIGHT;
 const DISK_TIMES_ALIVE: u64 = 2;
 /// It counts as reached when one part in this many of what is alive is left: layers grow between two decisions.
 const DISK_SLACK_PARTS: u64 = 8;
+/// Changes that are left even if `layers_max` is lower: the newest stays by itself, and it takes two others to have
+/// something to put together.
+const CHANGES_LEFT_MIN: usize = 2;
 /// A layer of changes is put together with all later ones if it is at most this many times as large: a larger one would
 /// mostly be written again for little.
 const MERGE_TIMES_LATER: u64 = 2;
@@ -37,7 +40,7 @@ const MERGE_TIMES_LATER: u64 = 2;
 /// | no changes | `Leave` | nothing is outdated |
 /// | changes of more than a half | `MergeAll` | less on disk is outdated than not |
 /// | of more than a fifth, and the disk is tight | `MergeAll` | old and new layers are on disk together |
-/// | more than `layers_max` changes | `MergeChanges` | a start opens each of them |
+/// | more than `layers_max` changes, and more than two | `MergeChanges` | a start opens each of them |
 /// | anything else | `Leave` | merging writes again what is on disk already |
 /// | **a state to fall back to** | | |
 /// | `snapshots_kept` above 2 | `Keep` | the operator has space for it |
@@ -62,7 +65,7 @@ pub struct Layering {
     pub changes_from_bytes: u64,
     /// Log that goes into one layer, in bytes; what takes more memory to fold becomes several.
     pub log_bytes: usize,
-    /// More layers than this upon the one that holds everything are put together.
+    /// More layers than this upon the one that holds everything are put together; two are never too many.
     pub layers_max: usize,
     /// Bytes that are read and written a second while layers are put together.
     pub bytes_per_second: u64,
@@ -147,7 +150,8 @@ impl Layering {
         {
             return CompactionAction::MergeAll;
         }
-        if layers.len() - 1 <= self.layers_max {
+        let changes = layers.len() - 1;
+        if changes <= self.layers_max || changes <= CHANGES_LEFT_MIN {
             return CompactionAction::Leave;
         }
         // The newest stays by itself: the log behind the one before it is kept, so that it can be lost.
@@ -344,6 +348,14 @@ mod tests {
         assert_eq!(compaction(&layers([10_000, 41, 10, 10, 99])), MergeChanges(2..4));
         // What is behind it stays as well, however small.
         assert_eq!(compaction(&layers([10_000, 1, 41, 10, 10, 99])), MergeChanges(3..5));
+    }
+
+    #[test]
+    fn two_changes_are_never_too_many() {
+        let policy = Layering { layers_max: 0, ..policy() };
+        assert_eq!(policy.compaction(&layers([10_000, 1])), Leave);
+        assert_eq!(policy.compaction(&layers([10_000, 1, 1])), Leave);
+        assert_eq!(policy.compaction(&layers([10_000, 1, 1, 1])), MergeChanges(1..3));
     }
 
     #[test]
