@@ -256,7 +256,7 @@ impl Delta {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
             meta = before.meta().clone();
-            let payloads = PayloadPages::new(before.layers.clone());
+            let payloads = PayloadPages::new(before.layers().to_vec());
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
                 for job in page.jobs {
@@ -292,7 +292,7 @@ impl Delta {
         let mut jobs = newest.jobs;
         let mut numbers = self.candidates(before, newest)?;
         numbers.extend(self.older.keys().copied());
-        let mut finder = Finder::new(&before.layers);
+        let mut finder = Finder::new(before.layers());
         for number in numbers {
             let is_named = self.older.contains_key(&number);
             let Some((profile, job)) = finder.find(number)? else {
@@ -342,7 +342,7 @@ impl Delta {
             (Some((from, through)), Some((least, greatest))) => least <= through && greatest >= from,
             _ => false,
         };
-        for layer in &before.layers {
+        for layer in before.layers() {
             for block in &layer.jobs {
                 let Summary(parts) = &block.summary;
                 if ranges.iter().zip(parts).any(is_touched) {

@@ -35,7 +35,7 @@ struct Stream {
 }
 
 impl Merge {
-    /// Of layers.
+    /// Of these layers, the oldest first.
     pub fn of(layers: &[Arc<Layer>]) -> Merge {
         Merge { streams: layers.iter().map(|layer| Stream::of(layer.clone())).collect() }
     }

@@ -20,9 +20,9 @@ const PAGES_AHEAD: usize = 16;
 
 /// A state that can be read: layers of which the first holds everything.
 pub struct State {
-    pub(super) header: ImageHeader,
+    header: ImageHeader,
     /// The oldest first; at least one.
-    pub(super) layers: Vec<Arc<Layer>>,
+    layers: Vec<Arc<Layer>>,
 }
 
 impl State {

@@ -265,7 +265,7 @@ impl SnapshotStore {
     ) -> Result<SnapshotInfo, SnapshotError> {
         let is_change = self.layering.next_layer(before.as_ref().map(State::bytes)) == NextLayer::Changes;
         let (parent, bytes_before) = match &before {
-            Some(before) if is_change => (before.header.last, before.bytes()),
+            Some(before) if is_change => (before.header().last, before.bytes()),
             _ => (Seq::ZERO, 0),
         };
         let header = ImageHeader { store, last: delta.last, last_at: delta.last_at, taken_at: now, parent };

@@ -40,8 +40,10 @@ pub fn take_next(
     loop {
         let without: Vec<_> = damaged.iter().map(|(name, _)| *name).collect();
         let taken = store.newest_without(&without).and_then(|before| {
-            let (last, last_at) =
-                before.as_ref().map(|before| (before.header.last, before.header.last_at)).unwrap_or_default();
+            let (last, last_at) = before
+                .as_ref()
+                .map(|before| (before.header().last, before.header().last_at))
+                .unwrap_or_default();
             if last >= sealed {
                 return Ok(None);
             }
