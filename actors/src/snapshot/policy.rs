@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// States that an operator keeps without asking for more: the newest, and one to fall back to if that is damaged.
 const SNAPSHOTS_KEPT_MIN: usize = 2;
-/// Changes beyond one part in this many make a new full layer due: less on disk shall be outdated than not.
+/// Changes beyond one part in this many make a new full layer due, so that less on disk is outdated than is not.
 const MERGE_ALL_PARTS: u64 = 2;
 /// The same where the disk is tight: old and new layers lie beside each other while they are put together.
 const MERGE_ALL_PARTS_IF_TIGHT: u64 = 5;
