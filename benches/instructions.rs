@@ -186,10 +186,11 @@ fn accepted() -> (SnapshotStore, Delta) {
     let mut logged = LoggedTable::new(0);
     logged.enqueue(Jobs::of(KIND).take(JOBS));
     let mut delta = Delta::after(Seq::ZERO, Timestamp::default(), Sections::default());
-    let mut rest = logged.group.bytes.as_slice();
+    let (mut rest, mut last) = (logged.group.bytes.as_slice(), Seq::ZERO);
     while !rest.is_empty() {
         let event = codec::decode(&mut rest).expect("it was encoded just now");
-        delta.take(delta.last().next(), event).expect("it fits");
+        last = last.next();
+        delta.take(last, event).expect("it fits");
     }
     (store(), delta)
 }

@@ -37,7 +37,7 @@ const WORDS: [Word; 39] = [
     ("sweeps", "\"bulk operations\"", EVERYWHERE),
     ("queue_full", "`too_many_jobs`: a queue is one named line, not the server", EVERYWHERE),
     ("QueueFull", "`TooManyJobs`: a queue is one named line, not the server", EVERYWHERE),
-    ("set aside", "\"moved to quarantine\", or \"reserved\"", &["src/", "actors/src/snapshot/mod.rs"]),
+    ("set aside", "\"moved to quarantine\", or \"reserved\"", &["src/"]),
     ("kept.rs", "`jobs/table/packed_job.rs`", EVERYWHERE),
     ("heads.rs", "`jobs/table/lane_heap.rs`", EVERYWHERE),
     ("held.rs", "`engine/log/thread.rs`", EVERYWHERE),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::jobs::Policy;
-pub use crate::snapshot::layering::Layering;
+pub use crate::snapshot::policy::Layering;
 
 /// When the log calls fdatasync, and so what an answer promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct EngineOptions {
     pub snapshot_at_stop: bool,
     /// How many snapshots are kept, at least 2 (the newest and the one to fall back to).
     pub snapshots_kept: usize,
-    /// Snapshots older than this are deleted, but never the two newest. With 2 kept and a state of
-    /// [`Layering::checked_whole_bytes`] or more, the older one goes early: before all layers are put together again.
+    /// Snapshots older than this are deleted, but never the two newest. With 2 kept, the older one of a
+    /// large state goes early, by the policy of [`Layering`].
     pub snapshot_age_max: Duration,
     /// When snapshots tell only of what changed, and when those are put together.
     pub layering: Layering,

@@ -17,7 +17,7 @@ use crate::engine::liveness::ExitGuard;
 use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
 use crate::ids::Seq;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::scrub::Scrub;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
@@ -141,8 +141,8 @@ impl SnapshotActor {
         let mut bytes = 0;
         while bytes < TURN_BYTES {
             match compaction.step() {
-                Ok(Step::More(more)) => bytes += more,
-                Ok(Step::Published) => {
+                Ok(CompactionStep::More(more)) => bytes += more,
+                Ok(CompactionStep::Published) => {
                     tracing::info!(actor = "supervisor/snapshot", "layers put together");
                     if let Err(error) = self.settings.show_and_retain() {
                         self.compaction_failed(&error);
@@ -214,8 +214,8 @@ impl SnapshotSettings {
     fn take_next(&self, sealed: Seq) -> Result<Option<SnapshotInfo>, SnapshotError> {
         let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
         let Some(taken) = taken else { return Ok(None) };
-        for (_, error) in &taken.aside {
-            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was set aside");
+        for (_, error) in &taken.quarantined {
+            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was moved to quarantine");
         }
         self.show_and_retain()?;
         Ok(Some(taken.info))
@@ -223,10 +223,9 @@ impl SnapshotSettings {
 
     /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
     fn show_and_retain(&self) -> Result<(), SnapshotError> {
-        if let Some(state) = self.store.newest_without(&[])? {
-            (self.images)(PayloadPages::new(state.layers().to_vec()));
-        }
-        if let Some(through) = self.store.retain(self.kept, self.age_max, self.clock.now())? {
+        let Some(newest) = self.store.newest_without(&[])? else { return Ok(()) };
+        (self.images)(PayloadPages::new(newest.layers().to_vec()));
+        if let Some(through) = self.store.retain(&newest, self.kept, self.age_max, self.clock.now())? {
             self.prune.do_send(Prune { through });
         }
         Ok(())
@@ -245,7 +244,7 @@ impl Actor for SnapshotActor {
         ctx.run_interval(LOOK_EVERY, |actor, ctx| {
             let log_bytes = actor.settings.metrics.log_bytes.get();
             // What is not in a snapshot yet takes up disk, and time at the next start.
-            if log_bytes - actor.log_bytes >= actor.settings.store.layering().log_bytes as u64 {
+            if actor.settings.store.layering().is_enough_log(log_bytes - actor.log_bytes) {
                 actor.log_bytes = log_bytes;
                 let (done, _) = oneshot::channel();
                 ctx.notify(TakeSnapshot { done });

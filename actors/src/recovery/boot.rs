@@ -185,7 +185,7 @@ impl Boot {
         self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
         for name in set_aside {
-            self.snapshots().set_aside(name)?;
+            self.snapshots().quarantine(name)?;
         }
         self.snapshots().clean()?;
         let now = self.clock.now().max(table.last_at());

@@ -14,7 +14,7 @@ use crate::jobs::model::profile::Profile;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::finished_index;
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, ProfileId};
-use crate::jobs::{Event, EventKind, Payload, Status, TextAt};
+use crate::jobs::{Event, EventKind, Status};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, Summary};
 use crate::snapshot::layer::PageReader;
@@ -42,8 +42,10 @@ pub struct Delta {
     /// What the state holds beside jobs, as it is behind the last event taken in.
     sections: Sections,
     boxes: EmptyBoxes,
-    last: Seq,
-    last_at: Timestamp,
+    /// Position of the last event taken in.
+    pub(super) last: Seq,
+    /// Latest moment of an event taken in.
+    pub(super) last_at: Timestamp,
     bytes: usize,
 }
 
@@ -243,18 +245,6 @@ impl Delta {
         Ok(())
     }
 
-    /// Position of the last event taken in.
-    #[must_use]
-    pub fn last(&self) -> Seq {
-        self.last
-    }
-
-    /// Latest moment of an event taken in.
-    #[must_use]
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
     /// Writes a layer that holds everything: the state before, if there is one, with this delta applied.
     pub(super) fn write_full(
         mut self,
@@ -263,19 +253,19 @@ impl Delta {
     ) -> Result<LayerMeta, SnapshotError> {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
-            meta = before.layers.last().expect("a state has a layer").meta().clone();
-            let payloads = PayloadPages::new(before.layers.clone());
+            meta = before.meta().clone();
+            let payloads = PayloadPages::new(before.layers().to_vec());
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
                 for job in page.jobs {
                     let profile = &page.profiles[job.profile.0 as usize];
                     match self.touches(&job) {
-                        false => layer.add(profile, job, |text| payloads.get(text))?,
+                        false => layer.add_from(&payloads, profile, job)?,
                         true => {
                             if let Some((profile, job)) =
                                 self.fold_older(profile.clone(), job).map_err(misfit)?
                             {
-                                layer.add(&profile, job, |text| payloads.get(text))?;
+                                layer.add_from(&payloads, &profile, job)?;
                             }
                         }
                     }
@@ -296,11 +286,11 @@ impl Delta {
         before: &State,
         layer: &mut LayerWriter,
     ) -> Result<LayerMeta, SnapshotError> {
-        let newest = before.layers.last().expect("a state has a layer").meta();
+        let newest = before.meta();
         let mut jobs = newest.jobs;
         let mut numbers = self.candidates(before, newest)?;
         numbers.extend(self.older.keys().copied());
-        let mut finder = Finder::new(&before.layers);
+        let mut finder = Finder::new(before.layers());
         for number in numbers {
             let is_named = self.older.contains_key(&number);
             let Some((profile, job)) = finder.find(number)? else {
@@ -317,7 +307,7 @@ impl Delta {
                 continue;
             }
             match self.fold_older(profile, job).map_err(misfit)? {
-                Some((profile, job)) => layer.add(&profile, job, none_is_left)?,
+                Some((profile, job)) => layer.add(&profile, job)?,
                 None => {
                     layer.gone(number)?;
                     jobs = jobs.saturating_sub(1);
@@ -350,7 +340,7 @@ impl Delta {
             (Some((from, through)), Some((least, greatest))) => least <= through && greatest >= from,
             _ => false,
         };
-        for layer in &before.layers {
+        for layer in before.layers() {
             for block in &layer.jobs {
                 let Summary(parts) = &block.summary;
                 if ranges.iter().zip(parts).any(is_touched) {
@@ -371,7 +361,7 @@ impl Delta {
                 self.bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), &mut self.boxes);
             caught_up.map_err(misfit)?;
             if !self.bounds.is_forgotten(&job) {
-                layer.add(profile, job, none_is_left)?;
+                layer.add(profile, job)?;
             }
         }
         Ok(())
@@ -432,11 +422,6 @@ impl Delta {
 
 fn moved(profile: &Profile, queue: &QueueName) -> Profile {
     Profile { queue: queue.clone(), ..profile.clone() }
-}
-
-/// Texts of the log that is folded are in memory until they are written.
-fn none_is_left(text: TextAt) -> Result<Payload, SnapshotError> {
-    Err(SnapshotError::Log(format!("{text} came with the log and is not at hand")))
 }
 
 fn misfit(misfit: Misfit) -> SnapshotError {

@@ -14,6 +14,7 @@ use crate::snapshot::format::{
     TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
 };
 use crate::snapshot::page::{Page, PageDecoder};
+use crate::snapshot::policy::LayerFigures;
 use crate::storage::StoredFile;
 
 /// An open layer.
@@ -21,16 +22,13 @@ pub struct Layer {
     path: PathBuf,
     file: Box<dyn StoredFile>,
     header: ImageHeader,
-    len: u64,
+    figures: LayerFigures,
     /// Where the blocks end and the directory begins.
     blocks_end: u64,
     meta: LayerMeta,
     pub(super) jobs: Vec<Block>,
     pub(super) gone: Vec<Block>,
     payloads: Vec<PayloadPlace>,
-    jobs_total: u64,
-    gone_total: u64,
-    raw_total: u64,
 }
 
 /// Where a page of payloads is.
@@ -104,15 +102,12 @@ impl Layer {
             path: path.to_owned(),
             file,
             header,
-            len,
+            figures: LayerFigures { bytes: len, ..LayerFigures::default() },
             blocks_end: begins,
             meta: LayerMeta::default(),
             jobs: Vec::new(),
             gone: Vec::new(),
             payloads: Vec::new(),
-            jobs_total: 0,
-            gone_total: 0,
-            raw_total: 0,
         };
         let mut reader = BlockReader::default();
         let raw = reader.read(&*layer.file, path, &directory, end)?;
@@ -123,7 +118,7 @@ impl Layer {
             layer.take_block(block, &mut beside)
         };
         decode_directory(raw, count, &mut take).map_err(|problem| corrupted(begins, problem))?;
-        if blocks_end != begins || layer.jobs_total != jobs_said {
+        if blocks_end != begins || layer.figures.jobs != jobs_said {
             return Err(corrupted(begins, "the directory does not fit the file".to_owned()));
         }
         let beside =
@@ -152,14 +147,14 @@ impl Layer {
         if !is_in_order {
             return Err(format!("numbers {first} to {last} come after {}", before.unwrap_or_default()));
         }
-        self.raw_total += u64::from(raw_len);
+        self.figures.raw_bytes += u64::from(raw_len);
         match sort {
             BlockSort::Jobs => {
-                self.jobs_total += u64::from(count);
+                self.figures.jobs += u64::from(count);
                 self.jobs.push(block);
             }
             BlockSort::Gone => {
-                self.gone_total += u64::from(count);
+                self.figures.gone += u64::from(count);
                 self.gone.push(block);
             }
             _ => self.payloads.push(PayloadPlace { first, offset, len, raw_len, count }),
@@ -182,25 +177,25 @@ impl Layer {
     /// Size of the file.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.len
-    }
-
-    /// Bytes that its contents would take without compression.
-    #[must_use]
-    pub fn raw_total(&self) -> u64 {
-        self.raw_total
+        self.figures.bytes
     }
 
     /// Jobs in it, which need not be all of the state.
     #[must_use]
     pub fn jobs_total(&self) -> u64 {
-        self.jobs_total
+        self.figures.jobs
     }
 
     /// Jobs of the state before that are gone.
     #[must_use]
+    #[cfg(feature = "testing")]
     pub fn gone_total(&self) -> u64 {
-        self.gone_total
+        self.figures.gone
+    }
+
+    /// What the policy looks at.
+    pub(super) fn figures(&self) -> LayerFigures {
+        self.figures
     }
 
     pub(super) fn meta(&self) -> &LayerMeta {

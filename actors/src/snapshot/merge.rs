@@ -10,8 +10,8 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::page::Page;
 
-/// What comes next.
-pub(super) enum Next {
+/// A piece of the state that layers give together.
+pub(super) enum Merged {
     /// Jobs that follow each other.
     Jobs(Page),
     /// This job is gone, which only a layer says that changes a state.
@@ -35,13 +35,13 @@ struct Stream {
 }
 
 impl Merge {
-    /// Of layers.
+    /// Of these layers, the oldest first.
     pub fn of(layers: &[Arc<Layer>]) -> Merge {
         Merge { streams: layers.iter().map(|layer| Stream::of(layer.clone())).collect() }
     }
 
     /// The next jobs, as many as come from one page without any other layer's word between them.
-    pub fn next(&mut self) -> Result<Option<Next>, SnapshotError> {
+    pub fn next(&mut self) -> Result<Option<Merged>, SnapshotError> {
         // Where the layer with the least number stands, and the least of all others.
         let mut least: Option<(Seq, usize, bool)> = None;
         let mut limit = Seq(u64::MAX);
@@ -75,7 +75,7 @@ impl Merge {
         let stream = &mut self.streams[nth];
         if is_gone {
             stream.gone.next();
-            return Ok(Some(Next::Gone(number)));
+            return Ok(Some(Merged::Gone(number)));
         }
         let jobs = stream.jobs.as_slice();
         let jobs = match jobs.last().is_some_and(|last| last.enqueued_seq < limit) {
@@ -85,7 +85,7 @@ impl Merge {
                 stream.jobs.by_ref().take(count).collect()
             }
         };
-        Ok(Some(Next::Jobs(Page { profiles: stream.profiles.clone(), jobs })))
+        Ok(Some(Merged::Jobs(Page { profiles: stream.profiles.clone(), jobs })))
     }
 }
 

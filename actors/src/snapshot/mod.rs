@@ -1,9 +1,9 @@
 //! Snapshots: an image of the whole state at a position of the log, so that the log before it may go.
 //!
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
-//! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`store`] (the directory:
-//! publish, load, fall back, retain), [`compact`] (layers are put together), [`payloads`] (what is read from them
-//! later), [`taking`] and `engine::snapshot` (when it happens).
+//! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`policy`] (what is written,
+//! put together and kept), [`store`] (the directory: publish, load, fall back), [`compact`] (layers are put together),
+//! `retention` (old ones go), [`payloads`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
 //! Beside these: `writer` (a file from front to back), `weight` and [`layering`] (when layers are put together), `scrub`
 //! (payloads are read before somebody needs them), `plain` (a file as a value, for tests).
@@ -12,43 +12,42 @@
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
 //! the log alone rebuilds the state.
 //!
-//! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. Small
-//! states are always written as a whole. A layer has the payloads of the jobs that were accepted in its stretch of the
-//! log, apart from the jobs: those are read to start, payloads are not. When the layers upon one outweigh half of it (a
-//! fifth, if payloads hardly compress), all become a new one that holds everything; when they are many, some become
-//! one. The layers that a new one was made of stay until the next one comes, to fall back to; those of a state of 32 MiB
-//! and more only until half of what makes the next one due has come, as the disk would have to hold all three, or until
-//! all that is on disk is nearly twice what is alive. The log stays since the older of the two newest layers.
+//! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. A layer
+//! has the payloads of the jobs that were accepted in its stretch of the log, apart from the jobs: those are read to
+//! start, payloads are not. When layers are written, put together and given up is [one policy](policy::Layering). The
+//! log stays since the older of the two newest layers.
 //!
 //! | damaged or missing | what happens at the next start |
 //! |---|---|
-//! | the newest layer | it is set aside; the state before it, and the log since then |
-//! | one that holds everything, and layers that it was made of are there | it is set aside; those are used |
+//! | the newest layer | it is moved to quarantine; the state before it, and the log since then |
+//! | one that holds everything, and layers that it was made of are there | it is moved to quarantine; those are used |
 //! | any other one | nothing is changed, exit code 65: the log does not reach back to before it; the file is named |
 //! | a page of payloads, in a state under 32 MiB | as above |
 //! | a page of payloads, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
-//! | all of them, with the whole log | they are set aside; the log rebuilds the state |
+//! | all of them, with the whole log | they are moved to quarantine; the log rebuilds the state |
 
 pub mod chain;
 pub mod compact;
 pub mod fold;
 pub mod format;
 pub mod layer;
-pub mod layering;
 mod merge;
 pub mod page;
 pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
+pub mod policy;
+mod retention;
 pub(crate) mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;
-mod weight;
 mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::storage::OUTDATED;
 
 /// Something is wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +79,7 @@ pub enum SnapshotError {
         expected: u32,
     },
     /// It was written before the first release, in a format that nobody reads any more.
-    #[error(
-        "{}: a beaver from before the first release wrote it, in a format that is not read any more: move the data \
-         directory away to start empty",
-        path.display()
-    )]
+    #[error("{}: {OUTDATED}", path.display())]
     Outdated {
         /// The file.
         path: PathBuf,

@@ -10,7 +10,7 @@ use crate::jobs::{TextAt, TextRef};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::Layer;
-use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::writer::LayerWriter;
 use crate::storage::Storage;
@@ -52,8 +52,8 @@ impl Plain {
     fn fill(&mut self, merge: &mut Merge, payloads: &PayloadPages) -> Result<(), SnapshotError> {
         while let Some(next) = merge.next()? {
             match next {
-                Next::Gone(number) => self.gone.push(number),
-                Next::Jobs(page) => {
+                Merged::Gone(number) => self.gone.push(number),
+                Merged::Jobs(page) => {
                     for job in page.jobs {
                         let profile = page.profiles[job.profile.0 as usize].clone();
                         let mut record = job.into_record(profile);
@@ -87,9 +87,7 @@ impl Plain {
         let mut layer = LayerWriter::begin(file, path, &self.header);
         for record in &self.jobs {
             let job = PackedJob::of_record(record.clone(), ProfileId(0));
-            layer.add(&record.profile, job, |text| {
-                Err(SnapshotError::Log(format!("{text} is not at hand")))
-            })?;
+            layer.add(&record.profile, job)?;
         }
         self.gone.iter().try_for_each(|number| layer.gone(*number))?;
         layer.finish(&self.meta).map(|_| ())

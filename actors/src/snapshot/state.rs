@@ -1,6 +1,7 @@
 //! The state at a position, as an image that holds everything and the layers on top of it give it.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use crate::ids::Seq;
 use crate::jobs::model::profile::Profile;
@@ -8,16 +9,20 @@ use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::format::ImageHeader;
+use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
-use crate::snapshot::merge::{Merge, Next};
+use crate::snapshot::merge::{Merge, Merged};
 use crate::snapshot::page::Page;
+use crate::snapshot::policy::LayerFigures;
+
+/// Pages that have been read and wait to be taken.
+const PAGES_AHEAD: usize = 16;
 
 /// A state that can be read: layers of which the first holds everything.
 pub struct State {
-    pub(super) header: ImageHeader,
+    header: ImageHeader,
     /// The oldest first; at least one.
-    pub(super) layers: Vec<Arc<Layer>>,
+    layers: Vec<Arc<Layer>>,
 }
 
 impl State {
@@ -40,7 +45,12 @@ impl State {
     /// What it holds beside its jobs.
     #[must_use]
     pub fn sections(&self) -> &Sections {
-        &self.layers.last().expect("a state has a layer").meta().sections
+        &self.meta().sections
+    }
+
+    /// What its newest layer says beside the jobs.
+    pub(super) fn meta(&self) -> &LayerMeta {
+        self.layers.last().expect("a state has a layer").meta()
     }
 
     /// Its layers, the oldest first.
@@ -53,6 +63,11 @@ impl State {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.bytes()).sum()
+    }
+
+    /// What the policy looks at, of each of its layers.
+    pub(super) fn figures(&self) -> Vec<LayerFigures> {
+        self.layers.iter().map(|layer| layer.figures()).collect()
     }
 
     /// Its pages, from the front to the back. Memory: one page of each layer.
@@ -76,14 +91,58 @@ impl Pages {
     pub fn next_page(&mut self) -> Result<Option<Page>, SnapshotError> {
         loop {
             match self.merge.next()? {
-                Some(Next::Jobs(page)) => {
+                Some(Merged::Jobs(page)) => {
                     self.jobs += page.jobs.len() as u64;
                     return Ok(Some(page));
                 }
-                Some(Next::Gone(_)) => {}
+                Some(Merged::Gone(_)) => {}
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Hands all pages to `take`, each when it is asked for.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; what was made of the pages before is dropped.
+    pub(super) fn hand_to<T>(
+        &mut self,
+        take: impl FnOnce(&mut dyn Iterator<Item = Page>) -> T,
+    ) -> Result<T, SnapshotError> {
+        let mut end = Ok(());
+        let made = take(&mut std::iter::from_fn(|| {
+            self.next_page().unwrap_or_else(|error| {
+                end = Err(error);
+                None
+            })
+        }));
+        end.map(|()| made)
+    }
+
+    /// The same, where one thread reads, checks and unpacks while this one takes. Nothing depends on how far it is.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; what was made of the pages before is dropped.
+    pub(super) fn hand_to_while_reading<T>(
+        &mut self,
+        take: impl FnOnce(&mut dyn Iterator<Item = Page>) -> T,
+    ) -> Result<T, SnapshotError> {
+        let (sender, receiver) = sync_channel(PAGES_AHEAD);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                while let Some(page) = self.next_page()? {
+                    // The receiver is gone: it has found something wrong.
+                    if sender.send(page).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            let made = take(&mut receiver.iter());
+            drop(receiver);
+            let end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            end.map(|()| made)
+        })
     }
 
     /// Jobs read so far.
@@ -104,11 +163,12 @@ impl Pages {
 /// Finds single jobs in layers. Asked in the order of their numbers, it reads each page once.
 pub(super) struct Finder<'a> {
     layers: &'a [Arc<Layer>],
-    held: Vec<Held>,
+    held: Vec<HeldPages>,
 }
 
+/// The pages of one layer that were read last, by their index.
 #[derive(Default)]
-struct Held {
+struct HeldPages {
     reader: PageReader,
     page: Option<(usize, Page)>,
     gone: Option<(usize, Vec<Seq>)>,
@@ -116,7 +176,7 @@ struct Held {
 
 impl<'a> Finder<'a> {
     pub fn new(layers: &'a [Arc<Layer>]) -> Finder<'a> {
-        Finder { layers, held: layers.iter().map(|_| Held::default()).collect() }
+        Finder { layers, held: layers.iter().map(|_| HeldPages::default()).collect() }
     }
 
     /// The job with this number, if it is not gone.

@@ -1,13 +1,9 @@
-//! The directory of snapshots: publish, load, fall back to the one before, retain.
+//! The directory of snapshots: publish, load, fall back to the one before.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
-use crate::base::bugs::{self, Bug};
 use crate::ids::{Seq, Timestamp};
-use crate::jobs::model::policy::millis;
 #[cfg(feature = "testing")]
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
@@ -16,24 +12,20 @@ use crate::snapshot::chain::{LayerName, chain_to, positions};
 use crate::snapshot::fold::Delta;
 use crate::snapshot::format::ImageHeader;
 use crate::snapshot::layer::Layer;
-use crate::snapshot::layering::Layering;
 use crate::snapshot::page::Page;
+use crate::snapshot::policy::{Layering, NextLayer};
 use crate::snapshot::state::State;
-use crate::snapshot::weight::Weight;
-use crate::snapshot::writer::{LayerWriter, Written};
-use crate::storage::reclaim::{free_retired, retire};
-use crate::storage::{Storage, partial_of, publish, unused};
+use crate::snapshot::writer::LayerWriter;
+use crate::storage::{Storage, StoredFile, partial_of, publish, unused};
 
 /// States larger than this are read on a thread of their own while the table is filled.
 const APART_BYTES: u64 = 1 << 20;
-/// Pages that have been read and wait for the table.
-const PAGES_AHEAD: usize = 16;
 
 /// The directory of layers, see [`crate::snapshot::chain`] for their names.
 #[derive(Clone)]
 pub struct SnapshotStore {
     pub(super) storage: Arc<dyn Storage>,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     quarantine: PathBuf,
     layering: Layering,
 }
@@ -109,8 +101,7 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn open(&self, name: LayerName) -> Result<Arc<Layer>, SnapshotError> {
-        let path = self.path_of(name);
-        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let (file, path) = self.open_file(name)?;
         let layer = Layer::open(file, &path)?;
         let ImageHeader { last, parent, .. } = *layer.header();
         if (last, parent) == (name.last, name.parent) {
@@ -126,10 +117,15 @@ impl SnapshotStore {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn header_of(&self, name: LayerName) -> Result<(ImageHeader, u64), SnapshotError> {
-        let path = self.path_of(name);
-        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        let (file, path) = self.open_file(name)?;
         let bytes = file.len().map_err(SnapshotError::io(&path, "measure"))?;
         Ok((ImageHeader::read(&*file, &path)?, bytes))
+    }
+
+    pub(super) fn open_file(&self, name: LayerName) -> Result<(Box<dyn StoredFile>, PathBuf), SnapshotError> {
+        let path = self.path_of(name);
+        let file = self.storage.open_to_read(&path).map_err(SnapshotError::io(&path, "open"))?;
+        Ok((file, path))
     }
 
     /// Opens the state that these layers give, the oldest first.
@@ -172,7 +168,7 @@ impl SnapshotStore {
     /// its jobs have in common has to be looked at only once.
     ///
     /// A corrupted one is passed over for the one before it and returned in the list of errors; the caller decides
-    /// when to move it to quarantine with [`SnapshotStore::set_aside`].
+    /// when to move it to quarantine with [`SnapshotStore::quarantine`].
     ///
     /// # Errors
     /// [`SnapshotError::NotFound`] if there is no snapshot that could be loaded;
@@ -231,45 +227,20 @@ impl SnapshotStore {
         };
         let state = self.open_chain(chain).map_err(blame)?;
         let (header, layers, bytes) = (*state.header(), state.layers().to_vec(), state.bytes());
-        let sections = state.sections().clone();
+        let meta = state.meta().clone();
         let mut pages = state.into_pages();
-        let mut end = Ok(());
-        let made = if bytes < APART_BYTES {
-            let mut next = || {
-                pages.next_page().unwrap_or_else(|error| {
-                    end = Err(error);
-                    None
-                })
-            };
-            make(&header, &sections, &mut std::iter::from_fn(&mut next))
-        } else {
-            // One thread reads, checks and unpacks while this one fills the table. Nothing depends on how far it is.
-            let (sender, receiver): (_, Receiver<Page>) = sync_channel(PAGES_AHEAD);
-            std::thread::scope(|scope| {
-                let reading = scope.spawn(|| {
-                    while let Some(page) = pages.next_page()? {
-                        // The receiver is gone: it has found something wrong.
-                        if sender.send(page).is_err() {
-                            break;
-                        }
-                    }
-                    drop(sender);
-                    Ok(())
-                });
-                let made = make(&header, &sections, &mut receiver.iter());
-                drop(receiver);
-                end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                made
-            })
-        };
+        let take = |pages: &mut dyn Iterator<Item = Page>| make(&header, &meta.sections, pages);
         // A damaged file explains all other errors.
-        end.map_err(blame)?;
-        if bytes < self.layering.checked_whole_bytes {
+        let made = match bytes < APART_BYTES {
+            true => pages.hand_to(take),
+            false => pages.hand_to_while_reading(take),
+        }
+        .map_err(blame)?;
+        if self.layering.confirms_payloads(bytes) {
             layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
         }
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;
-        let meta = layers.last().expect("a chain has a layer").meta();
         if meta.jobs != pages.jobs() {
             let (expected, found) = (meta.jobs, pages.jobs());
             let problem = format!("its layers give {found} jobs, and there should be {expected}");
@@ -292,28 +263,27 @@ impl SnapshotStore {
         store: [u8; 16],
         now: Timestamp,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        let builds_upon = before.as_ref().filter(|before| before.bytes() >= self.layering.changes_from_bytes);
-        let parent = builds_upon.map_or(Seq::ZERO, |before| before.header.last);
-        let bytes_before = builds_upon.map_or(0, State::bytes);
-        let header =
-            ImageHeader { store, last: delta.last(), last_at: delta.last_at(), taken_at: now, parent };
-        let mut jobs = 0;
-        let written = self.publish_layer(&header, |mut layer| {
+        let is_change = self.layering.next_layer(before.as_ref().map(State::bytes)) == NextLayer::Changes;
+        let (parent, bytes_before) = match &before {
+            Some(before) if is_change => (before.header().last, before.bytes()),
+            _ => (Seq::ZERO, 0),
+        };
+        let header = ImageHeader { store, last: delta.last, last_at: delta.last_at, taken_at: now, parent };
+        let (bytes, jobs) = self.publish_layer(&header, |mut layer| {
             let meta = match before {
-                Some(before) if parent > Seq::ZERO => delta.write_changes(&before, &mut layer)?,
+                Some(before) if is_change => delta.write_changes(&before, &mut layer)?,
                 before => delta.write_full(before, &mut layer)?,
             };
-            jobs = meta.jobs;
-            layer.finish(&meta)
+            Ok((layer.finish(&meta)?, meta.jobs))
         })?;
-        Ok(SnapshotInfo { header, bytes: bytes_before + written.bytes, jobs })
+        Ok(SnapshotInfo { header, bytes: bytes_before + bytes, jobs })
     }
 
-    fn publish_layer(
+    fn publish_layer<T>(
         &self,
         header: &ImageHeader,
-        write: impl FnOnce(LayerWriter) -> Result<Written, SnapshotError>,
-    ) -> Result<Written, SnapshotError> {
+        write: impl FnOnce(LayerWriter) -> Result<T, SnapshotError>,
+    ) -> Result<T, SnapshotError> {
         let (writer, partial) = self.begin(header)?;
         let result = write(writer).and_then(|written| {
             self.verify(&partial)?;
@@ -357,17 +327,17 @@ impl SnapshotStore {
         Layer::open(file, &partial)
     }
 
-    /// Moves a corrupted snapshot out of the way, into `quarantine/`.
+    /// Moves a corrupted layer to `quarantine/`.
     ///
     /// # Errors
     /// The storage reported an error.
-    pub fn set_aside(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
+    pub fn quarantine(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
         let from = self.path_of(name);
         self.storage.create_dir(&self.quarantine).map_err(SnapshotError::io(&self.quarantine, "create"))?;
         let name = from.file_name().unwrap_or_default().to_string_lossy();
         let to = unused(&*self.storage, &self.quarantine, &name)
             .map_err(SnapshotError::io(&self.quarantine, "list"))?;
-        publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "set aside"))?;
+        publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "quarantine"))?;
         self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
         Ok(to)
     }
@@ -386,78 +356,6 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Deletes snapshots beyond `kept` and older than `age_max`, but never the two newest: of those that hold
-    /// everything, and with each what was built upon it. Of a large state that is about to be written anew only the
-    /// newest stays: both and the new one together would take three times what is alive.
-    ///
-    /// Returns the position that the log may be deleted up to: that of the older of the two newest states, so that the
-    /// older one can still be brought up to date. None while there are not two.
-    ///
-    /// # Errors
-    /// The storage reported an error; the rest goes another time.
-    pub fn retain(
-        &self,
-        kept: usize,
-        age_max: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Seq>, SnapshotError> {
-        let names = self.list()?;
-        let fulls: Vec<_> = names.iter().filter(|name| name.is_full()).copied().collect();
-        let is_old = |name: LayerName| match self.open(name) {
-            Ok(layer) => layer.header().taken_at.plus_ms(millis(age_max)) < now,
-            // One that cannot be read is of no use as a fall-back.
-            Err(_) => true,
-        };
-        let most = if kept <= 2 && fulls.len() > 1 && self.grows_old(&names) { 1 } else { kept.max(2) };
-        let mut oldest_kept = Seq::ZERO;
-        for (nth, full) in fulls.iter().enumerate() {
-            if nth >= most || (nth >= 2 && is_old(*full)) {
-                break;
-            }
-            oldest_kept = full.last;
-        }
-        // The oldest first: what is left of a chain that was cut off here leads nowhere, and nothing newer needs it.
-        let mut removed = false;
-        for name in names.iter().rev() {
-            let is_kept = match name.is_full() {
-                true => name.last >= oldest_kept,
-                false => name.parent >= oldest_kept && !names.iter().any(|other| contains(*other, *name)),
-            };
-            if !is_kept {
-                self.retire(*name)?;
-                removed = true;
-            }
-        }
-        if removed {
-            self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
-        }
-        let freed = free_retired(&*self.storage, &self.dir);
-        freed.map_err(SnapshotError::io(&self.dir, "free the space of old layers in"))?;
-        let left: Vec<_> = names.into_iter().filter(|name| name.last >= oldest_kept).collect();
-        Ok(positions(&left).get(usize::from(!bugs::has(Bug::LogDeletedTooEarly))).copied())
-    }
-
-    /// Whether the newest state is large and whole, and half of what makes it be written anew has come; or all that is on
-    /// disk is too much for what is alive.
-    fn grows_old(&self, names: &[LayerName]) -> bool {
-        let Ok(Some(state)) = self.newest_without(&[]) else { return false };
-        let Some((full, changes)) = state.layers.split_first() else { return false };
-        if full.bytes() < self.layering.checked_whole_bytes || changes.is_empty() {
-            return false;
-        }
-        let weight = Weight::of(full, changes);
-        let on_disk = || names.iter().map(|name| self.header_of(*name).map_or(0, |(_, bytes)| bytes)).sum();
-        weight.outweighs(4)
-            || weight.outweighs(20) && weight.is_tight()
-            || weight.is_too_little_for(on_disk())
-    }
-
-    /// Takes a layer's name away. A process that has it open can still read it.
-    fn retire(&self, name: LayerName) -> Result<(), SnapshotError> {
-        let path = self.path_of(name);
-        retire(&*self.storage, &path).map_err(SnapshotError::io(&path, "remove"))
-    }
-
     /// Where a layer is, or would be.
     #[must_use]
     pub fn path_of(&self, name: LayerName) -> PathBuf {
@@ -473,10 +371,4 @@ impl SnapshotStore {
 
 fn name_of(header: &ImageHeader) -> LayerName {
     LayerName { last: header.last, parent: header.parent }
-}
-
-/// Whether one layer was put together from others that include this one.
-fn contains(layer: LayerName, part: LayerName) -> bool {
-    let is_around = layer.parent <= part.parent && layer.last >= part.last;
-    is_around && layer != part && !layer.is_full()
 }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::put_uint;
 use crate::ids::Seq;
+use crate::jobs::TextAt;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::table::packed_job::PackedJob;
-use crate::jobs::{Payload, TextAt};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TEXT_PART_BITS, TRAILER_BYTES,
     TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
+use crate::snapshot::payloads::PayloadPages;
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage in pieces of this size.
@@ -42,13 +43,6 @@ pub(super) struct LayerWriter {
     raw: Vec<u8>,
     jobs_total: u64,
     last_number: Seq,
-}
-
-/// What became of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub bytes: u64,
-    pub jobs: u64,
 }
 
 impl LayerWriter {
@@ -88,13 +82,27 @@ impl LayerWriter {
         self.offset + self.out.len() as u64
     }
 
-    /// Adds a job; its number is larger than that of the one before. What this layer [owns](LayerWriter::owns) of its texts
-    /// and the job does not have in memory comes from `stored`.
-    pub fn add(
+    /// Adds a job; its number is larger than that of the one before. It has in memory what this layer
+    /// [owns](LayerWriter::owns) of its texts.
+    pub fn add(&mut self, profile: &Profile, job: PackedJob) -> Result<(), SnapshotError> {
+        self.add_with(None, profile, job)
+    }
+
+    /// Adds a job of earlier layers. What this layer owns of its texts is read from them.
+    pub fn add_from(
         &mut self,
+        earlier: &PayloadPages,
+        profile: &Profile,
+        job: PackedJob,
+    ) -> Result<(), SnapshotError> {
+        self.add_with(Some(earlier), profile, job)
+    }
+
+    fn add_with(
+        &mut self,
+        earlier: Option<&PayloadPages>,
         profile: &Profile,
         mut job: PackedJob,
-        stored: impl FnMut(TextAt) -> Result<Payload, SnapshotError>,
     ) -> Result<(), SnapshotError> {
         assert!(
             job.enqueued_seq > self.last_number,
@@ -103,7 +111,7 @@ impl LayerWriter {
             self.last_number
         );
         self.last_number = job.enqueued_seq;
-        self.put_texts(&mut job, stored)?;
+        self.put_texts(earlier, &mut job)?;
         self.jobs.add(profile, &job);
         self.summary.take(&job);
         self.jobs_range =
@@ -121,8 +129,8 @@ impl LayerWriter {
     /// Writes the long texts that this layer owns; the job says from then on that they are on disk.
     fn put_texts(
         &mut self,
+        earlier: Option<&PayloadPages>,
         job: &mut PackedJob,
-        mut stored: impl FnMut(TextAt) -> Result<Payload, SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let (parent, texts) = (self.header.parent, &mut self.payloads);
         job.each_text(|at, text| {
@@ -130,7 +138,8 @@ impl LayerWriter {
                 return Ok(());
             }
             if text.is_stored() {
-                let text = stored(at)?;
+                let missing = || SnapshotError::Log(format!("{at} came with the log and is not at hand"));
+                let text = earlier.ok_or_else(missing)?.get(at)?;
                 texts.add(at, |out| out.extend_from_slice(text.as_str().as_bytes()));
             } else if text.is_long() {
                 texts.add(at, |out| text.put_json(out));
@@ -151,8 +160,8 @@ impl LayerWriter {
         }
     }
 
-    /// Ends the layer and makes it durable.
-    pub fn finish(mut self, meta: &LayerMeta) -> Result<Written, SnapshotError> {
+    /// Ends the layer, makes it durable, and returns its size in bytes.
+    pub fn finish(mut self, meta: &LayerMeta) -> Result<u64, SnapshotError> {
         self.end_payloads()?;
         self.end_jobs()?;
         self.end_gone()?;
@@ -171,7 +180,7 @@ impl LayerWriter {
         self.out.extend_from_slice(&bytes);
         self.flush()?;
         self.sync()?;
-        Ok(Written { bytes: self.offset, jobs: self.jobs_total })
+        Ok(self.offset)
     }
 
     fn end_jobs(&mut self) -> Result<(), SnapshotError> {

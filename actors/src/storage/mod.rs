@@ -24,6 +24,10 @@ use rustix::io::Errno;
 
 use crate::storage::sched::make_patient;
 
+/// What a user is told of a file whose format was given up before the first release.
+pub(crate) const OUTDATED: &str = "a beaver from before the first release wrote it, in a format that is not read any \
+                                   more: move the data directory away to start empty";
+
 /// The operations on files and directories that the engine needs.
 pub trait Storage: Send + Sync + 'static {
     /// Creates a directory and its parents; one that exists is fine. Durable when it returns.

@@ -18,7 +18,7 @@ use crate::jobs::{
 use crate::recovery::boot::{Boot, BootError, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
-use crate::snapshot::compact::{Compaction, Step};
+use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
@@ -382,7 +382,7 @@ impl StepEngine {
             self.show_and_retain()?;
         }
         while let Some(mut compaction) = Compaction::begin_if_due(&store, now)? {
-            while compaction.step()? != Step::Published {}
+            while compaction.step()? != CompactionStep::Published {}
             self.show_and_retain()?;
         }
         match newest {
@@ -397,12 +397,11 @@ impl StepEngine {
 
     fn show_and_retain(&mut self) -> Result<(), SnapshotError> {
         let store = self.snapshots();
-        if let Some(state) = store.newest_without(&[])? {
-            let payloads = PayloadPages::new(state.layers().to_vec());
-            self.running().payload_store.set_images(Arc::new(payloads));
-        }
+        let Some(newest) = store.newest_without(&[])? else { return Ok(()) };
+        let payloads = PayloadPages::new(newest.layers().to_vec());
+        self.running().payload_store.set_images(Arc::new(payloads));
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
-        if let Some(through) = store.retain(kept, age_max, self.clock.now())? {
+        if let Some(through) = store.retain(&newest, kept, age_max, self.clock.now())? {
             let (tell, told) = std::sync::mpsc::channel();
             self.log().delete_through(through, move |deleted| tell.send(deleted).expect("it is waited for"));
             let deleted = told.recv().expect("this disk has no background");

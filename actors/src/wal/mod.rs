@@ -94,6 +94,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ids::Seq;
+use crate::storage::OUTDATED;
 
 /// Something is wrong with the log.
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +126,7 @@ pub enum WalError {
         problem: String,
     },
     /// It was written before the first release, in a format that nobody reads any more. Nothing was changed.
-    #[error(
-        "{}: a beaver from before the first release wrote it, in a format that is not read any more: move the data \
-         directory away to start empty",
-        path.display()
-    )]
+    #[error("{}: {OUTDATED}", path.display())]
     Outdated {
         /// The file.
         path: PathBuf,

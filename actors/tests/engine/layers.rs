@@ -8,6 +8,7 @@ use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::Layering;
 use beaver_actors::engine::{Ending, FailCause};
 use beaver_actors::ids::Seq;
+use beaver_actors::internals::snapshot::SnapshotError;
 use beaver_actors::internals::snapshot::chain::LayerName;
 use beaver_actors::jobs::{Command, Payload, Retention};
 use beaver_actors::testing::{Call, SimStorage, StepEngine};
@@ -376,6 +377,44 @@ fn disk_stays_within_twice_the_live_data_and_two_segments() {
         most = most.max(by_what_is_alive(&beaver, used, segments));
     }
     assert!(most > 0.1, "this test looks at what it means to: {most}");
+}
+
+#[test]
+fn a_layer_whose_header_is_damaged_counts_with_its_bytes_on_the_disk() {
+    let (mut beaver, _) = churning();
+    beaver.options.layering.log_bytes = 1 << 20;
+    let mut dice = fastrand::Rng::with_seed(1);
+    (0..200).for_each(|_| add_noise(&mut beaver, 1_000, false, &mut dice));
+    beaver.snapshot().unwrap();
+    let oldest = layers(&beaver)[0];
+    (0..150).for_each(|_| finish_one(&mut beaver));
+    beaver.advance(Duration::from_secs(1));
+    beaver.snapshot().unwrap();
+    assert!(layers(&beaver).contains(&oldest), "all became a new layer, and this is what it falls back to");
+    beaver.storage.tamper(beaver.snapshots().path_of(oldest), |bytes| bytes[20] ^= 1);
+    add_noise(&mut beaver, 10, false, &mut dice);
+    beaver.snapshot().unwrap();
+    assert!(!layers(&beaver).contains(&oldest), "it is most of what the disk holds: {:?}", layers(&beaver));
+}
+
+#[test]
+fn layers_that_cannot_be_put_together_for_lack_of_space_stay_and_leave_no_piece_of_a_new_one() {
+    let mut beaver = engine(Layering { log_bytes: 1 << 20, ..layering() });
+    let mut dice = fastrand::Rng::with_seed(1);
+    (0..100).for_each(|_| add_noise(&mut beaver, 1_000, false, &mut dice));
+    beaver.snapshot().unwrap();
+    (0..100).for_each(|_| add_noise(&mut beaver, 1_000, false, &mut dice));
+    beaver.sync();
+    // Enough for what changed, which is as much as there was, but not for both together beside that.
+    beaver.storage.set_capacity(Some(beaver.storage.used() + (140 << 10)));
+    assert!(matches!(beaver.snapshot(), Err(SnapshotError::Io { .. })));
+    assert_eq!(layers(&beaver).len(), 2, "{:?}", layers(&beaver));
+    assert_eq!(beaver.storage.paths(SNAPSHOTS).len(), 2);
+    beaver.storage.set_capacity(None);
+    add(&mut beaver, 1);
+    let info = beaver.snapshot().unwrap();
+    assert!(layers(&beaver).contains(&LayerName::full(info.header.last)), "{:?}", layers(&beaver));
+    assert_holds_everything(&beaver, info.header.last, "with space");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use beaver_actors::ids::{
 };
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::internals::jobs::sections::{Overview, Sections};
-use beaver_actors::internals::snapshot::compact::{Compaction, Step};
+use beaver_actors::internals::snapshot::compact::{Compaction, CompactionStep};
 use beaver_actors::internals::snapshot::fold::Delta;
 use beaver_actors::internals::snapshot::store::SnapshotStore;
 use beaver_actors::internals::wal::codec;
@@ -485,7 +485,7 @@ proptest! {
             }
             prop_assert_eq!(read(&images), run.image());
             while let Some(mut compaction) = Compaction::begin_if_due(&images, Timestamp(10)).unwrap() {
-                while compaction.step().unwrap() != Step::Published {}
+                while compaction.step().unwrap() != CompactionStep::Published {}
             }
             prop_assert_eq!(read(&images), run.image());
             let mut folded = restored(run.table.last(), run.table.last_at(), read(&images));
