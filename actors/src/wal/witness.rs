@@ -148,10 +148,14 @@ pub(super) struct Witness {
 impl Witness {
     /// Opens the file, or makes it.
     pub fn open(storage: &dyn Storage, path: &Path) -> io::Result<Witness> {
-        let file = match storage.open(path) {
+        let mut file = match storage.open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => storage.create(path)?,
             file => file?,
         };
+        // A full disk must not keep it from being written.
+        if file.len()? < 2 * SLOTS_APART {
+            file.allocate(2 * SLOTS_APART)?;
+        }
         let (slot, generation) = match newest(&*file)? {
             Some((slot, generation, _)) => (1 - slot, generation + 1),
             None => (0, 1),
@@ -204,6 +208,7 @@ mod tests {
             assert_eq!(read(&DiskStorage, &path).unwrap(), Some(testimony(synced)));
         }
         let whole = std::fs::read(&path).unwrap();
+        assert_eq!(whole.len() as u64, 2 * SLOTS_APART);
         for at in 0..SLOT_BYTES {
             let mut torn = whole.clone();
             torn[SLOTS_APART as usize + at] ^= 1;

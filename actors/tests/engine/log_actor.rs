@@ -134,9 +134,49 @@ fn what_gathers_is_written_together_and_marked_once_when_nothing_follows() {
         pass(4 * MS).await;
         assert_eq!(log.calls(), [before[0] + 1, before[1] + 1]);
         pass(2 * MS).await;
-        assert_eq!(log.calls(), [before[0] + 2, before[1] + 1], "the mark is evidence, not data: no sync");
-        pass(1_000 * MS).await;
-        assert_eq!(log.calls(), [before[0] + 2, before[1] + 1]);
+        assert_eq!(
+            log.calls(),
+            [before[0] + 3, before[1] + 1],
+            "mark and witness are evidence, not data: no sync"
+        );
+        pass(2_000 * MS).await;
+        assert_eq!(log.calls(), [before[0] + 3, before[1] + 1]);
+    });
+}
+
+#[test]
+fn a_log_that_never_falls_idle_is_witnessed_once_a_second_and_marked_when_it_does() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Always, None);
+        log.settles().await;
+        let [before, _] = log.calls();
+        let (mut witnessed, mut said) = (0, log.witness());
+        for _ in 0..1_000 {
+            let last = log.append(1);
+            log.confirms(last).await;
+            pass(3 * MS).await;
+            let now = log.witness();
+            if now != said {
+                assert!(now.synced >= Seq(last.0 - 1));
+                (witnessed, said) = (witnessed + 1, now);
+            }
+        }
+        assert_eq!((witnessed, log.calls()[0]), (2, before + 1_002), "in three seconds, without a mark");
+        pass(10 * MS).await;
+        assert_eq!((log.witness().synced, log.calls()[0]), (Seq(1_000), before + 1_004));
+    });
+}
+
+#[test]
+fn a_sync_that_comes_later_is_witnessed_and_marked_too() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Interval(100 * MS), None);
+        let last = log.append(3);
+        log.confirms(last).await;
+        pass(50 * MS).await;
+        assert_eq!((log.witness().synced, log.witness().written), (Seq::ZERO, last));
+        pass(60 * MS).await;
+        assert_eq!((log.witness().synced, log.witness().written), (last, last));
     });
 }
 

@@ -38,8 +38,10 @@ use crate::engine::messages::{CloseLog, Confirmed, LogFailed, Prune, Seal, Subsc
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
 
-/// This long after a write, the log leaves a mark of what is durable.
+/// After this long without a write, the log leaves a mark of what is durable.
 const MARK_AFTER: Duration = Duration::from_millis(5);
+/// A log that is never that long without a write is witnessed this often.
+const TESTIFY_EVERY: Duration = Duration::from_secs(1);
 /// How often it is tried again when the disk is full.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// An fdatasync that takes longer is worth a warning.
@@ -165,7 +167,11 @@ impl LogTask {
             match self.next().await? {
                 NextWork::Groups | NextWork::Timer(LogTimer::WriteAgain) => self.write().await?,
                 NextWork::Timer(LogTimer::Sync) => self.sync().await?,
-                NextWork::Timer(LogTimer::Mark) => self.log.writer.mark(self.settings.clock.now()),
+                NextWork::Timer(LogTimer::Mark) => {
+                    self.log.writer.mark(self.settings.clock.now());
+                    self.timers.cancel(LogTimer::Testify);
+                }
+                NextWork::Timer(LogTimer::Testify) => self.log.writer.testify(),
                 NextWork::Timer(LogTimer::LookForSpace) => self.look_for_space(),
                 NextWork::Request(LogRequest::Seal(seal)) => self.seal(seal).await?,
                 NextWork::Request(LogRequest::Prune(prune, pruned)) => self.prune(prune, pruned),
@@ -240,8 +246,14 @@ impl LogTask {
             self.timers.plan(LogTimer::Sync, period);
         }
         self.confirm();
-        self.timers.plan(LogTimer::Mark, MARK_AFTER);
+        self.plan_proof();
         Ok(())
+    }
+
+    /// What has just been written or synced is soon told by the log itself, and by its witness.
+    fn plan_proof(&mut self) {
+        self.timers.put_off(LogTimer::Mark, MARK_AFTER);
+        self.timers.plan(LogTimer::Testify, TESTIFY_EVERY);
     }
 
     /// A full disk is tried again; every other error is passed on.
@@ -262,6 +274,7 @@ impl LogTask {
         let synced = self.at_length(move |log| sync(&mut log.writer, &*clock)).await?;
         self.note_sync(synced?);
         self.confirm();
+        self.plan_proof();
         Ok(())
     }
 

@@ -15,8 +15,10 @@ pub(super) enum LogTimer {
     Sync,
     /// Ask the file system again for the next segment.
     LookForSpace,
-    /// Leave a mark of what is durable.
+    /// Leave a mark of what is durable: the log has fallen idle.
     Mark,
+    /// Let the witness say how far the log has got: it does not fall idle.
+    Testify,
 }
 
 /// When it does what: each at most once.
@@ -33,6 +35,17 @@ impl LogTimers {
         if !self.planned.iter().any(|(_, planned)| *planned == timer) {
             self.planned.push((Instant::now() + after, timer));
         }
+    }
+
+    /// Plans it for `after` from now, and no longer for the time that it was planned for.
+    pub fn put_off(&mut self, timer: LogTimer, after: Duration) {
+        self.cancel(timer);
+        self.plan(timer, after);
+    }
+
+    /// It is planned no longer.
+    pub fn cancel(&mut self, timer: LogTimer) {
+        self.planned.retain(|(_, planned)| *planned != timer);
     }
 
     /// Whether nothing is planned.
@@ -94,17 +107,32 @@ mod tests {
         });
     }
 
-    /// A busy log leaves marks all the same: the next batch does not put the mark off.
+    /// So that a log that never falls idle is witnessed all the same.
     #[test]
     fn what_is_planned_again_keeps_its_time_until_it_was_due() {
         on_runtime(async || {
             let (mut timers, start) = (LogTimers::default(), Instant::now());
             for ms in [5, 10] {
-                timers.plan(LogTimer::Mark, 5 * MS);
+                timers.plan(LogTimer::Testify, 5 * MS);
                 tokio::time::advance(2 * MS).await;
-                timers.plan(LogTimer::Mark, 5 * MS);
-                assert_eq!((due(&mut timers).await, start.elapsed()), (LogTimer::Mark, ms * MS));
+                timers.plan(LogTimer::Testify, 5 * MS);
+                assert_eq!((due(&mut timers).await, start.elapsed()), (LogTimer::Testify, ms * MS));
             }
+            assert!(timers.is_empty());
+        });
+    }
+
+    #[test]
+    fn what_is_put_off_is_due_after_the_last_time_and_what_is_cancelled_never() {
+        on_runtime(async || {
+            let (mut timers, start) = (LogTimers::default(), Instant::now());
+            timers.plan(LogTimer::Testify, 20 * MS);
+            for _ in 0..3 {
+                timers.put_off(LogTimer::Mark, 5 * MS);
+                tokio::time::advance(2 * MS).await;
+            }
+            assert_eq!((due(&mut timers).await, start.elapsed()), (LogTimer::Mark, 9 * MS));
+            timers.cancel(LogTimer::Testify);
             assert!(timers.is_empty());
         });
     }

@@ -4,7 +4,8 @@
 //! run. The indexes (line of pending jobs, waiting jobs by moment, leases by deadline, finished jobs by age,
 //! counters) follow from the jobs and the queues' settings alone and are rebuilt by [`JobTable::restore`].
 //!
-//! - What is kept of a job: `packed_job`, in one of `slots`, with what many jobs have in common in `profiles`.
+//! - What is kept of a job: `packed_job`, in one of `slots`, with what many jobs have in common in `profiles`; `texts`, those
+//!   of it that may be on disk.
 //! - By what it is found: `id_index`, and `recent` in front of it; `lane`, `lane_heap` and `ready`, pending jobs in line;
 //!   `leases`, jobs in flight; `list`, the links that such lines are made of.
 //! - What is made of all: `view`, what is told of it; [`digest`], its sum; `restore`, a table from an image; `check`, its

@@ -25,6 +25,7 @@ use beaver_actors::internals::storage::Storage;
 use beaver_actors::internals::wal::format::{SegmentEnd, StoreId};
 use beaver_actors::internals::wal::index::LogIndex;
 use beaver_actors::internals::wal::recovery::{EachEvent, ReplayFrom, recover};
+use beaver_actors::internals::wal::witness::{self, Testimony};
 use beaver_actors::internals::wal::writer::{LogPlace, LogWriter, Room};
 use beaver_actors::internals::wal::{Group, codec};
 use beaver_actors::jobs::{Event, EventKind};
@@ -223,6 +224,12 @@ impl Log {
         let (done, closed) = oneshot::channel();
         self.wal.do_send(CloseLog { done });
         closed
+    }
+
+    /// What the second witness says now.
+    pub fn witness(&self) -> Testimony {
+        let said = witness::read(&self.disk, Path::new(&format!("{DIR}/witness"))).unwrap();
+        said.expect("a writer that begins says something")
     }
 
     pub fn segments(&self) -> usize {
