@@ -32,7 +32,9 @@ impl SnapshotStore {
         let fulls: Vec<_> = names.iter().filter(|name| name.is_full()).copied().collect();
         let is_old = |name: LayerName| match self.open(name) {
             Ok(layer) => layer.header().taken_at.plus_ms(millis(age_max)) < now,
-            // One that cannot be read is of no use as a fall-back.
+            // It may be readable the next time.
+            Err(SnapshotError::Io { .. }) => false,
+            // One that is damaged is of no use as a fall-back.
             Err(_) => true,
         };
         let fallback = match fulls.len() {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use beaver_actors::engine::FailCause;
-use beaver_actors::ids::{JobId, Seq};
+use beaver_actors::ids::{JobId, Seq, Timestamp};
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::internals::snapshot::SnapshotError;
 use beaver_actors::internals::snapshot::payloads::PayloadPages;
 use beaver_actors::jobs::{Command, Payload, Retention, Start, Status};
-use beaver_actors::testing::{SimStorage, StepEngine};
+use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
 
 const SNAPSHOTS: &str = "/data/snapshots";
 
@@ -280,6 +280,29 @@ fn a_snapshot_without_space_fails_alone_and_works_later() {
     let image = beaver.image();
     beaver.crash_keeping_only_synced_bytes();
     assert_eq!(beaver.image(), image);
+}
+
+#[test]
+fn an_error_of_the_disk_is_no_reason_to_give_a_snapshot_up() {
+    let mut failed = 0;
+    for call in [Call::Open, Call::Read, Call::Len] {
+        for nth in 1..=30 {
+            let mut beaver = StepEngine::on(SimStorage::new());
+            beaver.options.snapshots_kept = 3;
+            for _ in 0..3 {
+                beaver.enqueue("mail");
+                beaver.snapshot().unwrap();
+            }
+            beaver.enqueue("mail");
+            let disk = beaver.storage.clone();
+            let sealed = beaver.log().rotate(Timestamp(1)).unwrap();
+            disk.fail_call_of(call, disk.calls_of(call) + nth, Fault::Eio);
+            let _ = beaver.fold(sealed);
+            failed += disk.failed_calls();
+            assert!(disk.paths(SNAPSHOTS).len() >= 3, "the {nth}. {call:?} failed");
+        }
+    }
+    assert!(failed > 20, "{failed}");
 }
 
 #[test]
