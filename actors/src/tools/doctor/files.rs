@@ -177,6 +177,11 @@ pub(super) fn open_segment(storage: &dyn Storage, path: &Path) -> Result<Option<
     }
 }
 
+/// The names in a directory; none if it is not there.
+pub(super) fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, DoctorError> {
+    storage.list(dir).map_err(DoctorError::io(dir, "list"))
+}
+
 /// How far a segment could be read.
 pub(super) struct Read {
     /// Behind the last batch that is good.

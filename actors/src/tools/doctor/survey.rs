@@ -13,7 +13,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
-    Found, Header, ReadEnd, SegmentFile, Survey, header_of, read_batches, snapshot_of,
+    Found, Header, ReadEnd, SegmentFile, Survey, header_of, list, read_batches, snapshot_of,
 };
 use crate::tools::doctor::interrupted_repair::{Aside, aside};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
@@ -34,10 +34,9 @@ pub(super) fn survey(
 ) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
-    let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
     let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
     let mut found = Vec::new();
-    for name in list(&options.wal_dir)? {
+    for name in list(&**storage, &options.wal_dir)? {
         let path = options.wal_dir.join(&name);
         match segment_number(&name) {
             Some(named) => {
@@ -50,7 +49,7 @@ pub(super) fn survey(
         }
     }
     let positions = snapshots.list()?;
-    for name in list(&options.snapshot_dir)? {
+    for name in list(&**storage, &options.snapshot_dir)? {
         let path = options.snapshot_dir.join(&name);
         if positions.iter().any(|name| snapshots.path_of(*name) == path) {
             continue;
@@ -85,7 +84,7 @@ pub(super) fn survey(
         findings: Vec::new(),
         unfinished,
         foreign,
-        quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
+        quarantine: list(&**storage, &quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
         proven: Seq::ZERO,
         written: Seq::ZERO,
     };
@@ -141,7 +140,7 @@ fn name_what_leads_nowhere(names: &[LayerName], images: &mut [(SnapshotReport, O
 impl Survey {
     /// The store that the data directory's note names.
     fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
-        let names = storage.list(data_dir).map_err(DoctorError::io(data_dir, "list"))?;
+        let names = list(storage, data_dir)?;
         let path = data_dir.join(STORE_FILE);
         if !names.iter().any(|name| name == STORE_FILE) {
             return Ok(None);
