@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ids::Seq;
+use crate::jobs::model::job::Misfit;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -140,17 +141,8 @@ pub(super) fn snapshot_of(
         if !name.is_full() {
             return Ok(None);
         }
-        let state = State::of(vec![layer]);
-        let sections = state.sections().clone();
-        let mut pages = state.into_pages();
-        let mut records = Vec::new();
-        while let Some(page) = pages.next_records()? {
-            records.extend(page);
-            report.jobs = pages.jobs();
-        }
-        let restored =
-            JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records);
-        Ok(restored.err().map(|misfit| misfit.to_string()))
+        let table = table_of(State::of(vec![layer]), policy.clone(), &mut report.jobs)?;
+        Ok(table.err().map(|misfit| misfit.to_string()))
     })();
     report.state = match loaded {
         Ok(None) => SnapshotState::Whole,
@@ -167,6 +159,22 @@ pub(super) fn snapshot_of(
         Err(error) => return Err(error.into()),
     };
     Ok((report, store))
+}
+
+/// The table of a snapshot, or why its jobs do not make one. `jobs` says how many of them could be read.
+pub(super) fn table_of(
+    state: State,
+    policy: Policy,
+    jobs: &mut u64,
+) -> Result<Result<JobTable, Misfit>, SnapshotError> {
+    let (header, sections) = (*state.header(), state.sections().clone());
+    let mut pages = state.into_pages();
+    let mut records = Vec::new();
+    while let Some(page) = pages.next_records()? {
+        records.extend(page);
+        *jobs = pages.jobs();
+    }
+    Ok(JobTable::restore(policy, &[], (header.last, header.last_at), sections, records))
 }
 
 /// A segment whose header was read before; none if it is longer than any.
