@@ -41,8 +41,7 @@ use crate::engine::messages::{
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
 use crate::engine::supervisor::policy::{ChildHistory, INTENSITY_WINDOW, RestartDecision, verdict};
-pub use crate::engine::threads::Threads;
-use crate::engine::threads::{ActorThread, ActorThreads};
+use crate::engine::threads::{ActorThread, ActorThreads, Threads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
 use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
