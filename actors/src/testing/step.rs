@@ -197,17 +197,16 @@ impl StepEngine {
         let now = self.clock.now();
         let running = self.running.as_mut().expect("the engine has booted");
         let mut group = Group { first: running.table.last().next(), ..Group::default() };
-        let mut result = Ok(Vec::new());
+        let (mut done, mut rejected) = (Vec::new(), None);
         for command in commands {
             match running.table.decide(command, now, &mut self.dice.fork()) {
-                Ok(Some(event)) => {
+                Ok(event) => done.push(event.map(|event| {
                     let seq = journal::record(&mut running.table, &mut group, event.clone());
                     self.history.push((seq, event));
-                    result.as_mut().into_iter().for_each(|done: &mut Vec<_>| done.push(Some(seq)));
-                }
-                Ok(None) => result.as_mut().into_iter().for_each(|done| done.push(None)),
+                    seq
+                })),
                 Err(rejection) => {
-                    result = Err(rejection.into());
+                    rejected = Some(rejection);
                     break;
                 }
             }
@@ -217,7 +216,10 @@ impl StepEngine {
             let broken = running.table.check();
             assert!(broken.is_empty(), "after event {}: {broken:#?}", running.table.last());
         }
-        result
+        match rejected {
+            Some(rejection) => Err(rejection.into()),
+            None => Ok(done),
+        }
     }
 
     /// Adds a job of a kind and returns its id.
