@@ -1,6 +1,5 @@
 //! The engine without its actors: the same table, log, snapshots and boot, one step at a time, on one thread.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use crate::jobs::{
     Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, Payload, PayloadRef, PayloadStore,
     Rejection, Status,
 };
-use crate::recovery::boot::{Boot, BootError, Recovered};
+use crate::recovery::boot::{Boot, BootError, QUARANTINE, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, Step};
 use crate::snapshot::payloads::PayloadPages;
-use crate::snapshot::store::SnapshotInfo;
-use crate::snapshot::taking::take_next;
+use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
+use crate::snapshot::taking::{Visit, take_next};
 use crate::storage::Storage;
 use crate::storage::lying::unless_truthful;
 use crate::testing::{ManualClock, SimStorage};
@@ -351,7 +350,7 @@ impl StepEngine {
         let store_id = self.running().store.0;
         let store = self.snapshots();
         let (storage, wal_dir) = (self.storage.clone(), self.options.wal_dir.clone());
-        let log = move |after, through, visit: &mut crate::snapshot::taking::Visit<'_>| {
+        let log = move |after, through, visit: &mut Visit<'_>| {
             let mut visit = |seq, event, _: &_| visit(seq, event);
             replay_sealed(&storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
                 .map_err(|error| error.to_string())
@@ -393,10 +392,9 @@ impl StepEngine {
 
     /// The store of snapshots on its disk.
     #[must_use]
-    pub fn snapshots(&self) -> crate::snapshot::store::SnapshotStore {
-        let quarantine: PathBuf = self.options.data_dir.join("quarantine");
-        crate::snapshot::store::SnapshotStore::new(self.disk(), &self.options.snapshot_dir, &quarantine)
-            .with(self.options.layering)
+    pub fn snapshots(&self) -> SnapshotStore {
+        let quarantine = self.options.data_dir.join(QUARANTINE);
+        SnapshotStore::new(self.disk(), &self.options.snapshot_dir, &quarantine).with(self.options.layering)
     }
 
     /// Closes the log in good order, and ends.
