@@ -267,6 +267,7 @@ impl Handler<TakeSnapshot> for SnapshotActor {
             if let Ok(Some(sealed)) = sealed {
                 actor.take(sealed, ctx);
             }
+            // Those that are taken by the clock are waited for by nobody.
             let _ = request.done.send(());
         }));
     }

@@ -356,6 +356,7 @@ impl SupervisorActor {
             if takes_snapshot {
                 let (done, taken) = oneshot::channel();
                 snapshot.do_send(TakeSnapshot { done });
+                // An actor that has died takes none; the next start replays more of the log.
                 let _ = taken.await;
             }
             let (done, closed) = oneshot::channel();

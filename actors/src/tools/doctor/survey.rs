@@ -61,6 +61,7 @@ pub(super) fn survey(
         }
     }
     // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
+    // One that is not there has no real path, and no files.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
     let at_home = [STORE_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
