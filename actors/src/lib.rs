@@ -79,9 +79,6 @@ pub mod internals {
         pub mod messages {
             pub use crate::engine::messages::*;
         }
-        pub mod supervisor {
-            pub use crate::engine::supervisor::*;
-        }
         pub mod threads {
             pub use crate::engine::threads::*;
         }

@@ -19,7 +19,8 @@ use crate::engine::manager::JobManagerActor;
 use crate::engine::manager_thread::{ManagerThread, Tenant};
 use crate::engine::messages::{Ask, Fetch, Reply, StopEngine, Submit};
 use crate::engine::read_only::ReadOnlyState;
-use crate::engine::supervisor::{StateSenders, SupervisorActor, Threads};
+use crate::engine::supervisor::{StateSenders, SupervisorActor};
+use crate::engine::threads::Threads;
 use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
@@ -150,12 +151,8 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`]; only after [`EngineError::Unknown`] may anything have been done.
     pub fn enqueue(&self, jobs: Vec<JobSpec>) -> Answer<Vec<Enqueued>> {
-        let bytes = jobs.iter().map(JobSpec::weight).sum();
-        let admitted = match self.admission.admit_jobs(jobs.len(), bytes) {
-            Ok(admitted) => admitted,
-            Err(busy) => return Answer::now(Err(busy)),
-        };
-        let permits = |admission: &Admission| admission.new_jobs(bytes, admitted);
+        let (count, bytes) = (jobs.len(), jobs.iter().map(JobSpec::weight).sum());
+        let permits = |admission: &Admission| admission.new_jobs(count, bytes);
         self.ask_with(permits, |reply| Submit::Enqueue { jobs, reply })
     }
 

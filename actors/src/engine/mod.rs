@@ -1,9 +1,10 @@
 //! The actors, the messages between them, and the handle by which users hold all of it. The only room that knows actix.
 //!
 //! [`handle`]: the engine as its users hold it; [`answer`]: what it gives them; [`admission`]: who is told that it is too
-//! much; `read_only`: data that is only looked at; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is noticed; [`threads`]: where actors live;
-//! [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs; `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`]:
-//! when snapshots are taken; [`worker`]: runs jobs.
+//! much; `read_only`: data that is only looked at; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is
+//! noticed; [`threads`]: where actors live; [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs;
+//! `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`]: when snapshots are taken;
+//! [`worker`]: runs jobs.
 
 pub(crate) mod admission;
 pub(crate) mod answer;
@@ -22,6 +23,7 @@ pub(crate) mod worker;
 pub use self::answer::Answer;
 pub use self::handle::{Engine, Environment};
 pub use self::manager_thread::{ManagerThread, Tenant};
+pub use self::threads::Threads;
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
 pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
 pub use crate::api::status::{

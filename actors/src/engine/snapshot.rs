@@ -236,21 +236,23 @@ impl Actor for SnapshotActor {
     type Context = Context<SnapshotActor>;
 
     fn started(&mut self, ctx: &mut Context<SnapshotActor>) {
-        ctx.run_interval(self.settings.interval, |_, ctx| {
-            let (done, _) = oneshot::channel();
-            ctx.notify(TakeSnapshot { done });
-        });
+        ctx.run_interval(self.settings.interval, |_, ctx| take_soon(ctx));
         ctx.run_later(SCRUB_AFTER, SnapshotActor::begin_scrub);
         ctx.run_interval(LOOK_EVERY, |actor, ctx| {
             let log_bytes = actor.settings.metrics.log_bytes.get();
             // What is not in a snapshot yet takes up disk, and time at the next start.
             if actor.settings.store.layering().is_enough_log(log_bytes - actor.log_bytes) {
                 actor.log_bytes = log_bytes;
-                let (done, _) = oneshot::channel();
-                ctx.notify(TakeSnapshot { done });
+                take_soon(ctx);
             }
         });
     }
+}
+
+/// Asks for one that nobody waits for.
+fn take_soon(ctx: &mut Context<SnapshotActor>) {
+    let (done, _) = oneshot::channel();
+    ctx.notify(TakeSnapshot { done });
 }
 
 impl Handler<TakeSnapshot> for SnapshotActor {
@@ -264,6 +266,7 @@ impl Handler<TakeSnapshot> for SnapshotActor {
             if let Ok(Some(sealed)) = sealed {
                 actor.take(sealed, ctx);
             }
+            // Those that are taken by the clock are waited for by nobody.
             let _ = request.done.send(());
         }));
     }

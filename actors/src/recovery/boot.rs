@@ -26,7 +26,7 @@ use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
-use crate::wal::recovery::{LogScan, ReplayFrom, settle};
+use crate::wal::recovery::{LogScan, ReplayFrom, TornTail, settle};
 use crate::wal::witness::{self, Testimony, WITNESS_FILE};
 use crate::wal::writer::{LogPlace, LogWriter};
 use crate::wal::{Group, WalError};
@@ -218,14 +218,7 @@ impl Boot {
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
         self.note_store(store)?;
         let (begun, interrupted) = self.begin_term(&mut table, &mut writer, now)?;
-        let duration = self.clock.ticks().saturating_sub(started);
-        let status = RecoveryStatus {
-            duration_ms: round_ms(duration),
-            snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
-            events,
-            interrupted,
-            torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
-        };
+        let status = self.status(started, snapshot, events, interrupted, torn.as_ref());
         Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
     }
 
@@ -253,14 +246,26 @@ impl Boot {
             return Err(nothing());
         }
         let torn = found.and_then(|found| found.torn);
-        let status = RecoveryStatus {
+        let interrupted = interrupted(&table).len() as u64;
+        let status = self.status(started, snapshot, events, interrupted, torn.as_ref());
+        Ok(ReadOnly { table, payload_store, snapshot, status, locks })
+    }
+
+    fn status(
+        &self,
+        started: Duration,
+        snapshot: Option<SnapshotInfo>,
+        events: u64,
+        interrupted: u64,
+        torn: Option<&TornTail>,
+    ) -> RecoveryStatus {
+        RecoveryStatus {
             duration_ms: round_ms(self.clock.ticks().saturating_sub(started)),
             snapshot_jobs: snapshot.map_or(0, |info| info.jobs),
             events,
-            interrupted: interrupted(&table).len() as u64,
+            interrupted,
             torn_bytes: torn.map_or(0, |torn| torn.bytes.len() as u64),
-        };
-        Ok(ReadOnly { table, payload_store, snapshot, status, locks })
+        }
     }
 
     /// What the log's second witness says that must be there.

@@ -13,7 +13,7 @@ use crate::testing::faults::{Call, Fault, FaultPlan};
 use crate::testing::power::{FileContent, Kept, NameChange, Unsynced, take_synced};
 
 /// What a disk writes as a whole.
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 /// How many hold a lock that one has for itself.
 const EXCLUSIVE: usize = usize::MAX;
 

@@ -136,11 +136,11 @@ impl FileContent {
         for (item, kept) in items.iter().zip(kept) {
             let Unsynced::Sector { sector: nth, .. } = *item else { continue };
             let range = range(nth, sector, len);
-            let (new, old) = (|at: usize| self.live.get(at).copied().unwrap_or(0), left.clone());
+            let new = |at: usize| self.live.get(at).copied().unwrap_or(0);
             if kept {
                 range.for_each(|at| left[at] = new(at));
             } else if let Some(dice) = &mut dice {
-                let changed: Vec<usize> = range.filter(|at| new(*at) != old[*at]).collect();
+                let changed: Vec<usize> = range.filter(|at| new(*at) != left[*at]).collect();
                 if let (Some(first), Some(last)) = (changed.first(), changed.last()) {
                     dice.fill(&mut left[*first..=*last]);
                 }

@@ -1,6 +1,5 @@
 //! The engine without its actors: the same table, log, snapshots and boot, one step at a time, on one thread.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use crate::jobs::{
     Command, Event, EventKind, Failure, FailureKind, JobSpec, JobTable, JobView, Payload, PayloadStore,
     Rejection, Status, TextAt, UnreadablePayload,
 };
-use crate::recovery::boot::{Boot, BootError, Recovered};
+use crate::recovery::boot::{Boot, BootError, QUARANTINE, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::payloads::PayloadPages;
-use crate::snapshot::store::SnapshotInfo;
-use crate::snapshot::taking::take_next;
+use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
+use crate::snapshot::taking::{Visit, take_next};
 use crate::storage::Storage;
 use crate::storage::lying::unless_truthful;
 use crate::testing::{ManualClock, SimStorage};
@@ -216,17 +215,16 @@ impl StepEngine {
         let now = self.clock.now();
         let running = self.running.as_mut().expect("the engine has booted");
         let mut group = Group { first: running.table.last().next(), ..Group::default() };
-        let mut result = Ok(Vec::new());
+        let (mut done, mut rejected) = (Vec::new(), None);
         for command in commands {
             match running.table.decide(command, now, &mut self.dice.fork()) {
-                Ok(Some(event)) => {
+                Ok(event) => done.push(event.map(|event| {
                     let seq = journal::record(&mut running.table, &mut group, event.clone());
                     self.history.push((seq, event));
-                    result.as_mut().into_iter().for_each(|done: &mut Vec<_>| done.push(Some(seq)));
-                }
-                Ok(None) => result.as_mut().into_iter().for_each(|done| done.push(None)),
+                    seq
+                })),
                 Err(rejection) => {
-                    result = Err(rejection.into());
+                    rejected = Some(rejection);
                     break;
                 }
             }
@@ -236,7 +234,10 @@ impl StepEngine {
             let broken = running.table.check();
             assert!(broken.is_empty(), "after event {}: {broken:#?}", running.table.last());
         }
-        result
+        match rejected {
+            Some(rejection) => Err(rejection.into()),
+            None => Ok(done),
+        }
     }
 
     /// Adds a job of a kind and returns its id.
@@ -371,7 +372,7 @@ impl StepEngine {
         let store_id = self.running().store.0;
         let store = self.snapshots();
         let (storage, wal_dir) = (self.storage.clone(), self.options.wal_dir.clone());
-        let log = move |after, through, visit: &mut crate::snapshot::taking::Visit<'_>| {
+        let log = move |after, through, visit: &mut Visit<'_>| {
             let mut visit = |seq, event, _: &_| visit(seq, event);
             replay_sealed(&storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
                 .map_err(|error| error.to_string())
@@ -412,10 +413,9 @@ impl StepEngine {
 
     /// The store of snapshots on its disk.
     #[must_use]
-    pub fn snapshots(&self) -> crate::snapshot::store::SnapshotStore {
-        let quarantine: PathBuf = self.options.data_dir.join("quarantine");
-        crate::snapshot::store::SnapshotStore::new(self.disk(), &self.options.snapshot_dir, &quarantine)
-            .with(self.options.layering)
+    pub fn snapshots(&self) -> SnapshotStore {
+        let quarantine = self.options.data_dir.join(QUARANTINE);
+        SnapshotStore::new(self.disk(), &self.options.snapshot_dir, &quarantine).with(self.options.layering)
     }
 
     /// Closes the log in good order, and ends.

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun, StopReason};
 use beaver_actors::api::options::EngineOptions;
-use beaver_actors::engine::{Engine, Environment};
+use beaver_actors::engine::{Engine, Environment, Threads};
 use beaver_actors::ids::{JobId, KindName, QueueName};
-use beaver_actors::internals::engine::supervisor::Threads;
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
 use beaver_actors::testing::SimStorage;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

@@ -204,6 +204,19 @@ fn with_an_interval_everything_is_confirmed_at_once_and_synced_once_a_period() {
 }
 
 #[test]
+fn what_the_end_of_a_segment_has_synced_is_not_synced_again() {
+    in_simulated_time(|| async {
+        let mut log = Log::start(Durability::Interval(100 * MS), None);
+        let last = log.append(1);
+        log.confirms(last).await;
+        assert_eq!(log.seal().await.unwrap(), Some(last));
+        let [_, syncs] = log.calls();
+        pass(1_000 * MS).await;
+        assert_eq!(log.calls()[1], syncs);
+    });
+}
+
+#[test]
 fn without_syncs_everything_is_confirmed_at_once_and_durable_when_the_log_is_closed() {
     in_simulated_time(|| async {
         let mut log = Log::start(Durability::Never, None);

@@ -135,38 +135,33 @@ impl Admission {
         })
     }
 
-    /// Whether that many new jobs may be asked for, before anything else is looked at. The permit belongs into
-    /// [`Admission::new_jobs`].
-    pub fn admit_jobs(&self, jobs: usize, bytes: usize) -> Result<LimiterPermit, EngineError> {
-        self.limiter.admit_jobs(jobs, bytes).ok_or_else(|| self.turn_away())
-    }
-
     /// The permits of a request that adds jobs.
-    pub fn new_jobs(&self, bytes: usize, admitted: LimiterPermit) -> Result<RequestPermits, EngineError> {
-        self.permits(&self.requests, bytes, Some(admitted))
+    pub fn new_jobs(&self, jobs: usize, bytes: usize) -> Result<RequestPermits, EngineError> {
+        let permits = self.permits(&self.requests, bytes)?;
+        let limiter = self.limiter.admit_jobs(jobs, bytes).ok_or_else(|| self.turn_away())?;
+        Ok(RequestPermits { _limiter: Some(limiter), ..permits })
     }
 
     /// The permits of a report on an attempt.
     pub fn report(&self, bytes: usize) -> Result<RequestPermits, EngineError> {
-        self.permits(&self.requests, bytes, Some(self.limiter.admit_report(bytes)))
+        let permits = self.permits(&self.requests, bytes)?;
+        Ok(RequestPermits { _limiter: Some(self.limiter.admit_report(bytes)), ..permits })
     }
 
     /// The permits of any other request.
     pub fn other(&self) -> Result<RequestPermits, EngineError> {
-        self.permits(&self.requests, 0, Some(self.limiter.admit_other()))
+        let permits = self.permits(&self.requests, 0)?;
+        Ok(RequestPermits { _limiter: Some(self.limiter.admit_other()), ..permits })
     }
 
     /// The permits of a remote worker that wants a job.
     pub fn fetch(&self) -> Result<RequestPermits, EngineError> {
-        self.permits(&self.fetches, 0, None)
+        self.permits(&self.fetches, 0)
     }
 
-    fn permits(
-        &self,
-        places: &Arc<Semaphore>,
-        bytes: usize,
-        limiter: Option<LimiterPermit>,
-    ) -> Result<RequestPermits, EngineError> {
+    /// A place and a share of the bytes. The limiter is asked after that: it measures how long a request waits that it
+    /// has let in, and one that is refused waits for nothing.
+    fn permits(&self, places: &Arc<Semaphore>, bytes: usize) -> Result<RequestPermits, EngineError> {
         let bytes_max = self.bytes.bytes_max().min(REQUEST_BYTES_MAX);
         if bytes > bytes_max {
             return Err(Rejection::RequestTooLarge { bytes, bytes_max }.into());
@@ -175,7 +170,7 @@ impl Admission {
         let share = self.bytes.take(bytes.next_multiple_of(KIB));
         let (Some(request), Some(share)) = (request, share) else { return Err(self.turn_away()) };
         let id = RequestId(self.requests_ever.fetch_add(1, Relaxed));
-        Ok(RequestPermits { id, _request: request, _bytes: share, _limiter: limiter })
+        Ok(RequestPermits { id, _request: request, _bytes: share, _limiter: None })
     }
 
     /// Whether that much waits already that a client that has asked for much should wait for answers before it asks for
@@ -234,6 +229,20 @@ mod tests {
         let too_large = Rejection::RequestTooLarge { bytes: 2_049, bytes_max: 2_048 };
         assert_eq!(admission.report(2_049).unwrap_err(), too_large.into());
         assert_eq!(admission.metrics.requests_busy.get(), 0, "it will never be accepted");
+    }
+
+    /// The time that those took would pass for that of an engine that answers at once.
+    #[test]
+    fn from_requests_that_are_refused_nothing_is_learned() {
+        let admission =
+            admission(|options| (options.requests_max, options.request_bytes_max) = (1 << 20, 1 << 10));
+        const HEAVY: usize = 1 << 20;
+        let _waiting: Vec<_> = (0..12_500).map(|_| admission.other().unwrap()).collect();
+        assert!(admission.is_full(HEAVY));
+        for _ in 0..100 {
+            assert!(matches!(admission.new_jobs(1, 2 << 10), Err(EngineError::Rejected(_))));
+        }
+        assert!(admission.is_full(HEAVY));
     }
 
     #[test]

@@ -376,6 +376,7 @@ impl LogTask {
                 let OpenLog { writer, ownership } = self.log.into_inner();
                 let now = self.settings.clock.now();
                 let close = move || (writer.close(now), ownership);
+                // A panic has dropped the guard, which has told the supervisor.
                 let (closed, ownership) = at_length(self.settings.thread.as_ref(), close).await.ok()?;
                 match closed {
                     // The supervisor may have given up on it.

@@ -82,7 +82,7 @@ impl Ledger {
 
     /// Executes a command that starts a job: which, and under which lease. None if none is ready.
     pub fn start(&mut self, command: Command, now: Timestamp) -> Option<(JobId, Token)> {
-        let event = self.decide(command, now).ok().flatten()?;
+        let event = self.decide(command, now).expect("nobody is refused a job")?;
         let job = event.kind.job()?.clone();
         let epoch = self.table.epoch();
         Some((job, Token { epoch, seq: self.record(event) }))

@@ -254,6 +254,7 @@ impl JobManagerActor {
     fn tell_if_drained(&mut self) {
         let is_quiet = self.pool.busy().next().is_none() && self.bulk.is_empty() && self.ledger.all_is_told();
         if is_quiet && let Some(done) = self.drained.take() {
+            // The supervisor may have given up on it.
             let _ = done.send(());
         }
     }

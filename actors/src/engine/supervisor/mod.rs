@@ -41,8 +41,7 @@ use crate::engine::messages::{
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
 use crate::engine::supervisor::policy::{ChildHistory, INTENSITY_WINDOW, RestartDecision, verdict};
-pub use crate::engine::threads::Threads;
-use crate::engine::threads::{ActorThread, ActorThreads};
+use crate::engine::threads::{ActorThread, ActorThreads, Threads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
 use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
@@ -357,6 +356,7 @@ impl SupervisorActor {
             if takes_snapshot {
                 let (done, taken) = oneshot::channel();
                 snapshot.do_send(TakeSnapshot { done });
+                // An actor that has died takes none; the next start replays more of the log.
                 let _ = taken.await;
             }
             let (done, closed) = oneshot::channel();

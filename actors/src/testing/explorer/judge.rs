@@ -9,6 +9,7 @@ use crate::ids::{Epoch, Holder, Seq, Token, WorkerId};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
+use crate::recovery::boot::QUARANTINE;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::store::{Loaded, SnapshotStore};
 use crate::testing::explorer::workload::{REMOTE_QUEUES, Story, options};
@@ -85,7 +86,7 @@ impl Judge {
         let boot_calls = whole.calls() - calls_before;
         let after = settled(&engine, &before)?;
         self.power_cut_after_boot(&whole, &after)?;
-        if has_file(&whole, &options().data_dir.join("quarantine"), ".snap") {
+        if has_file(&whole, &options().data_dir.join(QUARANTINE), ".snap") {
             return Err("a snapshot was set aside, though nothing was damaged".to_owned());
         }
 
@@ -225,7 +226,7 @@ fn told(story: &Story, acked: u64) -> Oracle {
 fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     let options = options();
     let copy = Arc::new(disk.fork());
-    let quarantine = options.data_dir.join("quarantine");
+    let quarantine = options.data_dir.join(QUARANTINE);
     let store = SnapshotStore::new(copy, &options.snapshot_dir, &quarantine);
     let (covered, held) = match store
         .load(|header, sections, jobs| Ok((header.last, (jobs.collect::<Vec<_>>(), sections.clone()))))

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::api::outcome::FailCause;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Overview;
+use crate::testing::disk::SECTOR_BYTES;
 use crate::testing::explorer::workload::{options, play};
 use crate::testing::{SimStorage, StepEngine};
-
-/// What a disk writes as a whole.
-const SECTOR: usize = 512;
 
 /// Every byte is the business of the tests of log and snapshots; here a boot follows, which takes longer.
 const BYTES_APART: usize = 7;
@@ -104,20 +102,20 @@ impl ClosedDirectory {
                     });
                 }
             }
-            let sectors = used.div_ceil(SECTOR);
+            let sectors = used.div_ceil(SECTOR_BYTES);
             for sector in 0..sectors {
-                let range = sector * SECTOR..((sector + 1) * SECTOR).min(bytes.len());
+                let range = sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(bytes.len());
                 let is_tail = |sector: usize| Some(file) == last && sector > 0 && sector + 1 == sectors;
                 if !is_tail(sector) {
                     try_one(format!("{name} sector {sector} lost"), &|disk| {
                         disk.tamper(file, |bytes| bytes[range.clone()].fill(0));
                     });
                     try_one(format!("{name} cut before sector {sector}"), &|disk| {
-                        disk.tamper(file, |bytes| bytes.truncate(sector * SECTOR));
+                        disk.tamper(file, |bytes| bytes.truncate(sector * SECTOR_BYTES));
                     });
                 }
                 for other in (0..sectors).filter(|other| *other != sector && !is_tail(*other)) {
-                    let to = other * SECTOR..((other + 1) * SECTOR).min(bytes.len());
+                    let to = other * SECTOR_BYTES..((other + 1) * SECTOR_BYTES).min(bytes.len());
                     let len = range.len().min(to.len());
                     try_one(format!("{name} sector {sector} written to {other}"), &|disk| {
                         disk.tamper(file, |bytes| {

@@ -105,6 +105,7 @@ pub fn play(storage: &SimStorage, seed: u64) -> (Story, Option<StepEngine>) {
     let mut player = Player { engine, storage, story: Story::default(), told: 0, jobs: 0, held_afar: None };
     // Boot has begun a term.
     player.note();
+    // It ends early when the disk fails, which the story tells.
     let _ = player.work();
     (player.story, Some(player.engine))
 }

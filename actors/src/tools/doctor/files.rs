@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ids::Seq;
+use crate::jobs::model::job::Misfit;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -21,9 +22,9 @@ use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 /// What the files of a data directory are.
 pub(super) struct Survey {
     pub store: Option<StoreId>,
-    pub segments: Vec<SegmentFile>,
+    pub segments: Vec<SurveyedSegment>,
     /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
-    pub aside: Vec<SegmentFile>,
+    pub aside: Vec<SurveyedSegment>,
     /// Copies, by the same repair, of segments that are in place.
     pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
@@ -40,7 +41,7 @@ pub(super) struct Survey {
 }
 
 /// A file with a segment's name.
-pub(super) struct SegmentFile {
+pub(super) struct SurveyedSegment {
     /// Its place in the log: what its header says, if it can be believed, and else what the file is called.
     pub number: u64,
     /// Set if it is of this store and the only one of its number: then it can be part of the log.
@@ -52,7 +53,7 @@ pub(super) struct SegmentFile {
     pub report: SegmentReport,
 }
 
-impl SegmentFile {
+impl SurveyedSegment {
     pub(super) fn path(&self) -> &Path {
         &self.report.path
     }
@@ -142,17 +143,8 @@ pub(super) fn snapshot_of(
         if !name.is_full() {
             return Ok(None);
         }
-        let state = State::of(vec![layer]);
-        let sections = state.sections().clone();
-        let mut pages = state.into_pages();
-        let mut records = Vec::new();
-        while let Some(page) = pages.next_records()? {
-            records.extend(page);
-            report.jobs = pages.jobs();
-        }
-        let restored =
-            JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records);
-        Ok(restored.err().map(|misfit| misfit.to_string()))
+        let table = table_of(State::of(vec![layer]), policy.clone(), &mut report.jobs)?;
+        Ok(table.err().map(|misfit| misfit.to_string()))
     })();
     report.state = match loaded {
         Ok(None) => SnapshotState::Whole,
@@ -171,12 +163,33 @@ pub(super) fn snapshot_of(
     Ok((report, store))
 }
 
+/// The table of a snapshot, or why its jobs do not make one. `jobs` says how many of them could be read.
+pub(super) fn table_of(
+    state: State,
+    policy: Policy,
+    jobs: &mut u64,
+) -> Result<Result<JobTable, Misfit>, SnapshotError> {
+    let (header, sections) = (*state.header(), state.sections().clone());
+    let mut pages = state.into_pages();
+    let mut records = Vec::new();
+    while let Some(page) = pages.next_records()? {
+        records.extend(page);
+        *jobs = pages.jobs();
+    }
+    Ok(JobTable::restore(policy, &[], (header.last, header.last_at), sections, records))
+}
+
 /// A segment whose header was read before; none if it is longer than any.
 pub(super) fn open_segment(storage: &dyn Storage, path: &Path) -> Result<Option<SegmentReader>, DoctorError> {
     match SegmentReader::open(storage, path) {
         Err(WalError::Damaged { .. }) => Ok(None),
         reader => Ok(Some(reader?)),
     }
+}
+
+/// The names in a directory; none if it is not there.
+pub(super) fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, DoctorError> {
+    storage.list(dir).map_err(DoctorError::io(dir, "list"))
 }
 
 /// How far a segment could be read.
@@ -238,7 +251,7 @@ pub(super) fn visit_readable(
     visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
     let all = survey.segments.iter().chain(&survey.aside);
-    let ours = all.filter(|segment| segment.report.to.is_some()).map(SegmentFile::path);
+    let ours = all.filter(|segment| segment.report.to.is_some()).map(SurveyedSegment::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };
         let mut visit_later = |events: Vec<(Seq, Event)>| {

@@ -33,7 +33,7 @@ use crate::recovery::boot::{Boot, BootError, DiskState, Locks, STORE_FILE};
 use crate::storage::Storage;
 use crate::tools::doctor::best::{best, loss};
 pub use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::Survey;
+use crate::tools::doctor::files::{Survey, list};
 use crate::tools::doctor::plan::plan;
 use crate::tools::doctor::report::{Diagnosis, Report, SegmentState, SnapshotState};
 use crate::tools::doctor::survey::survey;
@@ -67,10 +67,9 @@ impl Doctor {
         dice: fastrand::Rng,
     ) -> Result<Doctor, DoctorError> {
         let dir = &options.data_dir;
-        let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
-        let has_data = list(dir)?.iter().any(|name| name == STORE_FILE)
-            || list(&options.wal_dir)?.iter().any(|name| name.ends_with(".wal"))
-            || list(&options.snapshot_dir)?.iter().any(|name| name.ends_with(".snap"));
+        let has_data = list(&*storage, dir)?.iter().any(|name| name == STORE_FILE)
+            || list(&*storage, &options.wal_dir)?.iter().any(|name| name.ends_with(".wal"))
+            || list(&*storage, &options.snapshot_dir)?.iter().any(|name| name.ends_with(".snap"));
         if !has_data {
             return Err(DoctorError::NotFound { dir: dir.clone() });
         }

@@ -15,6 +15,7 @@ use crate::recovery::boot::QUARANTINE;
 use crate::storage::{Storage, partial_of, publish, write_whole};
 use crate::tools::doctor::Doctor;
 use crate::tools::doctor::error::DoctorError;
+use crate::tools::doctor::files::list;
 use crate::tools::doctor::interrupted_repair::{DIR_STEM, note, take_back_notes};
 use crate::tools::doctor::report::{RepairPlan, RepairStep, count};
 use crate::wal::format::{SegmentEnd, SegmentHeader, StoreId};
@@ -99,7 +100,7 @@ impl Doctor {
         let mut name = format!("{DIR_STEM}{stem}");
         for nth in 2.. {
             let dir = parent.join(&name);
-            if self.storage.list(&dir).map_err(DoctorError::io(&dir, "list"))?.is_empty() {
+            if list(&*self.storage, &dir)?.is_empty() {
                 return Ok(dir);
             }
             name = format!("{DIR_STEM}{stem}-{nth}");

@@ -13,7 +13,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
-    Found, Header, ReadEnd, SegmentFile, Survey, header_of, read_batches, snapshot_of,
+    Found, Header, ReadEnd, Survey, SurveyedSegment, header_of, list, read_batches, snapshot_of,
 };
 use crate::tools::doctor::interrupted_repair::{Aside, aside};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
@@ -35,10 +35,9 @@ pub(super) fn survey(
 ) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
-    let list = |dir: &Path| storage.list(dir).map_err(DoctorError::io(dir, "list"));
     let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
     let mut found = Vec::new();
-    for name in list(&options.wal_dir)? {
+    for name in list(&**storage, &options.wal_dir)? {
         let path = options.wal_dir.join(&name);
         match segment_number(&name) {
             Some(named) => {
@@ -51,7 +50,7 @@ pub(super) fn survey(
         }
     }
     let positions = snapshots.list()?;
-    for name in list(&options.snapshot_dir)? {
+    for name in list(&**storage, &options.snapshot_dir)? {
         let path = options.snapshot_dir.join(&name);
         if positions.iter().any(|name| snapshots.path_of(*name) == path) {
             continue;
@@ -63,6 +62,7 @@ pub(super) fn survey(
         }
     }
     // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
+    // One that is not there has no real path, and no files.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
     let at_home = [STORE_FILE, WITNESS_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
@@ -86,7 +86,7 @@ pub(super) fn survey(
         findings: Vec::new(),
         unfinished,
         foreign,
-        quarantine: list(&quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
+        quarantine: list(&**storage, &quarantine)?.into_iter().map(|name| quarantine.join(name)).collect(),
         proven: Seq::ZERO,
         written: Seq::ZERO,
         witness: None,
@@ -159,7 +159,7 @@ impl Survey {
 
     /// The store that the data directory's note names.
     fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
-        let names = storage.list(data_dir).map_err(DoctorError::io(data_dir, "list"))?;
+        let names = list(storage, data_dir)?;
         let path = data_dir.join(STORE_FILE);
         if !names.iter().any(|name| name == STORE_FILE) {
             return Ok(None);
@@ -224,13 +224,13 @@ impl Survey {
         place: Option<u64>,
         Found { named, header, path, .. }: Found,
         ends: Option<SegmentEnd>,
-    ) -> Result<SegmentFile, DoctorError> {
+    ) -> Result<SurveyedSegment, DoctorError> {
         let number = place.unwrap_or(named);
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
         let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
         drop(file);
         let report = |from, to, state| SegmentReport { path: path.clone(), bytes, from, to, state };
-        let alone = |report| SegmentFile { number, header: None, beyond: Vec::new(), good: 0, report };
+        let alone = |report| SurveyedSegment { number, header: None, beyond: Vec::new(), good: 0, report };
         let header = match header {
             Header::Bad(state) => return Ok(alone(report(None, None, state))),
             Header::Read(header) if Some(header.store) != self.store => {
@@ -287,7 +287,7 @@ impl Survey {
             (ReadEnd::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
         };
         let segment_header = place.map(|_| header);
-        Ok(SegmentFile {
+        Ok(SurveyedSegment {
             number,
             header: segment_header,
             beyond,
