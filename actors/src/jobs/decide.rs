@@ -200,8 +200,7 @@ impl JobTable {
             max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
             backtrace_lines: spec.backtrace_lines,
         };
-        let content =
-            Content { payload: PayloadRef::Here(spec.payload), custom: spec.custom.map(PayloadRef::Here) };
+        let content = Content { payload: PayloadRef::Here(spec.payload), custom: spec.custom };
         // Strictly in the future: every promotion so far ended at or before `now`.
         let run_at = run_at.filter(|run_at| *run_at > now);
         let job_seq = older.map_or(Seq::ZERO, |older| older.enqueued_seq);

@@ -13,7 +13,7 @@
 use crate::ids::{Attempt, Epoch, Holder, JobId, QueueName, Seq, Timeline, Timestamp, TokenRef};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::Exhausted;
-use crate::jobs::model::payload::{Content, Payload, PayloadRef};
+use crate::jobs::model::payload::{Content, Payload};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::{Storable, TextPart};
 
@@ -376,15 +376,15 @@ impl EventKind {
     /// Bytes of the texts that it brings, those on disk included.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        let result_len = |result: &Option<Payload>| result.as_ref().map_or(0, Payload::text_len);
+        let len_of = |text: &Option<Payload>| text.as_ref().map_or(0, Payload::text_len);
         match self {
             EventKind::Enqueue(new) => {
                 let Content { payload, custom } = &new.content;
-                payload.text_len() + custom.as_ref().map_or(0, PayloadRef::text_len)
+                payload.text_len() + len_of(custom)
             }
-            EventKind::Ack { result, .. } => result_len(result),
+            EventKind::Ack { result, .. } => len_of(result),
             EventKind::Retry { failure, result, .. } | EventKind::Exhaust { failure, result, .. } => {
-                failure.text_len() + result_len(result)
+                failure.text_len() + len_of(result)
             }
             EventKind::Requeue { failure, .. } => failure.text_len(),
             EventKind::Output { result, .. } => result.text_len(),
@@ -397,7 +397,7 @@ impl EventKind {
     pub fn text(&self, part: TextPart) -> Option<Payload> {
         match (part, self) {
             (TextPart::Payload, EventKind::Enqueue(new)) => new.content.payload.here().cloned(),
-            (TextPart::Custom, EventKind::Enqueue(new)) => new.content.custom.as_ref()?.here().cloned(),
+            (TextPart::Custom, EventKind::Enqueue(new)) => new.content.custom.clone(),
             (
                 TextPart::Result,
                 EventKind::Ack { result, .. }

@@ -20,7 +20,7 @@ pub struct JobRecord {
     /// What it has in common with others.
     pub profile: Profile,
     /// What it brings along.
-    pub content: Content,
+    pub content: Content<PayloadRef>,
     /// What has become of it.
     pub life: Life,
 }

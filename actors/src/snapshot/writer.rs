@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::put_uint;
 use crate::ids::Seq;
-use crate::jobs::TextAt;
 use crate::jobs::model::profile::Profile;
+use crate::jobs::model::text::AnyText;
 use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::{TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TEXT_PART_BITS, TRAILER_BYTES,
@@ -132,22 +133,18 @@ impl LayerWriter {
         earlier: Option<&PayloadPages>,
         job: &mut PackedJob,
     ) -> Result<(), SnapshotError> {
-        let (parent, texts) = (self.header.parent, &mut self.payloads);
-        job.each_text(|at, text| {
-            if at.seq <= parent {
-                return Ok(());
-            }
-            if text.is_stored() {
-                let missing = || SnapshotError::Log(format!("{at} came with the log and is not at hand"));
-                let text = earlier.ok_or_else(missing)?.get(at)?;
-                texts.add(at, |out| out.extend_from_slice(text.as_str().as_bytes()));
-            } else if text.is_long() {
-                texts.add(at, |out| text.put_json(out));
-                text.leave();
-            }
-            Ok(())
-        })?;
-        texts.end_job();
+        let at = TextAt::payload(job.enqueued_seq);
+        if self.owns(at.seq) {
+            put_text(&mut self.payloads, earlier, at, &mut job.payload)?;
+        }
+        if job.rare().is_some() {
+            let (parent, texts) = (self.header.parent, &mut self.payloads);
+            job.each_further_text(|at, text| match at.seq > parent {
+                true => put_text(texts, earlier, at, text),
+                false => Ok(()),
+            })?;
+        }
+        self.payloads.end_job();
         Ok(())
     }
 
@@ -248,12 +245,31 @@ impl LayerWriter {
     }
 }
 
+/// Writes a text, if it is long or on disk only.
+#[inline]
+fn put_text(
+    texts: &mut PayloadBuilder,
+    earlier: Option<&PayloadPages>,
+    at: TextAt,
+    text: &mut (impl AnyText + ?Sized),
+) -> Result<(), SnapshotError> {
+    if text.is_stored() {
+        let missing = || SnapshotError::Log(format!("{at} came with the log and is not at hand"));
+        let text = earlier.ok_or_else(missing)?.get(at)?;
+        texts.add(at, |out| out.extend_from_slice(text.as_str().as_bytes()));
+    } else if text.is_long() {
+        texts.add(at, |out| text.put_json(out));
+        text.leave();
+    }
+    Ok(())
+}
+
 /// Gathers one page of texts.
 #[derive(Default)]
 struct PayloadBuilder {
     directory: Vec<u8>,
     texts: Vec<u8>,
-    /// Those of the job that is being added: which, and where each is in `texts`.
+    /// Those of the job that is being added, but for its payload: which, and where each is in `texts`.
     of_job: Vec<(TextAt, Range<usize>)>,
     count: u32,
     range: Option<(Seq, Seq)>,
@@ -268,28 +284,42 @@ impl PayloadBuilder {
     fn add(&mut self, at: TextAt, put: impl FnOnce(&mut Vec<u8>)) {
         let start = self.texts.len();
         put(&mut self.texts);
-        self.of_job.push((at, start..self.texts.len()));
+        let text = start..self.texts.len();
+        match at.part {
+            // The first of its job.
+            TextPart::Payload => self.put_entry(at, text.len()),
+            _ => self.of_job.push((at, text)),
+        }
     }
 
     /// The texts of the job are complete.
+    #[inline]
     fn end_job(&mut self) {
-        if !self.of_job.is_sorted_by_key(|(at, _)| *at) {
-            // What its attempts left behind is in the order of the attempts, but comes sort by sort.
-            self.of_job.sort_unstable_by_key(|(at, _)| *at);
-            let start = self.of_job.iter().map(|(_, text)| text.start).min().unwrap_or_default();
-            let unsorted = self.texts.split_off(start);
-            for (_, text) in &self.of_job {
-                self.texts.extend_from_slice(&unsorted[text.start - start..text.end - start]);
-            }
+        if !self.of_job.is_empty() {
+            self.put_further();
         }
-        for (at, text) in self.of_job.drain(..) {
-            let (first, before) = self.range.unwrap_or((at.job, Seq::ZERO));
-            put_uint(&mut self.directory, at.job.0 - before.0);
-            put_uint(&mut self.directory, (at.seq.0 - at.job.0) << TEXT_PART_BITS | at.part as u64);
-            put_uint(&mut self.directory, text.len() as u64);
-            self.count += 1;
-            self.range = Some((first, at.job));
+    }
+
+    /// What its attempts left behind is in the order of the attempts, but comes sort by sort.
+    fn put_further(&mut self) {
+        let mut of_job = std::mem::take(&mut self.of_job);
+        of_job.sort_unstable_by_key(|(at, _)| *at);
+        let start = of_job.iter().map(|(_, text)| text.start).min().unwrap_or_default();
+        let unsorted = self.texts.split_off(start);
+        for (at, text) in of_job.drain(..) {
+            self.texts.extend_from_slice(&unsorted[text.start - start..text.end - start]);
+            self.put_entry(at, text.len());
         }
+        self.of_job = of_job;
+    }
+
+    fn put_entry(&mut self, at: TextAt, len: usize) {
+        let (first, before) = self.range.unwrap_or((at.job, Seq::ZERO));
+        put_uint(&mut self.directory, at.job.0 - before.0);
+        put_uint(&mut self.directory, (at.seq.0 - at.job.0) << TEXT_PART_BITS | at.part as u64);
+        put_uint(&mut self.directory, len as u64);
+        self.count += 1;
+        self.range = Some((first, at.job));
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {

@@ -19,13 +19,14 @@ pub struct Payload(Arc<str>);
 /// A payload, in memory or on disk.
 pub type PayloadRef = TextRef<Payload>;
 
-/// What a job brings along, and nobody here reads. Travels whole, as a [`Profile`](super::profile::Profile) does.
+/// What a job brings along, and nobody here reads. Travels whole, as a [`Profile`](super::profile::Profile) does; what
+/// travels unread is in memory while the job is new, and may be on disk later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct Content<C = Payload> {
     /// What the handler gets.
     pub payload: PayloadRef,
     /// Travels with the job unread.
-    pub custom: Option<PayloadRef>,
+    pub custom: Option<C>,
 }
 
 /// Finds payloads and other texts of jobs that are not in memory: in the log or in the newest images.

@@ -159,9 +159,9 @@ impl PackedJob {
     }
 
     /// Lets something unread travel with it.
-    pub fn set_custom(&mut self, custom: Option<PayloadRef>) {
-        if custom.is_some() {
-            self.rare.get_or_insert_default().custom = custom;
+    pub fn set_custom(&mut self, custom: Option<Payload>) {
+        if let Some(custom) = custom {
+            self.rare.get_or_insert_default().custom = Some(PayloadRef::Here(custom));
         }
     }
 

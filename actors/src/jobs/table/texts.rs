@@ -7,16 +7,15 @@ use crate::jobs::model::text::{AnyText, TextAt, TextPart};
 use crate::jobs::table::packed_job::PackedJob;
 
 impl PackedJob {
-    /// Hands each text to `visit`, with the place where it is found again.
+    /// Hands each text beside the payload to `visit`, with the place where it is found again.
     ///
     /// # Errors
     /// What `visit` says.
-    pub fn each_text<E>(
+    pub fn each_further_text<E>(
         &mut self,
         mut visit: impl FnMut(TextAt, &mut dyn AnyText) -> Result<(), E>,
     ) -> Result<(), E> {
         let job = self.enqueued_seq;
-        visit(TextAt::payload(job), &mut self.payload)?;
         let Some(rare) = &mut self.rare else { return Ok(()) };
         if let Some(custom) = &mut rare.custom {
             visit(TextAt { job, seq: job, part: TextPart::Custom }, custom)?;
@@ -39,7 +38,7 @@ impl PackedJob {
             }
             Ok::<(), Infallible>(())
         };
-        let Ok(()) = self.each_text(leave);
+        let Ok(()) = self.each_further_text(leave);
     }
 
     /// Leaves on disk what the job came with.

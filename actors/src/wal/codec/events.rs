@@ -241,7 +241,7 @@ fn put_enqueue(out: &mut Vec<u8>, at: Timestamp, new: &NewJob) {
             put_backoff(out, profile.backoff);
         }
         if let Some(custom) = &content.custom {
-            put_text(out, custom.here().expect("so is what travels with it").as_str());
+            put_text(out, custom.as_str());
         }
         if flags & LINES != 0 {
             put_uint(out, u64::from(profile.backtrace_lines));
@@ -269,13 +269,13 @@ fn take_enqueue(at: Timestamp, take: &mut Take<'_>, names: &mut Names) -> Option
             new.profile.exhausted = Exhausted::Drop;
         }
         if flags & CUSTOM != 0 {
-            new.content.custom = Some(names.text(take.text_bytes()?)?);
+            new.content.custom = Some(Payload::trusted(take.text()?));
         }
         if flags & LINES != 0 {
             new.profile.backtrace_lines = take.uint32().filter(|lines| *lines > 0)?;
         }
     }
-    new.content.payload = names.text(take.text_bytes()?)?;
+    new.content.payload = names.payload(take.text_bytes()?)?;
     id.made(|id| new.id = id)?;
     Some(new)
 }

@@ -29,9 +29,9 @@ impl Names {
         }
     }
 
-    /// What a job comes with, in memory or left on disk.
+    /// A payload, in memory or left on disk.
     #[inline]
-    pub fn text(&self, bytes: &[u8]) -> Option<PayloadRef> {
+    pub fn payload(&self, bytes: &[u8]) -> Option<PayloadRef> {
         match u32::try_from(bytes.len()) {
             // That it is text was seen when it was written, and is seen again when it is read back.
             Ok(len) if self.leaves_payloads && bytes.len() > KEPT_BYTES => {

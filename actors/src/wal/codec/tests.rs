@@ -50,7 +50,7 @@ pub(crate) fn samples() -> Vec<Event> {
     let unlike = |backoff| NewJob {
         profile: Profile { backoff, exhausted: Exhausted::Drop, backtrace_lines: 12, ..new.profile.clone() },
         content: Content {
-            custom: Some(PayloadRef::Here(Payload::parse(r#"{"locale":"fr"}"#).unwrap())),
+            custom: Some(Payload::parse(r#"{"locale":"fr"}"#).unwrap()),
             ..new.content.clone()
         },
         ..new.clone()
