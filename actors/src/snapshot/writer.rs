@@ -10,7 +10,7 @@ use crate::jobs::model::profile::Profile;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TEXT_PART_BITS, TRAILER_BYTES,
+    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, PageSummary, TEXT_PART_BITS, TRAILER_BYTES,
     TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
@@ -37,7 +37,7 @@ pub(super) struct LayerWriter {
     directory: Vec<u8>,
     jobs: PageBuilder,
     jobs_range: Option<(Seq, Seq)>,
-    summary: Summary,
+    summary: PageSummary,
     payloads: PayloadBuilder,
     gone: GoneBuilder,
     raw: Vec<u8>,
@@ -59,7 +59,7 @@ impl LayerWriter {
             directory: Vec::new(),
             jobs: PageBuilder::default(),
             jobs_range: None,
-            summary: Summary::default(),
+            summary: PageSummary::default(),
             payloads: PayloadBuilder::default(),
             gone: GoneBuilder::default(),
             raw: Vec::new(),
@@ -191,7 +191,7 @@ impl LayerWriter {
         self.jobs.finish(&mut raw);
         let put = self.put(BlockSort::Jobs, count, range, &raw);
         self.raw = raw;
-        self.summary = Summary::default();
+        self.summary = PageSummary::default();
         put
     }
 

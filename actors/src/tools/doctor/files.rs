@@ -21,9 +21,9 @@ use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 /// What the files of a data directory are.
 pub(super) struct Survey {
     pub store: Option<StoreId>,
-    pub segments: Vec<SegmentFile>,
+    pub segments: Vec<SurveyedSegment>,
     /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
-    pub aside: Vec<SegmentFile>,
+    pub aside: Vec<SurveyedSegment>,
     /// Copies, by the same repair, of segments that are in place.
     pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
@@ -40,7 +40,7 @@ pub(super) struct Survey {
 }
 
 /// A file with a segment's name.
-pub(super) struct SegmentFile {
+pub(super) struct SurveyedSegment {
     /// Its place in the log: what its header says, if it can be believed, and else what the file is called.
     pub number: u64,
     /// Set if it is of this store and the only one of its number: then it can be part of the log.
@@ -52,7 +52,7 @@ pub(super) struct SegmentFile {
     pub report: SegmentReport,
 }
 
-impl SegmentFile {
+impl SurveyedSegment {
     pub(super) fn path(&self) -> &Path {
         &self.report.path
     }
@@ -238,7 +238,7 @@ pub(super) fn visit_readable(
     visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
     let all = survey.segments.iter().chain(&survey.aside);
-    let ours = all.filter(|segment| segment.report.to.is_some()).map(SegmentFile::path);
+    let ours = all.filter(|segment| segment.report.to.is_some()).map(SurveyedSegment::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };
         let mut visit_later = |events: Vec<(Seq, Event)>| {

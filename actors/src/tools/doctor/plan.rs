@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::tools::doctor::best::Best;
-use crate::tools::doctor::files::{SegmentFile, Survey};
+use crate::tools::doctor::files::{Survey, SurveyedSegment};
 use crate::tools::doctor::report::{RepairPlan, RepairStep, SnapshotReport, SnapshotState};
 use crate::wal::format::{StoreId, segment_name, segment_number};
 
@@ -23,7 +23,7 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
         .map(|snapshot| RepairStep::Move { path: snapshot.path.clone() })
         .collect();
     let run = best.run.as_ref().map(|run| run.first..=run.end.number);
-    let is_kept = |segment: &SegmentFile| {
+    let is_kept = |segment: &SurveyedSegment| {
         segment.header.is_some() && run.as_ref().is_some_and(|run| run.contains(&segment.number))
     };
     let gone = survey.segments.iter().rev().filter(|segment| !is_kept(segment));
@@ -55,14 +55,14 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
 fn renames<'a>(
     wal_dir: &Path,
     survey: &Survey,
-    kept: impl Iterator<Item = &'a SegmentFile>,
+    kept: impl Iterator<Item = &'a SurveyedSegment>,
 ) -> impl Iterator<Item = RepairStep> {
     let path_of = |number| wal_dir.join(segment_name(number));
     let mut waiting: Vec<(PathBuf, PathBuf)> = kept
         .filter(|segment| segment.is_misnamed())
         .map(|segment| (segment.path().to_owned(), path_of(segment.number)))
         .collect();
-    let named = |segment: &SegmentFile| segment_number(&segment.path().file_name()?.to_string_lossy());
+    let named = |segment: &SurveyedSegment| segment_number(&segment.path().file_name()?.to_string_lossy());
     let numbers = survey.segments.iter().flat_map(|segment| [Some(segment.number), named(segment)]);
     let numbers: BTreeSet<u64> = numbers.flatten().collect();
     let free = (1..).find(|number| !numbers.contains(number)).unwrap_or_default();

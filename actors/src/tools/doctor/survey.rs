@@ -13,7 +13,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
-    Found, Header, ReadEnd, SegmentFile, Survey, header_of, read_batches, snapshot_of,
+    Found, Header, ReadEnd, Survey, SurveyedSegment, header_of, read_batches, snapshot_of,
 };
 use crate::tools::doctor::interrupted_repair::{Aside, aside};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
@@ -224,13 +224,13 @@ impl Survey {
         place: Option<u64>,
         Found { named, header, path, .. }: Found,
         ends: Option<SegmentEnd>,
-    ) -> Result<SegmentFile, DoctorError> {
+    ) -> Result<SurveyedSegment, DoctorError> {
         let number = place.unwrap_or(named);
         let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
         let bytes = file.len().map_err(DoctorError::io(&path, "measure"))?;
         drop(file);
         let report = |from, to, state| SegmentReport { path: path.clone(), bytes, from, to, state };
-        let alone = |report| SegmentFile { number, header: None, beyond: Vec::new(), good: 0, report };
+        let alone = |report| SurveyedSegment { number, header: None, beyond: Vec::new(), good: 0, report };
         let header = match header {
             Header::Bad(state) => return Ok(alone(report(None, None, state))),
             Header::Read(header) if Some(header.store) != self.store => {
@@ -287,7 +287,7 @@ impl Survey {
             (ReadEnd::Through, _) => damaged("its successor says that it ended otherwise".to_owned()),
         };
         let segment_header = place.map(|_| header);
-        Ok(SegmentFile {
+        Ok(SurveyedSegment {
             number,
             header: segment_header,
             beyond,
