@@ -2,13 +2,14 @@
 //!
 //! A rule is a function from a [`Tree`] to its violations, each of which says how to fix it. Every rule is also run
 //! on a tree that breaks it: a check that cannot fail checks nothing. Here are the rules about files as a whole;
-//! what may know what is in `imports`, what README.md and docs/ promise in `docs`, what has a number in `numbered`, and
-//! what comments call things in `words`.
+//! what may know what is in `imports`, what README.md and docs/ promise in `docs`, what has a number in `numbered`, what
+//! types are called in `names`, and what comments call things in `words`.
 
 mod circles;
 mod docs;
 mod graph;
 mod imports;
+mod names;
 mod numbered;
 mod product;
 mod tree;

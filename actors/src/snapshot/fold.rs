@@ -16,7 +16,7 @@ use crate::jobs::table::finished_index;
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob, ProfileId};
 use crate::jobs::{Event, EventKind, Status};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::format::{LayerMeta, Summary};
+use crate::snapshot::format::{LayerMeta, PageSummary};
 use crate::snapshot::layer::PageReader;
 use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::state::{Finder, State};
@@ -342,7 +342,7 @@ impl Delta {
         };
         for layer in before.layers() {
             for block in &layer.jobs {
-                let Summary(parts) = &block.summary;
+                let PageSummary(parts) = &block.summary;
                 if ranges.iter().zip(parts).any(is_touched) {
                     let page = layer.page(&mut reader, block)?;
                     let touched = page.jobs.iter().filter(|job| self.bounds.touches(job));

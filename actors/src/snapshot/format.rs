@@ -185,7 +185,7 @@ pub(super) struct Block {
     pub count: u32,
     pub first: Seq,
     pub last: Seq,
-    pub summary: Summary,
+    pub summary: PageSummary,
 }
 
 impl Block {
@@ -198,9 +198,9 @@ impl Block {
 /// What tells of a page of jobs whether an event about many may touch it: the least and the greatest moment that one waits
 /// for, positions at which completed, dead and cancelled ones ended, and at which those in flight were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Summary(pub [Option<(u64, u64)>; 5]);
+pub(super) struct PageSummary(pub [Option<(u64, u64)>; 5]);
 
-impl Summary {
+impl PageSummary {
     /// The moment that a job waits for; the three parts behind it are for how it ended.
     pub const WAITING: usize = 0;
     /// By which event its lease was given.
@@ -209,8 +209,8 @@ impl Summary {
     pub fn take(&mut self, job: &PackedJob) {
         let (part, value) = match job.indexed_as() {
             IndexedAs::Line => return,
-            IndexedAs::Waiting(at) => (Summary::WAITING, at.0),
-            IndexedAs::Leased(lease) => (Summary::IN_FLIGHT, lease.token.seq.0),
+            IndexedAs::Waiting(at) => (PageSummary::WAITING, at.0),
+            IndexedAs::Leased(lease) => (PageSummary::IN_FLIGHT, lease.token.seq.0),
             IndexedAs::Finished(finish) => (1 + finished_index(job.status()), finish.seq.0),
         };
         let (least, greatest) = self.0[part].unwrap_or((value, value));
@@ -261,7 +261,7 @@ fn block_of(take: &mut Take<'_>, offset: u64) -> Option<Block> {
     let count = take.uint32()?;
     let first = take.uint()?;
     let last = first.checked_add(take.uint()?)?;
-    let mut summary = Summary::default();
+    let mut summary = PageSummary::default();
     if sort == BlockSort::Jobs {
         let flags = take.byte().filter(|flags| *flags < 1 << summary.0.len())?;
         for (nth, part) in summary.0.iter_mut().enumerate() {

@@ -10,7 +10,7 @@ use crate::ids::Seq;
 use crate::jobs::{Payload, TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, Summary,
+    BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, PageSummary,
     TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
 };
 use crate::snapshot::page::{Page, PageDecoder};
@@ -93,7 +93,7 @@ impl Layer {
             count,
             first: Seq::ZERO,
             last: Seq::ZERO,
-            summary: Summary::default(),
+            summary: PageSummary::default(),
         };
         if u64::from(directory.len) + BLOCK_HEADER_BYTES as u64 != room {
             return Err(cannot_be());
@@ -256,7 +256,7 @@ impl Layer {
     fn payload_block(&self, nth: usize) -> Block {
         let PayloadPlace { first, offset, len, raw_len, count } = self.payloads[nth];
         let last = self.payloads.get(nth + 1).map_or(self.header.last.next(), |next| next.first);
-        let summary = Summary::default();
+        let summary = PageSummary::default();
         Block { sort: BlockSort::Payloads, offset, len, raw_len, count, first, last, summary }
     }
 

@@ -11,7 +11,7 @@ use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::{TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, Summary, TEXT_PART_BITS, TRAILER_BYTES,
+    BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, PageSummary, TEXT_PART_BITS, TRAILER_BYTES,
     TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
@@ -38,7 +38,7 @@ pub(super) struct LayerWriter {
     directory: Vec<u8>,
     jobs: PageBuilder,
     jobs_range: Option<(Seq, Seq)>,
-    summary: Summary,
+    summary: PageSummary,
     payloads: PayloadBuilder,
     gone: GoneBuilder,
     raw: Vec<u8>,
@@ -60,7 +60,7 @@ impl LayerWriter {
             directory: Vec::new(),
             jobs: PageBuilder::default(),
             jobs_range: None,
-            summary: Summary::default(),
+            summary: PageSummary::default(),
             payloads: PayloadBuilder::default(),
             gone: GoneBuilder::default(),
             raw: Vec::new(),
@@ -188,7 +188,7 @@ impl LayerWriter {
         self.jobs.finish(&mut raw);
         let put = self.put(BlockSort::Jobs, count, range, &raw);
         self.raw = raw;
-        self.summary = Summary::default();
+        self.summary = PageSummary::default();
         put
     }
 

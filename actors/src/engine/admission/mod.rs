@@ -16,9 +16,9 @@
 //! | one request | bytes | 512 MiB, or `request_bytes_max` if that is less | `request_bytes_max` | 413 `request_too_large` | `engine/admission/mod.rs` |
 //! | wait of new jobs for their answer | cost (1 + jobs + KiB) that may wait, learned | 250 ms | `request_wait_max` | busy | `engine/admission/limiter.rs` |
 //! | remote workers that wait for a job | fetches | 100,000 | | busy | `engine/admission/mod.rs` |
-//! | unfinished jobs | jobs | 50,000,000 | `jobs_max` | 429 `too_many_jobs` | `jobs/decide.rs` |
+//! | unfinished jobs | jobs | 50,000,000 | `jobs_max` | 429 `too_many_jobs` | `jobs/decide/enqueue.rs` |
 //! | queues, with those removed since the start | names | 100,000 | | 429 `too_many_queues` | `jobs/sections/queues.rs` |
-//! | payload of one job | bytes of compact JSON | 1 MiB | `payload_bytes_max` | 413 `payload_too_large` | `jobs/decide.rs` |
+//! | payload of one job | bytes of compact JSON | 1 MiB | `payload_bytes_max` | 413 `payload_too_large` | `jobs/decide/enqueue.rs` |
 //! | new jobs on a full disk | whether the log's next segment could be allocated | | | 507 `disk_full` | `engine/manager/requests.rs` |
 //! | starts of jobs on a full disk | room in the log: 512 KiB for each that runs | | | nothing: jobs wait | `engine/manager/ledger.rs` |
 //! | payloads in memory of jobs that wait | bytes | 64 MiB | `payload_memory` | nothing: the rest is read back from disk | `jobs/table/mod.rs` |

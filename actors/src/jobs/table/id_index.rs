@@ -25,14 +25,14 @@ const SHARDS: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct IdIndex {
-    shards: Box<[HashTable<Entry>]>,
+    shards: Box<[HashTable<IdEntry>]>,
     len: usize,
     pairs: PairHasher,
     hasher: RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct IdEntry {
     hash: u32,
     slot: Slot,
 }
@@ -77,17 +77,17 @@ impl IdIndex {
     #[inline]
     pub fn insert_at(&mut self, Place { hash, shard }: Place, slot: Slot) {
         self.len += 1;
-        self.shards[shard].insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+        self.shards[shard].insert_unique(spread(hash), IdEntry { hash, slot }, |entry| spread(entry.hash));
     }
 
     /// Adds an id, unless it is there; `is` tells whether a slot really has it.
     pub fn insert_new(&mut self, id: &JobId, slot: Slot, is: impl Fn(Slot) -> bool) -> bool {
         let Place { hash, shard } = self.place(id);
-        let same = |entry: &Entry| entry.hash == hash && is(entry.slot);
+        let same = |entry: &IdEntry| entry.hash == hash && is(entry.slot);
         match self.shards[shard].entry(spread(hash), same, |entry| spread(entry.hash)) {
             hash_table::Entry::Occupied(_) => false,
             hash_table::Entry::Vacant(place) => {
-                place.insert(Entry { hash, slot });
+                place.insert(IdEntry { hash, slot });
                 self.len += 1;
                 true
             }

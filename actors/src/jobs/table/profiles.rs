@@ -64,7 +64,7 @@ const IDLE_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Profiles {
-    entries: Vec<Entry>,
+    entries: Vec<ProfileEntry>,
     numbers: HashMap<JobProfile, u32>,
     /// Numbers that no profile has now.
     free: Vec<u32>,
@@ -75,7 +75,7 @@ pub(crate) struct Profiles {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ProfileEntry {
     profile: JobProfile,
     lane: LaneNumber,
     jobs: u32,
@@ -135,7 +135,7 @@ impl Profiles {
             self.clear_idle();
         }
         self.idle += 1;
-        let entry = Entry { profile, lane, jobs: 0, is_free: false };
+        let entry = ProfileEntry { profile, lane, jobs: 0, is_free: false };
         let number = match self.free.pop() {
             Some(number) => {
                 self.entries[number as usize] = entry;

@@ -13,17 +13,17 @@ use crate::jobs::table::list::Slot;
 const PLACES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry {
+struct Guess {
     tag: u32,
     slot: Slot,
 }
 
 #[derive(Debug)]
-pub(crate) struct Recent(Box<[Cell<Entry>; PLACES]>);
+pub(crate) struct Recent(Box<[Cell<Guess>; PLACES]>);
 
 impl Default for Recent {
     fn default() -> Recent {
-        Recent(Box::new([const { Cell::new(Entry { tag: 0, slot: 0 }) }; PLACES]))
+        Recent(Box::new([const { Cell::new(Guess { tag: 0, slot: 0 }) }; PLACES]))
     }
 }
 
@@ -32,15 +32,15 @@ impl Recent {
     #[inline]
     pub fn guess(&self, id: &JobId) -> Option<Slot> {
         let (place, tag) = placed(id);
-        let entry = self.0[place].get();
-        (entry.tag == tag).then_some(entry.slot)
+        let guess = self.0[place].get();
+        (guess.tag == tag).then_some(guess.slot)
     }
 
     /// Notes where the job with this id is.
     #[inline]
     pub fn note(&self, id: &JobId, slot: Slot) {
         let (place, tag) = placed(id);
-        self.0[place].set(Entry { tag, slot });
+        self.0[place].set(Guess { tag, slot });
     }
 }
 

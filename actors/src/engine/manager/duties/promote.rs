@@ -1,7 +1,7 @@
 //! Scheduled and retrying jobs whose moment has come: they are pending from now on.
 //!
 //! Interval: the manager's timer fires at the first such moment. Limit: as many a turn as one PROMOTE moves, 10,000 (see
-//! `jobs/decide.rs`, where it is a rule about events); the others stay due.
+//! `jobs/decide/dispatch.rs`, where it is a rule about events); the others stay due.
 
 use crate::engine::manager::ledger::Ledger;
 use crate::ids::Timestamp;

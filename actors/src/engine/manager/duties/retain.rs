@@ -2,7 +2,7 @@
 //!
 //! Interval: the manager's timer fires when the oldest may go, at most once a second, or at once while there are too many
 //! of a status. Limit: 1,000 of each status a turn; the others stay due. Both are rules about events and stand in
-//! `jobs/decide.rs`.
+//! `jobs/decide/retention.rs`.
 
 use crate::engine::manager::ledger::Ledger;
 use crate::ids::Timestamp;
