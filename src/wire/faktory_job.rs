@@ -132,6 +132,7 @@ impl JobReader {
             sent.backtrace.map_or(0, |lines| u32::try_from(lines.max(0)).unwrap_or(u32::MAX));
         spec.custom = sent.custom.map(|custom| self.custom(custom)).transpose()?;
         spec.replaces_completed = true;
+        spec.follows_running = true;
         Ok(spec)
     }
 

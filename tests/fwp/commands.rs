@@ -26,6 +26,33 @@ fn a_job_is_pushed_fetched_and_acked() {
     );
 }
 
+/// Row 87.
+#[test]
+fn a_jid_that_is_pushed_again_while_its_job_runs_runs_again_when_that_has_ended() {
+    serve(
+        |_| (),
+        |bench| async move {
+            let mut client = bench.worker("w1").await;
+            client.push(job("again001")).await;
+            assert_eq!(client.json("FETCH default").await["args"], json!([1]));
+            for args in [2, 3] {
+                client.push(json!({ "jid": "again001", "jobtype": "mail", "args": [args] })).await;
+            }
+            assert_eq!(client.ask("FETCH default").await, "$-1", "the first still runs");
+            assert_eq!(client.ask(r#"ACK {"jid":"again001"}"#).await, "+OK");
+            let next = client.json("FETCH default").await;
+            assert_eq!((names(&next), &next["args"]), ("again001".into(), &json!([3])), "the last one");
+            assert_eq!(client.ask(r#"FAIL {"jid":"again001","message":"no"}"#).await, "+OK");
+            client.push(job("again001")).await;
+            assert_eq!(
+                client.json("INFO").await["faktory"]["tasks"]["Retries"]["size"],
+                1,
+                "it is this one still"
+            );
+        },
+    );
+}
+
 #[test]
 fn errors_are_told_in_the_usual_words_and_leave_the_connection_open() {
     serve(

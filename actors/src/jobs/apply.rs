@@ -93,6 +93,10 @@ impl PackedJob {
                 if let Some(token) = self.lease().map(|lease| lease.token) {
                     self.end_lease(token);
                 }
+                if let Some(rare) = &mut self.rare {
+                    // Nobody wants to see this name run again.
+                    rare.successor = None;
+                }
                 self.end(Status::Cancelled, seq, at);
             }
             EventKind::Kill { .. } => {
@@ -125,6 +129,11 @@ impl PackedJob {
                     return Err(misfit(self));
                 }
                 self.keep_result(seq, Some(result));
+            }
+            EventKind::Follow { next, .. } => {
+                let rare = self.rare.as_mut().filter(|rare| rare.lease.is_some());
+                let Some(rare) = rare else { return Err(misfit(self)) };
+                rare.successor = Some(next);
             }
             EventKind::Lead { grace_ms, margin_ms } => {
                 self.spare_lease(stamp, timeout_ms, margin_ms, grace_ms);

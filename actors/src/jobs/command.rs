@@ -38,6 +38,9 @@ pub struct JobSpec {
     pub backtrace_lines: u32,
     /// Whether a completed job of this id gives way to it, instead of being taken for it.
     pub replaces_completed: bool,
+    /// Whether it follows a running job of this id when that has ended, instead of being taken for it. Of several, the last
+    /// one does.
+    pub follows_running: bool,
 }
 
 impl JobSpec {
@@ -58,6 +61,7 @@ impl JobSpec {
             custom: None,
             backtrace_lines: 0,
             replaces_completed: false,
+            follows_running: false,
         }
     }
 }
@@ -190,6 +194,8 @@ pub enum Command {
     Promote,
     /// Finished jobs beyond their retention are forgotten.
     Forget,
+    /// A job that has ended gives way to the one that was to follow it.
+    Succeed,
     /// What the last attempt at a job left behind became known after the job had ended.
     Output {
         /// The job.

@@ -142,6 +142,13 @@ pub enum EventKind {
         /// Where to.
         queue: QueueName,
     },
+    /// It runs, and another job of its name was accepted, which follows when it has ended of itself.
+    Follow {
+        /// The job that runs.
+        job: JobId,
+        /// The one that follows.
+        next: Box<NewJob>,
+    },
     /// What the last attempt left behind became known after the job had ended, such as the output of a program that was
     /// told to stop.
     Output {
@@ -320,6 +327,7 @@ event_types! {
     Digest = 18 "DIGEST", others, counts None, makes_ready: false;
     Term = 19 "TERM", others, counts None, makes_ready: false;
     Lead = 20 "LEAD", others, counts None, makes_ready: false;
+    Follow = 21 "FOLLOW", job, counts None, makes_ready: false;
 }
 
 impl EventKind {
@@ -345,6 +353,7 @@ impl EventKind {
             | EventKind::Discard { job }
             | EventKind::Move { job, .. }
             | EventKind::Output { job, .. }
+            | EventKind::Follow { job, .. }
             | EventKind::Cancel { job } => Some(job),
             EventKind::SetPaused { .. }
             | EventKind::RemoveQueue { .. }
@@ -365,6 +374,7 @@ impl EventKind {
         match self {
             EventKind::Ack { result, .. } => result.is_some(),
             EventKind::Enqueue(_)
+            | EventKind::Follow { .. }
             | EventKind::Retry { .. }
             | EventKind::Requeue { .. }
             | EventKind::Exhaust { .. }
@@ -378,7 +388,7 @@ impl EventKind {
     pub fn text_bytes(&self) -> usize {
         let len_of = |text: &Option<Payload>| text.as_ref().map_or(0, Payload::text_len);
         match self {
-            EventKind::Enqueue(new) => {
+            EventKind::Enqueue(new) | EventKind::Follow { next: new, .. } => {
                 let Content { payload, custom } = &new.content;
                 payload.text_len() + len_of(custom)
             }
@@ -396,8 +406,12 @@ impl EventKind {
     #[must_use]
     pub fn text(&self, part: TextPart) -> Option<Payload> {
         match (part, self) {
-            (TextPart::Payload, EventKind::Enqueue(new)) => new.content.payload.here().cloned(),
-            (TextPart::Custom, EventKind::Enqueue(new)) => new.content.custom.clone(),
+            (TextPart::Payload, EventKind::Enqueue(new) | EventKind::Follow { next: new, .. }) => {
+                new.content.payload.here().cloned()
+            }
+            (TextPart::Custom, EventKind::Enqueue(new) | EventKind::Follow { next: new, .. }) => {
+                new.content.custom.clone()
+            }
             (
                 TextPart::Result,
                 EventKind::Ack { result, .. }

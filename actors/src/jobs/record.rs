@@ -2,6 +2,7 @@
 //! is made of packed ones (`jobs/table/packed_job.rs`).
 
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
+use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::{Failure, KeptFailure};
 use crate::jobs::model::job::JobState;
 use crate::jobs::model::payload::{Content, Payload, PayloadRef};
@@ -42,6 +43,8 @@ pub struct Life {
     pub result: Option<EventText<Payload>>,
     /// The last lease that has ended, while there may still be a word about it.
     pub last_token: Option<Token>,
+    /// The job of the same name that follows when it has ended.
+    pub successor: Option<Box<NewJob>>,
 }
 
 impl JobRecord {

@@ -11,16 +11,19 @@
 //! | holder | worker + 1; or 0 and the name of a remote one |
 //! | token, of an event | 2 x seq, + 1 if it is of another term than the current one; then timeline, term |
 //! | token, of a job | seq, timeline, term |
+//! | new job | profile, when it may run first (ms, or 0), what travels with it unread (or an empty text), payload |
 //! | failure | a MessagePack array of sort, message, name of the error, lines of its backtrace, behind its length |
 
 use crate::base::bytes::{Take, put_text, put_uint};
 use crate::base::msgpack;
 use crate::ids::{
-    Epoch, Holder, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Token, TokenRef,
-    WorkerId,
+    Epoch, Holder, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Timestamp, Token,
+    TokenRef, WorkerId,
 };
+use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::{Failure, FailureKind};
 use crate::jobs::model::job::Exhausted;
+use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::policy::Backoff;
 use crate::jobs::model::profile::Profile;
 
@@ -129,6 +132,23 @@ pub(crate) fn take_profile(take: &mut Take<'_>) -> Option<Profile> {
     let (exhausted, backoff) = (take_exhausted(take)?, take_backoff(take)?);
     let (timeout_ms, max_retry, backtrace_lines) = (take.uint()?, take.uint32()?, take.uint32()?);
     Some(Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines })
+}
+
+/// A job that has not begun, without its name.
+pub(crate) fn put_new_job(out: &mut Vec<u8>, new: &NewJob) {
+    let NewJob { id: _, profile, content: Content { payload, custom }, run_at } = new;
+    put_profile(out, profile);
+    put_uint(out, run_at.map_or(0, |run_at| run_at.0));
+    put_text(out, custom.as_ref().map_or("", Payload::as_str));
+    put_text(out, payload.here().expect("what waits to follow another is in memory").as_str());
+}
+
+pub(crate) fn take_new_job(take: &mut Take<'_>, id: JobId) -> Option<Box<NewJob>> {
+    let profile = take_profile(take)?;
+    let run_at = Some(Timestamp(take.uint()?)).filter(|run_at| *run_at != Timestamp(0));
+    let custom = Some(take.text()?).filter(|custom| !custom.is_empty()).map(Payload::trusted);
+    let payload = PayloadRef::Here(Payload::trusted(take.text()?));
+    Some(Box::new(NewJob { id, profile, content: Content { payload, custom }, run_at }))
 }
 
 #[inline]

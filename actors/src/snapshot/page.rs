@@ -11,8 +11,8 @@
 //!         moment - created_at, position - number; in flight: holder, token, since - created_at, deadline - since,
 //!         pending since - created_at
 //! rare:   flags (1), failed attempts that count, [position of the result's event - number, result or its length],
-//!         [custom or its length], [last token], number of failures, the failures
-//! flags:  1 result, 2 custom, 4 last token, 8 the result is on a page of texts, 16 custom is on one
+//!         [custom or its length], [last token], [the job that follows], number of failures, the failures
+//! flags:  1 result, 2 custom, 4 last token, 8 the result is on a page of texts, 16 custom is on one, 32 another job follows
 //! failure: attempt, moment - created_at, when the next attempt was due (0: at once, or never), position of its
 //!         event - number, its length if it is on a page of texts, else 0 and what it was
 //! ```
@@ -30,8 +30,8 @@ use crate::jobs::model::job::{Finish, JobState, Lease};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::stored::{
-    put_failure, put_holder, put_profile, put_token, remote_of, take_failure, take_holder, take_profile,
-    take_token,
+    put_failure, put_holder, put_new_job, put_profile, put_token, remote_of, take_failure, take_holder,
+    take_new_job, take_profile, take_token,
 };
 use crate::jobs::table::packed_job::{PackedJob, ProfileId, Rare};
 use crate::jobs::{Payload, PayloadRef};
@@ -54,18 +54,20 @@ const CUSTOM: u8 = 2;
 const LAST_TOKEN: u8 = 4;
 const RESULT_STORED: u8 = 8;
 const CUSTOM_STORED: u8 = 16;
-const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED;
+const SUCCESSOR: u8 = 32;
+const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED | SUCCESSOR;
 
 pub use crate::jobs::page::Page;
 
 fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) {
-    let Rare { last_token, failures, failed, result, custom, .. } = rare;
+    let Rare { last_token, failures, failed, result, custom, successor, .. } = rare;
     let is_stored = |text: &PayloadRef| text.here().is_none();
     let flags = if result.is_some() { RESULT } else { 0 }
         | if custom.is_some() { CUSTOM } else { 0 }
         | if last_token.is_some() { LAST_TOKEN } else { 0 }
         | if result.as_ref().is_some_and(|result| is_stored(&result.text)) { RESULT_STORED } else { 0 }
-        | if custom.as_ref().is_some_and(is_stored) { CUSTOM_STORED } else { 0 };
+        | if custom.as_ref().is_some_and(is_stored) { CUSTOM_STORED } else { 0 }
+        | if successor.is_some() { SUCCESSOR } else { 0 };
     out.push(flags);
     put_uint(out, u64::from(*failed));
     if let Some(EventText { seq, text }) = result {
@@ -77,6 +79,9 @@ fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) 
     }
     if let Some(token) = last_token {
         put_token(out, *token);
+    }
+    if let Some(successor) = successor {
+        put_new_job(out, successor);
     }
     put_uint(out, failures.len() as u64);
     for FailedAttempt { attempt, at, next_at, failure: EventText { seq, text } } in failures {
@@ -110,7 +115,13 @@ fn take_text_ref(take: &mut Take<'_>, is_stored: bool) -> Option<PayloadRef> {
     })
 }
 
-fn take_rare(take: &mut Take<'_>, number: Seq, created_at: Timestamp, rare: &mut Rare) -> Option<()> {
+fn take_rare(
+    take: &mut Take<'_>,
+    number: Seq,
+    created_at: Timestamp,
+    id: &JobId,
+    rare: &mut Rare,
+) -> Option<()> {
     let flags = take.byte().filter(|flags| *flags <= RARE_FLAGS)?;
     let later = |take: &mut Take<'_>| number.0.checked_add(take.uint()?).map(Seq);
     rare.failed = take.uint32()?;
@@ -123,6 +134,9 @@ fn take_rare(take: &mut Take<'_>, number: Seq, created_at: Timestamp, rare: &mut
     }
     if flags & LAST_TOKEN != 0 {
         rare.last_token = Some(take_token(take)?);
+    }
+    if flags & SUCCESSOR != 0 {
+        rare.successor = Some(take_new_job(take, id.clone())?);
     }
     for _ in 0..take.uint()? {
         let (attempt, at) = (Attempt(take.uint32()?), Timestamp(take.difference(created_at.0)?));
@@ -144,6 +158,7 @@ fn is_written(rare: &Rare) -> bool {
         || rare.failed > 0
         || rare.result.is_some()
         || rare.custom.is_some()
+        || rare.successor.is_some()
 }
 
 /// Gathers the jobs of one page.
@@ -400,7 +415,8 @@ fn job_of(
     let payload = take_text_ref(take, flags & STORED != 0).ok_or_else(short)?;
     let mut job = PackedJob::accepted(id, number, created_at, None, payload, ProfileId(profile));
     if flags & RARE != 0 {
-        take_rare(take, number, created_at, job.rare_mut()).ok_or_else(short)?;
+        let id = job.id.clone();
+        take_rare(take, number, created_at, &id, job.rare_mut()).ok_or_else(short)?;
     }
     job = job.with_state(state, line_seq);
     job.set_attempt(attempt);

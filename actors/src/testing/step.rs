@@ -335,6 +335,7 @@ impl StepEngine {
             let failure = Failure::new(FailureKind::Timeout, "expired");
             self.execute(Command::Fail { job, token, failure, result: None }).expect("the lease is held");
         }
+        while self.execute(Command::Succeed).expect("never rejected").is_some() {}
         while self.execute(Command::Promote).expect("never rejected").is_some() {}
         while self.execute(Command::Forget).expect("never rejected").is_some() {}
     }

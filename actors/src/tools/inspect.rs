@@ -214,7 +214,7 @@ fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> Valu
 /// What an event says. `epoch` is what the state was in when it was applied.
 fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> Value {
     match kind {
-        EventKind::Enqueue(new) => added(new),
+        EventKind::Enqueue(new) | EventKind::Follow { job: _, next: new } => added(new),
         EventKind::Dispatch { job: _, holder, attempt, deadline } => {
             let token = Token { epoch, seq };
             json!({ "worker": holder, "token": token, "attempt": attempt, "deadline": deadline })
@@ -284,7 +284,7 @@ fn job_row(job: JobRecord) -> Value {
     let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
         profile;
     let Content { payload, custom } = content;
-    let Life { state, attempt, line_seq, failures, failed, result, last_token } = life;
+    let Life { state, attempt, line_seq, failures, failed, result, last_token, successor } = life;
     let lease = match &state {
         JobState::InFlight(lease) => Some(json!({
             "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
@@ -297,6 +297,6 @@ fn job_row(job: JobRecord) -> Value {
         "backoff": backoff, "exhausted": exhausted, "timeout_ms": timeout_ms, "backtrace_lines": backtrace_lines,
         "created_at": created_at, "line_seq": line_seq, "run_at": state.due(), "lease": lease,
         "last_token": last_token, "finished_at": state.finish().map(|finish| finish.at), "errors": failures,
-        "result": result, "custom": custom, "payload": payload,
+        "result": result, "custom": custom, "payload": payload, "successor": successor.as_deref().map(added),
     })
 }

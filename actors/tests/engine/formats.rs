@@ -121,6 +121,8 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
     let held = JobSpec { custom, backtrace_lines: 12, backoff: Backoff::Quartic, ..held };
     do_it(beaver, Command::Enqueue(Box::new(held)));
     beaver.reserve(&["calls"], "ada").unwrap().unwrap();
+    let next = JobSpec { follows_running: true, payload: Payload::parse("[3]").unwrap(), ..call("held") };
+    do_it(beaver, Command::Enqueue(Box::new(next)));
     do_it(beaver, Command::SpareLeases { grace_ms: 60_000 });
     // What an operator does.
     let later = Start::After(Duration::from_secs(86_400));
@@ -277,6 +279,7 @@ fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
             assert_eq!(beaver.status_of(&id(name, half)), None, "{name}-{half}");
         }
         let held = view(beaver, "held", half);
+        assert!(held.is_followed);
         assert_eq!(held.worker, Some(Holder::Remote(RemoteName::parse("ada").unwrap())));
         assert_eq!((held.backoff, held.backtrace_lines), (Backoff::Quartic, 12));
         assert_eq!(held.custom.unwrap().as_str(), r#"{"locale":"fr"}"#);

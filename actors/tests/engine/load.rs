@@ -153,6 +153,7 @@ fn positions_pass_two_to_the_32_and_attempts_stop_at_their_end() {
             failed: 0,
             result: None,
             last_token: None,
+            successor: None,
         },
     };
     let sections = Sections::default();

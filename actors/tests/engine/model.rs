@@ -39,6 +39,7 @@ struct New {
     backoff: Backoff,
     drop: bool,
     replaces: bool,
+    follows: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -81,11 +82,14 @@ fn new() -> impl Strategy<Value = New> {
     ];
     let delay = prop_oneof![3 => Just(0_u64), 1 => 1_u64..5_000];
     let place = (0_u8..12, 0_u8..3, 0_u8..3, delay);
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.3), prop::bool::weighted(0.3));
-    (place, 0_u32..3, backoff, flags).prop_map(|(place, max_retry, backoff, (foreign, drop, replaces))| {
-        let (name, queue, priority, delay_ms) = place;
-        New { name, queue, priority, delay_ms, max_retry, foreign, backoff, drop, replaces }
-    })
+    let [rarely, often] = [0.1, 0.3].map(prop::bool::weighted);
+    let flags = (rarely, often, often, often);
+    (place, 0_u32..3, backoff, flags).prop_map(
+        |(place, max_retry, backoff, (foreign, drop, replaces, follows))| {
+            let (name, queue, priority, delay_ms) = place;
+            New { name, queue, priority, delay_ms, max_retry, foreign, backoff, drop, replaces, follows }
+        },
+    )
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -279,10 +283,12 @@ impl Run {
         spec.custom = new.drop.then(|| Payload::parse(r#"{"a":1}"#).unwrap());
         spec.backtrace_lines = u32::from(new.drop);
         spec.replaces_completed = new.replaces;
+        spec.follows_running = new.follows;
         let known = self.model.position(&id).map(|position| self.model.jobs[position].status);
         let is_new = match known {
             None | Some(Status::Dead | Status::Cancelled) => true,
             Some(Status::Completed) => new.replaces,
+            Some(Status::InFlight) => new.follows,
             Some(_) => false,
         };
         let event = self.execute(Command::Enqueue(Box::new(spec))).unwrap();
@@ -297,6 +303,8 @@ impl Run {
             let failure = Failure::new(FailureKind::Timeout, "expired");
             self.execute(Command::Fail { job, token, failure, result: None }).unwrap();
         }
+        while self.execute(Command::Succeed).unwrap().is_some() {}
+        assert!(!self.model.jobs.iter().any(|job| job.is_followed && job.status.is_finished()), "succeeded");
         while self.execute(Command::Promote).unwrap().is_some() {}
         while self.execute(Command::Forget).unwrap().is_some() {}
         let overdue = |job: &&ModelJob| is_waiting(job.status) && job.due <= self.now.0;

@@ -41,6 +41,8 @@ pub(crate) fn random_step(
             // Some are kept in memory, others are not.
             spec.payload = Payload::from_value(&"x".repeat(dice.usize(0..200))).unwrap();
             spec.start = Start::After(Duration::from_secs(dice.u64(0..20) * u64::from(dice.bool())));
+            spec.custom = dice.bool().then(|| Payload::from_value(&"y".repeat(dice.usize(0..200))).unwrap());
+            spec.follows_running = dice.bool();
             beaver.execute(Command::Enqueue(Box::new(spec))).unwrap();
         }
         4..=5 => held.extend(beaver.dispatch(dice.u32(0..4))),

@@ -39,6 +39,7 @@ fn step(beaver: &mut StepEngine, dice: &mut fastrand::Rng, held: &mut Vec<(JobId
             spec.max_retry = Some(dice.u32(0..9));
             spec.payload = payload(dice);
             spec.custom = dice.bool().then(|| payload(dice));
+            spec.follows_running = dice.bool();
             spec.start = Start::After(Duration::from_secs(dice.u64(0..20) * u64::from(dice.bool())));
             Command::Enqueue(Box::new(spec))
         }

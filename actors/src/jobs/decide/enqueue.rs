@@ -59,7 +59,8 @@ impl JobTable {
             Status::Completed => !spec.replaces_completed,
             status => !status.is_finished(),
         };
-        if older.is_some_and(stays) {
+        let follows = spec.follows_running && older.is_some_and(|older| older.status() == Status::InFlight);
+        if older.is_some_and(stays) && !follows {
             return Ok(None);
         }
         let run_at = match spec.start {
@@ -82,7 +83,20 @@ impl JobTable {
         let run_at = run_at.filter(|run_at| *run_at > now);
         let job_seq = older.map_or(Seq::ZERO, |older| older.enqueued_seq);
         let new = Box::new(NewJob { id, profile, content, run_at });
-        Ok(Some(Event { at: now, job_seq, kind: EventKind::Enqueue(new) }))
+        let kind = match follows {
+            true => EventKind::Follow { job: new.id.clone(), next: new },
+            false => EventKind::Enqueue(new),
+        };
+        Ok(Some(Event { at: now, job_seq, kind }))
+    }
+
+    /// The job that was to follow the one which has ended first.
+    pub(super) fn decide_succeed(&self, now: Timestamp) -> Option<Event> {
+        let job = self.job(self.succeeded.first()?.1);
+        let next = job.successor()?.clone();
+        let run_at = next.run_at.filter(|run_at| *run_at > now);
+        let kind = EventKind::Enqueue(Box::new(NewJob { run_at, ..next }));
+        Some(Event { at: now, job_seq: job.enqueued_seq, kind })
     }
 
     fn generate_id(&self, now: Timestamp, dice: &mut fastrand::Rng) -> JobId {

@@ -24,7 +24,7 @@ impl JobTable {
     /// What `command` leads to: an event to log and apply, nothing (`None`), or a rejection.
     ///
     /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`, `Reserve`), nothing is due
-    /// (`Promote`, `Forget`), it is so already (`Pause`, `Resume`, `RemoveQueue`, `Move`).
+    /// (`Promote`, `Forget`, `Succeed`), it is so already (`Pause`, `Resume`, `RemoveQueue`, `Move`).
     ///
     /// # Errors
     /// A [`Rejection`] that the caller can act on.
@@ -109,6 +109,7 @@ impl JobTable {
             }
             Command::Promote => Ok(self.decide_promote(now).map(event)),
             Command::Forget => Ok(self.decide_forget(now).map(event)),
+            Command::Succeed => Ok(self.decide_succeed(now)),
             Command::BeginTerm => Ok(Some(event(next_term(self.sections.terms, dice)))),
             Command::SpareLeases { grace_ms } => {
                 let margin_ms = millis(self.policy.lease_margin);

@@ -250,6 +250,9 @@ pub struct JobView<P = Payload> {
     /// How many lines of a backtrace its producer would like to see; a hint for workers.
     #[serde(skip_serializing_if = "is_zero")]
     pub backtrace_lines: u32,
+    /// Whether another job of its name was accepted while it ran, and follows when it has ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_followed: bool,
     /// What the producer gave for the handler.
     pub payload: P,
 }

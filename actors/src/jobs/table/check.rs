@@ -1,7 +1,7 @@
 //! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests, and at boot as
 //! far as the table is small; at that of a large one, only the sums are made anew, which takes a tenth of the time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::jobs::counts::Counts;
 use crate::jobs::model::job::Status;
@@ -114,6 +114,11 @@ impl JobTable {
         for status in FINISHED {
             let list = self.finished[finished_index(status)].iter(&self.links).collect();
             expect(status.as_str(), list, &|job| job.status() == status);
+        }
+        let followed = self.each().filter(|(_, job)| job.successor().is_some());
+        let followed = followed.filter_map(|(slot, job)| Some((job.finish()?.seq, slot)));
+        if followed.collect::<BTreeSet<_>>() != self.succeeded {
+            broken.push("other jobs have ended and are to be followed than their index says".to_owned());
         }
         for (slot, job) in self.each() {
             if !seen[slot as usize] {

@@ -32,7 +32,8 @@ pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
     };
     let rare = job.rare();
     let failures = rare.map_or(0, |rare| (rare.failures.len() as u64) << 32 | u64::from(rare.failed));
-    let attempt = u64::from(job.attempt().0) << 8 | status;
+    let successor = u64::from(rare.is_some_and(|rare| rare.successor.is_some())) << 7;
+    let attempt = u64::from(job.attempt().0) << 8 | successor | status;
     // Independent of each other, so that the processor can do them at the same time.
     let sum = fold(job.enqueued_seq.0, one, 0) ^ fold(attempt, failures, 1) ^ fold(queue, other, 2);
     mix(if holder == 0 { sum } else { sum ^ fold(holder, status, 3) })

@@ -93,6 +93,8 @@ pub struct JobTable {
     pub(super) leases: Leases,
     /// Completed, dead and cancelled jobs, each in the order in which they ended.
     pub(super) finished: [List; 3],
+    /// Those of them that another job is to follow, by the positions at which they ended.
+    pub(super) succeeded: BTreeSet<(Seq, Slot)>,
     pub(super) counts: Counts,
     /// The sum over the jobs; the sections sum themselves up.
     pub(super) digest: u64,
@@ -140,6 +142,7 @@ impl JobTable {
             waiting: BTreeSet::new(),
             leases: Leases::default(),
             finished: [List::EMPTY; 3],
+            succeeded: BTreeSet::new(),
             counts: Counts::default(),
             profiles: Profiles::default(),
             digest: 0,
@@ -496,8 +499,11 @@ impl JobTable {
             IndexedAs::Waiting(due) => {
                 self.waiting.insert((due, job.enqueued_seq, slot));
             }
-            IndexedAs::Finished(_) => {
+            IndexedAs::Finished(finish) => {
                 self.finished[finished_index(job.status())].push_back(&mut self.links, slot);
+                if job.successor().is_some() {
+                    self.succeeded.insert((finish.seq, slot));
+                }
             }
         }
         self.count_in(slot);
@@ -524,8 +530,11 @@ impl JobTable {
             IndexedAs::Waiting(due) => {
                 self.waiting.remove(&(due, job.enqueued_seq, slot));
             }
-            IndexedAs::Finished(_) => {
-                self.finished[finished_index(job.status())].remove(&mut self.links, slot)
+            IndexedAs::Finished(finish) => {
+                self.finished[finished_index(job.status())].remove(&mut self.links, slot);
+                if job.successor().is_some() {
+                    self.succeeded.remove(&(finish.seq, slot));
+                }
             }
         }
         self.count_out(slot);

@@ -5,6 +5,7 @@
 
 use crate::base::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
+use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::KeptFailure;
 use crate::jobs::model::job::{Finish, JobState, Lease, Status};
 use crate::jobs::model::payload::{Content, Payload, PayloadRef};
@@ -59,19 +60,22 @@ pub(crate) struct Rare {
     pub result: Option<EventText<Payload>>,
     /// What travels with the job unread.
     pub custom: Option<PayloadRef>,
+    /// The job of the same name that follows when it has ended.
+    pub successor: Option<Box<NewJob>>,
     attempt: u32,
 }
 
 impl Rare {
     #[inline]
     pub(in crate::jobs) fn is_empty(&self) -> bool {
-        let Rare { lease, last_token, failures, failed, result, custom, attempt } = self;
+        let Rare { lease, last_token, failures, failed, result, custom, successor, attempt } = self;
         lease.is_none()
             && last_token.is_none()
             && failures.is_empty()
             && *failed == 0
             && result.is_none()
             && custom.is_none()
+            && successor.is_none()
             && *attempt == 0
     }
 }
@@ -169,8 +173,8 @@ impl PackedJob {
     pub fn of_record(record: JobRecord, profile: ProfileId) -> PackedJob {
         let JobRecord { id, enqueued_seq, created_at, content, life, .. } = record;
         let Content { payload, custom } = content;
-        let Life { state, attempt, line_seq, failures, failed, result, last_token } = life;
-        let rare = Rare { lease: None, last_token, failures, failed, result, custom, attempt: 0 };
+        let Life { state, attempt, line_seq, failures, failed, result, last_token, successor } = life;
+        let rare = Rare { lease: None, last_token, failures, failed, result, custom, successor, attempt: 0 };
         let mut job = PackedJob::accepted(id, enqueued_seq, created_at, None, payload, profile);
         job.rare = (!rare.is_empty()).then(|| Box::new(rare));
         let mut job = job.with_state(state, line_seq);
@@ -182,14 +186,23 @@ impl PackedJob {
     pub fn into_record(self, profile: Profile) -> JobRecord {
         let (state, attempt) = (self.state(), self.attempt());
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
-        let Rare { failures, failed, result, custom, last_token, .. } = rare;
+        let Rare { failures, failed, result, custom, last_token, successor, .. } = rare;
         JobRecord {
             id: self.id,
             enqueued_seq: self.enqueued_seq,
             created_at: self.created_at,
             profile,
             content: Content { payload: self.payload, custom },
-            life: Life { state, attempt, line_seq: self.line_seq, failures, failed, result, last_token },
+            life: Life {
+                state,
+                attempt,
+                line_seq: self.line_seq,
+                failures,
+                failed,
+                result,
+                last_token,
+                successor,
+            },
         }
     }
 
@@ -274,6 +287,12 @@ impl PackedJob {
     #[inline]
     pub fn rare(&self) -> Option<&Rare> {
         self.rare.as_deref()
+    }
+
+    /// The job that follows when it has ended.
+    #[inline]
+    pub fn successor(&self) -> Option<&NewJob> {
+        self.rare.as_ref()?.successor.as_deref()
     }
 
     /// When it last joined the pending jobs, while it is one of them or runs.

@@ -186,12 +186,14 @@ impl JobTable {
         held
     }
 
-    /// When something is due next without anybody asking: a promotion, an expired lease, something to forget.
+    /// When something is due next without anybody asking: a promotion, an expired lease, something to forget, a job that
+    /// follows another.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let promotion = self.waiting.first().map(|(due, ..)| *due);
         let expiry = self.leases.first(&self.jobs);
-        [promotion, expiry, self.next_forget()].into_iter().flatten().min()
+        let succession = self.succeeded.first().map(|_| self.last_at);
+        [promotion, expiry, self.next_forget(), succession].into_iter().flatten().min()
     }
 
     /// Every job, as it is written to an image, in the order of their numbers.
@@ -228,6 +230,7 @@ impl JobTable {
             result: rare.and_then(|rare| rare.result.as_ref()?.text.here().cloned()),
             custom: rare.and_then(|rare| rare.custom.as_ref()?.here().cloned()),
             backtrace_lines: profile.backtrace_lines,
+            is_followed: job.successor().is_some(),
             payload,
         }
     }

@@ -12,6 +12,7 @@
 //! CANCEL, KILL, RUN_NOW, DISCARD   id
 //! MOVE           id, queue
 //! OUTPUT         id, token, result
+//! FOLLOW         id, the new job without its id
 //! SET_PAUSED     queue, 1 or 0 (1)
 //! REMOVE_QUEUE   queue
 //! PROMOTE        due, number of the last
@@ -29,8 +30,8 @@ use crate::jobs::event::{EventKind, EventType, NewJob};
 use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::stored::{
-    FoundId, exhausted_number, put_backoff, put_failure, put_holder, put_id, put_token_ref, take_backoff,
-    take_exhausted, take_failure, take_holder, take_token_ref,
+    FoundId, exhausted_number, put_backoff, put_failure, put_holder, put_id, put_new_job, put_token_ref,
+    take_backoff, take_exhausted, take_failure, take_holder, take_new_job, take_token_ref,
 };
 use crate::wal::codec::names::Names;
 
@@ -95,6 +96,10 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
         EventKind::Output { job, token, result } => {
             put_lease(out, job, *token);
             put_text(out, result.as_str());
+        }
+        EventKind::Follow { job, next } => {
+            put_id(out, job);
+            put_new_job(out, next);
         }
         EventKind::SetPaused { queue, paused } => {
             put_text(out, queue.as_str());
@@ -211,6 +216,10 @@ fn take_rare(
         EventType::Term => {
             let epoch = Epoch { timeline: Timeline(take.uint32()?), term: Term(take.uint32()?) };
             EventKind::Term { epoch, parent: Timeline(take.uint32()?), branched_at: Seq(take.uint()?) }
+        }
+        EventType::Follow => {
+            let job = take_id(take)?;
+            EventKind::Follow { next: take_new_job(take, job.clone())?, job }
         }
         EventType::Lead => EventKind::Lead { grace_ms: take.uint()?, margin_ms: take.uint()? },
     };

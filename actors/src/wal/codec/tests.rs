@@ -112,6 +112,14 @@ pub(crate) fn samples() -> Vec<Event> {
         EventKind::RunNow { job: job.clone() },
         EventKind::Discard { job: job.clone() },
         EventKind::Move { job: job.clone(), queue: queue.clone() },
+        EventKind::Follow {
+            job: job.clone(),
+            next: Box::new(NewJob { id: job.clone(), ..unlike(Backoff::Quartic) }),
+        },
+        EventKind::Follow {
+            job: job.clone(),
+            next: Box::new(NewJob { id: job.clone(), run_at: None, ..new }),
+        },
         EventKind::Output { job, token: old, result: text },
         EventKind::SetPaused { queue: queue.clone(), paused: true },
         EventKind::SetPaused { queue: queue.clone(), paused: false },

@@ -23,6 +23,7 @@ pub(super) struct ModelJob {
     pub token: Token,
     /// What its last attempt left behind.
     pub result: Option<Payload>,
+    pub is_followed: bool,
     pub attempt: u32,
     pub failed: u32,
     pub max_retry: u32,
@@ -128,6 +129,7 @@ impl Model {
             deadline: 0,
             token: Token { epoch: self.epoch, seq: Seq::ZERO },
             result: None,
+            is_followed: false,
             attempt: 0,
             failed: 0,
             max_retry: new.profile.max_retry,
@@ -194,7 +196,13 @@ impl ModelJob {
                 assert!(self.status.is_finished() && token.seq == self.token.seq);
                 self.result = Some(result.clone());
             }
-            EventKind::Cancel { .. } => (self.status, self.finished) = (Status::Cancelled, end),
+            EventKind::Follow { .. } => {
+                assert_eq!(self.status, Status::InFlight);
+                self.is_followed = true;
+            }
+            EventKind::Cancel { .. } => {
+                (self.status, self.finished, self.is_followed) = (Status::Cancelled, end, false);
+            }
             EventKind::Kill { .. } => (self.status, self.finished) = (Status::Dead, end),
             EventKind::RunNow { .. } => (self.status, self.order) = (Status::Pending, seq),
             EventKind::Move { queue, .. } => {

@@ -1,10 +1,11 @@
-//! What is due without anybody asking, each duty with its interval and limit: `expire`, `promote`, `retain`; and
+//! What is due without anybody asking, each duty with its interval and limit: `expire`, `succeed`, `promote`, `retain`; and
 //! `spare_leases`, what is owed to workers when the clock was set forward.
 
 mod expire;
 mod promote;
 mod retain;
 mod spare_leases;
+mod succeed;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(super) fn run_due(ledger: &mut Ledger, now: Timestamp) {
         return;
     }
     expire::run(ledger, now);
+    succeed::run(ledger, now);
     promote::run(ledger, now);
     retain::run(ledger, now);
 }
