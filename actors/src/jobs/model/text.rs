@@ -144,6 +144,19 @@ impl<T: Storable> TextRef<T> {
     }
 }
 
+impl<T: Storable> TextRef<T> {
+    /// Forgets the text, if it is long enough to be left on disk; says how many bytes that frees.
+    #[inline]
+    pub(crate) fn leave_bytes(&mut self) -> u64 {
+        let bytes = self.resident_bytes();
+        if bytes > 0 {
+            *self =
+                TextRef::Stored { bytes: u32::try_from(bytes).expect("texts are bounded far below 4 GiB") };
+        }
+        bytes
+    }
+}
+
 impl<T: Storable> AnyText for TextRef<T> {
     fn is_stored(&self) -> bool {
         self.here().is_none()
@@ -160,10 +173,7 @@ impl<T: Storable> AnyText for TextRef<T> {
     }
 
     fn leave(&mut self) {
-        if self.is_long() {
-            let bytes = u32::try_from(self.text_len()).expect("texts are bounded far below 4 GiB");
-            *self = TextRef::Stored { bytes };
-        }
+        self.leave_bytes();
     }
 }
 

@@ -31,8 +31,10 @@ pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
         IndexedAs::Finished(finish) => (finish.seq.0, finish.at.0, 0),
     };
     let rare = job.rare();
-    let failures = rare.map_or(0, |rare| (rare.failures.len() as u64) << 32 | u64::from(rare.failed));
-    let successor = u64::from(rare.is_some_and(|rare| rare.successor.is_some())) << 7;
+    let (failures, successor) = rare.map_or((0, 0), |rare| {
+        let failures = (rare.failures.len() as u64) << 32 | u64::from(rare.failed);
+        (failures, u64::from(rare.successor.is_some()) << 7)
+    });
     let attempt = u64::from(job.attempt().0) << 8 | successor | status;
     // Independent of each other, so that the processor can do them at the same time.
     let sum = fold(job.enqueued_seq.0, one, 0) ^ fold(attempt, failures, 1) ^ fold(queue, other, 2);

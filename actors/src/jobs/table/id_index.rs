@@ -62,6 +62,7 @@ impl IdIndex {
     }
 
     /// The slot with this id; `is` tells whether a slot really has it.
+    #[inline]
     pub fn find(&self, id: &JobId, is: impl Fn(Slot) -> bool) -> Option<Slot> {
         self.find_at(self.place(id), is)
     }

@@ -314,12 +314,7 @@ impl JobTable {
     }
 
     fn leave_content(&mut self, slot: Slot) {
-        let job = occupied_mut(&mut self.jobs, slot);
-        let bytes = job.resident_bytes();
-        if bytes > 0 {
-            job.leave_content();
-            self.resident -= bytes;
-        }
+        self.resident -= occupied_mut(&mut self.jobs, slot).leave_content();
     }
 
     fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {
@@ -384,8 +379,12 @@ impl JobTable {
         let keeps_its_place = matches!(kind, EventKind::Move { .. } | EventKind::Output { .. })
             && self.job(slot).finish().is_some();
         // What has run is on disk, and is seldom wanted again.
-        let has_run = matches!(kind, EventKind::Ack { .. } | EventKind::Exhaust { .. });
-        let brings_report = kind.carries_text();
+        let (has_run, brings_report) = match &kind {
+            EventKind::Ack { result, .. } => (true, result.is_some()),
+            EventKind::Exhaust { .. } => (true, true),
+            EventKind::Retry { .. } | EventKind::Requeue { .. } | EventKind::Output { .. } => (false, true),
+            _ => (false, false),
+        };
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),

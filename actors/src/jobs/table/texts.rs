@@ -41,11 +41,13 @@ impl PackedJob {
         let Ok(()) = self.each_further_text(leave);
     }
 
-    /// Leaves on disk what the job came with.
-    pub fn leave_content(&mut self) {
-        self.payload.leave();
-        if let Some(custom) = self.rare.as_mut().and_then(|rare| rare.custom.as_mut()) {
-            custom.leave();
+    /// Leaves on disk what the job came with; says how many bytes that frees.
+    #[inline]
+    pub fn leave_content(&mut self) -> u64 {
+        let bytes = self.payload.leave_bytes();
+        match self.rare.as_mut().and_then(|rare| rare.custom.as_mut()) {
+            Some(custom) => bytes + custom.leave_bytes(),
+            None => bytes,
         }
     }
 
