@@ -31,13 +31,13 @@ pub(crate) fn of(job: &PackedJob, queue: u64) -> u64 {
         IndexedAs::Finished(finish) => (finish.seq.0, finish.at.0, 0),
     };
     let rare = job.rare();
-    let (failures, successor) = rare.map_or((0, 0), |rare| {
+    let rest = rare.map_or(0, |rare| {
         let failures = (rare.failures.len() as u64) << 32 | u64::from(rare.failed);
-        (failures, u64::from(rare.successor.is_some()) << 7)
+        failures | u64::from(rare.successor.is_some()) << 63
     });
-    let attempt = u64::from(job.attempt().0) << 8 | successor | status;
+    let attempt = u64::from(job.attempt().0) << 8 | status;
     // Independent of each other, so that the processor can do them at the same time.
-    let sum = fold(job.enqueued_seq.0, one, 0) ^ fold(attempt, failures, 1) ^ fold(queue, other, 2);
+    let sum = fold(job.enqueued_seq.0, one, 0) ^ fold(attempt, rest, 1) ^ fold(queue, other, 2);
     mix(if holder == 0 { sum } else { sum ^ fold(holder, status, 3) })
 }
 

@@ -27,13 +27,14 @@ mod slots;
 mod texts;
 mod view;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::bugs;
 use crate::ids::{Attempt, Epoch, JobId, KindName, QueueName, Seq, Timestamp, Token};
 use crate::jobs::apply::Stamp;
 use crate::jobs::counts::Counts;
-use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::event::{Event, EventKind, EventType, NewJob};
 use crate::jobs::intern::{Interner, KindKey, QueueKey};
 use crate::jobs::model::job::{Finish, Misfit, Status};
 use crate::jobs::model::payload::PayloadRef;
@@ -108,6 +109,8 @@ pub struct JobTable {
     /// What is left of the last job that was accepted: its box and its names.
     emptied: Option<Box<NewJob>>,
     recent: Recent,
+    /// The slot of the job that was looked up last: a command is decided and its event applied to the same job. A guess, too.
+    latest: Cell<Slot>,
     pub(super) last: Seq,
     pub(super) last_at: Timestamp,
 }
@@ -152,6 +155,7 @@ impl JobTable {
             boxes: EmptyBoxes::default(),
             emptied: None,
             recent: Recent::default(),
+            latest: Cell::default(),
             last: Seq::ZERO,
             last_at: Timestamp(0),
         }
@@ -272,12 +276,17 @@ impl JobTable {
     }
 
     pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
-        let has = |slot: Slot| self.jobs.get(slot as usize)?.as_ref().filter(|job| job.id == *id);
-        if let Some(slot) = self.recent.guess(id).filter(|slot| has(*slot).is_some()) {
+        let job_in = |slot: Slot| self.jobs.get(slot as usize)?.as_ref();
+        let has = |slot: &Slot| job_in(*slot).is_some_and(|job| job.id == *id);
+        if let Some(slot) = Some(self.latest.get()).filter(has) {
             return Some(slot);
         }
-        let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
-        self.recent.note(id, slot);
+        let slot = self.recent.guess(id).filter(has).or_else(|| {
+            let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
+            self.recent.note(id, slot);
+            Some(slot)
+        })?;
+        self.latest.set(slot);
         Some(slot)
     }
 
@@ -290,6 +299,7 @@ impl JobTable {
     pub(super) fn next_job(&self, slot: Slot) -> &PackedJob {
         let job = self.job(slot);
         self.recent.note(&job.id, slot);
+        self.latest.set(slot);
         job
     }
 
@@ -340,11 +350,11 @@ impl JobTable {
         let mut job = PackedJob::accepted(id, seq, at, new.run_at, payload, profile);
         job.set_custom(new.content.custom.take());
         self.emptied = Some(new);
-        let is_fresh = job.resident_bytes() > 0;
+        let resident = job.resident_bytes();
         let slot = self.next_slot();
         self.ids.insert_at(place, slot);
-        self.fill(slot, job);
-        if is_fresh {
+        self.fill(slot, job, resident);
+        if resident > 0 {
             self.fresh.push_back((seq, slot));
         }
         self.link(slot);
@@ -375,16 +385,10 @@ impl JobTable {
     }
 
     fn change(&mut self, seq: Seq, at: Timestamp, slot: Slot, kind: EventKind) -> Result<(), Misfit> {
+        let event_type = kind.event_type();
         // A finished job that is moved keeps its place among the others, which are in the order in which they ended.
-        let keeps_its_place = matches!(kind, EventKind::Move { .. } | EventKind::Output { .. })
-            && self.job(slot).finish().is_some();
-        // What has run is on disk, and is seldom wanted again.
-        let (has_run, brings_report) = match &kind {
-            EventKind::Ack { result, .. } => (true, result.is_some()),
-            EventKind::Exhaust { .. } => (true, true),
-            EventKind::Retry { .. } | EventKind::Requeue { .. } | EventKind::Output { .. } => (false, true),
-            _ => (false, false),
-        };
+        let keeps_its_place =
+            matches!(event_type, EventType::Move | EventType::Output) && self.job(slot).finish().is_some();
         match keeps_its_place {
             true => self.count_out(slot),
             false => self.unlink(slot),
@@ -404,10 +408,15 @@ impl JobTable {
         let job = occupied_mut(&mut self.jobs, slot);
         let timeout_ms = self.profiles.get(job.profile).timeout_ms;
         job.apply(stamp, timeout_ms, kind, &mut self.boxes)?;
-        if brings_report {
+        let is_report = matches!(
+            event_type,
+            EventType::Ack | EventType::Retry | EventType::Requeue | EventType::Exhaust | EventType::Output
+        );
+        if is_report && job.rare().is_some() {
             self.reports.push_back((seq, job.enqueued_seq, slot));
         }
-        if has_run {
+        // What has run is on disk, and is seldom wanted again.
+        if matches!(event_type, EventType::Ack | EventType::Exhaust) {
             self.leave_content(slot);
         }
         match keeps_its_place {
@@ -450,7 +459,8 @@ impl JobTable {
         let is = |other: Slot| occupied(&self.jobs, other).id == job.id;
         match self.ids.insert_new(&job.id, slot, is) {
             true => {
-                self.fill(slot, job);
+                let resident = job.resident_bytes();
+                self.fill(slot, job, resident);
                 Ok(slot)
             }
             false => Err(job),
@@ -464,8 +474,8 @@ impl JobTable {
     }
 
     /// Puts a job into the next slot.
-    fn fill(&mut self, slot: Slot, job: PackedJob) {
-        self.resident += job.resident_bytes();
+    fn fill(&mut self, slot: Slot, job: PackedJob, resident: u64) {
+        self.resident += resident;
         match self.free.pop() {
             Some(free) => {
                 debug_assert_eq!(free, slot, "it was the next");
