@@ -130,7 +130,7 @@ impl Ledger {
             MetricsClass::Dispatched => metrics.jobs_dispatched.add(1),
             MetricsClass::Completed => {
                 metrics.jobs_completed.add(1);
-                if let Some(created_at) = event.kind.job().and_then(|job| self.table.created_at(job)) {
+                if let Some(created_at) = self.table.created_at_of(event) {
                     metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
                 }
             }

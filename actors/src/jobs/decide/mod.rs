@@ -121,7 +121,7 @@ impl JobTable {
 
     fn find(&self, job: &JobId) -> Result<&PackedJob, Rejection> {
         match self.slot_of(job) {
-            Some(slot) => Ok(self.job(slot)),
+            Some(slot) => Ok(self.decide_about(slot)),
             None => Err(Rejection::NotFound { job: job.clone() }),
         }
     }

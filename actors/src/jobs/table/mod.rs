@@ -109,8 +109,8 @@ pub struct JobTable {
     /// What is left of the last job that was accepted: its box and its names.
     emptied: Option<Box<NewJob>>,
     recent: Recent,
-    /// The slot of the job that was looked up last: a command is decided and its event applied to the same job. A guess, too.
-    latest: Cell<Slot>,
+    /// Number and slot of the job that was decided about last: its event is applied next, mostly.
+    decided: Cell<(Seq, Slot)>,
     pub(super) last: Seq,
     pub(super) last_at: Timestamp,
 }
@@ -155,7 +155,7 @@ impl JobTable {
             boxes: EmptyBoxes::default(),
             emptied: None,
             recent: Recent::default(),
-            latest: Cell::default(),
+            decided: Cell::default(),
             last: Seq::ZERO,
             last_at: Timestamp(0),
         }
@@ -196,7 +196,8 @@ impl JobTable {
             // What is bound here would be copied first, and it is not small.
             _ => {
                 let job = event.kind.job();
-                let slot = job.and_then(|job| self.slot_of(job)).ok_or_else(|| Misfit {
+                let found = self.decided_slot(&event).or_else(|| self.slot_of(job?));
+                let slot = found.ok_or_else(|| Misfit {
                     seq,
                     event: event.kind.name(),
                     problem: format!("there is no job {}", job.map_or(String::new(), JobId::to_string)),
@@ -276,18 +277,37 @@ impl JobTable {
     }
 
     pub(super) fn slot_of(&self, id: &JobId) -> Option<Slot> {
-        let job_in = |slot: Slot| self.jobs.get(slot as usize)?.as_ref();
-        let has = |slot: &Slot| job_in(*slot).is_some_and(|job| job.id == *id);
-        if let Some(slot) = Some(self.latest.get()).filter(has) {
+        let has = |slot: Slot| self.jobs.get(slot as usize)?.as_ref().filter(|job| job.id == *id);
+        if let Some(slot) = self.recent.guess(id).filter(|slot| has(*slot).is_some()) {
             return Some(slot);
         }
-        let slot = self.recent.guess(id).filter(has).or_else(|| {
-            let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
-            self.recent.note(id, slot);
-            Some(slot)
-        })?;
-        self.latest.set(slot);
+        let slot = self.ids.find(id, |slot| self.job(slot).id == *id)?;
+        self.recent.note(id, slot);
         Some(slot)
+    }
+
+    /// The job in a slot, which is about to be decided about.
+    #[inline]
+    pub(super) fn decide_about(&self, slot: Slot) -> &PackedJob {
+        let job = self.job(slot);
+        self.decided.set((job.enqueued_seq, slot));
+        job
+    }
+
+    /// The slot of the job that an event is about, if it is the one that was decided about last: its number says so, which
+    /// no two jobs share.
+    #[inline]
+    fn decided_slot(&self, event: &Event) -> Option<Slot> {
+        let (number, slot) = self.decided.get();
+        let is_there = || self.jobs.get(slot as usize).and_then(Option::as_ref);
+        (number == event.job_seq && is_there()?.enqueued_seq == number).then_some(slot)
+    }
+
+    /// The job that an event is about, which has just been decided.
+    #[must_use]
+    pub fn created_at_of(&self, event: &Event) -> Option<Timestamp> {
+        let slot = self.decided_slot(event).or_else(|| self.slot_of(event.kind.job()?))?;
+        Some(self.job(slot).created_at)
     }
 
     /// Whether no job has this id, which has just been generated.
@@ -297,9 +317,8 @@ impl JobTable {
 
     /// The job in a slot, which is about to be asked for by its id.
     pub(super) fn next_job(&self, slot: Slot) -> &PackedJob {
-        let job = self.job(slot);
+        let job = self.decide_about(slot);
         self.recent.note(&job.id, slot);
-        self.latest.set(slot);
         job
     }
 

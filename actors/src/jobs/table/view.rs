@@ -130,12 +130,6 @@ impl JobTable {
         self.slot_of(id).map(|slot| self.job(slot).enqueued_seq)
     }
 
-    /// When the job with this id was accepted.
-    #[must_use]
-    pub fn created_at(&self, id: &JobId) -> Option<Timestamp> {
-        self.slot_of(id).map(|slot| self.job(slot).created_at)
-    }
-
     /// What the local worker needs to run the job with this id; none unless one holds it.
     #[must_use]
     pub fn assignment(&self, id: &JobId) -> Option<(WorkerId, Assignment)> {
