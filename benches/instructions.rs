@@ -54,9 +54,9 @@ mod per_job {
     pub const ENQUEUE: u64 = 2_393;
     pub const DISPATCH: u64 = 1_770;
     pub const ACK: u64 = 1_642;
-    pub const REPLAY: u64 = 4_372;
-    pub const IMAGE_WRITE: u64 = 5_922;
-    pub const IMAGE_READ: u64 = 3_065;
+    pub const REPLAY: u64 = 4_363;
+    pub const IMAGE_WRITE: u64 = 5_680;
+    pub const IMAGE_READ: u64 = 2_229;
     pub const READ_PUSH: u64 = 4_918;
 }
 
