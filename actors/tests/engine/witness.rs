@@ -6,7 +6,7 @@ use beaver_actors::engine::FailCause;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::internals::storage::Storage;
 use beaver_actors::jobs::Status;
-use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
+use beaver_actors::testing::{Call, Fault, Kept, SimStorage, StepEngine};
 
 use crate::doctor::repair;
 
@@ -159,4 +159,28 @@ fn the_witness_of_another_store_is_refused() {
     disk.put(WITNESS, other.storage.bytes(WITNESS));
     let refused = boot(&disk).err().expect("it is of another log");
     assert!(refused.contains("its witness to store"), "{refused}");
+}
+
+/// A start with events that nothing proves yet, and a power cut at each of its moments that leaves of what was not synced
+/// the witness alone.
+#[test]
+fn the_witness_never_proves_what_a_start_has_not_published() {
+    let mut before = idle();
+    before.enqueue("mail");
+    let disk = before.storage.fork();
+    disk.kill_process();
+    disk.start_tape();
+    StepEngine::with(disk.clone(), before.options.clone(), 1).unwrap();
+    for frame in disk.take_tape() {
+        let witness = frame.disk.bytes(WITNESS);
+        let names = frame.disk.unsynced().1;
+        for names in 0..=names {
+            let cut = frame.disk.fork();
+            cut.cut_power_keeping(&Kept { names, ..Kept::default() });
+            cut.put(WITNESS, witness.clone());
+            if let Err(refused) = StepEngine::with(cut, before.options.clone(), 1) {
+                panic!("call {}, {names} names kept: {refused}", frame.calls);
+            }
+        }
+    }
 }
