@@ -151,6 +151,23 @@ fn a_directory_without_a_witness_or_with_a_torn_one_starts_and_has_one_then() {
     }
 }
 
+/// It is evidence, not data: a bad sector under it is no reason to refuse what is whole.
+#[test]
+fn a_witness_that_cannot_be_read_keeps_nobody_from_starting() {
+    let beaver = idle();
+    let start = |disk: &SimStorage| StepEngine::with(disk.clone(), beaver.options.clone(), 1);
+    let whole = beaver.storage.fork();
+    let first = whole.calls_of(Call::Read) + 1;
+    start(&whole).unwrap();
+    for read in first..=whole.calls_of(Call::Read) {
+        let disk = beaver.storage.fork();
+        disk.fail_call_of(Call::Read, read, Fault::Eio);
+        if let Err(refused) = start(&disk) {
+            assert!(!refused.message.contains(WITNESS), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn the_witness_of_another_store_is_refused() {
     let beaver = idle();
