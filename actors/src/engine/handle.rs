@@ -194,7 +194,8 @@ impl Engine {
         }
     }
 
-    /// The first `limit` jobs in a status that pass a filter.
+    /// The first `limit` jobs in a status that pass a filter, or fewer if their texts are long: the last but one is then that
+    /// with which they exceed [`LISTED_BYTES_MAX`](crate::jobs::LISTED_BYTES_MAX).
     ///
     /// # Errors
     /// See [`EngineError`].

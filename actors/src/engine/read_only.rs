@@ -11,6 +11,7 @@ use crate::api::status::{
 };
 use crate::base::clock::Clock;
 use crate::ids::JobId;
+use crate::jobs::filter::ListRoom;
 use crate::jobs::{Filter, JobTable, JobView, Rejection, Status};
 use crate::recovery::boot::{Locks, ReadOnly};
 use crate::recovery::payload_store::StoredPayloads;
@@ -52,8 +53,9 @@ impl ReadOnlyState {
     pub fn list(&self, status: Status, filter: &Filter, limit: usize) -> Result<Vec<JobView>, EngineError> {
         let table = self.table();
         let mut members = table.members(&[status], filter, usize::MAX);
+        let mut room = ListRoom::of_jobs(limit);
         table
-            .examine_whole(&mut members, &[status], filter, usize::MAX, limit, &*self.payload_store)
+            .examine_whole(&mut members, &[status], filter, usize::MAX, &mut room, &*self.payload_store)
             .map_err(EngineError::Unreadable)
     }
 

@@ -10,6 +10,10 @@ use crate::jobs::table::list::Slot;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::{JobTable, finished_index};
 
+/// A list ends after the job with which its texts exceed this many bytes: it is in memory as a whole, and the texts are read
+/// from disk for it.
+pub const LISTED_BYTES_MAX: usize = 8 << 20;
+
 /// Looks at a whole job.
 pub type JobTest = Arc<dyn Fn(&JobView) -> bool + Send + Sync>;
 
@@ -49,6 +53,32 @@ impl Members {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
+    }
+}
+
+/// How much more a list takes.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRoom {
+    jobs: usize,
+    bytes: usize,
+}
+
+impl ListRoom {
+    /// For a list of at most this many jobs, and one job more than [`LISTED_BYTES_MAX`] allows: it tells that there are more.
+    #[must_use]
+    pub fn of_jobs(jobs: usize) -> ListRoom {
+        ListRoom { jobs, bytes: LISTED_BYTES_MAX }
+    }
+
+    /// Whether it takes no other job.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.jobs == 0
+    }
+
+    fn take(&mut self, job: &JobView) {
+        self.jobs = if self.bytes == 0 { 0 } else { self.jobs - 1 };
+        self.bytes = self.bytes.saturating_sub(job.text_bytes());
     }
 }
 
@@ -118,7 +148,7 @@ impl JobTable {
         Ok(passing)
     }
 
-    /// As [`JobTable::examine`], for the first `max` of them, as people see them.
+    /// As [`JobTable::examine`], for those that there is room for, as people see them.
     ///
     /// # Errors
     /// A payload cannot be read.
@@ -128,16 +158,21 @@ impl JobTable {
         statuses: &[Status],
         filter: &Filter,
         count: usize,
-        max: usize,
+        room: &mut ListRoom,
         payload_store: &dyn PayloadStore,
     ) -> Result<Vec<JobView>, UnreadablePayload> {
-        let candidates = self.candidates(members, statuses, filter, count);
-        let views = candidates.map(|job| self.whole_view_of(job, payload_store));
-        let passes = |view: &Result<JobView, UnreadablePayload>| match (view, &filter.test) {
-            (Ok(view), Some(test)) => test(view),
-            _ => true,
-        };
-        views.filter(passes).take(max).collect()
+        let mut found = Vec::new();
+        for job in self.candidates(members, statuses, filter, count) {
+            if room.is_full() {
+                break;
+            }
+            let view = self.whole_view_of(job, payload_store)?;
+            if filter.test.as_ref().is_none_or(|test| test(&view)) {
+                room.take(&view);
+                found.push(view);
+            }
+        }
+        Ok(found)
     }
 
     /// Those of the next `count` that pass, `filter.test` not yet asked.

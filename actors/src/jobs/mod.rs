@@ -30,7 +30,7 @@ pub use self::table::digest;
 pub use command::{Command, JobSpec, Start};
 pub use counts::Counts;
 pub use event::{Event, EventKind};
-pub use filter::{Filter, JobTest};
+pub use filter::{Filter, JobTest, LISTED_BYTES_MAX};
 pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
 pub use model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};

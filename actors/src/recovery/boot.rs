@@ -268,13 +268,14 @@ impl Boot {
         }
     }
 
-    /// What the log's second witness says that must be there.
-    ///
-    /// # Errors
-    /// The storage reported an error.
-    pub(crate) fn witness(&self) -> Result<Option<Testimony>, WalError> {
-        let said = witness::read(&*self.storage, &self.options.data_dir.join(WITNESS_FILE))?;
-        Ok(said.map(|said| said.under(self.storage.boot_id())))
+    /// What the log's second witness says that must be there. It is evidence, not data: one that cannot be read is as none.
+    fn witness(&self) -> Option<Testimony> {
+        let said = witness::read(&*self.storage, &self.options.data_dir.join(WITNESS_FILE));
+        let said = said.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the log's second witness is not asked");
+            None
+        });
+        said.map(|said| said.under(self.storage.boot_id()))
     }
 
     /// The part of the protocol that only reads: the state that the disk holds, or why it is refused.
@@ -290,7 +291,7 @@ impl Boot {
         let known = ReplayFrom {
             covered: table.last(),
             store: snapshot.map(|info| StoreId(info.header.store)),
-            witness: self.witness()?,
+            witness: self.witness(),
         };
         let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
         let mut read = |bytes, total| {
@@ -303,7 +304,7 @@ impl Boot {
         if found.is_some() && known.witness.is_none() {
             tracing::warn!(
                 dir = %self.options.data_dir.display(),
-                "the file {WITNESS_FILE} is missing or damaged: that the log's end is there is told by the log alone"
+                "the file {WITNESS_FILE} is missing or cannot be read: that the log's end is there is told by the log alone"
             );
         }
         let set_aside: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();

@@ -34,9 +34,16 @@ impl StoredPayloads {
     }
 }
 
-impl PayloadStore for StoredPayloads {
-    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
-        let images = self.images.read().unwrap_or_else(PoisonError::into_inner).clone();
+impl StoredPayloads {
+    fn images(&self) -> Option<Arc<dyn ImagePayloads>> {
+        self.images.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read_with(
+        &self,
+        images: Option<&dyn ImagePayloads>,
+        at: TextAt,
+    ) -> Result<Payload, UnreadablePayload> {
         let from_images = match images.filter(|images| at.seq <= images.last()) {
             Some(images) => images.read(at),
             None => Ok(None),
@@ -55,5 +62,65 @@ impl PayloadStore for StoredPayloads {
                 Err(UnreadablePayload { at, problem })
             }
         }
+    }
+}
+
+impl PayloadStore for StoredPayloads {
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
+        loop {
+            let images = self.images();
+            let found = self.read_with(images.as_deref(), at);
+            // Newer images may have taken the place of a segment while it was looked for.
+            let is_newest = self.images().as_ref().map(Arc::as_ptr) == images.as_ref().map(Arc::as_ptr);
+            if found.is_ok() || is_newest {
+                return found;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::ids::Seq;
+    use crate::testing::SimStorage;
+
+    /// Images up to a position, which hold this text.
+    struct Images(Seq, Payload);
+
+    impl ImagePayloads for Images {
+        fn last(&self) -> Seq {
+            self.0
+        }
+
+        fn read(&self, _: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
+            Ok(Some(self.1.clone()))
+        }
+    }
+
+    /// Images that are replaced in the moment in which they are asked.
+    struct Replaced(Weak<StoredPayloads>, Arc<Images>);
+
+    impl ImagePayloads for Replaced {
+        fn last(&self) -> Seq {
+            self.0.upgrade().unwrap().set_images(self.1.clone());
+            Seq::ZERO
+        }
+
+        fn read(&self, _: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_whose_segment_goes_while_it_is_looked_for() {
+        let log = Arc::new(LogIndex::new(Arc::new(SimStorage::new()), "/data/wal".into()));
+        let store = Arc::new(StoredPayloads::new(log));
+        let newer = Arc::new(Images(Seq(9), Payload::empty()));
+        store.set_images(Arc::new(Replaced(Arc::downgrade(&store), newer)));
+        assert_eq!(store.read(TextAt::payload(Seq(7))), Ok(Payload::empty()));
+        assert!(store.read(TextAt::payload(Seq(10))).is_err());
     }
 }

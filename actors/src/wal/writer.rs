@@ -148,11 +148,14 @@ impl LogWriter {
             header,
         };
         writer.index.begin(&writer.header);
+        // A witness of another store must not stand beside this log. What follows is proven once it is published: a power
+        // cut before that leaves the segment before.
+        writer.testify();
         for group in unproven {
             writer.write_batch(std::slice::from_ref(group), now)?;
         }
         writer.sync()?;
-        writer.mark(now);
+        writer.leave_mark(now);
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.testify();
         writer.seal(end, None, now);
@@ -288,10 +291,14 @@ impl LogWriter {
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
     /// pass for a torn tail; the witness says it, too. Not synced: it is evidence, not data.
     pub fn mark(&mut self, now: Timestamp) {
+        self.leave_mark(now);
+        self.testify();
+    }
+
+    fn leave_mark(&mut self, now: Timestamp) {
         if let Err(error) = self.try_to_mark(now) {
             tracing::warn!(%error, "the log's mark was not written");
         }
-        self.testify();
     }
 
     /// Lets the witness say how far the log has got. Not synced.

@@ -6,7 +6,7 @@ use beaver_actors::engine::FailCause;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::internals::storage::Storage;
 use beaver_actors::jobs::Status;
-use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
+use beaver_actors::testing::{Call, Fault, Kept, SimStorage, StepEngine};
 
 use crate::doctor::repair;
 
@@ -151,6 +151,23 @@ fn a_directory_without_a_witness_or_with_a_torn_one_starts_and_has_one_then() {
     }
 }
 
+/// It is evidence, not data: a bad sector under it is no reason to refuse what is whole.
+#[test]
+fn a_witness_that_cannot_be_read_keeps_nobody_from_starting() {
+    let beaver = idle();
+    let start = |disk: &SimStorage| StepEngine::with(disk.clone(), beaver.options.clone(), 1);
+    let whole = beaver.storage.fork();
+    let first = whole.calls_of(Call::Read) + 1;
+    start(&whole).unwrap();
+    for read in first..=whole.calls_of(Call::Read) {
+        let disk = beaver.storage.fork();
+        disk.fail_call_of(Call::Read, read, Fault::Eio);
+        if let Err(refused) = start(&disk) {
+            assert!(!refused.message.contains(WITNESS), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn the_witness_of_another_store_is_refused() {
     let beaver = idle();
@@ -159,4 +176,28 @@ fn the_witness_of_another_store_is_refused() {
     disk.put(WITNESS, other.storage.bytes(WITNESS));
     let refused = boot(&disk).err().expect("it is of another log");
     assert!(refused.contains("its witness to store"), "{refused}");
+}
+
+/// A start with events that nothing proves yet, and a power cut at each of its moments that leaves of what was not synced
+/// the witness alone.
+#[test]
+fn the_witness_never_proves_what_a_start_has_not_published() {
+    let mut before = idle();
+    before.enqueue("mail");
+    let disk = before.storage.fork();
+    disk.kill_process();
+    disk.start_tape();
+    StepEngine::with(disk.clone(), before.options.clone(), 1).unwrap();
+    for frame in disk.take_tape() {
+        let witness = frame.disk.bytes(WITNESS);
+        let names = frame.disk.unsynced().1;
+        for names in 0..=names {
+            let cut = frame.disk.fork();
+            cut.cut_power_keeping(&Kept { names, ..Kept::default() });
+            cut.put(WITNESS, witness.clone());
+            if let Err(refused) = StepEngine::with(cut, before.options.clone(), 1) {
+                panic!("call {}, {names} names kept: {refused}", frame.calls);
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
-use beaver_actors::jobs::{JobView, Payload};
+use beaver_actors::jobs::{JobView, LISTED_BYTES_MAX};
 
 use crate::http::context::{Api, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
@@ -16,8 +16,6 @@ use crate::wire::answers::{ChangedJobs, JobList};
 
 /// What takes requests about sets, among the names of jobs.
 const ACTIONS: &str = "actions";
-/// A list ends after the job with which it exceeds this many bytes: it is one text in memory.
-const LISTED_BYTES_MAX: usize = 8 << 20;
 /// How much of what a JSON reader says is repeated, in characters.
 const SHOWN_CHARS_MAX: usize = 300;
 
@@ -62,18 +60,12 @@ fn listed(mut jobs: Vec<JobView>, limit: usize) -> JobList<JobView> {
     let mut bytes = 0;
     let fit = jobs.iter().take_while(|job| {
         let before = bytes;
-        bytes += weight(job);
+        bytes += job.text_bytes();
         before < LISTED_BYTES_MAX
     });
     let fit = fit.count();
     jobs.truncate(fit);
     JobList { more: jobs.len() < found, jobs }
-}
-
-/// The texts of a job that may be long.
-fn weight(job: &JobView) -> usize {
-    let length = |text: &Option<Payload>| text.as_ref().map_or(0, |text| text.as_str().len());
-    job.payload.as_str().len() + length(&job.result) + length(&job.custom)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::engine::manager::durable_effects::Effect;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::messages::Reply;
 use crate::ids::{JobId, QueueName, Timestamp};
-use crate::jobs::filter::Members;
+use crate::jobs::filter::{ListRoom, Members};
 use crate::jobs::{Command, Filter, JobTable, JobView, PayloadStore, Rejection, Status};
 
 /// Jobs that are looked at in one step.
@@ -39,7 +39,7 @@ struct BulkStep {
 
 enum Purpose {
     Act { action: SetAction, changed: u64, reply: Reply<u64> },
-    List { found: Vec<JobView>, limit: usize, reply: Reply<Vec<JobView>> },
+    List { found: Vec<JobView>, room: ListRoom, reply: Reply<Vec<JobView>> },
 }
 
 impl Purpose {
@@ -90,7 +90,8 @@ impl BulkOps {
         let is_plain = filter.kind.is_none() && filter.queue.is_none() && filter.test.is_none();
         let members_max = if is_plain { limit } else { usize::MAX };
         let steps = vec![BulkStep::new(&ledger.table, vec![status], filter, members_max, Vec::new())];
-        self.add(ledger, BulkOp { steps, purpose: Purpose::List { found: Vec::new(), limit, reply } });
+        let (found, room) = (Vec::new(), ListRoom::of_jobs(limit));
+        self.add(ledger, BulkOp { steps, purpose: Purpose::List { found, room, reply } });
     }
 
     /// Discards the pending jobs of queues, and forgets the queues.
@@ -177,18 +178,17 @@ impl BulkOp {
         let Some(step) = self.steps.last_mut() else { return Ok(true) };
         let BulkStep { members, statuses, filter, .. } = step;
         match &mut self.purpose {
-            Purpose::List { found, limit, .. } => {
-                let missing = *limit - found.len();
+            Purpose::List { found, room, .. } => {
                 let views = ledger.table.examine_whole(
                     members,
                     statuses,
                     filter,
                     EXAMINED_AT_ONCE,
-                    missing,
+                    room,
                     payload_store,
                 );
                 found.extend(views.map_err(EngineError::Unreadable)?);
-                return Ok(found.len() == *limit || step.members.is_empty());
+                return Ok(room.is_full() || step.members.is_empty());
             }
             // What it would write has no room reserved for it.
             Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),

@@ -76,7 +76,7 @@ pub(super) fn delivery(
     if !is_held {
         return Ok(None);
     }
-    let Some(view) = table.whole_view(job, payload_store)? else { return Ok(None) };
+    let Some(view) = table.delivered_view(job, payload_store)? else { return Ok(None) };
     let job = job.clone();
     Ok(Some(Delivery::new(view, token, move || give_back(GiveBack { job, token }))))
 }

@@ -19,7 +19,10 @@ use crate::engine::manager::{local, remote, requests};
 use crate::engine::messages::{Fetch, Finished, GiveBack, Halt, Reply, Submit, WorkerDown};
 use crate::ids::{JobId, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{Failure, FailureKind, Filter, JobSpec, Payload, Policy, Rejection, Start, Status};
+use crate::jobs::{
+    Command, Failure, FailureKind, Filter, JobSpec, LISTED_BYTES_MAX, Payload, Policy, Rejection, Start,
+    Status,
+};
 use crate::wal::writer::Room;
 
 const ADA: WorkerId = WorkerId(0);
@@ -257,6 +260,34 @@ fn a_job_that_was_taken_away_before_its_delivery_is_not_delivered() {
     submit(&mut ledger, Submit::Cancel { job: job.clone(), reply: Reply::numbered(1) });
     given_back.push(deliver(&ledger).unwrap().map(|delivery| delivery.accept().1));
     assert_eq!(given_back, [Some(token), None]);
+}
+
+#[test]
+fn a_list_of_jobs_with_long_texts_ends_with_the_job_that_tells_of_more() {
+    let (mut ledger, mut bulk) = (ledger_with(0), BulkOps::default());
+    let payload = Payload::from_value(&"x".repeat(LISTED_BYTES_MAX / 10)).unwrap();
+    let jobs = vec![JobSpec { payload, ..spec() }; 15];
+    submit(&mut ledger, Submit::Enqueue { jobs, reply: Reply::numbered(1) });
+    held(&mut ledger);
+    bulk.list(&ledger, Status::Pending, Filter::default(), 15, Reply::numbered(2));
+    bulk.step(&mut ledger, &NoPayloads, NOW);
+    let [(_, Effect::Listed(_, listed))] = &held(&mut ledger)[..] else { panic!("it is answered") };
+    assert_eq!(listed.len(), 11);
+}
+
+#[test]
+fn a_job_is_delivered_whose_earlier_result_cannot_be_read_back() {
+    let mut ledger = ledger_with(1);
+    let (job, token) = start_remote(&mut ledger, "w1");
+    let result = Payload::from_value(&"half way ".repeat(20)).unwrap();
+    let failure = Failure::new(FailureKind::Error, "no paper");
+    ledger.execute(Command::Fail { job: job.clone(), token, failure, result: Some(result) }, NOW).unwrap();
+    ledger.execute(Command::RunNow { job }, NOW).unwrap();
+    let (job, token) = start_remote(&mut ledger, "w1");
+    let last = ledger.table.last();
+    ledger.table.leave_payloads(last, u64::MAX);
+    assert!(ledger.table.whole_view(&job, &NoPayloads).is_err(), "there is none");
+    assert!(remote::delivery(&ledger.table, &NoPayloads, &job, token, |_| ()).unwrap().is_some());
 }
 
 #[test]

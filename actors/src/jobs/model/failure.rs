@@ -102,6 +102,13 @@ impl Failure {
 }
 
 impl Failure {
+    /// How long its texts are.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let Failure { kind: _, message, errtype, backtrace } = self;
+        message.len() + errtype.len() + backtrace.iter().map(String::len).sum::<usize>()
+    }
+
     /// As the text by which it is kept on disk.
     #[must_use]
     pub fn to_json(&self) -> Payload {
@@ -111,8 +118,7 @@ impl Failure {
 
 impl Storable for Box<Failure> {
     fn text_len(&self) -> usize {
-        let Failure { kind: _, message, errtype, backtrace } = &**self;
-        message.len() + errtype.len() + backtrace.iter().map(String::len).sum::<usize>()
+        self.text_bytes()
     }
 
     fn put_json(&self, out: &mut Vec<u8>) {

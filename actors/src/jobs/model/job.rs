@@ -257,6 +257,16 @@ pub struct JobView<P = Payload> {
     pub payload: P,
 }
 
+impl JobView {
+    /// How long those of its texts are that may be long.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let texts = [Some(&self.payload), self.custom.as_ref(), self.result.as_ref()];
+        let errors = self.errors.iter().map(|attempt| attempt.failure.text_bytes());
+        texts.into_iter().flatten().map(|text| text.as_str().len()).chain(errors).sum()
+    }
+}
+
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }

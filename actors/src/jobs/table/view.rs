@@ -5,7 +5,7 @@ use crate::jobs::counts::Counts;
 use crate::jobs::intern::KindKey;
 use crate::jobs::model::failure::{FailedAttempt, Failure, KeptFailure};
 use crate::jobs::model::job::{JobView, Lease, Status};
-use crate::jobs::model::payload::{PayloadRef, PayloadStore, UnreadablePayload};
+use crate::jobs::model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
 use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::QueueView;
@@ -100,18 +100,39 @@ impl JobTable {
         job: &PackedJob,
         payload_store: &dyn PayloadStore,
     ) -> Result<JobView, UnreadablePayload> {
+        let mut view = self.view_to_run(job, payload_store)?;
+        if let Some(EventText { seq, text }) = job.rare().and_then(|rare| rare.result.as_ref()) {
+            let at = TextAt { job: job.enqueued_seq, seq: *seq, part: TextPart::Result };
+            view.result = Some(read_text(text, at, payload_store)?);
+        }
+        Ok(view)
+    }
+
+    /// What a worker needs of the job with this id: all but what earlier attempts left behind, which must not keep the next
+    /// one from running if it cannot be read.
+    ///
+    /// # Errors
+    /// What the job came with is not in memory and cannot be read.
+    pub fn delivered_view(
+        &self,
+        id: &JobId,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<Option<JobView>, UnreadablePayload> {
+        self.slot_of(id).map(|slot| self.view_to_run(self.job(slot), payload_store)).transpose()
+    }
+
+    fn view_to_run(
+        &self,
+        job: &PackedJob,
+        payload_store: &dyn PayloadStore,
+    ) -> Result<JobView, UnreadablePayload> {
         let number = job.enqueued_seq;
-        let read = |text: &PayloadRef, seq, part| match text {
-            PayloadRef::Here(text) => Ok(text.clone()),
-            PayloadRef::Stored { .. } => payload_store.read(TextAt { job: number, seq, part }),
-        };
-        let mut view = self.view_of(job, read(&job.payload, number, TextPart::Payload)?);
+        let payload = read_text(&job.payload, TextAt::payload(number), payload_store)?;
+        let mut view = self.view_of(job, payload);
         let Some(rare) = job.rare() else { return Ok(view) };
         if let Some(custom) = &rare.custom {
-            view.custom = Some(read(custom, number, TextPart::Custom)?);
-        }
-        if let Some(EventText { seq, text }) = &rare.result {
-            view.result = Some(read(text, *seq, TextPart::Result)?);
+            let at = TextAt { job: number, seq: number, part: TextPart::Custom };
+            view.custom = Some(read_text(custom, at, payload_store)?);
         }
         view.errors =
             rare.failures.iter().map(|attempt| read_failed(number, attempt, payload_store)).collect();
@@ -235,6 +256,17 @@ fn errors_at_hand(rare: &Rare) -> Vec<FailedAttempt> {
     let at_hand =
         |attempt: &KeptFailure| Some(with_failure(attempt, (**attempt.failure.text.here()?).clone()));
     rare.failures.iter().filter_map(at_hand).collect()
+}
+
+fn read_text(
+    text: &PayloadRef,
+    at: TextAt,
+    payload_store: &dyn PayloadStore,
+) -> Result<Payload, UnreadablePayload> {
+    match text {
+        PayloadRef::Here(text) => Ok(text.clone()),
+        PayloadRef::Stored { .. } => payload_store.read(at),
+    }
 }
 
 fn read_failed(job: Seq, attempt: &KeptFailure, payload_store: &dyn PayloadStore) -> FailedAttempt {

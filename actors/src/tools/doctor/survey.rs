@@ -115,7 +115,7 @@ pub(super) fn survey(
         false => Aside::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
-    survey.ask_witness(&**storage, &options.data_dir)?;
+    survey.ask_witness(&**storage, &options.data_dir);
     survey.findings.extend(moved.findings);
     survey.copies = moved.copies;
     found.extend(moved.segments);
@@ -143,18 +143,18 @@ fn name_what_leads_nowhere(names: &[LayerName], images: &mut [(SnapshotReport, O
 
 impl Survey {
     /// What the log's second witness proves, if it is one of this store's log.
-    fn ask_witness(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<(), DoctorError> {
+    fn ask_witness(&mut self, storage: &dyn Storage, data_dir: &Path) {
         let path = data_dir.join(WITNESS_FILE);
-        let Some(said) = witness::read(storage, &path)? else { return Ok(()) };
+        // One that cannot be read keeps no server from starting.
+        let Ok(Some(said)) = witness::read(storage, &path) else { return };
         if Some(said.store) != self.store {
             self.findings.push(format!("{}: it is of the log of store {}", path.display(), said.store));
             self.witness = Some((path, Seq::MAX));
-            return Ok(());
+            return;
         }
         let required = said.under(storage.boot_id()).written;
         self.proven = self.proven.max(required);
         self.witness = Some((path, required));
-        Ok(())
     }
 
     /// The store that the data directory's note names.
