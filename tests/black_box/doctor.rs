@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::damage::with_segments;
 use crate::files::{durable_files, event_batches, files, flip, segments, snapshots, tear};
-use crate::harness::{Place, Ran};
+use crate::harness::{Place, Ran, run};
 
 const DAMAGED: i32 = 65;
 const DOCTOR: [&str; 3] = ["doctor", "--data-dir", "data"];
@@ -52,6 +52,20 @@ fn a_directory_left_by_a_kill_is_healthy_and_a_repair_leaves_it_as_it_is() {
     );
     assert!(ran.stdout.contains(&told), "{}", ran.told());
     assert!(ran.stdout.contains(&format!("torn tail at byte {at}")), "{}", ran.told());
+}
+
+#[test]
+fn no_file_of_beavers_is_foreign_where_the_log_is_in_the_data_directory() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1", "--allow-exec", "--wal-path", "data"]);
+    server.enqueue([json!({"id": "a", "kind": "noop"})]);
+    server.kill9();
+    for file in ["http.addr", "fwp.addr", "exec-id", "witness"] {
+        assert!(place.data(file).exists(), "{file}");
+    }
+    fs::write(place.data("notes.txt"), "not beaver's").unwrap();
+    let ran = run(place.command().args(DOCTOR).arg("--json").env("BEAVER_WAL_PATH", "data"), b"").exits(0);
+    assert_eq!(ran.json()["foreign"], json!(["data/notes.txt"]), "{}", ran.told());
 }
 
 /// Row 20, and what comes after.

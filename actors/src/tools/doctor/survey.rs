@@ -31,6 +31,7 @@ const NOTE_BYTES_MAX: u64 = 1 << 10;
 pub(super) fn survey(
     storage: &Arc<dyn Storage>,
     options: &EngineOptions,
+    product_files: &[&str],
     is_refused: bool,
 ) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
@@ -65,7 +66,14 @@ pub(super) fn survey(
     // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
-    let at_home = [STORE_FILE, WITNESS_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
+    let usual = EngineOptions::in_dir("");
+    let of_engine = [Path::new(STORE_FILE), Path::new(WITNESS_FILE), Path::new(QUARANTINE)];
+    let at_home: Vec<&Path> = product_files
+        .iter()
+        .map(Path::new)
+        .chain(of_engine)
+        .chain([usual.wal_dir.as_path(), usual.snapshot_dir.as_path()])
+        .collect();
     foreign.retain(|path| {
         let is_home_name = at_home.iter().any(|name| path.ends_with(name));
         let is_at_home = is_home_name && real(path.parent()) == home;
