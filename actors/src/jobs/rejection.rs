@@ -70,7 +70,9 @@ pub enum Rejection {
         bytes_max: usize,
     },
     /// There are as many unfinished jobs as the policy allows.
-    #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
+    #[error(
+        "at most {jobs_max} unfinished jobs are allowed on this server (jobs_max): try again when some have ended"
+    )]
     TooManyJobs {
         /// What is allowed.
         jobs_max: u64,
