@@ -48,7 +48,7 @@ fn a_directory_left_by_a_kill_is_healthy_and_a_repair_leaves_it_as_it_is() {
     let ran = doctor(&place, &[]).exits(0);
     let bytes = torn.len();
     let told = format!(
-        "healthy after a crash: the next start will set aside {bytes} bytes that nobody was told about"
+        "healthy after a crash: the next start will move {bytes} bytes to quarantine that nobody was told about"
     );
     assert!(ran.stdout.contains(&told), "{}", ran.told());
     assert!(ran.stdout.contains(&format!("torn tail at byte {at}")), "{}", ran.told());
@@ -102,14 +102,14 @@ fn a_flipped_byte_costs_what_the_doctor_says_and_the_rest_serves_again() {
             ran.told()
         );
         let after = durable_files(&place);
-        let kept_aside = quarantine(&place);
+        let originals = quarantine(&place);
         let mut changed = 0;
         for (path, original) in before.iter().filter(|(path, bytes)| after.get(*path) != Some(bytes)) {
-            assert!(kept_aside.contains(&(name(path).to_owned(), original.clone())), "{}", path.display());
+            assert!(originals.contains(&(name(path).to_owned(), original.clone())), "{}", path.display());
             changed += 1;
         }
         assert!(changed > 0);
-        assert_eq!(kept_aside.len(), changed);
+        assert_eq!(originals.len(), changed);
         doctor(&place, &[]).exits(0);
 
         let server = place.start(&["--workers", "1"]);

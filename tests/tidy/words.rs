@@ -18,7 +18,7 @@ const EVERYWHERE: &[&str] = &[];
 /// Take a path away from here once the phrase is gone from it.
 const SRC: &[&str] = &["src/"];
 
-const WORDS: [Word; 39] = [
+const WORDS: [Word; 40] = [
     // Names that were replaced.
     ("lsn", "`Seq`, or \"position\"", EVERYWHERE),
     ("seam", "\"interface\", or `Environment` for all of them", EVERYWHERE),
@@ -37,7 +37,8 @@ const WORDS: [Word; 39] = [
     ("sweeps", "\"bulk operations\"", EVERYWHERE),
     ("queue_full", "`too_many_jobs`: a queue is one named line, not the server", EVERYWHERE),
     ("QueueFull", "`TooManyJobs`: a queue is one named line, not the server", EVERYWHERE),
-    ("set aside", "\"moved to quarantine\", or \"reserved\"", &["src/"]),
+    ("aside", "\"moved to quarantine\", \"quarantined\", or \"reserved\"", EVERYWHERE),
+    ("set_aside", "`to_quarantine`", EVERYWHERE),
     ("kept.rs", "`jobs/table/packed_job.rs`", EVERYWHERE),
     ("heads.rs", "`jobs/table/lane_heap.rs`", EVERYWHERE),
     ("held.rs", "`engine/log/thread.rs`", EVERYWHERE),

@@ -168,7 +168,7 @@ fn whatever_happens_to_the_newest_snapshot_the_one_before_and_the_log_give_the_s
         beaver.boot().unwrap_or_else(|error| panic!("accident {number}: {error}"));
         assert_eq!(beaver.image(), image, "accident {number}");
         let left = beaver.storage.paths(SNAPSHOTS);
-        assert_eq!(left, std::slice::from_ref(&older), "accident {number}: it was set aside");
+        assert_eq!(left, std::slice::from_ref(&older), "accident {number}: it was moved to quarantine");
         assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1, "accident {number}");
     }
 }

@@ -22,8 +22,8 @@ use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 pub(super) struct Survey {
     pub store: Option<StoreId>,
     pub segments: Vec<SurveyedSegment>,
-    /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
-    pub aside: Vec<SurveyedSegment>,
+    /// Segments that a repair which was cut off has moved there. They count, but they cannot be used.
+    pub in_quarantine: Vec<SurveyedSegment>,
     /// Copies, by the same repair, of segments that are in place.
     pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
@@ -74,8 +74,8 @@ pub(super) struct Found {
     pub named: u64,
     pub header: Header,
     pub path: PathBuf,
-    /// Whether it is in quarantine.
-    pub is_aside: bool,
+    /// Moved there by a repair that was cut off.
+    pub is_in_quarantine: bool,
 }
 
 impl Found {
@@ -237,7 +237,7 @@ pub(super) fn visit_readable(
     after: Seq,
     visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
-    let all = survey.segments.iter().chain(&survey.aside);
+    let all = survey.segments.iter().chain(&survey.in_quarantine);
     let ours = all.filter(|segment| segment.report.to.is_some()).map(SurveyedSegment::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };

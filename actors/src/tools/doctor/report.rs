@@ -353,7 +353,7 @@ impl fmt::Display for Diagnosis {
             Diagnosis::Healthy => f.write_str("healthy"),
             Diagnosis::HealthyAfterCrash { torn_bytes } => write!(
                 f,
-                "healthy after a crash: the next start will set aside {} that nobody was told about",
+                "healthy after a crash: the next start will move {} to quarantine that nobody was told about",
                 count(*torn_bytes, "byte")
             ),
             Diagnosis::Spared { files, .. } => write!(
@@ -389,7 +389,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {}: not beaver's; it is left alone", path.display())?;
         }
         for path in &self.quarantine {
-            writeln!(f, "  {}: set aside earlier; beaver does not read it", path.display())?;
+            writeln!(f, "  {}: in quarantine; beaver does not read it", path.display())?;
         }
         write!(f, "{}", self.verdict)
     }

@@ -15,7 +15,7 @@ use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
     Found, Header, ReadEnd, Survey, SurveyedSegment, header_of, read_batches, snapshot_of,
 };
-use crate::tools::doctor::interrupted_repair::{Aside, aside};
+use crate::tools::doctor::interrupted_repair::{Moved, moved_by_repairs};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
 use crate::wal::WalError;
 use crate::wal::format::{SegmentEnd, StoreId, segment_number};
@@ -44,7 +44,7 @@ pub(super) fn survey(
         match segment_number(&name) {
             Some(named) => {
                 let header = header_of(&**storage, &path)?;
-                found.push(Found { named, header, path, is_aside: false });
+                found.push(Found { named, header, path, is_in_quarantine: false });
             }
             None if name == LOCK_FILE => {}
             None if name.ends_with(".partial") => unfinished.push(path),
@@ -88,7 +88,7 @@ pub(super) fn survey(
     let mut survey = Survey {
         store: None,
         segments: Vec::new(),
-        aside: Vec::new(),
+        in_quarantine: Vec::new(),
         copies: Vec::new(),
         snapshots: Vec::new(),
         findings: Vec::new(),
@@ -119,8 +119,8 @@ pub(super) fn survey(
     }
     survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
     let moved = match is_refused {
-        true => aside(storage, &quarantine, survey.store, &found, &options.policy)?,
-        false => Aside::default(),
+        true => moved_by_repairs(storage, &quarantine, survey.store, &found, &options.policy)?,
+        false => Moved::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
     survey.ask_witness(&**storage, &options.data_dir)?;
@@ -130,7 +130,7 @@ pub(super) fn survey(
     survey.read_segments(&**storage, found)?;
     survey.name_damage();
     survey.name_misnamed();
-    (survey.aside, survey.segments) =
+    (survey.in_quarantine, survey.segments) =
         survey.segments.into_iter().partition(|segment| segment.path().starts_with(&quarantine));
     Ok(survey)
 }
@@ -207,7 +207,7 @@ impl Survey {
         };
         let places: Vec<_> = found.iter().map(place).collect();
         let mut files: Vec<_> = places.into_iter().zip(found).collect();
-        files.retain(|(place, file)| place.is_some() || !file.is_aside);
+        files.retain(|(place, file)| place.is_some() || !file.is_in_quarantine);
         files.sort_by_key(|(place, file)| (place.unwrap_or(file.named), place.is_none()));
         let mut previous = None;
         for (place, file) in files {
