@@ -17,7 +17,7 @@ use crate::snapshot::page::{Page, PageDecoder};
 use crate::snapshot::policy::LayerFigures;
 use crate::storage::StoredFile;
 
-/// An open layer.
+/// A layer: a file of a snapshot, with its directory in memory.
 pub struct Layer {
     path: PathBuf,
     file: Box<dyn StoredFile>,
@@ -68,7 +68,8 @@ impl Layer {
     /// Opens a layer.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
+    /// It is cut off or of another version, a checksum does not match, or its directory does not fit it; or the storage
+    /// reported an error.
     pub(super) fn open(file: Box<dyn StoredFile>, path: &Path) -> Result<Layer, SnapshotError> {
         let corrupted = |at, problem: String| SnapshotError::corrupted(path, at, problem);
         let header = ImageHeader::read(&*file, path)?;
@@ -162,7 +163,7 @@ impl Layer {
         Ok(())
     }
 
-    /// Where it is.
+    /// The file, with its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -36,7 +36,7 @@ impl PayloadPages {
         PayloadPages { layers, held: Mutex::default() }
     }
 
-    /// The layers.
+    /// The layers that make the state, the oldest first.
     #[must_use]
     #[cfg(feature = "testing")]
     pub fn layers(&self) -> &[Arc<Layer>] {

@@ -73,7 +73,6 @@ impl LayerWriter {
         seq > self.header.parent
     }
 
-    /// Jobs so far.
     pub fn jobs_total(&self) -> u64 {
         self.jobs_total
     }

@@ -52,9 +52,9 @@ pub struct SegmentEnd {
 pub struct SegmentHeader {
     /// Seeds its checksums: random, so that the bytes of one segment never pass for another's.
     pub salt: u32,
-    /// Whose it is.
+    /// The data directory that it belongs to.
     pub store: StoreId,
-    /// Its number.
+    /// 1, 2, 3, ...: the number in the file's name.
     pub number: u64,
     /// Position of its first event.
     pub first: Seq,
@@ -169,7 +169,7 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BatchKind {
-    /// Events.
+    /// Events, each with a position.
     Events = 1,
     /// Only carries what is durable.
     Mark = 2,
@@ -190,7 +190,7 @@ impl BatchKind {
 /// What a batch says about its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
-    /// What it is.
+    /// What its payload is, if it has one.
     pub kind: BatchKind,
     /// The term in which it was written.
     pub term: Term,
@@ -202,7 +202,7 @@ pub struct BatchHeader {
     pub durable: Seq,
     /// When it was written.
     pub written_at: Timestamp,
-    /// Number of events.
+    /// Number of events in the payload; control records do not count.
     pub count: u32,
     /// The chain value before it.
     pub chain: u32,

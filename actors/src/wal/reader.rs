@@ -259,7 +259,7 @@ impl SegmentReader {
         self.len as u64
     }
 
-    /// The file.
+    /// The segment's file, with its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

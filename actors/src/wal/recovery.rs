@@ -20,7 +20,7 @@ use crate::wal::tail_scan::TailScan;
 use crate::wal::witness::Testimony;
 use crate::wal::{Group, WalError};
 
-/// What recovery found.
+/// What the log holds, and where it ends.
 #[derive(Debug)]
 pub struct LogScan {
     /// Whose log it is.
@@ -36,9 +36,9 @@ pub struct LogScan {
 /// An unfinished last write: expected after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
-    /// The segment.
+    /// The segment that it is the end of.
     pub path: PathBuf,
-    /// Where it begins.
+    /// Where in the segment it begins.
     pub offset: u64,
     /// What is there, without the zeros at the end.
     pub bytes: Vec<u8>,
@@ -129,7 +129,7 @@ pub fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentFile>, W
 /// A segment on disk.
 #[derive(Clone, Debug)]
 pub struct SegmentFile {
-    /// Where it is.
+    /// The file, with its directory.
     pub path: PathBuf,
     /// What it says about itself.
     pub header: crate::wal::format::SegmentHeader,
@@ -197,7 +197,7 @@ pub fn recover(
 /// Reads the sealed segments behind `after` up to `through`, for folding them into a snapshot.
 ///
 /// # Errors
-/// As [`recover`].
+/// Damage, a gap, a foreign or newer file, or an error of `visitor`. Nothing on disk was changed.
 pub fn replay_sealed(
     storage: &dyn Storage,
     dir: &Path,

@@ -52,7 +52,7 @@ pub struct Testimony {
     pub boot_id: [u8; 16],
     /// The segment that was the last one.
     pub segment: u64,
-    /// Its salt.
+    /// The salt in that segment's header: tells it from one that had its number before.
     pub salt: u32,
     /// Where it ended when it was synced last.
     pub len: u64,

@@ -25,7 +25,7 @@ const SMALL_BATCH_BYTES: usize = 32 << 10;
 
 /// Where a log is and whose it is.
 pub struct LogPlace {
-    /// The disk.
+    /// The machine's disk, or a simulated one.
     pub storage: Arc<dyn Storage>,
     /// The directory of its segments.
     pub dir: PathBuf,

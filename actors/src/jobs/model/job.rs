@@ -40,13 +40,13 @@ pub enum JobState {
 /// The right of one worker to one job until a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Who holds it.
+    /// A local worker by its place in the pool, or a remote one by its name.
     pub holder: Holder,
     /// Names it; never given twice.
     pub token: Token,
     /// When it was given out.
     pub since: Timestamp,
-    /// When it expires.
+    /// When it expires, unless it is extended before.
     pub deadline: Timestamp,
     /// When the job had joined the pending jobs.
     pub pending_since: Timestamp,
@@ -183,9 +183,9 @@ impl JobState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {seq} ({event}) does not fit: {problem}")]
 pub struct Misfit {
-    /// The event's position.
+    /// Position of the event in the log.
     pub seq: Seq,
-    /// Its type's name.
+    /// Name of the event's type, such as `ACK`.
     pub event: &'static str,
     /// What is in the way.
     pub problem: String,
@@ -194,7 +194,7 @@ pub struct Misfit {
 /// A job as people and programs see it; inside of the engine with a [`crate::jobs::PayloadRef`] that may still be on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView<P = Payload> {
-    /// Its name.
+    /// As its producer gave it, or as it was generated.
     pub id: JobId,
     /// Where it is in its life.
     pub status: Status,

@@ -20,7 +20,6 @@ const _: () = assert!(size_of::<Option<PackedJob>>() == 88, "memory per job is a
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileId(pub u32);
 
-/// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PackedJob {
     pub id: JobId,
@@ -104,7 +103,7 @@ pub(crate) enum IndexedAs<'a> {
     Leased(&'a Lease),
     /// Scheduled or retrying, until then.
     Waiting(Timestamp),
-    /// Ended, like this.
+    /// Ended then and there.
     Finished(Finish),
 }
 

@@ -62,7 +62,7 @@ impl Doctor {
     /// As [`Doctor::on_disk`], on any storage, with dice of the caller's choice.
     ///
     /// # Errors
-    /// As [`Doctor::on_disk`].
+    /// Nothing is there, or a server is running on it.
     pub fn on(
         storage: Arc<dyn Storage>,
         options: EngineOptions,

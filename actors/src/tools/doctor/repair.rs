@@ -27,7 +27,7 @@ const COPY_BYTES: usize = 1 << 20;
 pub struct Repaired {
     /// Where the originals are.
     pub quarantine: PathBuf,
-    /// What was done.
+    /// The steps of the plan, all done.
     pub steps: Vec<RepairStep>,
 }
 

@@ -32,7 +32,7 @@ impl Decoder {
     /// Takes one event from the front of `bytes`.
     ///
     /// # Errors
-    /// See [`CodecError`].
+    /// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
     pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Event, CodecError> {
         self.decode_for(bytes, |event| event)
     }
@@ -40,7 +40,7 @@ impl Decoder {
     /// The same, and hands the event to `then` where it was made.
     ///
     /// # Errors
-    /// See [`CodecError`].
+    /// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
     #[inline]
     pub fn decode_for<T>(
         &mut self,
@@ -66,7 +66,7 @@ impl Decoder {
 /// Takes one event from the front of `bytes`.
 ///
 /// # Errors
-/// See [`CodecError`].
+/// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
 pub fn decode(bytes: &mut &[u8]) -> Result<Event, CodecError> {
     Decoder::default().decode(bytes)
 }
