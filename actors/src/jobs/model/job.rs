@@ -7,11 +7,15 @@ use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::policy::Backoff;
 
-/// Where a job is in its life. Data that means nothing in a state is not there.
+/// Where a job is in its life, with what is known of it only there.
+///
+/// This is a job's state as it is told and written. The table holds jobs packed (`jobs/table/packed_job.rs`): there, one
+/// field means something else in each state. `Discard` leads out of every state, and a new `Enqueue` of the same id out of
+/// every finished one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// Waits for a worker. Entered by `Enqueue`, by `Promote`, by `RunNow`, or by `Requeue` when a lease ended without
-    /// a verdict.
+    /// a verdict. Left by `Dispatch`, `Kill` or `Cancel`.
     Pending {
         /// When it joined the pending jobs.
         since: Timestamp,
@@ -24,16 +28,17 @@ pub enum JobState {
     },
     /// One worker holds the lease. Left by `Ack`, `Retry`, `Requeue`, `Exhaust` or `Cancel`.
     InFlight(Box<Lease>),
-    /// Waits after a failed attempt, or after one that could not begin. Entered by `Retry` and `Requeue`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
+    /// Waits after a failed attempt, or after one that could not begin. Entered by `Retry` and `Requeue`, left by
+    /// `Promote`, `RunNow`, `Kill` or `Cancel`.
     Retrying {
         /// Not before this moment.
         retry_at: Timestamp,
     },
-    /// Succeeded. Left only by being forgotten.
+    /// Succeeded. Left by being forgotten.
     Completed(Finish),
     /// Out of attempts, or killed. Left by `RunNow`, or by being forgotten.
     Dead(Finish),
-    /// Withdrawn, or failed for good with the wish to be dropped then. Left only by being forgotten.
+    /// Withdrawn, or failed for good with the wish to be dropped then. Left by being forgotten.
     Cancelled(Finish),
 }
 
