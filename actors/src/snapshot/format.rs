@@ -45,7 +45,7 @@ use std::path::Path;
 
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::base::bytes::{Take, put_uint};
+use crate::base::bytes::{Take, put_uint, u32_at, u64_at};
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::sections::Sections;
 use crate::jobs::table::finished_index;
@@ -478,12 +478,4 @@ pub(super) fn seal(block: &mut [u8]) {
 
 pub(super) fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("a block is far smaller than 4 GiB: payloads are bounded")
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }

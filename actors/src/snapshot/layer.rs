@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::bytes::Take;
+use crate::base::bytes::{Take, u32_at, u64_at};
 use crate::ids::Seq;
 use crate::jobs::{Payload, TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, PageSummary,
-    TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+    TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed,
 };
 use crate::snapshot::page::{Page, PageDecoder};
 use crate::snapshot::policy::LayerFigures;

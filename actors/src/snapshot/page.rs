@@ -23,7 +23,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::bytes::{Take, put_difference, put_text, put_uint};
+use crate::base::bytes::{Take, put_difference, put_text, put_uint, unfolded};
 use crate::ids::{Attempt, JobId, Seq, Timestamp};
 use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::job::{Finish, JobState, Lease};
@@ -382,9 +382,8 @@ fn job_of(
     };
     let created_at = Timestamp(take.difference(created_before).ok_or_else(short)?);
     let id = match id {
-        Id::Generated(folded, random) => {
-            let difference = (folded >> 1) ^ (folded & 1).wrapping_neg();
-            let moment = created_at.0.wrapping_add(difference);
+        Id::Generated(difference, random) => {
+            let moment = unfolded(difference, created_at.0);
             let mut bytes = [0; 16];
             bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
             bytes[6..].copy_from_slice(&random);

@@ -1,5 +1,6 @@
 //! The two headers of the log as bytes. The layout is drawn in [`crate::wal`].
 
+use crate::base::bytes::{u32_at, u64_at};
 use crate::ids::{Epoch, Seq, Term, Timeline, Timestamp};
 
 /// First bytes of every segment.
@@ -294,14 +295,6 @@ pub fn segment_name(number: u64) -> String {
 pub fn segment_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".wal")?.parse().ok()?;
     (segment_name(number) == name).then_some(number)
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }
 
 #[cfg(test)]

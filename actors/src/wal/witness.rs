@@ -29,10 +29,11 @@
 use std::io;
 use std::path::Path;
 
+use crate::base::bytes::{u32_at, u64_at};
 use crate::ids::Seq;
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
-use crate::wal::format::{StoreId, u32_at, u64_at};
+use crate::wal::format::StoreId;
 
 /// The file's name in the data directory.
 pub(crate) const WITNESS_FILE: &str = "witness";
