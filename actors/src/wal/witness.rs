@@ -1,9 +1,9 @@
 //! A second witness of how far the log has got, in a file of its own: what a log says about itself goes with the page that
 //! holds it.
 //!
-//! It is written when the log falls idle, at each change of segments, once a second under load, and at a clean stop; never
-//! synced but there, so that it costs next to nothing. It is evidence, not data: what it says may be old, and is true all the
-//! same.
+//! It is written when the log falls idle, at each change of segments, once a second under load, and at a clean stop; synced
+//! only there and when the log is poisoned, so that it costs next to nothing. It is evidence, not data: what it says may be
+//! old, and is true all the same.
 //!
 //! ```text
 //! two slots, 4096 bytes apart, written in turn; the valid one of the higher generation counts
