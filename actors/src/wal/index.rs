@@ -13,7 +13,7 @@ use crate::wal::WalError;
 use crate::wal::codec::{self, Decoder};
 use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
 use crate::wal::reader::{SegmentReader, Stop, events};
-use crate::wal::recovery::segments;
+use crate::wal::recovery::{misfit, segments};
 
 /// Marks are about this many bytes apart.
 const SPACING: u32 = 16 << 10;
@@ -154,12 +154,17 @@ impl LogIndex {
                 Ok(batch) if batch.header.last() < at.seq => continue,
                 Ok(batch) => batch,
                 Err(Stop::Unreadable(problem)) => return Err(unreadable(reader.unreadable(problem))),
-                Err(_) => return Ok(None),
+                Err(Stop::Invalid(problem)) => return Err(unreadable(reader.damaged(problem))),
+                Err(Stop::End | Stop::Sealed) => return Ok(None),
             };
-            let found = events(&segment.path, batch, &mut Decoder::default())
-                .filter_map(Result::ok)
-                .find(|(position, _)| *position == at.seq);
-            return Ok(found.and_then(|(_, event)| text_of(&event, at).ok()));
+            for event in events(&segment.path, batch, &mut Decoder::default()) {
+                let (seq, event) = event.map_err(unreadable)?;
+                if seq == at.seq {
+                    let text = text_of(&event, at).map(Some);
+                    return text.map_err(|problem| unreadable(misfit(&segment.path, problem)));
+                }
+            }
+            return Ok(None);
         }
     }
 
