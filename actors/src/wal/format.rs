@@ -2,6 +2,7 @@
 
 use crate::base::bytes::{u32_at, u64_at};
 use crate::ids::{Epoch, Seq, Term, Timeline, Timestamp};
+use crate::storage::OUTDATED;
 
 /// First bytes of every segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRLOG\r\n";
@@ -68,13 +69,16 @@ pub struct SegmentHeader {
 }
 
 /// Why bytes are not a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
     /// Not the start of what it should be.
+    #[error("{0}")]
     Invalid(String),
     /// A later version of the layout.
+    #[error("format version {0}, but this beaver reads those up to {FORMAT_VERSION}")]
     Newer(u32),
     /// A layout from before the first release.
+    #[error("{OUTDATED}")]
     Outdated,
 }
 

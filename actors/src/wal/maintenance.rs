@@ -69,7 +69,7 @@ pub(super) fn seal(
         };
         let mut header = [0; SEGMENT_HEADER_BYTES];
         file.read_at(0, &mut header)?;
-        let header = SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?;
+        let header = SegmentHeader::decode(&header).map_err(io::Error::other)?;
         let seal = BatchHeader {
             kind: BatchKind::Seal,
             term: header.epoch.term,

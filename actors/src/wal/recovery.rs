@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::bugs::{self, Bug};
 use crate::ids::Seq;
 use crate::jobs::Event;
-use crate::storage::{Storage, partial_of, publish, unused};
+use crate::storage::{Storage, unused, write_whole};
 use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{
@@ -60,9 +60,7 @@ pub struct ReplayFrom {
 /// Gets what is read, in order.
 pub trait Visitor {
     /// The segment that the next batches are in.
-    fn segment(&mut self, header: &SegmentHeader) {
-        let _ = header;
-    }
+    fn segment(&mut self, _: &SegmentHeader) {}
 
     /// A batch that holds events behind `covered`.
     ///
@@ -132,7 +130,7 @@ pub struct SegmentFile {
     /// The file, with its directory.
     pub path: PathBuf,
     /// What it says about itself.
-    pub header: crate::wal::format::SegmentHeader,
+    pub header: SegmentHeader,
 }
 
 /// Reads the log behind `known.covered` and hands every batch to `visitor`, in order.
@@ -351,7 +349,7 @@ fn visit_batch(
     if batch.is_control_only() {
         return Err(batch.surplus(path, batch.payload));
     }
-    match Seq(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
+    match batch.header.last() <= covered {
         true => Ok(()),
         false => visitor.batch(path, batch, covered),
     }
@@ -381,11 +379,7 @@ pub fn settle(
         let segment = torn.path.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{segment}-at-{}.torn", torn.offset);
         let path = unused(storage, quarantine, &name).map_err(WalError::io(quarantine, "list"))?;
-        let partial = partial_of(&path);
-        let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
-        file.write_at(0, &torn.bytes).map_err(WalError::io(&partial, "write"))?;
-        file.sync().map_err(WalError::io(&partial, "sync"))?;
-        publish(storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
+        write_whole(storage, &path, &torn.bytes).map_err(WalError::io(&path, "write"))?;
     }
     for name in storage.list(dir).map_err(WalError::io(dir, "list"))? {
         if name.ends_with(".partial") {
