@@ -11,7 +11,7 @@ use crate::jobs::{EventKind, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
-use crate::storage::Storage;
+use crate::storage::{Storage, is_zero};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{ReadEnd, Survey, read_batches, visit_readable};
 use crate::tools::doctor::report::{Loss, SnapshotReport, SnapshotState};
@@ -167,7 +167,7 @@ fn has_rest(storage: &dyn Storage, path: &Path, from: u64) -> Result<bool, Docto
         if read == 0 {
             return Ok(false);
         }
-        if bytes[..read].iter().any(|byte| *byte != 0) {
+        if !is_zero(&bytes[..read]) {
             return Ok(true);
         }
         at += read as u64;

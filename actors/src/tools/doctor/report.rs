@@ -242,12 +242,13 @@ pub enum RepairStep {
 
 impl fmt::Display for RepairStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RepairStep::Move { path } => write!(f, "move {} to quarantine", path.display()),
-            RepairStep::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
-            RepairStep::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
-            RepairStep::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
-        }
+        let verb = match self {
+            RepairStep::Move { .. } => "move",
+            RepairStep::Rename { .. } => "rename",
+            RepairStep::Cut { .. } => "cut",
+            RepairStep::Begin { .. } => "begin",
+        };
+        write!(f, "{verb} {}", self.what())
     }
 }
 
@@ -264,10 +265,23 @@ impl RepairStep {
 
     /// What is to be told when it is done.
     pub(super) fn done(&self) -> String {
-        let now = self.to_string();
-        let verbs = [("move ", "moved "), ("rename ", "renamed "), ("begin ", "began ")];
-        let verb = verbs.into_iter().find_map(|(verb, past)| Some((past, now.strip_prefix(verb)?)));
-        verb.map_or(now.clone(), |(past, rest)| format!("{past}{rest}"))
+        let verb = match self {
+            RepairStep::Move { .. } => "moved",
+            RepairStep::Rename { .. } => "renamed",
+            RepairStep::Cut { .. } => "cut",
+            RepairStep::Begin { .. } => "began",
+        };
+        format!("{verb} {}", self.what())
+    }
+
+    /// The words behind the verb.
+    fn what(&self) -> String {
+        match self {
+            RepairStep::Move { path } => format!("{} to quarantine", path.display()),
+            RepairStep::Rename { from, to } => format!("{} to {}", from.display(), to.display()),
+            RepairStep::Cut { path, len } => format!("{} at byte {len}", path.display()),
+            RepairStep::Begin { path, first, .. } => format!("{} with event {first}", path.display()),
+        }
     }
 }
 

@@ -260,11 +260,12 @@ impl Survey {
         let to = read.good.last;
         self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
         self.written = self.written.max(to);
-        let mut beyond = Vec::new();
+        let (mut beyond, mut rest_bytes) = (Vec::new(), 0);
         let is_over =
             ends.is_some_and(|end| end == read.good) || matches!(read.stop, ReadEnd::Stop(Stop::End));
         if !is_over {
             let rest = reader.rest()?;
+            rest_bytes = rest.bytes().len() as u64;
             self.proven = self.proven.max(rest.durable());
             beyond.extend(
                 rest.batches()
@@ -284,7 +285,7 @@ impl Survey {
                 SegmentState::Sealed
             }
             (ReadEnd::Stop(Stop::Invalid(problem)), None) => {
-                SegmentState::Torn { at, bytes: reader.rest()?.bytes().len() as u64, problem }
+                SegmentState::Torn { at, bytes: rest_bytes, problem }
             }
             (ReadEnd::Invalid(problem), _)
             | (ReadEnd::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),
