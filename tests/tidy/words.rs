@@ -75,8 +75,10 @@ fn comments_use_no_words_that_were_replaced() {
     }
     let found = of("actors/src/a.rs", "//! A.\nlet a = 1; // The Lsn.\n");
     assert_eq!(found, ["actors/src/a.rs:2: lsn: write `Seq`, or \"position\""]);
-    let found = of("actors/src/a.rs", "//! A.\n/// It is so\n/// many.\n");
-    assert_eq!(found.len(), 1, "a phrase goes on in the next line: {found:?}");
+    for text in ["//! A.\n/// It is so\n/// many.\n", "//! It is so\n//! many.\n"] {
+        let found = of("actors/src/a.rs", text);
+        assert_eq!(found.len(), 1, "a phrase goes on in the next line: {found:?}");
+    }
 
     for text in [
         "/// It is so. Many are.\n",
@@ -134,7 +136,9 @@ fn commented(text: &str) -> Vec<(usize, String)> {
 
 fn comment_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    line.strip_prefix("//").or_else(|| Some(line.split_once(" // ")?.1))
+    let comment = line.strip_prefix("//").or_else(|| Some(line.split_once(" // ")?.1))?;
+    // Of `//!`, nothing is the end of a sentence.
+    Some(comment.trim_start_matches(['/', '!']))
 }
 
 fn split(text: &str) -> impl Iterator<Item = String> {

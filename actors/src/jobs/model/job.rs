@@ -224,7 +224,7 @@ pub struct JobView<P = Payload> {
     pub timeout_ms: u64,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// When it last joined the pending jobs; `created_at` before that.
+    /// Pending or in flight: when it joined the pending jobs. Else as `created_at`.
     pub enqueued_at: Timestamp,
     /// Scheduled or retrying: not before this moment.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,7 @@ pub struct TextAt {
 
 /// What can be kept on disk: it has a length, and is written as JSON text.
 pub trait Storable {
-    /// How long it is, in bytes.
+    /// How many bytes its texts take in memory; as JSON, what consists of several is longer.
     fn text_len(&self) -> usize;
 
     /// Appends it as it is written.

@@ -24,7 +24,7 @@ impl Decoder {
     }
 
     /// Gives it what [`crate::jobs::JobTable::take_emptied`] left of a job that it read. The next one mostly has the same
-    /// names, and then needs neither memory nor names of its own: enqueues are replayed a tenth faster.
+    /// names, and then needs neither memory nor names of its own.
     pub fn give_back(&mut self, emptied: Box<NewJob>) {
         self.names.emptied = Some(emptied);
     }
