@@ -21,8 +21,8 @@ use crate::recovery::payload_store::StoredPayloads;
 use crate::recovery::replay::replay;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
+use crate::snapshot::texts::TextPages;
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
@@ -377,7 +377,7 @@ impl Boot {
 
     /// The table from the newest whole snapshot (empty without one), the payloads that it does not hold, and the
     /// corrupted snapshots that were passed over.
-    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
+    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, TextPages, PassedOver), BootError> {
         let policy = self.options.policy.clone();
         let loaded = self.snapshots().load_pages(|header, sections, pages| {
             let through = (header.last, header.last_at);
@@ -394,7 +394,7 @@ impl Boot {
         for (_, error) in &corrupted {
             tracing::error!(%error, "a snapshot is damaged: using what was before it");
         }
-        Ok((table, info, PayloadPages::new(layers), corrupted))
+        Ok((table, info, TextPages::new(layers), corrupted))
     }
 
     /// Refuses to start from nothing where there was something.

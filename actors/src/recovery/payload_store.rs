@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::jobs::model::payload::ImagePayloads;
+use crate::jobs::model::payload::ImageTexts;
 use crate::jobs::{Payload, PayloadStore, TextAt, UnreadablePayload};
 use crate::wal::index::LogIndex;
 
 /// Both places, as they are now.
 pub struct StoredPayloads {
     log: Arc<LogIndex>,
-    images: RwLock<Option<Arc<dyn ImagePayloads>>>,
+    images: RwLock<Option<Arc<dyn ImageTexts>>>,
 }
 
 impl StoredPayloads {
@@ -23,7 +23,7 @@ impl StoredPayloads {
     }
 
     /// There are newer images. To be called before anything is deleted that they take the place of.
-    pub fn set_images(&self, images: Arc<dyn ImagePayloads>) {
+    pub fn set_images(&self, images: Arc<dyn ImageTexts>) {
         *self.images.write().unwrap_or_else(PoisonError::into_inner) = Some(images);
     }
 

@@ -36,6 +36,8 @@ use crate::jobs::stored::{
 use crate::jobs::table::packed_job::{PackedJob, ProfileId, Rare};
 use crate::jobs::{Payload, PayloadRef};
 
+pub use crate::jobs::page::Page;
+
 /// A page is closed when it has this many bytes; only its last job can make it longer.
 pub(super) const PAGE_BYTES_TARGET: usize = 64 << 10;
 
@@ -55,8 +57,6 @@ const LAST_TOKEN: u8 = 4;
 const RESULT_STORED: u8 = 8;
 const CUSTOM_STORED: u8 = 16;
 const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED;
-
-pub use crate::jobs::page::Page;
 
 fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) {
     let Rare { last_token, failures, failed, result, custom, .. } = rare;
@@ -170,7 +170,7 @@ impl PageBuilder {
         self.count
     }
 
-    /// Adds a job. Its payload is written here if it is in memory.
+    /// Adds a job. Those of its texts are written here that are in memory.
     pub fn add(&mut self, profile: &Profile, job: &PackedJob) {
         let profile = self.profile_number(profile);
         let PackedJob { id, enqueued_seq: number, line_seq, created_at, payload, .. } = job;

@@ -14,7 +14,7 @@ use crate::snapshot::format::{
     TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
-use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::texts::TextPages;
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage in pieces of this size.
@@ -38,7 +38,7 @@ pub(super) struct LayerWriter {
     jobs: PageBuilder,
     jobs_range: Option<(Seq, Seq)>,
     summary: PageSummary,
-    payloads: PayloadBuilder,
+    texts: TextPageBuilder,
     gone: GoneBuilder,
     raw: Vec<u8>,
     jobs_total: u64,
@@ -60,7 +60,7 @@ impl LayerWriter {
             jobs: PageBuilder::default(),
             jobs_range: None,
             summary: PageSummary::default(),
-            payloads: PayloadBuilder::default(),
+            texts: TextPageBuilder::default(),
             gone: GoneBuilder::default(),
             raw: Vec::new(),
             jobs_total: 0,
@@ -90,7 +90,7 @@ impl LayerWriter {
     /// Adds a job of earlier layers. What this layer owns of its texts is read from them.
     pub fn add_from(
         &mut self,
-        earlier: &PayloadPages,
+        earlier: &TextPages,
         profile: &Profile,
         job: PackedJob,
     ) -> Result<(), SnapshotError> {
@@ -99,7 +99,7 @@ impl LayerWriter {
 
     fn add_with(
         &mut self,
-        earlier: Option<&PayloadPages>,
+        earlier: Option<&TextPages>,
         profile: &Profile,
         mut job: PackedJob,
     ) -> Result<(), SnapshotError> {
@@ -116,8 +116,8 @@ impl LayerWriter {
         self.jobs_range =
             Some((self.jobs_range.map_or(job.enqueued_seq, |(first, _)| first), job.enqueued_seq));
         self.jobs_total += 1;
-        if self.payloads.len() >= PAGE_BYTES_TARGET {
-            self.end_payloads()?;
+        if self.texts.len() >= PAGE_BYTES_TARGET {
+            self.end_texts()?;
         }
         if self.jobs.len() >= PAGE_BYTES_TARGET {
             self.end_jobs()?;
@@ -126,12 +126,8 @@ impl LayerWriter {
     }
 
     /// Writes the long texts that this layer owns; the job says from then on that they are on disk.
-    fn put_texts(
-        &mut self,
-        earlier: Option<&PayloadPages>,
-        job: &mut PackedJob,
-    ) -> Result<(), SnapshotError> {
-        let (parent, texts) = (self.header.parent, &mut self.payloads);
+    fn put_texts(&mut self, earlier: Option<&TextPages>, job: &mut PackedJob) -> Result<(), SnapshotError> {
+        let (parent, texts) = (self.header.parent, &mut self.texts);
         job.each_text(|at, text| {
             if at.seq <= parent {
                 return Ok(());
@@ -161,7 +157,7 @@ impl LayerWriter {
 
     /// Ends the layer, makes it durable, and returns its size in bytes.
     pub fn finish(mut self, meta: &LayerMeta) -> Result<u64, SnapshotError> {
-        self.end_payloads()?;
+        self.end_texts()?;
         self.end_jobs()?;
         self.end_gone()?;
         self.put(BlockSort::Beside, 1, (Seq::ZERO, Seq::ZERO), &meta.encode())?;
@@ -194,13 +190,13 @@ impl LayerWriter {
         put
     }
 
-    fn end_payloads(&mut self) -> Result<(), SnapshotError> {
-        let Some(range) = self.payloads.range.take() else { return Ok(()) };
-        let count = self.payloads.count;
+    fn end_texts(&mut self) -> Result<(), SnapshotError> {
+        let Some(range) = self.texts.range.take() else { return Ok(()) };
+        let count = self.texts.count;
         let mut raw = std::mem::take(&mut self.raw);
         raw.clear();
-        self.payloads.finish(&mut raw);
-        let put = self.put(BlockSort::Payloads, count, range, &raw);
+        self.texts.finish(&mut raw);
+        let put = self.put(BlockSort::Texts, count, range, &raw);
         self.raw = raw;
         put
     }
@@ -249,7 +245,7 @@ impl LayerWriter {
 
 /// Gathers one page of texts.
 #[derive(Default)]
-struct PayloadBuilder {
+struct TextPageBuilder {
     directory: Vec<u8>,
     texts: Vec<u8>,
     /// Those of the job that is being added: which, and where each is in `texts`.
@@ -258,7 +254,7 @@ struct PayloadBuilder {
     range: Option<(Seq, Seq)>,
 }
 
-impl PayloadBuilder {
+impl TextPageBuilder {
     fn len(&self) -> usize {
         self.directory.len() + self.texts.len()
     }

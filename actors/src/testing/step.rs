@@ -19,9 +19,9 @@ use crate::recovery::boot::{Boot, BootError, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
+use crate::snapshot::texts::TextPages;
 use crate::storage::Storage;
 use crate::storage::lying::unless_truthful;
 use crate::testing::{ManualClock, SimStorage};
@@ -398,7 +398,7 @@ impl StepEngine {
     fn show_and_retain(&mut self) -> Result<(), SnapshotError> {
         let store = self.snapshots();
         let Some(newest) = store.newest_without(&[])? else { return Ok(()) };
-        let payloads = PayloadPages::new(newest.layers().to_vec());
+        let payloads = TextPages::new(newest.layers().to_vec());
         self.running().payload_store.set_images(Arc::new(payloads));
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
         if let Some(through) = store.retain(&newest, kept, age_max, self.clock.now())? {
