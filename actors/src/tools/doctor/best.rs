@@ -13,7 +13,7 @@ use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, is_zero};
 use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::{ReadEnd, Survey, read_batches, visit_readable};
+use crate::tools::doctor::files::{ReadEnd, Survey, read_batches, table_of, visit_readable};
 use crate::tools::doctor::report::{Loss, SnapshotReport, SnapshotState};
 use crate::wal::format::SegmentEnd;
 use crate::wal::reader::SegmentReader;
@@ -76,8 +76,8 @@ fn load(
     survey: &Survey,
     snapshot: Option<Seq>,
 ) -> Result<JobTable, DoctorError> {
-    let policy = options.policy.clone();
-    let Some(last) = snapshot else { return Ok(JobTable::new(policy, &[])) };
+    let policy = &options.policy;
+    let Some(last) = snapshot else { return Ok(JobTable::new(policy.clone(), &[])) };
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &options.data_dir);
     let is_whole = |name: &LayerName| {
         let path = snapshots.path_of(*name);
@@ -88,14 +88,8 @@ fn load(
     let chain = chain_to(&whole, last);
     let not_found = || SnapshotError::NotFound { dir: options.snapshot_dir.clone() };
     let state = snapshots.open_chain(&chain.ok_or_else(not_found)?)?;
-    let (header, sections) = (*state.header(), state.sections().clone());
-    let mut pages = state.into_pages();
-    let mut records = Vec::new();
-    while let Some(page) = pages.next_records()? {
-        records.extend(page);
-    }
-    JobTable::restore(policy, &[], (header.last, header.last_at), sections, records)
-        .map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
+    let table = table_of(state, policy, &mut |_| {})?;
+    table.map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
 }
 
 enum Followed {

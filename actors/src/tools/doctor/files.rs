@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ids::Seq;
+use crate::jobs::job::Misfit;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -107,14 +108,33 @@ pub(super) fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, Do
     })
 }
 
-/// The position of a snapshot, and whose it is if its header can be read.
-pub(super) fn store_and_position(
-    snapshots: &SnapshotStore,
-    name: LayerName,
+/// Whose a layer of a snapshot is, if its header can be read.
+pub(super) fn store_of(snapshots: &SnapshotStore, name: LayerName) -> Result<Option<StoreId>, DoctorError> {
+    match snapshots.header_of(name) {
+        Ok((header, _)) => Ok(Some(StoreId(header.store))),
+        Err(
+            SnapshotError::Corrupted { .. }
+            | SnapshotError::IncompatibleVersion { .. }
+            | SnapshotError::Outdated { .. },
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The table that a state gives, or why its jobs give none. `jobs` is told how many have been read so far.
+pub(super) fn table_of(
+    state: State,
     policy: &Policy,
-) -> Result<(Seq, Option<StoreId>), DoctorError> {
-    let (report, store) = snapshot_of(snapshots, name, policy)?;
-    Ok((report.through, store))
+    jobs: &mut dyn FnMut(u64),
+) -> Result<Result<JobTable, Misfit>, SnapshotError> {
+    let (header, sections) = (*state.header(), state.sections().clone());
+    let mut pages = state.into_pages();
+    let mut records = Vec::new();
+    while let Some(page) = pages.next_records()? {
+        records.extend(page);
+        jobs(pages.jobs());
+    }
+    Ok(JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records))
 }
 
 /// A layer of a snapshot, and whose it is if its header can be read.
@@ -142,16 +162,7 @@ pub(super) fn snapshot_of(
         if !name.is_full() {
             return Ok(None);
         }
-        let state = State::of(vec![layer]);
-        let sections = state.sections().clone();
-        let mut pages = state.into_pages();
-        let mut records = Vec::new();
-        while let Some(page) = pages.next_records()? {
-            records.extend(page);
-            report.jobs = pages.jobs();
-        }
-        let restored =
-            JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records);
+        let restored = table_of(State::of(vec![layer]), policy, &mut |jobs| report.jobs = jobs)?;
         Ok(restored.err().map(|misfit| misfit.to_string()))
     })();
     report.state = match loaded {

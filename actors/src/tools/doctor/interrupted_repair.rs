@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::Seq;
-use crate::jobs::Policy;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, write_whole};
 use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::{Found, header_of, open_segment, read_batches, store_and_position};
+use crate::tools::doctor::files::{Found, header_of, open_segment, read_batches, store_of};
 use crate::wal::format::{StoreId, segment_number};
 
 /// The note in the directory of a repair that has not ended.
@@ -56,7 +55,6 @@ pub(super) fn moved_by_repairs(
     quarantine: &Path,
     store: Option<StoreId>,
     in_place: &[Found],
-    policy: &Policy,
 ) -> Result<Moved, DoctorError> {
     let mut all = Moved::default();
     for dir in unfinished(&**storage, quarantine)? {
@@ -89,9 +87,9 @@ pub(super) fn moved_by_repairs(
         }
         let snapshots = SnapshotStore::new(storage.clone(), &dir, &dir);
         for name in snapshots.list()? {
-            let (through, of) = store_and_position(&snapshots, name, policy)?;
+            let of = store_of(&snapshots, name)?;
             if of.is_some() && of == store {
-                all.proven = all.proven.max(through);
+                all.proven = all.proven.max(name.last);
             }
         }
         let events = match gone.is_empty() {

@@ -119,7 +119,7 @@ pub(super) fn survey(
     }
     survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
     let moved = match is_refused {
-        true => moved_by_repairs(storage, &quarantine, survey.store, &found, &options.policy)?,
+        true => moved_by_repairs(storage, &quarantine, survey.store, &found)?,
         false => Moved::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
