@@ -9,6 +9,9 @@ use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::policy::Backoff;
 
+/// What a job takes beside its texts while it waits in a request, roughly; more than its event takes in the log.
+const OVERHEAD_BYTES: usize = 128;
+
 /// A job as its producer describes it.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
@@ -60,12 +63,7 @@ impl JobSpec {
             replaces_completed: false,
         }
     }
-}
 
-/// What a job takes beside its texts while it waits in a request, roughly; more than its event takes in the log.
-const OVERHEAD_BYTES: usize = 128;
-
-impl JobSpec {
     /// Bytes that this job counts for in the limits on requests: its texts, and 128 for the rest.
     #[must_use]
     pub fn weight(&self) -> usize {

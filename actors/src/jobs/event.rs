@@ -355,9 +355,7 @@ impl EventKind {
             | EventKind::Lead { .. } => None,
         }
     }
-}
 
-impl EventKind {
     /// Whether it brings a text that is found later by its position alone.
     #[must_use]
     #[inline]

@@ -14,7 +14,7 @@ use crate::storage::{Storage, StoredFile};
 const LIES: [Bug; 3] = [Bug::AckBeforeFsync, Bug::NoDirectorySync, Bug::RecycledWithoutSalt];
 
 /// The disk that is given, or one that lies about it if such a bug is planted now.
-pub(crate) fn unless_truthful(truthful: Arc<dyn Storage>) -> Arc<dyn Storage> {
+pub(crate) fn lying_if_planted(truthful: Arc<dyn Storage>) -> Arc<dyn Storage> {
     match LIES.into_iter().find(|bug| bugs::has(*bug)) {
         Some(lie) => Arc::new(LyingStorage { truthful, lie }),
         None => truthful,

@@ -23,7 +23,7 @@ use crate::snapshot::store::SnapshotInfo;
 use crate::snapshot::taking::take_next;
 use crate::snapshot::texts::TextPages;
 use crate::storage::Storage;
-use crate::storage::lying::unless_truthful;
+use crate::storage::lying::lying_if_planted;
 use crate::testing::{ManualClock, SimStorage};
 use crate::wal::codec;
 use crate::wal::recovery::{EachEvent, replay_sealed};
@@ -110,7 +110,7 @@ impl StepEngine {
 
     /// The disk under it, which may lie.
     fn disk(&self) -> Arc<dyn Storage> {
-        unless_truthful(Arc::new(self.storage.clone()))
+        lying_if_planted(Arc::new(self.storage.clone()))
     }
 
     fn running(&mut self) -> &mut Recovered {

@@ -99,9 +99,7 @@ impl Failure {
         let backtrace = kept.map(|line| cut(line, BACKTRACE_LINE_BYTES_MAX)).collect();
         Failure { backtrace, ..self }
     }
-}
 
-impl Failure {
     /// As the text by which it is kept on disk.
     #[must_use]
     pub fn to_json(&self) -> Payload {

@@ -24,7 +24,8 @@ impl Decoder {
     }
 
     /// Gives it what [`crate::jobs::JobTable::take_emptied`] left of a job that it read. The next one mostly has the same
-    /// names, and then needs neither memory nor names of its own.
+    /// names, and then needs neither memory nor names of its own
+    /// (`docs/decisions/0020-small-measurements.md`).
     pub fn give_back(&mut self, emptied: Box<NewJob>) {
         self.names.emptied = Some(emptied);
     }
