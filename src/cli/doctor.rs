@@ -11,6 +11,8 @@ use super::exit::{CliFailure, Exit};
 use super::output::Output;
 use super::setup;
 use crate::config::DataFlags;
+use crate::handlers::exec;
+use crate::server::address_file;
 
 /// Examples below `beaver doctor --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -45,7 +47,8 @@ pub(crate) struct DoctorArgs {
 /// The directory is damaged and was not repaired, a server is running on it, or nothing is there.
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     let engine = setup::load(&args.data.clone().into())?.settings.engine;
-    let doctor = Doctor::on_disk(engine).map_err(failed)?;
+    let product_files = address_file::FILES.into_iter().chain([exec::STORE_FILE]);
+    let doctor = Doctor::on_disk(engine).map_err(failed)?.with_product_files(product_files);
     let report = doctor.examine().map_err(failed)?;
     let mut output = Output::stdout();
     let is_consent = args.repair && args.accept_data_loss;

@@ -205,7 +205,7 @@ fn told_recovery(recovery: &Recovery, is_only_read: bool) -> String {
         told += &format!("; {} had been interrupted", count(recovery.interrupted, "job"));
     }
     if recovery.torn_bytes > 0 {
-        let what = if is_only_read { "are passed over" } else { "were set aside" };
+        let what = if is_only_read { "are passed over" } else { "were moved to quarantine" };
         told += &format!("; {} of an unfinished last write {what}", BinaryBytes(recovery.torn_bytes));
     }
     told
@@ -358,7 +358,7 @@ mod tests {
         assert!(told_log(&answer(1, 0).log).contains("DISK IS FULL"));
         assert!(
             told_recovery(&answer(1, 0).recovery, false)
-                .ends_with("7 B of an unfinished last write were set aside")
+                .ends_with("7 B of an unfinished last write were moved to quarantine")
         );
     }
 

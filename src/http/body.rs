@@ -15,7 +15,7 @@ use crate::config::HttpLimits;
 
 /// What all bodies that are being read or parsed may hold together, unless one alone is allowed more.
 const BODIES_BYTES_MAX: usize = 256 << 20;
-/// Memory that is set aside for a body before any of it has come; the rest grows with what comes.
+/// Memory that is reserved for a body before any of it has come; the rest grows with what comes.
 const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// How long the rest of a refused body is taken, and thrown away, before the connection is closed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "http.addr";
 /// The same for remote workers.
 const REMOTE_FILE: &str = "fwp.addr";
+/// Both, for who has to know them in a directory.
+pub(crate) const FILES: [&str; 2] = [FILE, REMOTE_FILE];
 
 /// Where the address of the server on `data_dir` is.
 #[must_use]

@@ -116,7 +116,7 @@ fn a_recycled_segment_without_a_salt_is_noticed() {
         starts_again(&place, bug)?;
         match fs::read_dir(place.data("quarantine")).map_or(0, Iterator::count) {
             0 => Ok(()),
-            _ => Err("it set a torn tail aside, and nothing was torn".to_owned()),
+            _ => Err("it moved a torn tail to quarantine, and nothing was torn".to_owned()),
         }
     });
 }

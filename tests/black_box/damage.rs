@@ -99,33 +99,33 @@ fn a_damaged_segment_is_refused_by_name_and_serves_again_once_it_is_put_back() {
 fn a_segment_that_is_missing_renamed_doubled_or_of_another_store_is_refused() {
     let place = with_segments();
     let all = segments(&place);
-    let aside = place.path("aside");
+    let away = place.path("away");
     // Missing in the middle, at the beginning, at the end.
     for (missing, told) in [
         (&all[1], "segment 2 is missing"),
         (&all[0], "event 1 is needed"),
         (all.last().unwrap(), "is missing: this one was sealed"),
     ] {
-        fs::rename(missing, &aside).unwrap();
+        fs::rename(missing, &away).unwrap();
         refuses(&place, &[told]);
-        fs::rename(&aside, missing).unwrap();
+        fs::rename(&away, missing).unwrap();
     }
     let next = place.data(&format!("wal/{:010}.wal", all.len() + 1));
     fs::copy(&all[0], &next).unwrap();
     refuses(&place, &[name(&next), "was it renamed or copied?"]);
     let other = with_segments();
-    fs::rename(&all[1], &aside).unwrap();
+    fs::rename(&all[1], &away).unwrap();
     fs::remove_file(&next).unwrap();
     fs::copy(&segments(&other)[1], &all[1]).unwrap();
     refuses(&place, &[name(&all[1]), "belongs to store"]);
-    fs::rename(&aside, &all[1]).unwrap();
+    fs::rename(&away, &all[1]).unwrap();
     place.start(&["--workers", "1"]).until_completed(12);
 }
 
 #[test]
 fn a_log_that_is_gone_is_missed() {
     let place = with_segments();
-    fs::rename(place.data("wal"), place.path("aside")).unwrap();
+    fs::rename(place.data("wal"), place.path("away")).unwrap();
     refuses(&place, &["the log is gone", "store-id"]);
     let place = with_snapshots();
     fs::remove_dir_all(place.data("wal")).unwrap();
@@ -172,10 +172,10 @@ fn a_damaged_snapshot_is_got_over_with_the_one_before_and_the_log() {
         let server = place.start(&["--workers", "1"]);
         assert_eq!(server.count("completed"), 10, "round {number}");
         // One of the same name may be there from the round before; none is ever replaced.
-        let aside: Vec<_> = crate::files::files(&place.data("quarantine"), "");
-        assert_eq!(aside.len(), number + 1, "{aside:?}");
-        let is_kept = aside.iter().any(|path| fs::read(path).unwrap() == damaged);
-        assert!(is_kept, "round {number}: it was set aside, not deleted");
+        let quarantined: Vec<_> = crate::files::files(&place.data("quarantine"), "");
+        assert_eq!(quarantined.len(), number + 1, "{quarantined:?}");
+        let is_kept = quarantined.iter().any(|path| fs::read(path).unwrap() == damaged);
+        assert!(is_kept, "round {number}: it was moved to quarantine, not deleted");
         server.terminate();
     }
     for cut in [0, 63, 100] {

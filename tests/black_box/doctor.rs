@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::damage::with_segments;
 use crate::files::{durable_files, event_batches, files, flip, segments, snapshots, tear};
-use crate::harness::{Place, Ran};
+use crate::harness::{Place, Ran, run};
 
 const DAMAGED: i32 = 65;
 const DOCTOR: [&str; 3] = ["doctor", "--data-dir", "data"];
@@ -48,10 +48,24 @@ fn a_directory_left_by_a_kill_is_healthy_and_a_repair_leaves_it_as_it_is() {
     let ran = doctor(&place, &[]).exits(0);
     let bytes = torn.len();
     let told = format!(
-        "healthy after a crash: the next start will set aside {bytes} bytes that nobody was told about"
+        "healthy after a crash: the next start will move {bytes} bytes to quarantine that nobody was told about"
     );
     assert!(ran.stdout.contains(&told), "{}", ran.told());
     assert!(ran.stdout.contains(&format!("torn tail at byte {at}")), "{}", ran.told());
+}
+
+#[test]
+fn no_file_of_beavers_is_foreign_where_the_log_is_in_the_data_directory() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1", "--allow-exec", "--wal-path", "data"]);
+    server.enqueue([json!({"id": "a", "kind": "noop"})]);
+    server.kill9();
+    for file in ["http.addr", "fwp.addr", "exec-id", "witness"] {
+        assert!(place.data(file).exists(), "{file}");
+    }
+    fs::write(place.data("notes.txt"), "not beaver's").unwrap();
+    let ran = run(place.command().args(DOCTOR).arg("--json").env("BEAVER_WAL_PATH", "data"), b"").exits(0);
+    assert_eq!(ran.json()["foreign"], json!(["data/notes.txt"]), "{}", ran.told());
 }
 
 /// Row 20, and what comes after.
@@ -88,14 +102,14 @@ fn a_flipped_byte_costs_what_the_doctor_says_and_the_rest_serves_again() {
             ran.told()
         );
         let after = durable_files(&place);
-        let kept_aside = quarantine(&place);
+        let originals = quarantine(&place);
         let mut changed = 0;
         for (path, original) in before.iter().filter(|(path, bytes)| after.get(*path) != Some(bytes)) {
-            assert!(kept_aside.contains(&(name(path).to_owned(), original.clone())), "{}", path.display());
+            assert!(originals.contains(&(name(path).to_owned(), original.clone())), "{}", path.display());
             changed += 1;
         }
         assert!(changed > 0);
-        assert_eq!(kept_aside.len(), changed);
+        assert_eq!(originals.len(), changed);
         doctor(&place, &[]).exits(0);
 
         let server = place.start(&["--workers", "1"]);

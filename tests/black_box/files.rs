@@ -29,10 +29,12 @@ pub fn snapshots(place: &Place) -> Vec<PathBuf> {
     files(&place.data("snapshots"), ".snap")
 }
 
-/// Everything that must not change when a server refuses to start: log and snapshots, without what was never
+/// Everything that must not change when a server refuses to start: log, its witness, and snapshots, without what was never
 /// published.
 pub fn durable_files(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
-    let all = [files(&place.data("wal"), ""), files(&place.data("snapshots"), "")].concat();
+    let witness = Some(place.data("witness")).filter(|path| path.exists());
+    let all = [files(&place.data("wal"), ""), files(&place.data("snapshots"), ""), Vec::from_iter(witness)]
+        .concat();
     let published = all.into_iter().filter(|path| path.extension().is_none_or(|ending| ending != "partial"));
     published.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }

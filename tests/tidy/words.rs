@@ -18,7 +18,7 @@ const EVERYWHERE: &[&str] = &[];
 /// Take a path away from here once the phrase is gone from it.
 const SRC: &[&str] = &["src/"];
 
-const WORDS: [Word; 39] = [
+const WORDS: [Word; 40] = [
     // Names that were replaced.
     ("lsn", "`Seq`, or \"position\"", EVERYWHERE),
     ("seam", "\"interface\", or `Environment` for all of them", EVERYWHERE),
@@ -37,7 +37,8 @@ const WORDS: [Word; 39] = [
     ("sweeps", "\"bulk operations\"", EVERYWHERE),
     ("queue_full", "`too_many_jobs`: a queue is one named line, not the server", EVERYWHERE),
     ("QueueFull", "`TooManyJobs`: a queue is one named line, not the server", EVERYWHERE),
-    ("set aside", "\"moved to quarantine\", or \"reserved\"", &["src/"]),
+    ("aside", "\"moved to quarantine\", \"quarantined\", or \"reserved\"", EVERYWHERE),
+    ("set_aside", "`to_quarantine`", EVERYWHERE),
     ("kept.rs", "`jobs/table/packed_job.rs`", EVERYWHERE),
     ("heads.rs", "`jobs/table/lane_heap.rs`", EVERYWHERE),
     ("held.rs", "`engine/log/thread.rs`", EVERYWHERE),
@@ -74,8 +75,10 @@ fn comments_use_no_words_that_were_replaced() {
     }
     let found = of("actors/src/a.rs", "//! A.\nlet a = 1; // The Lsn.\n");
     assert_eq!(found, ["actors/src/a.rs:2: lsn: write `Seq`, or \"position\""]);
-    let found = of("actors/src/a.rs", "//! A.\n/// It is so\n/// many.\n");
-    assert_eq!(found.len(), 1, "a phrase goes on in the next line: {found:?}");
+    for text in ["//! A.\n/// It is so\n/// many.\n", "//! It is so\n//! many.\n"] {
+        let found = of("actors/src/a.rs", text);
+        assert_eq!(found.len(), 1, "a phrase goes on in the next line: {found:?}");
+    }
 
     for text in [
         "/// It is so. Many are.\n",
@@ -133,7 +136,9 @@ fn commented(text: &str) -> Vec<(usize, String)> {
 
 fn comment_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    line.strip_prefix("//").or_else(|| Some(line.split_once(" // ")?.1))
+    let comment = line.strip_prefix("//").or_else(|| Some(line.split_once(" // ")?.1))?;
+    // Of `//!`, nothing is the end of a sentence.
+    Some(comment.trim_start_matches(['/', '!']))
 }
 
 fn split(text: &str) -> impl Iterator<Item = String> {

@@ -1,10 +1,21 @@
 //! Numbers and texts in few bytes: what the log's events and the pages of a snapshot are made of.
 //!
 //! A number takes 7 bits a byte, the least first, and a difference is folded so that small ones of either sign stay
-//! small. What is read is bounds-checked and nothing else: what it means is for the reader of a page to say.
+//! small. What is read is bounds-checked and nothing else: what it means is for the reader of a page to say. Only headers
+//! have numbers of a fixed size, little endian.
 
 /// The most bytes that a number takes.
 const UINT_BYTES_MAX: usize = 10;
+
+/// The number in four bytes of a header, which has them.
+pub(crate) fn u32_at(header: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"))
+}
+
+/// The number in eight bytes of a header, which has them.
+pub(crate) fn u64_at(header: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(header[at..at + 8].try_into().expect("8 bytes"))
+}
 
 /// Appends a number.
 #[inline]
@@ -20,6 +31,12 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, mut number: u64) {
 pub(crate) fn put_difference(out: &mut Vec<u8>, number: u64, from: u64) {
     let difference = number.wrapping_sub(from).cast_signed();
     put_uint(out, ((difference << 1) ^ (difference >> 63)).cast_unsigned());
+}
+
+/// The number whose distance from `from`, with its sign, is this on disk.
+#[inline]
+pub(crate) fn unfolded(difference: u64, from: u64) -> u64 {
+    from.wrapping_add((difference >> 1) ^ (difference & 1).wrapping_neg())
 }
 
 /// Appends a text behind its length.
@@ -70,9 +87,7 @@ impl<'a> Take<'a> {
     /// The reverse of [`put_difference`].
     #[inline]
     pub fn difference(&mut self, from: u64) -> Option<u64> {
-        let folded = self.uint()?;
-        let difference = (folded >> 1) ^ (folded & 1).wrapping_neg();
-        Some(from.wrapping_add(difference))
+        Some(unfolded(self.uint()?, from))
     }
 
     #[inline]

@@ -111,7 +111,7 @@ impl Engine {
     ) -> Engine {
         let Environment { storage, clock, dice, threads } = environment;
         #[cfg(feature = "testing")]
-        let storage = crate::storage::lying::unless_truthful(storage);
+        let storage = crate::storage::lying::lying_if_planted(storage);
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let (read_only_sender, read_only) = only_looks.then(|| watch::channel(None)).unzip();

@@ -18,10 +18,10 @@ use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
 use crate::ids::Seq;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::scrub::Scrub;
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::snapshot::taking::{Visit, take_next};
+use crate::snapshot::texts::TextPages;
 
 /// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
 pub type SealedLog = Arc<dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
@@ -62,7 +62,7 @@ pub struct SnapshotSettings {
     /// Hears of every snapshot.
     pub taken: Recipient<SnapshotTaken>,
     /// Gets the payloads that are in images, whenever those are others. What they replace is deleted later.
-    pub images: Arc<dyn Fn(PayloadPages) + Send + Sync>,
+    pub images: Arc<dyn Fn(TextPages) + Send + Sync>,
 }
 
 /// Takes one snapshot at a time, on the thread `beaver-snapshot`.
@@ -224,7 +224,7 @@ impl SnapshotSettings {
     /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
     fn show_and_retain(&self) -> Result<(), SnapshotError> {
         let Some(newest) = self.store.newest_without(&[])? else { return Ok(()) };
-        (self.images)(PayloadPages::new(newest.layers().to_vec()));
+        (self.images)(TextPages::new(newest.layers().to_vec()));
         if let Some(through) = self.store.retain(&newest, self.kept, self.age_max, self.clock.now())? {
             self.prune.do_send(Prune { through });
         }

@@ -9,6 +9,9 @@ use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::policy::Backoff;
 
+/// What a job takes beside its texts while it waits in a request, roughly; more than its event takes in the log.
+const OVERHEAD_BYTES: usize = 128;
+
 /// A job as its producer describes it.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
@@ -64,12 +67,7 @@ impl JobSpec {
             follows_running: false,
         }
     }
-}
 
-/// What a job takes beside its texts while it waits in a request, roughly; more than its event takes in the log.
-const OVERHEAD_BYTES: usize = 128;
-
-impl JobSpec {
     /// Bytes that this job counts for in the limits on requests: its texts, and 128 for the rest.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -101,19 +99,19 @@ pub enum Command {
     Enqueue(Box<JobSpec>),
     /// A free local worker takes the next job of a kind that it handles.
     Dispatch {
-        /// Who takes it.
+        /// The idle worker, by its place in the pool.
         worker: WorkerId,
     },
     /// A remote worker takes the next job of the first of these queues that has one.
     Reserve {
         /// In the order in which it wants them.
         queues: Arc<[QueueName]>,
-        /// Who takes it.
+        /// The name that the lease is given to.
         worker: RemoteName,
     },
     /// The holder of the lease reports success.
     Ack {
-        /// The job.
+        /// The job that succeeded.
         job: JobId,
         /// The lease it was run under.
         token: Token,
@@ -122,18 +120,18 @@ pub enum Command {
     },
     /// The holder of the lease, or its supervisor, reports that the attempt failed.
     Fail {
-        /// The job.
+        /// The job whose attempt failed.
         job: JobId,
         /// The lease it was run under.
         token: Token,
-        /// What went wrong.
+        /// What went wrong, as it is kept with the job.
         failure: Failure,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
     },
     /// The lease ends without a verdict on the job (worker lost, server stopped): back to pending.
     Requeue {
-        /// The job.
+        /// The job that goes back in line.
         job: JobId,
         /// The lease that ends.
         token: Token,
@@ -144,50 +142,50 @@ pub enum Command {
     },
     /// The lease lasts longer.
     Extend {
-        /// The job.
+        /// The job in flight.
         job: JobId,
-        /// The lease.
+        /// The lease that is lengthened.
         token: Token,
         /// By how much, in milliseconds.
         by_ms: u64,
     },
     /// Never run it (again).
     Cancel {
-        /// The job.
+        /// The job, in any state but a final one.
         job: JobId,
     },
     /// A waiting or dead job becomes pending at once.
     RunNow {
-        /// The job.
+        /// The job: scheduled, retrying or dead.
         job: JobId,
     },
     /// A waiting job is declared dead.
     Kill {
-        /// The job.
+        /// The job: pending, scheduled or retrying.
         job: JobId,
     },
     /// It disappears without a trace.
     Discard {
-        /// The job.
+        /// The job, in any state.
         job: JobId,
     },
     /// A waiting or dead job goes to another queue; a pending one to its end.
     Move {
-        /// The job.
+        /// The job: pending, scheduled, retrying or dead.
         job: JobId,
         /// The queue that it goes to.
         queue: QueueName,
     },
     /// Nobody gets a job of this queue any more; or workers get them again.
     SetPaused {
-        /// The queue.
+        /// A queue that exists; of others, nothing is noted.
         queue: QueueName,
         /// `false` resumes the queue.
         paused: bool,
     },
     /// The queue is not known any more, until it is used again.
     RemoveQueue {
-        /// The queue.
+        /// A queue that exists; its jobs stay.
         queue: QueueName,
     },
     /// Waiting jobs (scheduled, retrying) whose moment has come become pending.
@@ -198,7 +196,7 @@ pub enum Command {
     Succeed,
     /// What the last attempt at a job left behind became known after the job had ended.
     Output {
-        /// The job.
+        /// The job, which has ended.
         job: JobId,
         /// The lease that the attempt ran under.
         token: Token,

@@ -19,7 +19,7 @@ impl Counts {
         Status::ALL.iter().filter(|status| !status.is_finished()).map(|&status| self.of(status)).sum()
     }
 
-    /// All jobs.
+    /// Jobs in all statuses.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()

@@ -25,14 +25,14 @@ pub struct Event {
     /// The job that it changes, by the number of the event that created it; the job that gives way, for `ENQUEUE`. Zero if
     /// there is none.
     pub job_seq: Seq,
-    /// What happened.
+    /// What happened, with all that was decided about it.
     pub kind: EventKind,
 }
 
 /// A job as it was accepted, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    /// Its name.
+    /// As its producer gave it, or as it was generated.
     pub id: JobId,
     /// What it has in common with others.
     pub profile: Profile,
@@ -42,25 +42,25 @@ pub struct NewJob {
     pub run_at: Option<Timestamp>,
 }
 
-/// What happened.
+/// What happened: one variant for each [`EventType`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// A job was accepted.
     Enqueue(Box<NewJob>),
     /// A worker was given the lease; the event's number and the term name it.
     Dispatch {
-        /// The job.
+        /// The job that is in flight now.
         job: JobId,
-        /// Who runs it.
+        /// The worker that got it.
         holder: Holder,
         /// Which run this is.
         attempt: Attempt,
         /// When the lease expires.
         deadline: Timestamp,
     },
-    /// It succeeded.
+    /// An attempt succeeded, and the job is completed.
     Ack {
-        /// The job.
+        /// The job that is completed now.
         job: JobId,
         /// The lease it was run under.
         token: TokenRef,
@@ -69,11 +69,11 @@ pub enum EventKind {
     },
     /// The attempt failed, took too long or was lost, and another will follow.
     Retry {
-        /// The job.
+        /// The job that waits for its next attempt now.
         job: JobId,
         /// The lease it was run under.
         token: TokenRef,
-        /// What went wrong.
+        /// What went wrong, as it is kept with the job.
         failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
@@ -82,11 +82,11 @@ pub enum EventKind {
     },
     /// The lease ended without a verdict on the job; it is pending again, at its old place in line.
     Requeue {
-        /// The job.
+        /// The job that is pending again, or waits for `not_before`.
         job: JobId,
         /// The lease that ended.
         token: TokenRef,
-        /// Why it ended.
+        /// Why the lease ended, as it is kept with the job.
         failure: Box<Failure>,
         /// Whether the attempt counts against `max_retry`.
         counted: bool,
@@ -95,11 +95,11 @@ pub enum EventKind {
     },
     /// The attempt failed and was the last.
     Exhaust {
-        /// The job.
+        /// The job that has ended.
         job: JobId,
         /// The lease it was run under.
         token: TokenRef,
-        /// What went wrong.
+        /// What went wrong, as it is kept with the job.
         failure: Box<Failure>,
         /// What the attempt leaves behind all the same, such as its output.
         result: Option<Payload>,
@@ -108,38 +108,38 @@ pub enum EventKind {
     },
     /// The lease lasts longer.
     Extend {
-        /// The job.
+        /// The job in flight.
         job: JobId,
-        /// The lease.
+        /// The lease that lasts longer.
         token: TokenRef,
         /// When it expires now.
         deadline: Timestamp,
     },
-    /// It was withdrawn.
+    /// A job that had not ended was withdrawn; if it was in flight, its lease ended.
     Cancel {
-        /// The job.
+        /// The job that is cancelled now.
         job: JobId,
     },
     /// It waited, and was declared dead.
     Kill {
-        /// The job.
+        /// The job that is dead now.
         job: JobId,
     },
     /// It waited or was dead, and became pending.
     RunNow {
-        /// The job.
+        /// The job that is pending now.
         job: JobId,
     },
-    /// It disappeared.
+    /// A job disappeared, from any state.
     Discard {
-        /// The job.
+        /// The job that is no longer there.
         job: JobId,
     },
     /// It went to another queue; if it was pending, to its end.
     Move {
-        /// The job.
+        /// The job, which keeps its state.
         job: JobId,
-        /// Where to.
+        /// The queue that it is in now.
         queue: QueueName,
     },
     /// It runs, and another job of its name was accepted, which follows when it has ended of itself.
@@ -152,7 +152,7 @@ pub enum EventKind {
     /// What the last attempt left behind became known after the job had ended, such as the output of a program that was
     /// told to stop.
     Output {
-        /// The job.
+        /// The job, which has ended.
         job: JobId,
         /// The lease that the attempt ran under: the job's last.
         token: TokenRef,
@@ -161,14 +161,14 @@ pub enum EventKind {
     },
     /// A queue was paused, so that nobody gets a job of it, or resumed.
     SetPaused {
-        /// The queue.
+        /// The queue, which exists from then on if it is paused.
         queue: QueueName,
         /// Whether it is paused now.
         paused: bool,
     },
     /// This queue is not known any more, until it is used again; it is not paused either.
     RemoveQueue {
-        /// The queue.
+        /// The queue that is gone until it is used again.
         queue: QueueName,
     },
     /// Every waiting job up to this one, in the order of (moment, number), became pending.
@@ -192,7 +192,7 @@ pub enum EventKind {
     },
     /// What the state sums up to: see [`crate::jobs::table::digest`]. Changes nothing.
     Digest {
-        /// The sum.
+        /// The sum over all jobs and sections, this event not yet applied.
         digest: u64,
     },
     /// The server was started: what it gives from here on is of this term.
@@ -217,11 +217,11 @@ pub enum EventKind {
 /// What an event counts as in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsClass {
-    /// Nothing.
+    /// An event that no metric counts.
     None,
     /// A job was given to a worker.
     Dispatched,
-    /// A job succeeded.
+    /// An attempt succeeded.
     Completed,
     /// An attempt failed, and the job goes on.
     Failed,
@@ -245,7 +245,7 @@ macro_rules! event_types {
         }
 
         impl EventType {
-            /// All of them.
+            /// By their numbers, ascending.
             pub const ALL: &'static [EventType] = &[$(EventType::$kind),+];
 
             /// The type with this number.
@@ -364,9 +364,7 @@ impl EventKind {
             | EventKind::Lead { .. } => None,
         }
     }
-}
 
-impl EventKind {
     /// Whether it brings a text that is found later by its position alone.
     #[must_use]
     #[inline]

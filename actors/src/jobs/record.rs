@@ -12,7 +12,7 @@ use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
 /// One job, complete and by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRecord {
-    /// Its name.
+    /// As its producer gave it, or as it was generated.
     pub id: JobId,
     /// Number of the event that created it; never used twice.
     pub enqueued_seq: Seq,
@@ -29,7 +29,7 @@ pub struct JobRecord {
 /// What has become of a job so far: everything that events change, but for its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Where it stands.
+    /// Where it stands, with what that means: until when, under which lease.
     pub state: JobState,
     /// How often it was started.
     pub attempt: Attempt,
@@ -51,7 +51,7 @@ impl JobRecord {
     /// Fills in the texts that are on disk, where `read` finds them.
     ///
     /// # Errors
-    /// What `read` says.
+    /// The first error of `read`; the texts behind it are as they were.
     pub fn fill<E>(&mut self, mut read: impl FnMut(TextAt) -> Result<Option<Payload>, E>) -> Result<(), E> {
         let job = self.enqueued_seq;
         let mut fill = |text: &mut PayloadRef, seq, part| {

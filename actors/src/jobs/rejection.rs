@@ -14,7 +14,7 @@ pub enum Rejection {
     /// The lease is not (or no longer) the one that the job is held under.
     #[error("stale token {token} for job {job}: its lease ended or was given to another worker")]
     StaleToken {
-        /// The job.
+        /// The job that the report is about.
         job: JobId,
         /// The token that was presented.
         token: Token,
@@ -22,25 +22,25 @@ pub enum Rejection {
     /// It is not in flight at the remote worker that reports on it.
     #[error("job {job} is not held by {worker}: its lease ended or was given to another worker")]
     NotHeld {
-        /// The job.
+        /// The job that the report is about.
         job: JobId,
-        /// Who reports.
+        /// The worker that reports.
         worker: RemoteName,
     },
     /// It has already ended.
     #[error("job {job} is already {status}")]
     Finished {
-        /// The job.
+        /// The job that was to be changed.
         job: JobId,
-        /// How it ended.
+        /// How it ended: `completed`, `dead` or `cancelled`.
         status: &'static str,
     },
     /// It is in a state in which that cannot be done.
     #[error("job {job} is {status}: it cannot {action}")]
     WrongState {
-        /// The job.
+        /// The job that was to be changed.
         job: JobId,
-        /// Its state.
+        /// The status that it is in.
         status: &'static str,
         /// What was asked for.
         action: &'static str,
@@ -48,15 +48,15 @@ pub enum Rejection {
     /// There are as many queues as can be told apart.
     #[error("there are {queues_max} queues already: use one of them, or remove some")]
     TooManyQueues {
-        /// What is allowed.
+        /// How many there may be: [`QUEUES_MAX`](crate::jobs::queues::QUEUES_MAX).
         queues_max: usize,
     },
     /// The payload is larger than the policy allows.
     #[error("payload has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)")]
     PayloadTooLarge {
-        /// What was given.
+        /// Length of the payload as compact JSON.
         bytes: usize,
-        /// What is allowed.
+        /// The policy's limit, `payload_bytes_max`.
         bytes_max: usize,
     },
     /// All jobs of a request together are larger than the server takes at once.
@@ -66,13 +66,15 @@ pub enum Rejection {
     RequestTooLarge {
         /// What was given: see [`JobSpec::weight`](crate::jobs::JobSpec::weight).
         bytes: usize,
-        /// What is allowed.
+        /// The server's limit, `request_bytes_max`, or 512 MiB if that is less.
         bytes_max: usize,
     },
     /// There are as many unfinished jobs as the policy allows.
-    #[error("the queue is full: {jobs_max} unfinished jobs (jobs_max)")]
+    #[error(
+        "at most {jobs_max} unfinished jobs are allowed on this server (jobs_max): try again when some have ended"
+    )]
     TooManyJobs {
-        /// What is allowed.
+        /// The policy's limit, `jobs_max`.
         jobs_max: u64,
     },
     /// The log cannot grow. What was accepted still runs; new jobs must wait.

@@ -21,8 +21,8 @@ use crate::recovery::payload_store::StoredPayloads;
 use crate::recovery::replay::replay;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
+use crate::snapshot::texts::TextPages;
 use crate::storage::{Storage, write_whole};
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
@@ -105,8 +105,8 @@ pub(crate) struct DiskState {
     pub table: JobTable,
     /// The snapshot that was loaded.
     pub snapshot: Option<SnapshotInfo>,
-    /// Newer snapshots that are corrupted.
-    pub set_aside: Vec<LayerName>,
+    /// Newer snapshots that are corrupted: a start moves them to quarantine.
+    pub to_quarantine: Vec<LayerName>,
     /// Where its payloads are.
     pub payload_store: Arc<StoredPayloads>,
     /// The log; none at the first boot.
@@ -179,12 +179,12 @@ impl Boot {
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
         let mut locks = self.lock()?;
-        let DiskState { mut table, payload_store, snapshot, set_aside, found, events } =
+        let DiskState { mut table, payload_store, snapshot, to_quarantine, found, events } =
             self.look(progress)?;
 
         self.lock_what_was_missing(&mut locks)?;
         // From here on the disk is changed; everything that could refuse has agreed.
-        for name in set_aside {
+        for name in to_quarantine {
             self.snapshots().quarantine(name)?;
         }
         self.snapshots().clean()?;
@@ -198,7 +198,7 @@ impl Boot {
                 offset = torn.offset,
                 bytes = torn.bytes.len(),
                 problem = torn.problem,
-                "an unfinished last write was set aside: nothing in it was acknowledged"
+                "an unfinished last write was moved to quarantine: nothing in it was acknowledged"
             );
         }
         let (store, end, unproven) = match found {
@@ -307,10 +307,10 @@ impl Boot {
                 "the file {WITNESS_FILE} is missing or cannot be read: that the log's end is there is told by the log alone"
             );
         }
-        let set_aside: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
+        let to_quarantine: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
         so_far.events = events;
         progress(so_far);
-        self.expect_log(found.is_some(), known, &set_aside)?;
+        self.expect_log(found.is_some(), known, &to_quarantine)?;
         let broken = table.check_at_boot(CHECKED_WHOLE_MAX);
         if let Some(first) = broken.first() {
             let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
@@ -318,7 +318,7 @@ impl Boot {
         }
         let payload_store = Arc::new(StoredPayloads::new(index));
         payload_store.set_images(Arc::new(payloads));
-        Ok(DiskState { table, payload_store, snapshot, set_aside, found, events })
+        Ok(DiskState { table, payload_store, snapshot, to_quarantine, found, events })
     }
 
     /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
@@ -383,7 +383,7 @@ impl Boot {
 
     /// The table from the newest whole snapshot (empty without one), the payloads that it does not hold, and the
     /// corrupted snapshots that were passed over.
-    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, PayloadPages, PassedOver), BootError> {
+    fn load_snapshot(&self) -> Result<(JobTable, Option<SnapshotInfo>, TextPages, PassedOver), BootError> {
         let policy = self.options.policy.clone();
         let loaded = self.snapshots().load_pages(|header, sections, pages| {
             let through = (header.last, header.last_at);
@@ -400,7 +400,7 @@ impl Boot {
         for (_, error) in &corrupted {
             tracing::error!(%error, "a snapshot is damaged: using what was before it");
         }
-        Ok((table, info, PayloadPages::new(layers), corrupted))
+        Ok((table, info, TextPages::new(layers), corrupted))
     }
 
     /// Refuses to start from nothing where there was something.

@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::jobs::model::payload::ImagePayloads;
+use crate::jobs::model::payload::ImageTexts;
 use crate::jobs::{Payload, PayloadStore, TextAt, UnreadablePayload};
 use crate::wal::index::LogIndex;
 
 /// Both places, as they are now.
 pub struct StoredPayloads {
     log: Arc<LogIndex>,
-    images: RwLock<Option<Arc<dyn ImagePayloads>>>,
+    images: RwLock<Option<Arc<dyn ImageTexts>>>,
 }
 
 impl StoredPayloads {
@@ -23,7 +23,7 @@ impl StoredPayloads {
     }
 
     /// There are newer images. To be called before anything is deleted that they take the place of.
-    pub fn set_images(&self, images: Arc<dyn ImagePayloads>) {
+    pub fn set_images(&self, images: Arc<dyn ImageTexts>) {
         *self.images.write().unwrap_or_else(PoisonError::into_inner) = Some(images);
     }
 
@@ -35,15 +35,11 @@ impl StoredPayloads {
 }
 
 impl StoredPayloads {
-    fn images(&self) -> Option<Arc<dyn ImagePayloads>> {
+    fn images(&self) -> Option<Arc<dyn ImageTexts>> {
         self.images.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn read_with(
-        &self,
-        images: Option<&dyn ImagePayloads>,
-        at: TextAt,
-    ) -> Result<Payload, UnreadablePayload> {
+    fn read_with(&self, images: Option<&dyn ImageTexts>, at: TextAt) -> Result<Payload, UnreadablePayload> {
         let from_images = match images.filter(|images| at.seq <= images.last()) {
             Some(images) => images.read(at),
             None => Ok(None),
@@ -90,7 +86,7 @@ mod tests {
     /// Images up to a position, which hold this text.
     struct Images(Seq, Payload);
 
-    impl ImagePayloads for Images {
+    impl ImageTexts for Images {
         fn last(&self) -> Seq {
             self.0
         }
@@ -103,7 +99,7 @@ mod tests {
     /// Images that are replaced in the moment in which they are asked.
     struct Replaced(Weak<StoredPayloads>, Arc<Images>);
 
-    impl ImagePayloads for Replaced {
+    impl ImageTexts for Replaced {
         fn last(&self) -> Seq {
             self.0.upgrade().unwrap().set_images(self.1.clone());
             Seq::ZERO

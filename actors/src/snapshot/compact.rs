@@ -8,9 +8,9 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::{Layer, PageReader};
 use crate::snapshot::merge::{Merge, Merged};
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::policy::CompactionAction;
 use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::texts::TextPages;
 use crate::snapshot::writer::LayerWriter;
 
 /// Layers that are being put together.
@@ -24,7 +24,7 @@ pub struct Compaction {
 enum CompactionPhase {
     Merging {
         merge: Merge,
-        payloads: PayloadPages,
+        texts: TextPages,
         layer: Box<LayerWriter>,
     },
     /// What was written is read back before it is published.
@@ -66,7 +66,7 @@ impl Compaction {
         let (layer, _) = store.begin(&header)?;
         let phase = CompactionPhase::Merging {
             merge: Merge::of(inputs),
-            payloads: PayloadPages::new(layers.to_vec()),
+            texts: TextPages::new(layers.to_vec()),
             layer: Box::new(layer),
         };
         Ok(Some(Compaction { store: store.clone(), header, meta, phase }))
@@ -88,13 +88,13 @@ impl Compaction {
 
     fn advance(&self, phase: CompactionPhase) -> Result<(CompactionPhase, CompactionStep), SnapshotError> {
         match phase {
-            CompactionPhase::Merging { mut merge, payloads, mut layer } => {
+            CompactionPhase::Merging { mut merge, texts, mut layer } => {
                 let before = layer.bytes();
-                let goes_on = merge_some(&mut merge, &payloads, &mut layer)?;
+                let goes_on = merge_some(&mut merge, &texts, &mut layer)?;
                 // What is written has been read as well.
                 let step = CompactionStep::More((layer.bytes() - before) * 2);
                 let phase = match goes_on {
-                    true => CompactionPhase::Merging { merge, payloads, layer },
+                    true => CompactionPhase::Merging { merge, texts, layer },
                     false => self.finish_layer(*layer)?,
                 };
                 Ok((phase, step))
@@ -133,15 +133,11 @@ impl Drop for Compaction {
 }
 
 /// A page of jobs, or one number. Whether there is more.
-fn merge_some(
-    merge: &mut Merge,
-    payloads: &PayloadPages,
-    layer: &mut LayerWriter,
-) -> Result<bool, SnapshotError> {
+fn merge_some(merge: &mut Merge, texts: &TextPages, layer: &mut LayerWriter) -> Result<bool, SnapshotError> {
     match merge.next()? {
         Some(Merged::Jobs(page)) => {
             for job in page.jobs {
-                layer.add_from(payloads, &page.profiles[job.profile.0 as usize], job)?;
+                layer.add_from(texts, &page.profiles[job.profile.0 as usize], job)?;
             }
             Ok(true)
         }

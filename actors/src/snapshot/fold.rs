@@ -18,8 +18,8 @@ use crate::jobs::{Event, EventKind, Status};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{LayerMeta, PageSummary};
 use crate::snapshot::layer::PageReader;
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::state::{Finder, State};
+use crate::snapshot::texts::TextPages;
 use crate::snapshot::writer::LayerWriter;
 
 /// What an event takes in memory beside its payload, roughly.
@@ -254,18 +254,18 @@ impl Delta {
         let mut meta = LayerMeta::default();
         if let Some(before) = before {
             meta = before.meta().clone();
-            let payloads = PayloadPages::new(before.layers().to_vec());
+            let texts = TextPages::new(before.layers().to_vec());
             let mut pages = before.into_pages();
             while let Some(page) = pages.next_page()? {
                 for job in page.jobs {
                     let profile = &page.profiles[job.profile.0 as usize];
                     match self.touches(&job) {
-                        false => layer.add_from(&payloads, profile, job)?,
+                        false => layer.add_from(&texts, profile, job)?,
                         true => {
                             if let Some((profile, job)) =
                                 self.fold_older(profile.clone(), job).map_err(misfit)?
                             {
-                                layer.add_from(&payloads, &profile, job)?;
+                                layer.add_from(&texts, &profile, job)?;
                             }
                         }
                     }

@@ -11,8 +11,7 @@
 //!   52  8  position of the state that it changes; 0: of none, it holds everything
 //!   60  4  crc32 of the 60 bytes before
 //! block: header of 24 bytes, then its data
-//!    0  4  magic: "BVJ1" jobs, "BVP1" texts, "BVG1" numbers of jobs that are gone, "BVS1" what is
-//!          beside the jobs,
+//!    0  4  magic: "BVJ1" jobs, "BVP1" texts, "BVG1" numbers of jobs that are gone, "BVS1" what is beside the jobs,
 //!          "BVD1" directory
 //!    4  4  number of jobs, texts, numbers; 1; number of blocks
 //!    8  4  length of the data when decompressed
@@ -45,7 +44,7 @@ use std::path::Path;
 
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::base::bytes::{Take, put_uint};
+use crate::base::bytes::{Take, put_uint, u32_at, u64_at};
 use crate::ids::{Seq, Timestamp};
 use crate::jobs::sections::Sections;
 use crate::jobs::table::finished_index;
@@ -138,24 +137,25 @@ impl ImageHeader {
     }
 }
 
-/// What a block holds.
+/// What a block holds. In the directory by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockSort {
     Jobs,
-    Payloads,
+    Texts,
     Gone,
     Beside,
     Directory,
 }
 
 impl BlockSort {
+    /// By their numbers on disk.
     const ALL: [BlockSort; 5] =
-        [BlockSort::Jobs, BlockSort::Payloads, BlockSort::Gone, BlockSort::Beside, BlockSort::Directory];
+        [BlockSort::Jobs, BlockSort::Texts, BlockSort::Gone, BlockSort::Beside, BlockSort::Directory];
 
     fn magic(self) -> &'static [u8; 4] {
         match self {
             BlockSort::Jobs => b"BVJ1",
-            BlockSort::Payloads => b"BVP1",
+            BlockSort::Texts => b"BVP1",
             BlockSort::Gone => b"BVG1",
             BlockSort::Beside => b"BVS1",
             BlockSort::Directory => b"BVD1",
@@ -165,7 +165,7 @@ impl BlockSort {
     fn name(self) -> &'static str {
         match self {
             BlockSort::Jobs => "page of jobs",
-            BlockSort::Payloads => "page of texts",
+            BlockSort::Texts => "page of texts",
             BlockSort::Gone => "page of numbers",
             BlockSort::Beside => "what is beside the jobs",
             BlockSort::Directory => "directory",
@@ -220,8 +220,7 @@ impl PageSummary {
 
 /// Appends the directory's entry of a block.
 pub(super) fn put_entry(out: &mut Vec<u8>, block: &Block) {
-    let sort = BlockSort::ALL.iter().position(|sort| *sort == block.sort).unwrap_or_default();
-    out.push(sort as u8);
+    out.push(block.sort as u8);
     put_uint(out, u64::from(block.len));
     put_uint(out, u64::from(block.raw_len));
     put_uint(out, u64::from(block.count));
@@ -299,8 +298,8 @@ pub(super) fn put_block(
 }
 
 thread_local! {
-    // Kept, as making one asks the processor what it can do, which on a virtual machine takes longer than many a block:
-    // with new ones for each block, that alone was 5 % of what folding the log takes.
+    // Kept, as making one asks the processor what it can do, which a virtual machine answers slowly
+    // (`docs/decisions/0020-small-measurements.md`).
     static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
@@ -478,12 +477,4 @@ pub(super) fn seal(block: &mut [u8]) {
 
 pub(super) fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("a block is far smaller than 4 GiB: payloads are bounded")
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }

@@ -1,23 +1,23 @@
 //! A layer that was opened: its directory is in memory, its pages are read one at a time.
 //!
-//! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and what is beside the jobs, and
-//! reading a page checks that page.
+//! Nothing is believed that a checksum does not confirm: opening checks header, trailer, directory and what is beside the jobs; reading a page checks
+//! that page.
 
 use std::path::{Path, PathBuf};
 
-use crate::base::bytes::Take;
+use crate::base::bytes::{Take, u32_at, u64_at};
 use crate::ids::Seq;
 use crate::jobs::{Payload, TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockReader, BlockSort, HEADER_BYTES, ImageHeader, LayerMeta, PageSummary,
-    TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed, u32_at, u64_at,
+    TEXT_PART_BITS, TRAILER_BYTES, TRAILER_MAGIC, decode_directory, read_sealed,
 };
 use crate::snapshot::page::{Page, PageDecoder};
 use crate::snapshot::policy::LayerFigures;
 use crate::storage::StoredFile;
 
-/// An open layer.
+/// A layer: a file of a snapshot, with its directory in memory.
 pub struct Layer {
     path: PathBuf,
     file: Box<dyn StoredFile>,
@@ -28,12 +28,12 @@ pub struct Layer {
     meta: LayerMeta,
     pub(super) jobs: Vec<Block>,
     pub(super) gone: Vec<Block>,
-    payloads: Vec<PayloadPlace>,
+    texts: Vec<TextPagePlace>,
 }
 
-/// Where a page of payloads is.
+/// Where a page of texts is.
 #[derive(Clone, Copy)]
-struct PayloadPlace {
+struct TextPagePlace {
     first: Seq,
     offset: u64,
     len: u32,
@@ -49,13 +49,13 @@ pub(super) struct PageReader {
 }
 
 /// A decompressed page of texts.
-pub(super) struct PayloadPage {
+pub(super) struct TextPage {
     /// Which text, and where it begins and ends.
     places: Vec<(TextAt, u32, u32)>,
     texts: String,
 }
 
-impl PayloadPage {
+impl TextPage {
     /// The text that is kept under this.
     pub fn get(&self, text: TextAt) -> Option<Payload> {
         let at = self.places.binary_search_by_key(&text, |(text, ..)| *text).ok()?;
@@ -68,7 +68,8 @@ impl Layer {
     /// Opens a layer.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
+    /// It is cut off or of another version, a checksum does not match, or its directory does not fit it; or the storage
+    /// reported an error.
     pub(super) fn open(file: Box<dyn StoredFile>, path: &Path) -> Result<Layer, SnapshotError> {
         let corrupted = |at, problem: String| SnapshotError::corrupted(path, at, problem);
         let header = ImageHeader::read(&*file, path)?;
@@ -107,7 +108,7 @@ impl Layer {
             meta: LayerMeta::default(),
             jobs: Vec::new(),
             gone: Vec::new(),
-            payloads: Vec::new(),
+            texts: Vec::new(),
         };
         let mut reader = BlockReader::default();
         let raw = reader.read(&*layer.file, path, &directory, end)?;
@@ -134,7 +135,7 @@ impl Layer {
             BlockSort::Jobs => self.jobs.last().map(|block| block.last),
             BlockSort::Gone => self.gone.last().map(|block| block.last),
             // Only its first number is kept.
-            BlockSort::Payloads => self.payloads.last().map(|place| place.first),
+            BlockSort::Texts => self.texts.last().map(|place| place.first),
             BlockSort::Beside if beside.is_none() => {
                 *beside = Some(block);
                 return Ok(());
@@ -157,12 +158,12 @@ impl Layer {
                 self.figures.gone += u64::from(count);
                 self.gone.push(block);
             }
-            _ => self.payloads.push(PayloadPlace { first, offset, len, raw_len, count }),
+            _ => self.texts.push(TextPagePlace { first, offset, len, raw_len, count }),
         }
         Ok(())
     }
 
-    /// Where it is.
+    /// The file, with its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -237,41 +238,37 @@ impl Layer {
     }
 
     /// Which page of texts would hold those of this job.
-    pub(super) fn payload_page_of(&self, number: Seq) -> Option<usize> {
-        self.payloads.partition_point(|place| place.first <= number).checked_sub(1)
+    pub(super) fn text_page_of(&self, number: Seq) -> Option<usize> {
+        self.texts.partition_point(|place| place.first <= number).checked_sub(1)
     }
 
-    pub(super) fn payload_page(
-        &self,
-        reader: &mut PageReader,
-        nth: usize,
-    ) -> Result<PayloadPage, SnapshotError> {
-        let block = self.payload_block(nth);
+    pub(super) fn text_page(&self, reader: &mut PageReader, nth: usize) -> Result<TextPage, SnapshotError> {
+        let block = self.text_block(nth);
         let raw = reader.blocks.read(&*self.file, &self.path, &block, self.blocks_end)?;
-        payload_page_of(raw, &block).ok_or_else(|| {
+        decode_text_page(raw, &block).ok_or_else(|| {
             SnapshotError::corrupted(&self.path, block.offset, "a page of texts cannot be read")
         })
     }
 
-    fn payload_block(&self, nth: usize) -> Block {
-        let PayloadPlace { first, offset, len, raw_len, count } = self.payloads[nth];
-        let last = self.payloads.get(nth + 1).map_or(self.header.last.next(), |next| next.first);
+    fn text_block(&self, nth: usize) -> Block {
+        let TextPagePlace { first, offset, len, raw_len, count } = self.texts[nth];
+        let last = self.texts.get(nth + 1).map_or(self.header.last.next(), |next| next.first);
         let summary = PageSummary::default();
-        Block { sort: BlockSort::Payloads, offset, len, raw_len, count, first, last, summary }
+        Block { sort: BlockSort::Texts, offset, len, raw_len, count, first, last, summary }
     }
 
-    /// Confirms by its checksums that a page of payloads is as it was written, and returns its size in bytes; `None`
+    /// Confirms by its checksums that a page of texts is as it was written, and returns its size in bytes; `None`
     /// behind the last page. The page is not decompressed: that it can be read was seen when it was written
     /// (`docs/decisions/0017-payloads-confirmed-at-boot.md`).
-    pub(super) fn confirm_payloads(
+    pub(super) fn confirm_texts(
         &self,
         reader: &mut PageReader,
         nth: usize,
     ) -> Result<Option<u64>, SnapshotError> {
-        if nth >= self.payloads.len() {
+        if nth >= self.texts.len() {
             return Ok(None);
         }
-        let block = self.payload_block(nth);
+        let block = self.text_block(nth);
         reader.blocks.confirm(&*self.file, &self.path, &block, self.blocks_end)?;
         Ok(Some(u64::from(block.len)))
     }
@@ -289,8 +286,8 @@ impl Layer {
         } else if let Some(block) = self.gone.get(nth.wrapping_sub(jobs)) {
             self.gone_page(reader, block)?;
             block.len
-        } else if let Some(place) = self.payloads.get(nth.wrapping_sub(jobs + gone)) {
-            self.payload_page(reader, nth - jobs - gone)?;
+        } else if let Some(place) = self.texts.get(nth.wrapping_sub(jobs + gone)) {
+            self.text_page(reader, nth - jobs - gone)?;
             place.len
         } else {
             return Ok(None);
@@ -298,13 +295,13 @@ impl Layer {
         Ok(Some(u64::from(len)))
     }
 
-    /// Confirms all payloads, which loading the jobs does not read.
+    /// Confirms all texts, which loading the jobs does not read.
     ///
     /// # Errors
     /// Something is not as it was written.
-    pub fn confirm_all_payloads(&self) -> Result<(), SnapshotError> {
+    pub fn confirm_all_texts(&self) -> Result<(), SnapshotError> {
         let mut reader = PageReader::default();
-        (0..self.payloads.len()).try_for_each(|nth| self.confirm_payloads(&mut reader, nth).map(drop))
+        (0..self.texts.len()).try_for_each(|nth| self.confirm_texts(&mut reader, nth).map(drop))
     }
 
     /// Reads everything.
@@ -313,12 +310,12 @@ impl Layer {
     /// Something is not as it was written.
     pub fn check(&self) -> Result<(), SnapshotError> {
         let mut reader = PageReader::default();
-        let mut blocks = 0..self.jobs.len() + self.gone.len() + self.payloads.len();
+        let mut blocks = 0..self.jobs.len() + self.gone.len() + self.texts.len();
         blocks.try_for_each(|nth| self.check_block(&mut reader, nth).map(drop))
     }
 }
 
-fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
+fn decode_text_page(raw: &[u8], block: &Block) -> Option<TextPage> {
     let mut take = Take(raw);
     let mut places: Vec<(TextAt, u32, u32)> = Vec::with_capacity((block.count as usize).min(raw.len()));
     let (mut number, mut end) = (0_u64, 0_u32);
@@ -339,5 +336,5 @@ fn payload_page_of(raw: &[u8], block: &Block) -> Option<PayloadPage> {
     let is_in_range = places.first()?.0.job == block.first && places.last()?.0.job < block.last;
     let is_cut_well = end as usize == texts.len()
         && places.iter().all(|(_, start, _)| texts.is_char_boundary(*start as usize));
-    (is_in_range && is_cut_well).then(|| PayloadPage { places, texts: texts.to_owned() })
+    (is_in_range && is_cut_well).then(|| TextPage { places, texts: texts.to_owned() })
 }

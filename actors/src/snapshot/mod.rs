@@ -3,18 +3,18 @@
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
 //! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`policy`] (what is written,
 //! put together and kept), [`store`] (the directory: publish, load, fall back), [`compact`] (layers are put together),
-//! `retention` (old ones go), [`payloads`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
+//! `retention` (old ones go), [`texts`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
 //! Beside these: `writer` (a file from front to back), `weight` and [`layering`] (when layers are put together), `scrub`
-//! (payloads are read before somebody needs them), `plain` (a file as a value, for tests).
+//! (texts are read before somebody needs them), `plain` (a file as a value, for tests).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
 //! the log alone rebuilds the state.
 //!
 //! An image is one **layer** that holds everything, or that and layers upon it which tell only of what changed. A layer
-//! has the payloads of the jobs that were accepted in its stretch of the log, apart from the jobs: those are read to
-//! start, payloads are not. When layers are written, put together and given up is [one policy](policy::Layering). The
+//! has the long texts that came with its stretch of the log (payloads, results, failures), apart from the jobs: those are
+//! read to start, texts are not. When layers are written, put together and given up is [one policy](policy::Layering). The
 //! log stays since the older of the two newest layers.
 //!
 //! | damaged or missing | what happens at the next start |
@@ -22,8 +22,8 @@
 //! | the newest layer | it is moved to quarantine; the state before it, and the log since then |
 //! | one that holds everything, and layers that it was made of are there | it is moved to quarantine; those are used |
 //! | any other one | nothing is changed, exit code 65: the log does not reach back to before it; the file is named |
-//! | a page of payloads, in a state under 32 MiB | as above |
-//! | a page of payloads, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
+//! | a page of texts, in a state under 32 MiB | as above |
+//! | a page of texts, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
 //! | all of them, with the whole log | they are moved to quarantine; the log rebuilds the state |
 
 pub mod chain;
@@ -33,7 +33,6 @@ pub mod format;
 pub mod layer;
 mod merge;
 pub mod page;
-pub mod payloads;
 #[cfg(feature = "testing")]
 pub mod plain;
 pub mod policy;
@@ -42,6 +41,7 @@ pub(crate) mod scrub;
 pub mod state;
 pub mod store;
 pub mod taking;
+pub mod texts;
 mod writer;
 
 use std::io;

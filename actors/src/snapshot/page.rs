@@ -23,7 +23,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::bytes::{Take, put_difference, put_text, put_uint};
+use crate::base::bytes::{Take, put_difference, put_text, put_uint, unfolded};
 use crate::ids::{Attempt, JobId, Seq, Timestamp};
 use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::job::{Finish, JobState, Lease};
@@ -35,6 +35,8 @@ use crate::jobs::stored::{
 };
 use crate::jobs::table::packed_job::{PackedJob, ProfileId, Rare};
 use crate::jobs::{Payload, PayloadRef};
+
+pub use crate::jobs::page::Page;
 
 /// A page is closed when it has this many bytes; only its last job can make it longer.
 pub(super) const PAGE_BYTES_TARGET: usize = 64 << 10;
@@ -56,8 +58,6 @@ const RESULT_STORED: u8 = 8;
 const CUSTOM_STORED: u8 = 16;
 const SUCCESSOR: u8 = 32;
 const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED | SUCCESSOR;
-
-pub use crate::jobs::page::Page;
 
 fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) {
     let Rare { last_token, failures, failed, result, custom, successor, .. } = rare;
@@ -185,7 +185,7 @@ impl PageBuilder {
         self.count
     }
 
-    /// Adds a job. Its payload is written here if it is in memory.
+    /// Adds a job. Those of its texts are written here that are in memory.
     pub fn add(&mut self, profile: &Profile, job: &PackedJob) {
         let profile = self.profile_number(profile);
         let PackedJob { id, enqueued_seq: number, line_seq, created_at, payload, .. } = job;
@@ -397,9 +397,8 @@ fn job_of(
     };
     let created_at = Timestamp(take.difference(created_before).ok_or_else(short)?);
     let id = match id {
-        Id::Generated(folded, random) => {
-            let difference = (folded >> 1) ^ (folded & 1).wrapping_neg();
-            let moment = created_at.0.wrapping_add(difference);
+        Id::Generated(difference, random) => {
+            let moment = unfolded(difference, created_at.0);
             let mut bytes = [0; 16];
             bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
             bytes[6..].copy_from_slice(&random);

@@ -11,7 +11,7 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{ImageHeader, LayerMeta};
 use crate::snapshot::layer::Layer;
 use crate::snapshot::merge::{Merge, Merged};
-use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::texts::TextPages;
 use crate::snapshot::writer::LayerWriter;
 use crate::storage::Storage;
 
@@ -45,11 +45,11 @@ impl Plain {
         let (header, meta) = (*layer.header(), layer.meta().clone());
         let mut plain = Plain { header, jobs: Vec::new(), gone: Vec::new(), meta };
         let mut merge = Merge::of(std::slice::from_ref(&layer));
-        plain.fill(&mut merge, &PayloadPages::new(vec![layer]))?;
+        plain.fill(&mut merge, &TextPages::new(vec![layer]))?;
         Ok(plain)
     }
 
-    fn fill(&mut self, merge: &mut Merge, payloads: &PayloadPages) -> Result<(), SnapshotError> {
+    fn fill(&mut self, merge: &mut Merge, texts: &TextPages) -> Result<(), SnapshotError> {
         while let Some(next) = merge.next()? {
             match next {
                 Merged::Gone(number) => self.gone.push(number),
@@ -60,14 +60,14 @@ impl Plain {
                         let parent = self.header.parent;
                         if let TextRef::Stored { bytes } = &record.content.payload
                             && record.enqueued_seq > parent
-                            && payloads.get(TextAt::payload(record.enqueued_seq))?.as_str().len()
+                            && texts.get(TextAt::payload(record.enqueued_seq))?.as_str().len()
                                 != *bytes as usize
                         {
                             let problem = format!("payload {} has another length", record.enqueued_seq);
                             return Err(SnapshotError::Log(problem));
                         }
                         record.fill(|text| match text.seq > parent {
-                            true => payloads.get(text).map(Some),
+                            true => texts.get(text).map(Some),
                             false => Ok(None),
                         })?;
                         self.jobs.push(record);

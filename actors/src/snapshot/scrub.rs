@@ -36,7 +36,7 @@ impl Scrub {
     pub fn step(&mut self) -> Option<Result<u64, SnapshotError>> {
         loop {
             let layer = self.layers.last()?;
-            let read = layer.confirm_payloads(&mut self.reader, self.next);
+            let read = layer.confirm_texts(&mut self.reader, self.next);
             self.next += 1;
             match read.transpose() {
                 Some(read) => return Some(read),

@@ -237,7 +237,7 @@ impl SnapshotStore {
         }
         .map_err(blame)?;
         if self.layering.confirms_payloads(bytes) {
-            layers.iter().try_for_each(|layer| layer.confirm_all_payloads()).map_err(blame)?;
+            layers.iter().try_for_each(|layer| layer.confirm_all_texts()).map_err(blame)?;
         }
         let value =
             made.map_err(|problem| (newest, SnapshotError::corrupted(&self.path_of(newest), 0, problem)))?;

@@ -15,7 +15,7 @@ use crate::snapshot::format::{
     TRAILER_MAGIC, put_block, put_entry, seal,
 };
 use crate::snapshot::page::{PAGE_BYTES_TARGET, PageBuilder};
-use crate::snapshot::payloads::PayloadPages;
+use crate::snapshot::texts::TextPages;
 use crate::storage::StoredFile;
 
 /// Blocks are handed to the storage in pieces of this size.
@@ -39,7 +39,7 @@ pub(super) struct LayerWriter {
     jobs: PageBuilder,
     jobs_range: Option<(Seq, Seq)>,
     summary: PageSummary,
-    payloads: PayloadBuilder,
+    texts: TextPageBuilder,
     gone: GoneBuilder,
     raw: Vec<u8>,
     jobs_total: u64,
@@ -61,7 +61,7 @@ impl LayerWriter {
             jobs: PageBuilder::default(),
             jobs_range: None,
             summary: PageSummary::default(),
-            payloads: PayloadBuilder::default(),
+            texts: TextPageBuilder::default(),
             gone: GoneBuilder::default(),
             raw: Vec::new(),
             jobs_total: 0,
@@ -74,7 +74,6 @@ impl LayerWriter {
         seq > self.header.parent
     }
 
-    /// Jobs so far.
     pub fn jobs_total(&self) -> u64 {
         self.jobs_total
     }
@@ -92,7 +91,7 @@ impl LayerWriter {
     /// Adds a job of earlier layers. What this layer owns of its texts is read from them.
     pub fn add_from(
         &mut self,
-        earlier: &PayloadPages,
+        earlier: &TextPages,
         profile: &Profile,
         job: PackedJob,
     ) -> Result<(), SnapshotError> {
@@ -101,7 +100,7 @@ impl LayerWriter {
 
     fn add_with(
         &mut self,
-        earlier: Option<&PayloadPages>,
+        earlier: Option<&TextPages>,
         profile: &Profile,
         mut job: PackedJob,
     ) -> Result<(), SnapshotError> {
@@ -118,8 +117,8 @@ impl LayerWriter {
         self.jobs_range =
             Some((self.jobs_range.map_or(job.enqueued_seq, |(first, _)| first), job.enqueued_seq));
         self.jobs_total += 1;
-        if self.payloads.len() >= PAGE_BYTES_TARGET {
-            self.end_payloads()?;
+        if self.texts.len() >= PAGE_BYTES_TARGET {
+            self.end_texts()?;
         }
         if self.jobs.len() >= PAGE_BYTES_TARGET {
             self.end_jobs()?;
@@ -128,23 +127,19 @@ impl LayerWriter {
     }
 
     /// Writes the long texts that this layer owns; the job says from then on that they are on disk.
-    fn put_texts(
-        &mut self,
-        earlier: Option<&PayloadPages>,
-        job: &mut PackedJob,
-    ) -> Result<(), SnapshotError> {
+    fn put_texts(&mut self, earlier: Option<&TextPages>, job: &mut PackedJob) -> Result<(), SnapshotError> {
         let at = TextAt::payload(job.enqueued_seq);
         if self.owns(at.seq) {
-            put_text(&mut self.payloads, earlier, at, &mut job.payload)?;
+            put_text(&mut self.texts, earlier, at, &mut job.payload)?;
         }
         if job.rare().is_some() {
-            let (parent, texts) = (self.header.parent, &mut self.payloads);
+            let (parent, texts) = (self.header.parent, &mut self.texts);
             job.each_further_text(|at, text| match at.seq > parent {
                 true => put_text(texts, earlier, at, text),
                 false => Ok(()),
             })?;
         }
-        self.payloads.end_job();
+        self.texts.end_job();
         Ok(())
     }
 
@@ -159,7 +154,7 @@ impl LayerWriter {
 
     /// Ends the layer, makes it durable, and returns its size in bytes.
     pub fn finish(mut self, meta: &LayerMeta) -> Result<u64, SnapshotError> {
-        self.end_payloads()?;
+        self.end_texts()?;
         self.end_jobs()?;
         self.end_gone()?;
         self.put(BlockSort::Beside, 1, (Seq::ZERO, Seq::ZERO), &meta.encode())?;
@@ -192,13 +187,13 @@ impl LayerWriter {
         put
     }
 
-    fn end_payloads(&mut self) -> Result<(), SnapshotError> {
-        let Some(range) = self.payloads.range.take() else { return Ok(()) };
-        let count = self.payloads.count;
+    fn end_texts(&mut self) -> Result<(), SnapshotError> {
+        let Some(range) = self.texts.range.take() else { return Ok(()) };
+        let count = self.texts.count;
         let mut raw = std::mem::take(&mut self.raw);
         raw.clear();
-        self.payloads.finish(&mut raw);
-        let put = self.put(BlockSort::Payloads, count, range, &raw);
+        self.texts.finish(&mut raw);
+        let put = self.put(BlockSort::Texts, count, range, &raw);
         self.raw = raw;
         put
     }
@@ -248,8 +243,8 @@ impl LayerWriter {
 /// Writes a text, if it is long or on disk only.
 #[inline]
 fn put_text(
-    texts: &mut PayloadBuilder,
-    earlier: Option<&PayloadPages>,
+    texts: &mut TextPageBuilder,
+    earlier: Option<&TextPages>,
     at: TextAt,
     text: &mut (impl AnyText + ?Sized),
 ) -> Result<(), SnapshotError> {
@@ -266,7 +261,7 @@ fn put_text(
 
 /// Gathers one page of texts.
 #[derive(Default)]
-struct PayloadBuilder {
+struct TextPageBuilder {
     directory: Vec<u8>,
     texts: Vec<u8>,
     /// Those of the job that is being added, but for its payload: which, and where each is in `texts`.
@@ -275,7 +270,7 @@ struct PayloadBuilder {
     range: Option<(Seq, Seq)>,
 }
 
-impl PayloadBuilder {
+impl TextPageBuilder {
     fn len(&self) -> usize {
         self.directory.len() + self.texts.len()
     }

@@ -19,7 +19,7 @@ const PARTS_AT_ONCE: usize = 1024;
 /// Only the server's user reads and writes its files.
 const FILE_MODE: u32 = 0o600;
 
-/// The machine's disk.
+/// The machine's file systems, by its own names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskStorage;
 

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::bugs::{self, Bug};
+use crate::base::bytes::{u32_at, u64_at};
 use crate::storage::{Storage, StoredFile};
 
 /// The lies that it knows.
 const LIES: [Bug; 3] = [Bug::AckBeforeFsync, Bug::NoDirectorySync, Bug::RecycledWithoutSalt];
 
 /// The disk that is given, or one that lies about it if such a bug is planted now.
-pub(crate) fn unless_truthful(truthful: Arc<dyn Storage>) -> Arc<dyn Storage> {
+pub(crate) fn lying_if_planted(truthful: Arc<dyn Storage>) -> Arc<dyn Storage> {
     match LIES.into_iter().find(|bug| bugs::has(*bug)) {
         Some(lie) => Arc::new(LyingStorage { truthful, lie }),
         None => truthful,
@@ -161,14 +162,14 @@ impl LyingFile {
     /// Puts into a new segment what its predecessor holds, with checksums that are right for the new one: that is how it
     /// would be if both had the same salt.
     fn recycle(&mut self, header: &[u8]) -> io::Result<()> {
-        let predecessor = u64::from_le_bytes(part(header, PREDECESSOR_AT));
+        let predecessor = u64_at(header, PREDECESSOR_AT);
         let before = self.path.with_file_name(format!("{predecessor:010}.wal"));
         let before = self.storage.open_to_read(&before)?;
         let len = self.truthful.len()?.min(before.len()?);
         let mut stale = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         let read = before.read_at(0, &mut stale)?;
         stale.truncate(read);
-        salt_anew(&mut stale, u32::from_le_bytes(part(header, SALT_AT)));
+        salt_anew(&mut stale, u32_at(header, SALT_AT));
         self.truthful.write_at(0, &stale)
     }
 }
@@ -183,7 +184,7 @@ fn salt_anew(segment: &mut [u8], salt: u32) {
     let mut chain: Option<[u8; 4]> = None;
     while segment.get(at..at + BATCH_HEADER_BYTES).is_some_and(|header| header.starts_with(&BATCH_MAGIC)) {
         let (header, rest) = segment[at..].split_at_mut(BATCH_HEADER_BYTES);
-        let len = u32::from_le_bytes(part(header, 4)) as usize;
+        let len = u32_at(header, 4) as usize;
         let Some(payload) = rest.get(..len) else { return };
         if let Some(chain) = chain {
             header[36..40].copy_from_slice(&chain);
@@ -194,8 +195,4 @@ fn salt_anew(segment: &mut [u8], salt: u32) {
         chain = Some(crc);
         at += BATCH_HEADER_BYTES + len;
     }
-}
-
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("a header is as long as it is")
 }

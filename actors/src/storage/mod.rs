@@ -48,7 +48,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Gives a file another name; a file that had that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file.
+    /// Removes a file's name. Durable after [`Storage::sync_dir`]; who has the file open still has its bytes.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
@@ -73,7 +73,7 @@ pub trait Storage: Send + Sync + 'static {
     fn in_background(&self, work: Box<dyn FnOnce() + Send>);
 }
 
-/// An open file.
+/// A file that is open; dropping it closes it and syncs nothing.
 pub trait StoredFile: Send + Sync {
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
@@ -92,7 +92,7 @@ pub trait StoredFile: Send + Sync {
         self.len()
     }
 
-    /// The file's length.
+    /// The file's length in bytes, what was allocated ahead included.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether it has no byte.

@@ -50,7 +50,7 @@ pub fn make_urgent() -> io::Result<()> {
 /// waiting until this one has used up its slice, which niceness alone does not change. Its share stays as it is.
 ///
 /// # Errors
-/// As [`make_urgent`].
+/// The system does not know slices or does not let us set them; the thread goes on as before.
 pub fn make_patient() -> io::Result<()> {
     // The running thread keeps the processor for its own slice or that of the thread that wakes up, if that is shorter.
     set_slice(PATIENT_SLICE_NANOSECONDS)

@@ -158,12 +158,12 @@ pub fn directory(data: &[u8]) {
 fn assert_nothing_lost(before: &[(Vec<u8>, std::path::PathBuf)], after: &[(Vec<u8>, std::path::PathBuf)]) {
     for (bytes, path) in before {
         let is_there = after.iter().any(|(_, other)| other == path);
-        let is_aside = || {
-            let aside = Path::new("/data/quarantine").join(path.file_name().unwrap_or_default());
-            after.iter().any(|(content, other)| *other == aside && content == bytes)
+        let is_quarantined = || {
+            let quarantined = Path::new("/data/quarantine").join(path.file_name().unwrap_or_default());
+            after.iter().any(|(content, other)| *other == quarantined && content == bytes)
         };
         let is_unfinished = path.extension().is_some_and(|end| end == "partial");
-        assert!(is_there || is_unfinished || is_aside(), "{} is gone", path.display());
+        assert!(is_there || is_unfinished || is_quarantined(), "{} is gone", path.display());
     }
 }
 

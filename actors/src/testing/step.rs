@@ -18,11 +18,12 @@ use crate::recovery::boot::{Boot, BootError, QUARANTINE, Recovered};
 use crate::recovery::journal;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
-use crate::snapshot::payloads::PayloadPages;
+
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::snapshot::taking::{Visit, take_next};
+use crate::snapshot::texts::TextPages;
 use crate::storage::Storage;
-use crate::storage::lying::unless_truthful;
+use crate::storage::lying::lying_if_planted;
 use crate::testing::{ManualClock, SimStorage};
 use crate::wal::codec;
 use crate::wal::recovery::{EachEvent, replay_sealed};
@@ -109,7 +110,7 @@ impl StepEngine {
 
     /// The disk under it, which may lie.
     fn disk(&self) -> Arc<dyn Storage> {
-        unless_truthful(Arc::new(self.storage.clone()))
+        lying_if_planted(Arc::new(self.storage.clone()))
     }
 
     fn running(&mut self) -> &mut Recovered {
@@ -400,7 +401,7 @@ impl StepEngine {
     fn show_and_retain(&mut self) -> Result<(), SnapshotError> {
         let store = self.snapshots();
         let Some(newest) = store.newest_without(&[])? else { return Ok(()) };
-        let payloads = PayloadPages::new(newest.layers().to_vec());
+        let payloads = TextPages::new(newest.layers().to_vec());
         self.running().payload_store.set_images(Arc::new(payloads));
         let (kept, age_max) = (self.options.snapshots_kept, self.options.snapshot_age_max);
         if let Some(through) = store.retain(&newest, kept, age_max, self.clock.now())? {

@@ -18,8 +18,8 @@ use crate::jobs::model::payload::{Content, Payload};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::record::{JobRecord, Life};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::payloads::PayloadPages;
 use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::texts::TextPages;
 use crate::storage::{DiskStorage, Storage};
 use crate::wal::WalError;
 use crate::wal::format::BatchHeader;
@@ -135,7 +135,7 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
             error => error,
         })?;
         let header = *state.header();
-        let payloads = PayloadPages::new(state.layers().to_vec());
+        let payloads = TextPages::new(state.layers().to_vec());
         let bytes = state.bytes();
         let mut pages = state.into_pages();
         while let Some(records) = pages.next_records()? {

@@ -7,14 +7,14 @@ use crate::wal::WalError;
 use crate::wal::codec::{CONTROL_TYPES_FROM, CodecError};
 use crate::wal::format::BatchHeader;
 
-/// A valid batch.
+/// A batch whose header and payload are as they were written.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// What it says about itself.
     pub header: BatchHeader,
     /// Where it begins in the segment.
     pub offset: u64,
-    /// Its events.
+    /// Its records, one behind the other.
     pub payload: &'a [u8],
 }
 

@@ -1,6 +1,8 @@
 //! The two headers of the log as bytes. The layout is drawn in [`crate::wal`].
 
+use crate::base::bytes::{u32_at, u64_at};
 use crate::ids::{Epoch, Seq, Term, Timeline, Timestamp};
+use crate::storage::OUTDATED;
 
 /// First bytes of every segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"BVRLOG\r\n";
@@ -52,9 +54,9 @@ pub struct SegmentEnd {
 pub struct SegmentHeader {
     /// Seeds its checksums: random, so that the bytes of one segment never pass for another's.
     pub salt: u32,
-    /// Whose it is.
+    /// The data directory that it belongs to.
     pub store: StoreId,
-    /// Its number.
+    /// 1, 2, 3, ...: the number in the file's name.
     pub number: u64,
     /// Position of its first event.
     pub first: Seq,
@@ -67,13 +69,16 @@ pub struct SegmentHeader {
 }
 
 /// Why bytes are not a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
     /// Not the start of what it should be.
+    #[error("{0}")]
     Invalid(String),
     /// A later version of the layout.
+    #[error("format version {0}, but this beaver reads those up to {FORMAT_VERSION}")]
     Newer(u32),
     /// A layout from before the first release.
+    #[error("{OUTDATED}")]
     Outdated,
 }
 
@@ -169,7 +174,7 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BatchKind {
-    /// Events.
+    /// Events, each with a position.
     Events = 1,
     /// Only carries what is durable.
     Mark = 2,
@@ -190,7 +195,7 @@ impl BatchKind {
 /// What a batch says about its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
-    /// What it is.
+    /// What its payload is, if it has one.
     pub kind: BatchKind,
     /// The term in which it was written.
     pub term: Term,
@@ -202,7 +207,7 @@ pub struct BatchHeader {
     pub durable: Seq,
     /// When it was written.
     pub written_at: Timestamp,
-    /// Number of events.
+    /// Number of events in the payload; control records do not count.
     pub count: u32,
     /// The chain value before it.
     pub chain: u32,
@@ -294,14 +299,6 @@ pub fn segment_name(number: u64) -> String {
 pub fn segment_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".wal")?.parse().ok()?;
     (segment_name(number) == name).then_some(number)
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }
 
 #[cfg(test)]

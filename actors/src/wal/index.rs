@@ -13,7 +13,7 @@ use crate::wal::WalError;
 use crate::wal::codec::{self, Decoder};
 use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_name};
 use crate::wal::reader::{SegmentReader, Stop, events};
-use crate::wal::recovery::segments;
+use crate::wal::recovery::{misfit, segments};
 
 /// Marks are about this many bytes apart.
 const SPACING: u32 = 16 << 10;
@@ -154,12 +154,17 @@ impl LogIndex {
                 Ok(batch) if batch.header.last() < at.seq => continue,
                 Ok(batch) => batch,
                 Err(Stop::Unreadable(problem)) => return Err(unreadable(reader.unreadable(problem))),
-                Err(_) => return Ok(None),
+                Err(Stop::Invalid(problem)) => return Err(unreadable(reader.damaged(problem))),
+                Err(Stop::End | Stop::Sealed) => return Ok(None),
             };
-            let found = events(&segment.path, batch, &mut Decoder::default())
-                .filter_map(Result::ok)
-                .find(|(position, _)| *position == at.seq);
-            return Ok(found.and_then(|(_, event)| text_of(&event, at).ok()));
+            for event in events(&segment.path, batch, &mut Decoder::default()) {
+                let (seq, event) = event.map_err(unreadable)?;
+                if seq == at.seq {
+                    let text = text_of(&event, at).map(Some);
+                    return text.map_err(|problem| unreadable(misfit(&segment.path, problem)));
+                }
+            }
+            return Ok(None);
         }
     }
 
@@ -261,5 +266,51 @@ impl Window {
             rest = rest.get(codec::record_len(rest)?..)?;
         }
         rest.get(..codec::record_len(rest)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, Timestamp};
+    use crate::jobs::EventKind;
+    use crate::storage::DiskStorage;
+    use crate::wal::Group;
+    use crate::wal::codec::tests::samples;
+    use crate::wal::format::{SEGMENT_HEADER_BYTES, SegmentEnd, StoreId};
+    use crate::wal::writer::{LogPlace, LogWriter};
+
+    #[test]
+    fn a_text_in_a_segment_without_marks_is_read_or_told_with_what_is_wrong_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+        let index = || Arc::new(LogIndex::new(storage.clone(), dir.path().join("wal")));
+        let place = LogPlace {
+            storage: storage.clone(),
+            dir: dir.path().join("wal"),
+            segment_bytes: 1 << 20,
+            store: StoreId([1; 16]),
+            witness: dir.path().join("witness"),
+            epoch: Epoch::default(),
+            dice: fastrand::Rng::with_seed(1),
+            index: index(),
+        };
+        let is_new = |event: &Event| matches!(event.kind, EventKind::Enqueue(_));
+        let event = samples().into_iter().find(is_new).expect("every type is among them");
+        let mut group = Group { first: Seq(1), count: 1, bytes: Vec::new() };
+        codec::encode(&event, &mut group.bytes);
+        let mut writer = LogWriter::begin(place, SegmentEnd::default(), &[], Timestamp(0)).unwrap();
+        writer.append(&[group], Timestamp(0)).1.unwrap();
+        writer.close(Timestamp(0)).unwrap();
+
+        let at = TextAt::payload(Seq(1));
+        assert_eq!(index().read(at).unwrap(), event.kind.text(TextPart::Payload));
+        assert_eq!(index().read(TextAt::payload(Seq(2))).unwrap(), None, "nothing wrong, and nothing there");
+        let path = dir.path().join("wal").join(segment_name(1));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = index().read(at).unwrap_err().to_string();
+        assert!(error.contains("0000000001.wal: payload checksum"), "{error}");
     }
 }

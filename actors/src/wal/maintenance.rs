@@ -29,14 +29,16 @@ impl Maintenance {
     }
 
     /// Does one more when those before are done.
-    pub fn add(&mut self, chore: impl FnOnce(&dyn Storage) + Send + 'static) {
+    pub fn add(&mut self, work: impl FnOnce(&dyn Storage) + Send + 'static) {
         let (done, is_done) = channel::<()>();
         let before = self.last.replace(is_done);
         let storage = self.storage.clone();
         self.storage.in_background(Box::new(move || {
-            // Nothing is ever sent: the other end is dropped.
-            before.map(|before| before.recv());
-            chore(&*storage);
+            // Nothing is ever sent: the other end is dropped when the work before is done.
+            if let Some(before) = before {
+                let _ = before.recv();
+            }
+            work(&*storage);
             drop(done);
         }));
     }
@@ -44,7 +46,10 @@ impl Maintenance {
 
 impl Drop for Maintenance {
     fn drop(&mut self) {
-        self.last.take().map(|last| last.recv());
+        if let Some(last) = self.last.take() {
+            // As above: the end of the work is an error here.
+            let _ = last.recv();
+        }
     }
 }
 
@@ -64,7 +69,7 @@ pub(super) fn seal(
         };
         let mut header = [0; SEGMENT_HEADER_BYTES];
         file.read_at(0, &mut header)?;
-        let header = SegmentHeader::decode(&header).map_err(|bad| io::Error::other(format!("{bad:?}")))?;
+        let header = SegmentHeader::decode(&header).map_err(io::Error::other)?;
         let seal = BatchHeader {
             kind: BatchKind::Seal,
             term: header.epoch.term,

@@ -102,9 +102,9 @@ pub enum WalError {
     /// Durable data cannot be read as it was written. Nothing was changed.
     #[error("{}: {problem} at byte {offset}", path.display())]
     Damaged {
-        /// The file.
+        /// The segment that holds it.
         path: PathBuf,
-        /// Where in it.
+        /// Where in the file reading stopped.
         offset: u64,
         /// What was expected and what was found.
         problem: String,
@@ -120,15 +120,15 @@ pub enum WalError {
     /// Another version of beaver wrote this. Nothing was changed.
     #[error("{}: {problem}: another version of beaver wrote it, run that one", path.display())]
     Newer {
-        /// The file.
+        /// The segment that another version wrote.
         path: PathBuf,
-        /// What is unknown.
+        /// The version or the type that this one does not know.
         problem: String,
     },
     /// It was written before the first release, in a format that nobody reads any more. Nothing was changed.
     #[error("{}: {OUTDATED}", path.display())]
     Outdated {
-        /// The file.
+        /// The segment in that format.
         path: PathBuf,
     },
     /// The storage reported an error.
@@ -136,15 +136,15 @@ pub enum WalError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// What was tried, as an infinitive: "sync".
         action: &'static str,
-        /// What came back.
+        /// What the operating system says.
         source: io::Error,
     },
     /// The disk is full. Nothing was written; it may be tried again.
     #[error("{}: the disk is full", path.display())]
     Full {
-        /// The file.
+        /// The file that could not grow.
         path: PathBuf,
     },
     /// A sync failed before. Nothing is written any more until the log was recovered from disk
@@ -154,7 +154,7 @@ pub enum WalError {
     /// A valid event does not fit the state, which only a bug or damage that hit two places can cause.
     #[error("{}: {problem}", path.display())]
     Misfit {
-        /// The file.
+        /// The segment that the event is in.
         path: PathBuf,
         /// Which event, and why.
         problem: String,
@@ -182,7 +182,7 @@ impl WalError {
 pub struct Group {
     /// Position of the first event.
     pub first: Seq,
-    /// How many events.
+    /// How many events `bytes` holds.
     pub count: u32,
     /// The events, one after the other, as [`codec::encode`] writes them.
     pub bytes: Vec<u8>,

@@ -31,8 +31,8 @@ pub(super) enum NextSegment {
     Coming(Receiver<io::Result<u64>>, Enough),
     /// Waits under its `.partial` name, with this number of zeros.
     Ready(u64),
-    /// There was no space for it, or something else went wrong.
-    Failed(String),
+    /// None was asked for yet, the last one was taken, or there was no space for it.
+    Missing,
 }
 
 impl NextSegment {
@@ -45,8 +45,9 @@ impl NextSegment {
         storage.in_background(Box::new(move || {
             let result = fill(&*disk, &path, len, zeroed, &is_enough);
             if result.is_err() {
-                let _ = disk.remove(&path);
+                remove(&*disk, &path);
             }
+            // Nobody listens any more when the log was closed meanwhile.
             let _ = sender.send(result);
         }));
         NextSegment::Coming(receiver, enough)
@@ -55,27 +56,39 @@ impl NextSegment {
     /// Whether it has come in the meantime.
     pub fn look(&mut self) {
         let NextSegment::Coming(result, _) = self else { return };
-        *self = match result.try_recv() {
-            Ok(Ok(zeroed)) => NextSegment::Ready(zeroed),
-            Ok(Err(error)) => NextSegment::Failed(error.to_string()),
-            Err(TryRecvError::Disconnected) => NextSegment::Failed("it was given up".to_owned()),
+        let problem = match result.try_recv() {
+            Ok(Ok(zeroed)) => {
+                *self = NextSegment::Ready(zeroed);
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(TryRecvError::Disconnected) => "it was given up".to_owned(),
             Err(TryRecvError::Empty) => return,
         };
-        if let NextSegment::Failed(error) = self {
-            tracing::warn!(%error, "no space for the log's next segment: new jobs are refused until there is");
-        }
+        *self = NextSegment::Missing;
+        tracing::warn!(
+            error = problem,
+            "no space for the log's next segment: new jobs are refused until there is"
+        );
     }
 
     /// How many zeros it begins with, as soon as it is there, which is soon; none if it will not be. Nobody else gets it.
     pub fn take(&mut self) -> Option<u64> {
-        match std::mem::replace(self, NextSegment::Failed(String::new())) {
+        match std::mem::replace(self, NextSegment::Missing) {
             NextSegment::Ready(zeroed) => Some(zeroed),
             NextSegment::Coming(result, enough) => {
                 enough.store(true, Ordering::Relaxed);
                 result.recv().ok()?.ok()
             }
-            NextSegment::Failed(_) => None,
+            NextSegment::Missing => None,
         }
+    }
+}
+
+/// Removes an unfinished segment, so that it does not hold what little space there is. A start removes it, too.
+pub(super) fn remove(storage: &dyn Storage, partial: &Path) {
+    if let Err(error) = storage.remove(partial) {
+        tracing::debug!(path = %partial.display(), %error, "an unfinished segment stays until the next start");
     }
 }
 

@@ -11,8 +11,8 @@ use crate::wal::WalError;
 use crate::wal::batch::Batch;
 use crate::wal::codec::{Decoder, ENVELOPE_BYTES};
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BadHeader, BatchHeader, BatchKind, FORMAT_VERSION, SEGMENT_BYTES_MAX,
-    SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, checksum,
+    BATCH_HEADER_BYTES, BadHeader, BatchHeader, BatchKind, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES,
+    SegmentEnd, SegmentHeader, checksum,
 };
 use crate::wal::tail_scan::TailScan;
 
@@ -259,7 +259,7 @@ impl SegmentReader {
         self.len as u64
     }
 
-    /// The file.
+    /// The segment's file, with its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -293,11 +293,7 @@ fn decode_header(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, WalError> {
     SegmentHeader::decode(bytes).map_err(|bad| match bad {
         BadHeader::Invalid(problem) => WalError::Damaged { path: path.to_owned(), offset: 0, problem },
         BadHeader::Outdated => WalError::Outdated { path: path.to_owned() },
-        BadHeader::Newer(version) => {
-            let problem =
-                format!("format version {version}, but this beaver reads those up to {FORMAT_VERSION}");
-            WalError::Newer { path: path.to_owned(), problem }
-        }
+        BadHeader::Newer(_) => WalError::Newer { path: path.to_owned(), problem: bad.to_string() },
     })
 }
 

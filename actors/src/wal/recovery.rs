@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::bugs::{self, Bug};
 use crate::ids::Seq;
 use crate::jobs::Event;
-use crate::storage::{Storage, partial_of, publish, unused};
+use crate::storage::{Storage, unused, write_whole};
 use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{
@@ -20,7 +20,7 @@ use crate::wal::tail_scan::TailScan;
 use crate::wal::witness::Testimony;
 use crate::wal::{Group, WalError};
 
-/// What recovery found.
+/// What the log holds, and where it ends.
 #[derive(Debug)]
 pub struct LogScan {
     /// Whose log it is.
@@ -36,9 +36,9 @@ pub struct LogScan {
 /// An unfinished last write: expected after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
-    /// The segment.
+    /// The segment that it is the end of.
     pub path: PathBuf,
-    /// Where it begins.
+    /// Where in the segment it begins.
     pub offset: u64,
     /// What is there, without the zeros at the end.
     pub bytes: Vec<u8>,
@@ -60,9 +60,7 @@ pub struct ReplayFrom {
 /// Gets what is read, in order.
 pub trait Visitor {
     /// The segment that the next batches are in.
-    fn segment(&mut self, header: &SegmentHeader) {
-        let _ = header;
-    }
+    fn segment(&mut self, _: &SegmentHeader) {}
 
     /// A batch that holds events behind `covered`.
     ///
@@ -129,10 +127,10 @@ pub fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentFile>, W
 /// A segment on disk.
 #[derive(Clone, Debug)]
 pub struct SegmentFile {
-    /// Where it is.
+    /// The file, with its directory.
     pub path: PathBuf,
     /// What it says about itself.
-    pub header: crate::wal::format::SegmentHeader,
+    pub header: SegmentHeader,
 }
 
 /// Reads the log behind `known.covered` and hands every batch to `visitor`, in order.
@@ -197,7 +195,7 @@ pub fn recover(
 /// Reads the sealed segments behind `after` up to `through`, for folding them into a snapshot.
 ///
 /// # Errors
-/// As [`recover`].
+/// Damage, a gap, a foreign or newer file, or an error of `visitor`. Nothing on disk was changed.
 pub fn replay_sealed(
     storage: &dyn Storage,
     dir: &Path,
@@ -351,7 +349,7 @@ fn visit_batch(
     if batch.is_control_only() {
         return Err(batch.surplus(path, batch.payload));
     }
-    match Seq(batch.header.first.0 + u64::from(batch.header.count)) <= covered.next() {
+    match batch.header.last() <= covered {
         true => Ok(()),
         false => visitor.batch(path, batch, covered),
     }
@@ -381,11 +379,7 @@ pub fn settle(
         let segment = torn.path.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{segment}-at-{}.torn", torn.offset);
         let path = unused(storage, quarantine, &name).map_err(WalError::io(quarantine, "list"))?;
-        let partial = partial_of(&path);
-        let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
-        file.write_at(0, &torn.bytes).map_err(WalError::io(&partial, "write"))?;
-        file.sync().map_err(WalError::io(&partial, "sync"))?;
-        publish(storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
+        write_whole(storage, &path, &torn.bytes).map_err(WalError::io(&path, "write"))?;
     }
     for name in storage.list(dir).map_err(WalError::io(dir, "list"))? {
         if name.ends_with(".partial") {

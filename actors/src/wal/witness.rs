@@ -1,9 +1,9 @@
 //! A second witness of how far the log has got, in a file of its own: what a log says about itself goes with the page that
 //! holds it.
 //!
-//! It is written when the log falls idle, at each change of segments, once a second under load, and at a clean stop; never
-//! synced but there, so that it costs next to nothing. It is evidence, not data: what it says may be old, and is true all the
-//! same.
+//! It is written when the log falls idle, at each change of segments, once a second under load, and at a clean stop; synced
+//! only there and when the log is poisoned, so that it costs next to nothing. It is evidence, not data: what it says may be
+//! old, and is true all the same.
 //!
 //! ```text
 //! two slots, 4096 bytes apart, written in turn; the valid one of the higher generation counts
@@ -29,10 +29,11 @@
 use std::io;
 use std::path::Path;
 
+use crate::base::bytes::{u32_at, u64_at};
 use crate::ids::Seq;
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
-use crate::wal::format::{StoreId, u32_at, u64_at};
+use crate::wal::format::StoreId;
 
 /// The file's name in the data directory.
 pub(crate) const WITNESS_FILE: &str = "witness";
@@ -52,7 +53,7 @@ pub struct Testimony {
     pub boot_id: [u8; 16],
     /// The segment that was the last one.
     pub segment: u64,
-    /// Its salt.
+    /// The salt in that segment's header: tells it from one that had its number before.
     pub salt: u32,
     /// Where it ended when it was synced last.
     pub len: u64,

@@ -13,7 +13,7 @@ use crate::wal::format::{
 };
 use crate::wal::index::LogIndex;
 use crate::wal::maintenance::{self, Maintenance};
-use crate::wal::next_segment::{NextSegment, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
+use crate::wal::next_segment::{self, NextSegment, ZEROED_AT_FIRST, ZEROED_MIN, ZEROS_AT_ONCE};
 use crate::wal::witness::{Testimony, Witness};
 use crate::wal::{Group, WalError};
 
@@ -25,7 +25,7 @@ const SMALL_BATCH_BYTES: usize = 32 << 10;
 
 /// Where a log is and whose it is.
 pub struct LogPlace {
-    /// The disk.
+    /// The machine's disk, or a simulated one.
     pub storage: Arc<dyn Storage>,
     /// The directory of its segments.
     pub dir: PathBuf,
@@ -115,7 +115,7 @@ impl LogWriter {
         let capacity = segment_bytes.max((SEGMENT_HEADER_BYTES + needed) as u64);
         let mut file = storage.create(&partial).map_err(WalError::io(&partial, "create"))?;
         file.allocate(capacity).map_err(WalError::io(&partial, "allocate"))?;
-        // A few: until the next segment is there, which has more.
+        // A few zeros only: the next segment, which has more, is soon there.
         let zeroed = capacity.min(ZEROS_AT_ONCE as u64);
         let mut start = vec![0; zeroed as usize];
         start[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
@@ -140,7 +140,7 @@ impl LogWriter {
             marked: end.last,
             poisoned: false,
             epoch,
-            next_segment: NextSegment::Failed(String::new()),
+            next_segment: NextSegment::Missing,
             maintenance: Maintenance::new(storage.clone()),
             storage,
             dice,
@@ -159,7 +159,7 @@ impl LogWriter {
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.testify();
         writer.seal(end, None, now);
-        writer.prepare_spare(ZEROED_AT_FIRST);
+        writer.prepare_next_segment(ZEROED_AT_FIRST);
         Ok(writer)
     }
 
@@ -315,7 +315,7 @@ impl LogWriter {
         let (len, chain) = self.synced_end;
         let SegmentHeader { store, number: segment, salt, .. } = self.header;
         let boot_id = self.storage.boot_id();
-        // Nothing but what is synced is to be relied upon any more when the log is poisoned.
+        // Once the log is poisoned, only what was synced can be relied upon.
         let written = if self.poisoned { self.durable } else { self.last() };
         Testimony { store, boot_id, segment, salt, len, chain, synced: self.durable, written }
     }
@@ -366,7 +366,7 @@ impl LogWriter {
         };
         let path = self.dir.join(segment_name(header.number));
         let partial = partial_of(&path);
-        let (mut file, capacity, zeroed) = self.take_spare(&partial)?;
+        let (mut file, capacity, zeroed) = self.take_next_segment(&partial)?;
         let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
         if let Err(source) = result {
             self.poison();
@@ -388,7 +388,7 @@ impl LogWriter {
         self.index.begin(&self.header);
         let before = std::mem::replace(&mut self.zeroed, zeroed);
         // A log that uses its zeros gets twice as many; one that does not gets fewer and fewer.
-        self.prepare_spare(match end.len > before / 2 {
+        self.prepare_next_segment(match end.len > before / 2 {
             true => 2 * before.max(zeroed),
             false => (2 * end.len).min(zeroed / 2),
         });
@@ -401,14 +401,14 @@ impl LogWriter {
         match self.next_segment {
             NextSegment::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
             NextSegment::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
-            NextSegment::Failed(_) => Room { bytes: self.left(), accepts_jobs: false },
+            NextSegment::Missing => Room { bytes: self.left(), accepts_jobs: false },
         }
     }
 
     /// Tries again to allocate the next segment, if that has failed.
-    pub fn retry_spare(&mut self) {
-        if matches!(self.next_segment, NextSegment::Failed(_)) {
-            self.prepare_spare(ZEROED_MIN);
+    pub fn retry_next_segment(&mut self) {
+        if matches!(self.next_segment, NextSegment::Missing) {
+            self.prepare_next_segment(ZEROED_MIN);
         }
     }
 
@@ -478,8 +478,8 @@ impl LogWriter {
         SegmentEnd { number: self.header.number, len: self.offset, last: self.last(), chain: self.chain }
     }
 
-    /// The file for the next segment: the next_segment one, or one made on the spot; how long it is, and how much of it zeros.
-    fn take_spare(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64, u64), WalError> {
+    /// The file for the next segment, prepared or made on the spot; how long it is, and how much of it zeros.
+    fn take_next_segment(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64, u64), WalError> {
         if let Some(zeroed) = self.next_segment.take() {
             let file = self.storage.open(path).map_err(WalError::io(path, "open"))?;
             return Ok((file, self.segment_bytes, zeroed));
@@ -487,15 +487,13 @@ impl LogWriter {
         let mut file = self.storage.create(path).map_err(WalError::io(path, "create"))?;
         if let Err(error) = file.allocate(self.segment_bytes) {
             drop(file);
-            self.next_segment = NextSegment::Failed(error.to_string());
-            // What could not be allocated must not hold what little space there is.
-            let _ = self.storage.remove(path);
+            next_segment::remove(&*self.storage, path);
             return Err(WalError::io(path, "allocate")(error));
         }
         Ok((file, self.segment_bytes, 0))
     }
 
-    fn prepare_spare(&mut self, zeroed: u64) {
+    fn prepare_next_segment(&mut self, zeroed: u64) {
         let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
         self.next_segment = NextSegment::prepare(&self.storage, path, self.segment_bytes, zeroed);
     }
@@ -514,8 +512,8 @@ impl Drop for LogWriter {
     /// this directory any more.
     fn drop(&mut self) {
         if self.next_segment.take().is_some() {
-            // Boot removes it, too.
-            let _ = self.storage.remove(&partial_of(&self.dir.join(segment_name(self.header.number + 1))));
+            let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
+            next_segment::remove(&*self.storage, &path);
         }
     }
 }

@@ -190,11 +190,9 @@ fn a_torn_tail_is_healthy_after_a_crash() {
         text.contains(&format!("torn tail at byte {start}, {torn_bytes} bytes, never acknowledged")),
         "{text}"
     );
-    assert!(
-        text.ends_with(&format!(
-            "the next start will set aside {torn_bytes} bytes that nobody was told about"
-        ))
-    );
+    assert!(text.ends_with(&format!(
+        "the next start will move {torn_bytes} bytes to quarantine that nobody was told about"
+    )));
     assert_eq!(files(&disk), before);
     assert_eq!(boot(&disk).recovery.torn_bytes, torn_bytes);
 }

@@ -102,7 +102,7 @@ fn a_renamed_segment_that_is_damaged_too_is_cut_under_its_own_name() {
 
 /// A copy beside the original is no loss and no gain.
 #[test]
-fn a_copy_under_another_name_is_set_aside() {
+fn a_copy_under_another_name_is_moved_to_quarantine() {
     let disk = stopped(engine());
     let expected = ids(&boot(&disk.fork()));
     disk.put(wal(5), disk.bytes(wal(2)));

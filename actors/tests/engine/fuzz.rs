@@ -246,7 +246,7 @@ fn a_name_with_a_sign_in_front_of_its_number_is_not_a_snapshot() {
     storage.put(&foreign, storage.bytes(&snapshot));
     storage.tamper(&snapshot, |bytes| bytes[70] ^= 1);
     storage.kill_process();
-    beaver.boot().expect("the log is whole, and the damaged snapshot is set aside once");
+    beaver.boot().expect("the log is whole, and the damaged snapshot is moved to quarantine once");
     assert!(storage.paths("/data/snapshots").contains(&foreign), "what is not ours stays");
 }
 

@@ -6,7 +6,7 @@ use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{JobId, Seq, Timestamp};
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::internals::snapshot::SnapshotError;
-use beaver_actors::internals::snapshot::payloads::PayloadPages;
+use beaver_actors::internals::snapshot::texts::TextPages;
 use beaver_actors::jobs::{Command, Payload, Retention, Start, Status};
 use beaver_actors::testing::{Call, Fault, SimStorage, StepEngine};
 
@@ -15,7 +15,7 @@ const SNAPSHOTS: &str = "/data/snapshots";
 /// The jobs of the snapshot at a position, with their texts.
 pub(crate) fn jobs_of(beaver: &StepEngine, last: Seq) -> Result<Vec<JobRecord>, SnapshotError> {
     let state = beaver.snapshots().open_state(last)?;
-    let payloads = PayloadPages::new(state.layers().to_vec());
+    let payloads = TextPages::new(state.layers().to_vec());
     let mut pages = state.into_pages();
     let mut jobs = Vec::new();
     while let Some(records) = pages.next_records()? {
@@ -170,7 +170,7 @@ fn whatever_happens_to_the_newest_snapshot_the_one_before_and_the_log_give_the_s
         beaver.boot().unwrap_or_else(|error| panic!("accident {number}: {error}"));
         assert_eq!(beaver.image(), image, "accident {number}");
         let left = beaver.storage.paths(SNAPSHOTS);
-        assert_eq!(left, std::slice::from_ref(&older), "accident {number}: it was set aside");
+        assert_eq!(left, std::slice::from_ref(&older), "accident {number}: it was moved to quarantine");
         assert_eq!(beaver.storage.paths("/data/quarantine").len(), 1, "accident {number}");
     }
 }

@@ -38,7 +38,7 @@ fn stretch(path: &Path, len: u64) {
 }
 
 #[test]
-fn a_segment_of_a_tebibyte_is_refused_by_name_and_size_and_set_aside_by_a_repair() {
+fn a_segment_of_a_tebibyte_is_refused_by_name_and_size_and_quarantined_by_a_repair() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     on_system(|| async move {
@@ -67,10 +67,14 @@ fn a_segment_of_a_tebibyte_is_refused_by_name_and_size_and_set_aside_by_a_repair
         let Diagnosis::Damaged { plan, .. } = &report.verdict else { panic!("{report}") };
         let repaired = doctor.apply(plan, Timestamp(1_767_225_600_000)).unwrap();
         drop(doctor);
-        let aside = File::open(repaired.quarantine.join(segment.file_name().unwrap())).unwrap();
-        let aside = aside.metadata().unwrap();
-        assert_eq!(aside.len(), SEGMENT_BYTES_MAX + 1, "the original is kept");
-        assert!(aside.blocks() * 512 <= 2 << 20, "its holes are still holes: {} blocks", aside.blocks());
+        let original = File::open(repaired.quarantine.join(segment.file_name().unwrap())).unwrap();
+        let original = original.metadata().unwrap();
+        assert_eq!(original.len(), SEGMENT_BYTES_MAX + 1, "the original is kept");
+        assert!(
+            original.blocks() * 512 <= 2 << 20,
+            "its holes are still holes: {} blocks",
+            original.blocks()
+        );
         let beaver = engine(&options).await.unwrap();
         assert_eq!(beaver.job(id.clone()).await.unwrap().id, id, "the snapshot holds it");
         assert_eq!(beaver.stop(None).await, Ending::Clean);

@@ -61,7 +61,7 @@ fn batches(bytes: &[u8]) -> Vec<(usize, BatchHeader)> {
 
 /// Row 5: a batch is there as a whole or not at all.
 #[test]
-fn a_last_batch_torn_at_any_byte_is_cut_set_aside_and_nothing_else_is_lost() {
+fn a_last_batch_torn_at_any_byte_is_cut_and_kept_in_quarantine_and_nothing_else_is_lost() {
     let mut beaver = busy_engine();
     let durable = beaver.history.clone();
     let kept = beaver.image();

@@ -39,8 +39,8 @@ impl Log {
             return None;
         }
         self.bytes = bytes as u64;
-        // Beside zeros: the batch, the header of its segment, the seal of the one before.
-        Some((before, (now_written - written - 3) * PIECE_BYTES))
+        // Beside zeros: the batch, the header of its segment, the seal of the one before, the witness.
+        Some((before, (now_written - written - 4) * PIECE_BYTES))
     }
 
     /// Begins a segment after next to nothing, and says how many zeros the next one gets.
@@ -50,8 +50,8 @@ impl Log {
         self.beaver.log().rotate(Timestamp(1)).unwrap();
         self.beaver.log().room();
         self.bytes = 0;
-        // Beside them: a header and a seal.
-        (self.beaver.storage.calls_of(Call::Write) - before - 2) * PIECE_BYTES
+        // Beside them: a header, a seal, and the witness.
+        (self.beaver.storage.calls_of(Call::Write) - before - 3) * PIECE_BYTES
     }
 
     fn append_until_the_next_segment(&mut self, bytes: usize) -> (u64, u64) {

@@ -19,7 +19,7 @@ use super::process;
 /// Name of the variable.
 pub(super) const VARIABLE: &str = "BEAVER_STORE";
 /// File in the data directory that holds its random id.
-const FILE: &str = "exec-id";
+pub(crate) const STORE_FILE: &str = "exec-id";
 /// The kernel makes a new random id at every read.
 const RANDOM_ID: &str = "/proc/sys/kernel/random/uuid";
 /// Such an id has 36 characters, hexadecimal digits and hyphens.
@@ -67,7 +67,7 @@ impl fmt::Display for ProgramMark {
 impl StoreMark {
     /// The identity of a data directory, `None` if it never got one.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Option<StoreMark>> {
-        let path = data_dir.join(FILE);
+        let path = data_dir.join(STORE_FILE);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
@@ -92,7 +92,7 @@ impl StoreMark {
         file.write_all(fs::read_to_string(RANDOM_ID)?.as_bytes())?;
         file.as_file().sync_all()?;
         // The first one wins: two servers that race must not end up with two identities.
-        match file.persist_noclobber(data_dir.join(FILE)) {
+        match file.persist_noclobber(data_dir.join(STORE_FILE)) {
             Ok(_) => File::open(data_dir)?.sync_all()?,
             Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(failed) => return Err(failed.error),
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(fs::read_dir(&original).unwrap().count(), 1, "the partial file is gone");
 
         fs::create_dir(&copy).unwrap();
-        fs::copy(original.join(FILE), copy.join(FILE)).unwrap();
+        fs::copy(original.join(STORE_FILE), copy.join(STORE_FILE)).unwrap();
         assert_ne!(StoreMark::open_or_create(&copy).unwrap(), store);
     }
 
@@ -145,10 +145,10 @@ mod tests {
     fn a_file_that_holds_no_id_is_named_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "short", &"x".repeat(ID_LENGTH)] {
-            fs::write(dir.path().join(FILE), text).unwrap();
+            fs::write(dir.path().join(STORE_FILE), text).unwrap();
             let error = StoreMark::open_or_create(dir.path()).unwrap_err();
             assert!(error.to_string().contains("exec-id: not an id"), "{error}");
-            assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), text);
+            assert_eq!(fs::read_to_string(dir.path().join(STORE_FILE)).unwrap(), text);
         }
     }
 

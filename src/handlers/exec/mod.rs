@@ -57,6 +57,7 @@ use beaver_actors::api::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 use tokio::process::Command;
 
 use mark::ProgramMark;
+pub(crate) use mark::STORE_FILE;
 use payload::ExecPayload;
 use watcher_link::{WatcherLink, WatcherProgram};
 

@@ -309,7 +309,7 @@ impl LogTask {
     }
 
     fn look_for_space(&mut self) {
-        self.log.writer.retry_spare();
+        self.log.writer.retry_next_segment();
         self.confirm();
     }
 

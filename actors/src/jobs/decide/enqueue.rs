@@ -39,7 +39,7 @@ impl JobTable {
     /// As [`JobTable::decide`] for `Enqueue`, without a box for the command.
     ///
     /// # Errors
-    /// As [`JobTable::decide`].
+    /// [`Rejection::PayloadTooLarge`].
     pub fn decide_enqueue(
         &self,
         spec: JobSpec,

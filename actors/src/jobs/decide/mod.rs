@@ -24,7 +24,8 @@ impl JobTable {
     /// What `command` leads to: an event to log and apply, nothing (`None`), or a rejection.
     ///
     /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`, `Reserve`), nothing is due
-    /// (`Promote`, `Forget`, `Succeed`), it is so already (`Pause`, `Resume`, `RemoveQueue`, `Move`).
+    /// (`Promote`, `Forget`, `Succeed`), it is so already, or there is no such queue (`SetPaused`, `RemoveQueue`, `Move`), no job
+    /// is in flight (`SpareLeases`).
     ///
     /// # Errors
     /// A [`Rejection`] that the caller can act on.

@@ -23,7 +23,7 @@ pub const BACKTRACE_LINE_BYTES_MAX: usize = 1024;
 pub enum FailureKind {
     /// The handler said so.
     Error,
-    /// The handler panicked.
+    /// The handler panicked; the message is the panic's.
     Panic,
     /// It ran longer than its timeout, or its lease expired.
     Timeout,
@@ -99,9 +99,7 @@ impl Failure {
         let backtrace = kept.map(|line| cut(line, BACKTRACE_LINE_BYTES_MAX)).collect();
         Failure { backtrace, ..self }
     }
-}
 
-impl Failure {
     /// How long its texts are.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
@@ -143,12 +141,12 @@ pub type KeptFailure = FailedAttempt<EventText<Box<Failure>>>;
 pub struct FailedAttempt<F = Failure> {
     /// Number of the attempt, from 1.
     pub attempt: Attempt,
-    /// When it ended.
+    /// When the attempt ended.
     pub at: Timestamp,
     /// When the next one was due, if it had to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
-    /// What went wrong.
+    /// Kind, message and backtrace of what went wrong.
     pub failure: F,
 }
 

@@ -7,11 +7,15 @@ use crate::jobs::model::failure::FailedAttempt;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::policy::Backoff;
 
-/// Where a job is in its life. Data that means nothing in a state is not there.
+/// Where a job is in its life, with what is known of it only there.
+///
+/// This is a job's state as it is told and written. The table holds jobs packed (`jobs/table/packed_job.rs`): there, one
+/// field means something else in each state. `Discard` leads out of every state, and a new `Enqueue` of the same id out of
+/// every finished one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// Waits for a worker. Entered by `Enqueue`, by `Promote`, by `RunNow`, or by `Requeue` when a lease ended without
-    /// a verdict.
+    /// a verdict. Left by `Dispatch`, `Kill` or `Cancel`.
     Pending {
         /// When it joined the pending jobs.
         since: Timestamp,
@@ -24,29 +28,30 @@ pub enum JobState {
     },
     /// One worker holds the lease. Left by `Ack`, `Retry`, `Requeue`, `Exhaust` or `Cancel`.
     InFlight(Box<Lease>),
-    /// Waits after a failed attempt, or after one that could not begin. Entered by `Retry` and `Requeue`, left by `Promote`, `RunNow`, `Kill` or `Cancel`.
+    /// Waits after a failed attempt, or after one that could not begin. Entered by `Retry` and `Requeue`, left by
+    /// `Promote`, `RunNow`, `Kill` or `Cancel`.
     Retrying {
         /// Not before this moment.
         retry_at: Timestamp,
     },
-    /// Succeeded. Left only by being forgotten.
+    /// Succeeded. Left by being forgotten.
     Completed(Finish),
     /// Out of attempts, or killed. Left by `RunNow`, or by being forgotten.
     Dead(Finish),
-    /// Withdrawn, or failed for good with the wish to be dropped then. Left only by being forgotten.
+    /// Withdrawn, or failed for good with the wish to be dropped then. Left by being forgotten.
     Cancelled(Finish),
 }
 
 /// The right of one worker to one job until a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Who holds it.
+    /// A local worker by its place in the pool, or a remote one by its name.
     pub holder: Holder,
     /// Names it; never given twice.
     pub token: Token,
     /// When it was given out.
     pub since: Timestamp,
-    /// When it expires.
+    /// When it expires, unless it is extended before.
     pub deadline: Timestamp,
     /// When the job had joined the pending jobs.
     pub pending_since: Timestamp,
@@ -183,9 +188,9 @@ impl JobState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {seq} ({event}) does not fit: {problem}")]
 pub struct Misfit {
-    /// The event's position.
+    /// Position of the event in the log.
     pub seq: Seq,
-    /// Its type's name.
+    /// Name of the event's type, such as `ACK`.
     pub event: &'static str,
     /// What is in the way.
     pub problem: String,
@@ -194,7 +199,7 @@ pub struct Misfit {
 /// A job as people and programs see it; inside of the engine with a [`crate::jobs::PayloadRef`] that may still be on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView<P = Payload> {
-    /// Its name.
+    /// As its producer gave it, or as it was generated.
     pub id: JobId,
     /// Where it is in its life.
     pub status: Status,
@@ -219,7 +224,7 @@ pub struct JobView<P = Payload> {
     pub timeout_ms: u64,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// When it last joined the pending jobs; `created_at` before that.
+    /// Pending or in flight: when it joined the pending jobs. Else as `created_at`.
     pub enqueued_at: Timestamp,
     /// Scheduled or retrying: not before this moment.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -39,7 +39,7 @@ pub trait PayloadStore: Send + Sync {
 }
 
 /// Reads texts back from snapshots.
-pub trait ImagePayloads: Send + Sync {
+pub trait ImageTexts: Send + Sync {
     /// Position up to which they hold everything.
     fn last(&self) -> Seq;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Rules of the queue that an operator can set.
+/// Rules about jobs that an operator can set.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Longest run of one attempt when the job does not say (`task_timeout`).

@@ -16,7 +16,7 @@ pub const KEPT_BYTES: usize = 64;
 /// A text, or how long it is if it is on disk only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TextRef<T> {
-    /// In memory.
+    /// In memory, whole.
     Here(T),
     /// On disk only, where [`PayloadStore`](super::payload::PayloadStore) finds it.
     Stored {
@@ -30,7 +30,7 @@ pub enum TextRef<T> {
 pub struct EventText<T> {
     /// Position of the event.
     pub seq: Seq,
-    /// The text.
+    /// In memory, or left on disk once the event was durable.
     pub text: TextRef<T>,
 }
 
@@ -60,7 +60,7 @@ pub struct TextAt {
 
 /// What can be kept on disk: it has a length, and is written as JSON text.
 pub trait Storable {
-    /// How long it is, in bytes.
+    /// How many bytes its texts take in memory; as JSON, what consists of several is longer.
     fn text_len(&self) -> usize;
 
     /// Appends it as it is written.

@@ -17,7 +17,7 @@ pub(crate) use section::Section;
 use terms::Terms;
 use totals::Totals;
 
-/// All sections.
+/// The sections themselves, each with its digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sections {
     pub(crate) queues: Queues,

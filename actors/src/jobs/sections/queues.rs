@@ -18,7 +18,7 @@ pub const QUEUES_MAX: usize = 100_000;
 /// A queue by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRecord {
-    /// Its name.
+    /// The name that producers and workers call it by.
     pub name: QueueName,
     /// Whether nobody gets jobs of it.
     pub paused: bool,
@@ -27,7 +27,7 @@ pub struct QueueRecord {
 /// A queue at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueueView {
-    /// Its name.
+    /// The name that producers and workers call it by.
     pub queue: QueueName,
     /// Whether nobody gets jobs of it.
     pub paused: bool,

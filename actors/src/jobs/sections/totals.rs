@@ -11,9 +11,9 @@ use crate::jobs::table::digest;
 /// How many attempts have ended since the store was created; those that nobody reported on do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// All of them.
+    /// Attempts that succeeded or failed.
     pub processed: u64,
-    /// Those that failed.
+    /// Attempts that failed.
     pub failed: u64,
 }
 

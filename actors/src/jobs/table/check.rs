@@ -1,5 +1,5 @@
-//! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests, and at boot as
-//! far as the table is small; at that of a large one, only the sums are made anew, which takes a tenth of the time.
+//! `check()`: every invariant of the table, looked at the slow way. Runs after every `apply` in tests, and at
+//! boot if the table is small; of a large one, only the sums are made anew there (`docs/decisions/0020-small-measurements.md`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -54,7 +54,6 @@ use crate::jobs::table::slots::Slots;
 /// A job that was dispatched, as its worker gets it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// The job.
     pub job: JobId,
     /// Its number, by which a payload on disk is found.
     pub number: Seq,

@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Option<PackedJob>>() == 88, "memory per job is a
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileId(pub u32);
 
-/// A job.
+/// A job. `line_seq` and `moment` mean what its status says; [`PackedJob::state`] tells them by their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PackedJob {
     pub id: JobId,
@@ -108,7 +108,7 @@ pub(crate) enum IndexedAs<'a> {
     Leased(&'a Lease),
     /// Scheduled or retrying, until then.
     Waiting(Timestamp),
-    /// Ended, like this.
+    /// Ended then and there.
     Finished(Finish),
 }
 

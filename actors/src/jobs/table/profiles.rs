@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_no_job_has_any_more_makes_room_for_others() {
+    fn a_profile_that_no_job_has_any_more_makes_room_for_others() {
         let mut profiles = Profiles::default();
         let kept = profiles.join(profile(7), || 0);
         for timeout_ms in 100..100 + 10 * IDLE_MAX as u64 {

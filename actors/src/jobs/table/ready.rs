@@ -25,15 +25,17 @@ pub(crate) fn place(job: &PackedJob) -> LinePlace {
 pub(crate) struct Ready {
     lanes: Vec<Lane>,
     numbers: HashMap<LaneKey, LaneNumber>,
-    kinds: Vec<LaneSet>,
-    queues: Vec<LaneSet>,
+    kinds: Vec<KindLanes>,
+    queues: Vec<LaneHeap>,
     paused: Vec<bool>,
 }
 
-/// The lanes of one kind, or of one queue.
+/// The lanes of one kind.
 #[derive(Debug, Default)]
-struct LaneSet {
+struct KindLanes {
+    /// Those that are not empty, and whose queue is not paused.
     heap: LaneHeap,
+    /// Pending jobs of the kind, those in paused queues included.
     len: u64,
 }
 
@@ -85,9 +87,8 @@ impl Ready {
         for lane in &mut self.lanes {
             (lane.list, lane.rank, lane.at) = (List::EMPTY, None, [NOWHERE; 2]);
         }
-        for line in self.kinds.iter_mut().chain(&mut self.queues) {
-            *line = LaneSet::default();
-        }
+        self.kinds.iter_mut().for_each(|kind| *kind = KindLanes::default());
+        self.queues.iter_mut().for_each(|heap| *heap = LaneHeap::default());
     }
 
     /// Takes a job out of its lane, from any place in it.
@@ -119,13 +120,13 @@ impl Ready {
     /// The job that is first in line in a queue, unless that is paused.
     pub fn first_in(&self, queue: QueueKey) -> Option<Slot> {
         let number = queue.0 as usize;
-        let best = self.queues.get(number).filter(|_| !self.paused[number])?.heap.first()?;
+        let best = self.queues.get(number).filter(|_| !self.paused[number])?.first()?;
         self.lanes[best as usize].list.head()
     }
 
     /// The heads of a queue's lanes, paused or not, in no particular order.
     pub fn heads_in(&self, queue: QueueKey) -> impl Iterator<Item = Slot> {
-        let lanes = self.queues.get(queue.0 as usize).map_or(&[][..], |line| line.heap.all());
+        let lanes = self.queues.get(queue.0 as usize).map_or(&[][..], LaneHeap::all);
         lanes.iter().filter_map(|lane| self.lanes[*lane as usize].list.head())
     }
 
@@ -135,7 +136,7 @@ impl Ready {
         links: &'a Slots<Links>,
         queue: QueueKey,
     ) -> impl Iterator<Item = Slot> + 'a {
-        let mut lanes = self.queues.get(queue.0 as usize).map_or(Vec::new(), |line| line.heap.all().to_vec());
+        let mut lanes = self.queues.get(queue.0 as usize).map_or(Vec::new(), |heap| heap.all().to_vec());
         lanes.sort_unstable_by_key(|lane| self.lanes[*lane as usize].rank);
         lanes.into_iter().flat_map(move |lane| self.lanes[lane as usize].list.iter(links))
     }
@@ -147,7 +148,7 @@ impl Ready {
         if std::mem::replace(&mut self.paused[number], paused) == paused {
             return;
         }
-        for &lane in self.queues[number].heap.all() {
+        for &lane in self.queues[number].all() {
             let kind = &mut self.kinds[self.lanes[lane as usize].key.1.0 as usize];
             match paused {
                 true => kind.heap.remove(&mut self.lanes, Side::Kind, lane),
@@ -173,26 +174,28 @@ impl Ready {
     pub fn ranks_agree<'a>(&self, job: impl Fn(Slot) -> &'a PackedJob) -> bool {
         let lanes_agree = self.lanes.iter().enumerate().all(|(number, lane)| {
             let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-            let is_at = |line: &LaneSet, side: Side| {
-                line.heap.all().get(lane.at[side as usize] as usize) == Some(&(number as LaneNumber))
+            let is_at = |heap: &LaneHeap, side: Side| {
+                heap.all().get(lane.at[side as usize] as usize) == Some(&(number as LaneNumber))
             };
             let rank = lane.list.head().map(|head| (Reverse(lane.key.2), place(job(head))));
             let is_in = rank.is_some();
             lane.rank == rank
                 && is_at(&self.queues[queue], Side::Queue) == is_in
-                && is_at(&self.kinds[kind], Side::Kind) == (is_in && !self.paused[queue])
+                && is_at(&self.kinds[kind].heap, Side::Kind) == (is_in && !self.paused[queue])
         });
-        let is_heap = |line: &LaneSet| {
-            let ranks: Vec<_> = line.heap.all().iter().map(|lane| self.lanes[*lane as usize].rank).collect();
+        let is_heap = |heap: &LaneHeap| {
+            let ranks: Vec<_> = heap.all().iter().map(|lane| self.lanes[*lane as usize].rank).collect();
             (1..ranks.len()).all(|at| ranks[(at - 1) / 2] <= ranks[at])
         };
-        let heap = |lines: &[LaneSet]| lines.iter().map(|line| line.heap.all().len()).sum::<usize>();
+        let of_kinds = || self.kinds.iter().map(|kind| &kind.heap);
+        let in_queues: usize = self.queues.iter().map(|heap| heap.all().len()).sum();
+        let in_kinds: usize = of_kinds().map(|heap| heap.all().len()).sum();
         let ranked = |lane: &&Lane| lane.rank.is_some();
         let reachable = |lane: &&Lane| lane.rank.is_some() && !self.paused[lane.key.0.0 as usize];
         lanes_agree
-            && self.kinds.iter().chain(&self.queues).all(is_heap)
-            && heap(&self.queues) == self.lanes.iter().filter(ranked).count()
-            && heap(&self.kinds) == self.lanes.iter().filter(reachable).count()
+            && of_kinds().chain(&self.queues).all(is_heap)
+            && in_queues == self.lanes.iter().filter(ranked).count()
+            && in_kinds == self.lanes.iter().filter(reachable).count()
     }
 
     /// The lane of a queue, kind and priority.
@@ -210,20 +213,19 @@ impl Ready {
 
     fn make_room(&mut self, queue: QueueKey, kind: Option<KindKey>) {
         let queues = self.queues.len().max(queue.0 as usize + 1);
-        self.queues.resize_with(queues, LaneSet::default);
+        self.queues.resize_with(queues, LaneHeap::default);
         self.paused.resize(queues, false);
         if let Some(kind) = kind {
-            self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), LaneSet::default);
+            self.kinds.resize_with(self.kinds.len().max(kind.0 as usize + 1), KindLanes::default);
         }
     }
 
-    /// Adds `more`, which may be negative, to the number of jobs of the lane's queue and of its kind.
+    /// Adds `more`, which may be negative, to the number of jobs of the lane's kind.
     #[inline]
     fn count(&mut self, number: LaneNumber, more: i64) {
-        let (queue, kind, _) = self.lanes[number as usize].key;
-        for line in [&mut self.kinds[kind.0 as usize], &mut self.queues[queue.0 as usize]] {
-            line.len = line.len.checked_add_signed(more).expect("who leaves a lane was counted in");
-        }
+        let (_, kind, _) = self.lanes[number as usize].key;
+        let len = &mut self.kinds[kind.0 as usize].len;
+        *len = len.checked_add_signed(more).expect("a job that leaves a lane was counted in");
     }
 
     #[inline]
@@ -235,7 +237,7 @@ impl Ready {
         }
         lane.rank = rank;
         let (queue, kind) = (lane.key.0.0 as usize, lane.key.1.0 as usize);
-        self.queues[queue].heap.reposition(&mut self.lanes, Side::Queue, number);
+        self.queues[queue].reposition(&mut self.lanes, Side::Queue, number);
         if !self.paused[queue] {
             self.kinds[kind].heap.reposition(&mut self.lanes, Side::Kind, number);
         }

@@ -46,7 +46,7 @@ impl JobTable {
     /// As [`JobTable::restore`], page by page: what the jobs of a page have in common is looked at only once.
     ///
     /// # Errors
-    /// As [`JobTable::restore`].
+    /// A job cannot be: two with the same id, or a position after `last`.
     pub fn restore_pages(
         policy: Policy,
         handled: &[KindName],

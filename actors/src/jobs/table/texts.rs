@@ -10,7 +10,7 @@ impl PackedJob {
     /// Hands each text beside the payload to `visit`, with the place where it is found again.
     ///
     /// # Errors
-    /// What `visit` says.
+    /// The first error of `visit`; the texts behind it are not visited.
     pub fn each_further_text<E>(
         &mut self,
         mut visit: impl FnMut(TextAt, &mut dyn AnyText) -> Result<(), E>,

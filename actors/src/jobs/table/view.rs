@@ -56,7 +56,7 @@ impl JobTable {
         &self.sections
     }
 
-    /// How many attempts have ended since ever.
+    /// How many attempts have ended since the store was created.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.sections.totals

@@ -87,7 +87,7 @@ impl Judge {
         let after = settled(&engine, &before)?;
         self.power_cut_after_boot(&whole, &after)?;
         if has_file(&whole, &options().data_dir.join(QUARANTINE), ".snap") {
-            return Err("a snapshot was set aside, though nothing was damaged".to_owned());
+            return Err("a snapshot was moved to quarantine, though nothing was damaged".to_owned());
         }
 
         if has_file(&whole, &options().snapshot_dir, ".partial") {

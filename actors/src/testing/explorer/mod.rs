@@ -18,7 +18,7 @@
 //! | row | fault | test |
 //! |---|---|---|
 //! | 2, 3, 4, 7, 8, 9 | crash at every call; un-synced sectors and names in any subset | `explorer::after_a_crash_at_any_call_the_state_is_a_prefix_that_holds_whatever_was_acknowledged` |
-//! | 5 | a torn last batch | `wal::a_last_batch_torn_at_any_byte_is_cut_set_aside_and_nothing_else_is_lost` |
+//! | 5 | a torn last batch | `wal::a_last_batch_torn_at_any_byte_is_cut_and_kept_in_quarantine_and_nothing_else_is_lost` |
 //! | 6 | garbage in un-synced sectors | as row 2; `wal::random_bytes_behind_the_last_durable_batch_are_a_torn_tail` |
 //! | 10 | crashes during recovery, three deep | as row 2; `explorer::a_mark_that_only_the_page_cache_shows_is_not_missed_when_the_power_is_cut_during_boot` |
 //! | 11, 14, 15, 16, 17 | EIO, ENOSPC, short writes, at any call | `explorer::an_error_from_any_call_to_the_disk_loses_nothing_that_was_acknowledged`; `explorer::an_error_from_any_call_of_boot_is_reported_and_the_next_boot_works`; `explorer::a_directory_that_cannot_be_synced_poisons_the_log`; `wal::a_failed_write_is_final_and_its_half_batch_is_a_torn_tail`; `wal::a_failed_sync_poisons_the_log_until_it_is_recovered_from_disk`; `wal::a_full_disk_refuses_the_batch_and_takes_it_when_space_returns`; `snapshot::a_snapshot_without_space_fails_alone_and_works_later` |

@@ -1,5 +1,6 @@
 //! Gives damaged files right checksums, so that what is behind the checksums is reached.
 
+use crate::base::bytes::u32_at;
 use crate::wal::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, SEGMENT_HEADER_BYTES, SegmentHeader, checksum};
 
 /// Gives a segment, and each batch that is whole in it, the checksums and the chain of what is in them now.
@@ -55,8 +56,4 @@ pub(super) fn mend_image(bytes: &mut [u8]) {
 fn seal(block: &mut [u8]) {
     let (content, crc) = block.split_at_mut(block.len() - 4);
     crc.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
 }

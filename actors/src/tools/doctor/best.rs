@@ -11,7 +11,7 @@ use crate::jobs::{EventKind, JobTable};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
-use crate::storage::Storage;
+use crate::storage::{Storage, is_zero};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{ReadEnd, Survey, read_batches, table_of, visit_readable};
 use crate::tools::doctor::report::{Loss, SnapshotReport, SnapshotState};
@@ -76,8 +76,8 @@ fn load(
     survey: &Survey,
     snapshot: Option<Seq>,
 ) -> Result<JobTable, DoctorError> {
-    let policy = options.policy.clone();
-    let Some(last) = snapshot else { return Ok(JobTable::new(policy, &[])) };
+    let policy = &options.policy;
+    let Some(last) = snapshot else { return Ok(JobTable::new(policy.clone(), &[])) };
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &options.data_dir);
     let is_whole = |name: &LayerName| {
         let path = snapshots.path_of(*name);
@@ -88,7 +88,8 @@ fn load(
     let chain = chain_to(&whole, last);
     let not_found = || SnapshotError::NotFound { dir: options.snapshot_dir.clone() };
     let state = snapshots.open_chain(&chain.ok_or_else(not_found)?)?;
-    table_of(state, policy, &mut 0)?.map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
+    let table = table_of(state, policy, &mut |_| {})?;
+    table.map_err(|misfit| SnapshotError::Log(misfit.to_string()).into())
 }
 
 enum Followed {
@@ -160,7 +161,7 @@ fn has_rest(storage: &dyn Storage, path: &Path, from: u64) -> Result<bool, Docto
         if read == 0 {
             return Ok(false);
         }
-        if bytes[..read].iter().any(|byte| *byte != 0) {
+        if !is_zero(&bytes[..read]) {
             return Ok(true);
         }
         at += read as u64;

@@ -26,7 +26,7 @@ pub enum DoctorError {
     Failed {
         /// Where the originals are.
         quarantine: PathBuf,
-        /// What beaver says.
+        /// Why a start would still refuse.
         refusal: String,
     },
 }

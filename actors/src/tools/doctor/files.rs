@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ids::Seq;
-use crate::jobs::model::job::Misfit;
+use crate::jobs::job::Misfit;
 use crate::jobs::{Event, JobTable, Policy};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
@@ -23,8 +23,8 @@ use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 pub(super) struct Survey {
     pub store: Option<StoreId>,
     pub segments: Vec<SurveyedSegment>,
-    /// Segments that a repair which was cut off has moved away. They count, but they cannot be used.
-    pub aside: Vec<SurveyedSegment>,
+    /// Segments that a repair which was cut off has moved there. They count, but they cannot be used.
+    pub in_quarantine: Vec<SurveyedSegment>,
     /// Copies, by the same repair, of segments that are in place.
     pub copies: Vec<PathBuf>,
     pub snapshots: Vec<SnapshotReport>,
@@ -75,8 +75,8 @@ pub(super) struct Found {
     pub named: u64,
     pub header: Header,
     pub path: PathBuf,
-    /// Whether it is in quarantine.
-    pub is_aside: bool,
+    /// Moved there by a repair that was cut off.
+    pub is_in_quarantine: bool,
 }
 
 impl Found {
@@ -108,14 +108,33 @@ pub(super) fn header_of(storage: &dyn Storage, path: &Path) -> Result<Header, Do
     })
 }
 
-/// The position of a snapshot, and whose it is if its header can be read.
-pub(super) fn store_and_position(
-    snapshots: &SnapshotStore,
-    name: LayerName,
+/// Whose a layer of a snapshot is, if its header can be read.
+pub(super) fn store_of(snapshots: &SnapshotStore, name: LayerName) -> Result<Option<StoreId>, DoctorError> {
+    match snapshots.header_of(name) {
+        Ok((header, _)) => Ok(Some(StoreId(header.store))),
+        Err(
+            SnapshotError::Corrupted { .. }
+            | SnapshotError::IncompatibleVersion { .. }
+            | SnapshotError::Outdated { .. },
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The table that a state gives, or why its jobs give none. `jobs` is told how many have been read so far.
+pub(super) fn table_of(
+    state: State,
     policy: &Policy,
-) -> Result<(Seq, Option<StoreId>), DoctorError> {
-    let (report, store) = snapshot_of(snapshots, name, policy)?;
-    Ok((report.through, store))
+    jobs: &mut dyn FnMut(u64),
+) -> Result<Result<JobTable, Misfit>, SnapshotError> {
+    let (header, sections) = (*state.header(), state.sections().clone());
+    let mut pages = state.into_pages();
+    let mut records = Vec::new();
+    while let Some(page) = pages.next_records()? {
+        records.extend(page);
+        jobs(pages.jobs());
+    }
+    Ok(JobTable::restore(policy.clone(), &[], (header.last, header.last_at), sections, records))
 }
 
 /// A layer of a snapshot, and whose it is if its header can be read.
@@ -143,8 +162,8 @@ pub(super) fn snapshot_of(
         if !name.is_full() {
             return Ok(None);
         }
-        let table = table_of(State::of(vec![layer]), policy.clone(), &mut report.jobs)?;
-        Ok(table.err().map(|misfit| misfit.to_string()))
+        let restored = table_of(State::of(vec![layer]), policy, &mut |jobs| report.jobs = jobs)?;
+        Ok(restored.err().map(|misfit| misfit.to_string()))
     })();
     report.state = match loaded {
         Ok(None) => SnapshotState::Whole,
@@ -161,22 +180,6 @@ pub(super) fn snapshot_of(
         Err(error) => return Err(error.into()),
     };
     Ok((report, store))
-}
-
-/// The table of a snapshot, or why its jobs do not make one. `jobs` says how many of them could be read.
-pub(super) fn table_of(
-    state: State,
-    policy: Policy,
-    jobs: &mut u64,
-) -> Result<Result<JobTable, Misfit>, SnapshotError> {
-    let (header, sections) = (*state.header(), state.sections().clone());
-    let mut pages = state.into_pages();
-    let mut records = Vec::new();
-    while let Some(page) = pages.next_records()? {
-        records.extend(page);
-        *jobs = pages.jobs();
-    }
-    Ok(JobTable::restore(policy, &[], (header.last, header.last_at), sections, records))
 }
 
 /// A segment whose header was read before; none if it is longer than any.
@@ -250,7 +253,7 @@ pub(super) fn visit_readable(
     after: Seq,
     visit: &mut dyn FnMut(Seq, Event),
 ) -> Result<(), DoctorError> {
-    let all = survey.segments.iter().chain(&survey.aside);
+    let all = survey.segments.iter().chain(&survey.in_quarantine);
     let ours = all.filter(|segment| segment.report.to.is_some()).map(SurveyedSegment::path);
     for path in ours.chain(survey.copies.iter().map(PathBuf::as_path)) {
         let Some(mut reader) = open_segment(storage, path)? else { continue };

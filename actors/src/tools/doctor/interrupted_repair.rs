@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::Seq;
-use crate::jobs::Policy;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, write_whole};
 use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::{Found, header_of, list, open_segment, read_batches, store_and_position};
+use crate::tools::doctor::files::{Found, header_of, list, open_segment, read_batches, store_of};
 use crate::wal::format::{StoreId, segment_number};
 
 /// The note in the directory of a repair that has not ended.
@@ -22,7 +21,7 @@ pub(super) const DIR_STEM: &str = "doctor-";
 
 /// What repairs that did not end have moved.
 #[derive(Default)]
-pub(super) struct Aside {
+pub(super) struct Moved {
     /// Segments of this store that are no longer in place.
     pub segments: Vec<Found>,
     /// Copies of segments that are in place, but perhaps cut half by now.
@@ -51,20 +50,19 @@ pub(super) fn take_back_notes(storage: &dyn Storage, quarantine: &Path) -> Resul
 }
 
 /// Looks at what such repairs have moved, beside the segments that are `in_place`. Changes nothing.
-pub(super) fn aside(
+pub(super) fn moved_by_repairs(
     storage: &Arc<dyn Storage>,
     quarantine: &Path,
     store: Option<StoreId>,
     in_place: &[Found],
-    policy: &Policy,
-) -> Result<Aside, DoctorError> {
-    let mut aside = Aside::default();
+) -> Result<Moved, DoctorError> {
+    let mut all = Moved::default();
     for dir in unfinished(&**storage, quarantine)? {
         let mut moved = Vec::new();
         for name in list(&**storage, &dir)? {
             let Some(named) = segment_number(&name) else { continue };
             let path = dir.join(name);
-            let found = Found { named, header: header_of(&**storage, &path)?, path, is_aside: true };
+            let found = Found { named, header: header_of(&**storage, &path)?, path, is_in_quarantine: true };
             moved.extend(found.header_in(store).map(|header| (header, found)));
         }
         let twin = |number: u64| {
@@ -84,14 +82,14 @@ pub(super) fn aside(
         for (_, Found { path, .. }) in copies {
             let Some(mut reader) = open_segment(&**storage, &path)? else { continue };
             read_batches(&mut reader, None, &mut |_, _| Ok(()))?;
-            aside.proven = aside.proven.max(reader.durable()).max(reader.rest()?.durable());
-            aside.copies.push(path);
+            all.proven = all.proven.max(reader.durable()).max(reader.rest()?.durable());
+            all.copies.push(path);
         }
         let snapshots = SnapshotStore::new(storage.clone(), &dir, &dir);
         for name in snapshots.list()? {
-            let (through, of) = store_and_position(&snapshots, name, policy)?;
+            let of = store_of(&snapshots, name)?;
             if of.is_some() && of == store {
-                aside.proven = aside.proven.max(through);
+                all.proven = all.proven.max(name.last);
             }
         }
         let events = match gone.is_empty() {
@@ -102,10 +100,10 @@ pub(super) fn aside(
                 format!("; what it has moved there ({}) counts as lost", names.join(", "))
             }
         };
-        aside.findings.push(format!("{}: a repair was cut off{events}", dir.display()));
-        aside.segments.extend(gone);
+        all.findings.push(format!("{}: a repair was cut off{events}", dir.display()));
+        all.segments.extend(gone);
     }
-    Ok(aside)
+    Ok(all)
 }
 
 /// The directories of repairs that have not ended.

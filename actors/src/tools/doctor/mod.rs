@@ -44,6 +44,8 @@ pub struct Doctor {
     options: EngineOptions,
     /// Where the salt of a log that is begun anew comes from.
     dice: RefCell<fastrand::Rng>,
+    /// Names of files in the data directory that the program around the engine keeps there.
+    product_files: Vec<&'static str>,
     _locks: Locks,
 }
 
@@ -60,7 +62,7 @@ impl Doctor {
     /// As [`Doctor::on_disk`], on any storage, with dice of the caller's choice.
     ///
     /// # Errors
-    /// As [`Doctor::on_disk`].
+    /// Nothing is there, or a server is running on it.
     pub fn on(
         storage: Arc<dyn Storage>,
         options: EngineOptions,
@@ -77,7 +79,15 @@ impl Doctor {
             FailCause::Locked => DoctorError::Locked(error.message),
             _ => DoctorError::Storage(error.message),
         })?;
-        Ok(Doctor { storage, options, dice: RefCell::new(dice), _locks: locks })
+        Ok(Doctor { storage, options, dice: RefCell::new(dice), product_files: Vec::new(), _locks: locks })
+    }
+
+    /// Files of these names in the data directory are those of the program around the engine: they are not foreign, also
+    /// where the log or the snapshots share the directory.
+    #[must_use]
+    pub fn with_product_files(mut self, names: impl IntoIterator<Item = &'static str>) -> Doctor {
+        self.product_files.extend(names);
+        self
     }
 
     /// Looks at everything. Changes nothing.
@@ -86,7 +96,7 @@ impl Doctor {
     /// The storage reported an error. Damage is none: it is in the report.
     pub fn examine(&self) -> Result<Report, DoctorError> {
         let looked = self.look()?;
-        let survey = survey(&self.storage, &self.options, looked.is_err())?;
+        let survey = survey(&self.storage, &self.options, &self.product_files, looked.is_err())?;
         let verdict = match looked {
             Ok(seen) => accepted(&survey, &seen),
             Err(refusal) => self.refused(&survey, refusal.message)?,

@@ -51,7 +51,7 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
 }
 
 /// Gives segments their names back, none in place of one that still waits for its own. Where that goes round in a
-/// circle, one of them steps aside under a number that nobody has: it is a misnamed segment there as well.
+/// circle, one of them first takes a number that nobody has: it is a misnamed segment there as well.
 fn renames<'a>(
     wal_dir: &Path,
     survey: &Survey,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::ids::{Epoch, Seq, Timestamp};
 use crate::recovery::boot::QUARANTINE;
-use crate::storage::{Storage, partial_of, publish, write_whole};
+use crate::storage::{Storage, is_zero, partial_of, publish, write_whole};
 use crate::tools::doctor::Doctor;
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::list;
@@ -28,7 +28,7 @@ const COPY_BYTES: usize = 1 << 20;
 pub struct Repaired {
     /// Where the originals are.
     pub quarantine: PathBuf,
-    /// What was done.
+    /// The steps of the plan, all done.
     pub steps: Vec<RepairStep>,
 }
 
@@ -127,15 +127,14 @@ fn copy(storage: &dyn Storage, from: &Path, to: &Path) -> Result<(), DoctorError
     let partial = partial_of(to);
     let source = storage.open_to_read(from).map_err(DoctorError::io(from, "open"))?;
     let mut target = storage.create(&partial).map_err(DoctorError::io(&partial, "create"))?;
-    let zeros = vec![0; COPY_BYTES];
-    let mut bytes = zeros.clone();
+    let mut bytes = vec![0; COPY_BYTES];
     let mut at = 0;
     loop {
         let read = source.read_at(at, &mut bytes).map_err(DoctorError::io(from, "read"))?;
         if read == 0 {
             break;
         }
-        if bytes[..read] != zeros[..read] {
+        if !is_zero(&bytes[..read]) {
             target.write_at(at, &bytes[..read]).map_err(DoctorError::io(&partial, "write"))?;
         }
         at += read as u64;

@@ -42,7 +42,7 @@ pub struct SegmentReport {
     pub from: Option<Seq>,
     /// Position of the last event that can be read from its beginning on; less than `from` if there is none.
     pub to: Option<Seq>,
-    /// How it is.
+    /// Whether it is whole, and what is wrong if not.
     pub state: SegmentState,
 }
 
@@ -56,7 +56,7 @@ pub enum SegmentState {
     Sealed,
     /// An unfinished last write: expected after a crash, and nobody was told about it.
     Torn {
-        /// Where it begins.
+        /// Offset of its first byte.
         at: u64,
         /// Bytes from there to the last one that is not zero.
         bytes: u64,
@@ -86,7 +86,7 @@ pub enum SegmentState {
     },
     /// Another version of beaver wrote it.
     Newer {
-        /// What is unknown.
+        /// The format version, or the type of event, that this version does not know.
         problem: String,
     },
 }
@@ -104,7 +104,7 @@ pub struct SnapshotReport {
     pub jobs: u64,
     /// When it was taken, if its header can be read.
     pub taken_at: Option<Timestamp>,
-    /// How it is.
+    /// Whether it is whole, and what is wrong if not.
     pub state: SnapshotState,
 }
 
@@ -121,7 +121,7 @@ pub enum SnapshotState {
     },
     /// Another version of beaver wrote it.
     OtherVersion {
-        /// What it says.
+        /// The schema version that it says; 0 for a format from before the first release.
         found: u32,
         /// What this version reads.
         expected: u32,
@@ -137,7 +137,7 @@ pub enum SnapshotState {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Diagnosis {
-    /// Nothing is wrong.
+    /// A start accepts it as it is.
     Healthy,
     /// A start moves an unfinished last write to quarantine, of which nobody was told that it is durable.
     HealthyAfterCrash {
@@ -148,12 +148,12 @@ pub enum Diagnosis {
     Spared {
         /// Those that are damaged.
         files: Vec<PathBuf>,
-        /// As in [`Diagnosis::HealthyAfterCrash`].
+        /// Bytes of an unfinished last write, which a start moves to quarantine; 0 if there is none.
         torn_bytes: u64,
     },
     /// Beaver refuses, and the directory can be repaired at a loss.
     Damaged {
-        /// What beaver says.
+        /// Why a start refuses.
         refusal: String,
         /// What would be lost.
         loss: Loss,
@@ -162,7 +162,7 @@ pub enum Diagnosis {
     },
     /// Beaver refuses, and no repair is better than a backup.
     Hopeless {
-        /// What beaver says.
+        /// Why a start refuses.
         refusal: String,
         /// Why it cannot be repaired, and what can be done.
         reason: String,
@@ -184,7 +184,7 @@ pub struct Loss {
     pub kept_through: Seq,
     /// The last event that is known to have existed.
     pub known_through: Seq,
-    /// Events between them.
+    /// How many positions lie between the two.
     pub events: u64,
     /// How many of those cannot even be read; they may be about more jobs than are counted here.
     pub events_unreadable: u64,
@@ -216,25 +216,25 @@ pub enum RepairStep {
     },
     /// A segment gets the name that its header tells.
     Rename {
-        /// Its name now.
+        /// Where the segment is now.
         from: PathBuf,
-        /// Its name then.
+        /// Where its header says that it belongs.
         to: PathBuf,
     },
     /// The file is cut.
     Cut {
         /// Where the file is now.
         path: PathBuf,
-        /// Its length then.
+        /// Its length afterwards, in bytes.
         len: u64,
     },
     /// An empty log is begun behind a snapshot.
     Begin {
-        /// Its first segment.
+        /// Where its first segment is made.
         path: PathBuf,
         /// The first position in it.
         first: Seq,
-        /// Whose it is.
+        /// The store whose snapshot it goes on from.
         #[serde(skip)]
         store: StoreId,
     },
@@ -242,12 +242,13 @@ pub enum RepairStep {
 
 impl fmt::Display for RepairStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RepairStep::Move { path } => write!(f, "move {} to quarantine", path.display()),
-            RepairStep::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
-            RepairStep::Cut { path, len } => write!(f, "cut {} at byte {len}", path.display()),
-            RepairStep::Begin { path, first, .. } => write!(f, "begin {} with event {first}", path.display()),
-        }
+        let verb = match self {
+            RepairStep::Move { .. } => "move",
+            RepairStep::Rename { .. } => "rename",
+            RepairStep::Cut { .. } => "cut",
+            RepairStep::Begin { .. } => "begin",
+        };
+        write!(f, "{verb} {}", self.what())
     }
 }
 
@@ -264,10 +265,23 @@ impl RepairStep {
 
     /// What is to be told when it is done.
     pub(super) fn done(&self) -> String {
-        let now = self.to_string();
-        let verbs = [("move ", "moved "), ("rename ", "renamed "), ("begin ", "began ")];
-        let verb = verbs.into_iter().find_map(|(verb, past)| Some((past, now.strip_prefix(verb)?)));
-        verb.map_or(now.clone(), |(past, rest)| format!("{past}{rest}"))
+        let verb = match self {
+            RepairStep::Move { .. } => "moved",
+            RepairStep::Rename { .. } => "renamed",
+            RepairStep::Cut { .. } => "cut",
+            RepairStep::Begin { .. } => "began",
+        };
+        format!("{verb} {}", self.what())
+    }
+
+    /// The words behind the verb.
+    fn what(&self) -> String {
+        match self {
+            RepairStep::Move { path } => format!("{} to quarantine", path.display()),
+            RepairStep::Rename { from, to } => format!("{} to {}", from.display(), to.display()),
+            RepairStep::Cut { path, len } => format!("{} at byte {len}", path.display()),
+            RepairStep::Begin { path, first, .. } => format!("{} with event {first}", path.display()),
+        }
     }
 }
 
@@ -353,7 +367,7 @@ impl fmt::Display for Diagnosis {
             Diagnosis::Healthy => f.write_str("healthy"),
             Diagnosis::HealthyAfterCrash { torn_bytes } => write!(
                 f,
-                "healthy after a crash: the next start will set aside {} that nobody was told about",
+                "healthy after a crash: the next start will move {} to quarantine that nobody was told about",
                 count(*torn_bytes, "byte")
             ),
             Diagnosis::Spared { files, .. } => write!(
@@ -389,7 +403,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {}: not beaver's; it is left alone", path.display())?;
         }
         for path in &self.quarantine {
-            writeln!(f, "  {}: set aside earlier; beaver does not read it", path.display())?;
+            writeln!(f, "  {}: in quarantine; beaver does not read it", path.display())?;
         }
         write!(f, "{}", self.verdict)
     }

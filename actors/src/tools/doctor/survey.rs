@@ -15,7 +15,7 @@ use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
     Found, Header, ReadEnd, Survey, SurveyedSegment, header_of, list, read_batches, snapshot_of,
 };
-use crate::tools::doctor::interrupted_repair::{Aside, aside};
+use crate::tools::doctor::interrupted_repair::{Moved, moved_by_repairs};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
 use crate::wal::WalError;
 use crate::wal::format::{SegmentEnd, StoreId, segment_number};
@@ -31,6 +31,7 @@ const NOTE_BYTES_MAX: u64 = 1 << 10;
 pub(super) fn survey(
     storage: &Arc<dyn Storage>,
     options: &EngineOptions,
+    product_files: &[&str],
     is_refused: bool,
 ) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
@@ -42,7 +43,7 @@ pub(super) fn survey(
         match segment_number(&name) {
             Some(named) => {
                 let header = header_of(&**storage, &path)?;
-                found.push(Found { named, header, path, is_aside: false });
+                found.push(Found { named, header, path, is_in_quarantine: false });
             }
             None if name == LOCK_FILE => {}
             None if name.ends_with(".partial") => unfinished.push(path),
@@ -65,7 +66,14 @@ pub(super) fn survey(
     // One that is not there has no real path, and no files.
     let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
     let home = real(Some(&options.data_dir));
-    let at_home = [STORE_FILE, WITNESS_FILE, "http.addr", "wal", "snapshots", QUARANTINE];
+    let usual = EngineOptions::in_dir("");
+    let of_engine = [Path::new(STORE_FILE), Path::new(WITNESS_FILE), Path::new(QUARANTINE)];
+    let at_home: Vec<&Path> = product_files
+        .iter()
+        .map(Path::new)
+        .chain(of_engine)
+        .chain([usual.wal_dir.as_path(), usual.snapshot_dir.as_path()])
+        .collect();
     foreign.retain(|path| {
         let is_home_name = at_home.iter().any(|name| path.ends_with(name));
         let is_at_home = is_home_name && real(path.parent()) == home;
@@ -80,7 +88,7 @@ pub(super) fn survey(
     let mut survey = Survey {
         store: None,
         segments: Vec::new(),
-        aside: Vec::new(),
+        in_quarantine: Vec::new(),
         copies: Vec::new(),
         snapshots: Vec::new(),
         findings: Vec::new(),
@@ -111,8 +119,8 @@ pub(super) fn survey(
     }
     survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
     let moved = match is_refused {
-        true => aside(storage, &quarantine, survey.store, &found, &options.policy)?,
-        false => Aside::default(),
+        true => moved_by_repairs(storage, &quarantine, survey.store, &found)?,
+        false => Moved::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
     survey.ask_witness(&**storage, &options.data_dir);
@@ -122,7 +130,7 @@ pub(super) fn survey(
     survey.read_segments(&**storage, found)?;
     survey.name_damage();
     survey.name_misnamed();
-    (survey.aside, survey.segments) =
+    (survey.in_quarantine, survey.segments) =
         survey.segments.into_iter().partition(|segment| segment.path().starts_with(&quarantine));
     Ok(survey)
 }
@@ -199,7 +207,7 @@ impl Survey {
         };
         let places: Vec<_> = found.iter().map(place).collect();
         let mut files: Vec<_> = places.into_iter().zip(found).collect();
-        files.retain(|(place, file)| place.is_some() || !file.is_aside);
+        files.retain(|(place, file)| place.is_some() || !file.is_in_quarantine);
         files.sort_by_key(|(place, file)| (place.unwrap_or(file.named), place.is_none()));
         let mut previous = None;
         for (place, file) in files {
@@ -252,11 +260,12 @@ impl Survey {
         let to = read.good.last;
         self.proven = self.proven.max(header.predecessor.last).max(reader.durable());
         self.written = self.written.max(to);
-        let mut beyond = Vec::new();
+        let (mut beyond, mut rest_bytes) = (Vec::new(), 0);
         let is_over =
             ends.is_some_and(|end| end == read.good) || matches!(read.stop, ReadEnd::Stop(Stop::End));
         if !is_over {
             let rest = reader.rest()?;
+            rest_bytes = rest.bytes().len() as u64;
             self.proven = self.proven.max(rest.durable());
             beyond.extend(
                 rest.batches()
@@ -276,7 +285,7 @@ impl Survey {
                 SegmentState::Sealed
             }
             (ReadEnd::Stop(Stop::Invalid(problem)), None) => {
-                SegmentState::Torn { at, bytes: reader.rest()?.bytes().len() as u64, problem }
+                SegmentState::Torn { at, bytes: rest_bytes, problem }
             }
             (ReadEnd::Invalid(problem), _)
             | (ReadEnd::Stop(Stop::Invalid(problem) | Stop::Unreadable(problem)), _) => damaged(problem),

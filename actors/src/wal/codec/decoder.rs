@@ -24,7 +24,8 @@ impl Decoder {
     }
 
     /// Gives it what [`crate::jobs::JobTable::take_emptied`] left of a job that it read. The next one mostly has the same
-    /// names, and then needs neither memory nor names of its own: enqueues are replayed a tenth faster.
+    /// names, and then needs neither memory nor names of its own
+    /// (`docs/decisions/0020-small-measurements.md`).
     pub fn give_back(&mut self, emptied: Box<NewJob>) {
         self.names.emptied = Some(emptied);
     }
@@ -32,7 +33,7 @@ impl Decoder {
     /// Takes one event from the front of `bytes`.
     ///
     /// # Errors
-    /// See [`CodecError`].
+    /// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
     pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Event, CodecError> {
         self.decode_for(bytes, |event| event)
     }
@@ -40,7 +41,7 @@ impl Decoder {
     /// The same, and hands the event to `then` where it was made.
     ///
     /// # Errors
-    /// See [`CodecError`].
+    /// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
     #[inline]
     pub fn decode_for<T>(
         &mut self,
@@ -66,7 +67,7 @@ impl Decoder {
 /// Takes one event from the front of `bytes`.
 ///
 /// # Errors
-/// See [`CodecError`].
+/// [`CodecError::Unknown`] for a type or version of another beaver, [`CodecError::Invalid`] for bytes that are no event.
 pub fn decode(bytes: &mut &[u8]) -> Result<Event, CodecError> {
     Decoder::default().decode(bytes)
 }

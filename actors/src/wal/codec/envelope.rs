@@ -17,9 +17,9 @@ pub enum CodecError {
     /// A type or version that this beaver does not know.
     #[error("unknown event type {kind} version {version}")]
     Unknown {
-        /// The type.
+        /// Number of the type.
         kind: u8,
-        /// Its version.
+        /// Version of the type, without the bit for the checksum.
         version: u8,
     },
     /// The bytes are not what the type says.

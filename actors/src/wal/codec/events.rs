@@ -119,7 +119,7 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
 }
 
 /// Takes what an event of this type says and hands it to `then`, in the place where it was made: an event is moved in
-/// pieces, and moving it at once after making it waits for every piece to reach the cache, which took as long as reading it.
+/// pieces, and moving it right after it was made waits for every piece to reach the cache, as long as reading it takes.
 /// None where the bytes are not what the type says.
 #[inline]
 pub(super) fn take<T>(

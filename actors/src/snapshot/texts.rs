@@ -7,17 +7,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::Seq;
-use crate::jobs::model::payload::ImagePayloads;
+use crate::jobs::model::payload::ImageTexts;
 use crate::jobs::{Payload, TextAt, UnreadablePayload};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::layer::{Layer, PageReader, PayloadPage};
+use crate::snapshot::layer::{Layer, PageReader, TextPage};
 
 /// Pages that are held decompressed. Jobs are mostly wanted in the order in which they came, by a few queues at a
 /// time, and a page is 64 KiB or the texts of one job.
 const PAGES_HELD: usize = 8;
 
 /// The texts in a state's layers.
-pub struct PayloadPages {
+pub struct TextPages {
     /// The oldest first.
     layers: Vec<Arc<Layer>>,
     held: Mutex<VecDeque<Held>>,
@@ -26,17 +26,17 @@ pub struct PayloadPages {
 struct Held {
     layer: usize,
     nth: usize,
-    page: Arc<PayloadPage>,
+    page: Arc<TextPage>,
 }
 
-impl PayloadPages {
+impl TextPages {
     /// Those of layers that make a state, the oldest first.
     #[must_use]
-    pub fn new(layers: Vec<Arc<Layer>>) -> PayloadPages {
-        PayloadPages { layers, held: Mutex::default() }
+    pub fn new(layers: Vec<Arc<Layer>>) -> TextPages {
+        TextPages { layers, held: Mutex::default() }
     }
 
-    /// The layers.
+    /// The layers that make the state, the oldest first.
     #[must_use]
     #[cfg(feature = "testing")]
     pub fn layers(&self) -> &[Arc<Layer>] {
@@ -54,14 +54,14 @@ impl PayloadPages {
         let Some(layer) = self.layers.get(at).filter(|layer| layer.header().parent < text.seq) else {
             return Ok(None);
         };
-        let Some(nth) = layer.payload_page_of(text.job) else { return Ok(None) };
+        let Some(nth) = layer.text_page_of(text.job) else { return Ok(None) };
         let is_it = |held: &Held| held.layer == at && held.nth == nth;
         let held = self.held().iter().find(|held| is_it(held)).map(|held| held.page.clone());
         let page = match held {
             Some(page) => page,
             None => {
                 // Nobody waits for this: who wants the same page meanwhile reads it as well.
-                let page = Arc::new(layer.payload_page(&mut PageReader::default(), nth)?);
+                let page = Arc::new(layer.text_page(&mut PageReader::default(), nth)?);
                 let mut held = self.held();
                 if held.len() >= PAGES_HELD {
                     held.pop_front();
@@ -84,7 +84,7 @@ impl PayloadPages {
     }
 }
 
-impl ImagePayloads for PayloadPages {
+impl ImageTexts for TextPages {
     fn last(&self) -> Seq {
         self.layers.last().map_or(Seq::ZERO, |layer| layer.header().last)
     }
