@@ -13,8 +13,12 @@ use crate::ids::{Seq, Timestamp};
 use crate::storage::reclaim::{cut, free_retired, retire};
 use crate::storage::{Storage, StoredFile};
 use crate::wal::WalError;
-use crate::wal::format::{BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader};
+use crate::wal::format::{
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader,
+};
 use crate::wal::index::LogIndex;
+use crate::wal::reader::SegmentReader;
+use crate::wal::recovery::{ends_at, segments};
 
 /// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
 pub(super) struct Maintenance {
@@ -91,6 +95,19 @@ pub(super) fn seal(
     }
 }
 
+/// Seals the segments in `dir` whose seal was cut off by a crash: a server that is killed soon after each of its starts would
+/// keep the space of a whole segment for each. One that does not end where its successor says is left as it is.
+pub(super) fn seal_what_was_left(storage: &dyn Storage, dir: &Path, now: Timestamp) -> Result<(), WalError> {
+    for pair in segments(storage, dir)?.windows(2) {
+        let (path, end) = (&pair[0].path, pair[1].header.predecessor);
+        let mut reader = SegmentReader::open(storage, path)?;
+        if reader.file_len() > end.len + BATCH_HEADER_BYTES as u64 && ends_at(&mut reader, end).is_ok() {
+            seal(storage, path, None, end, now);
+        }
+    }
+    Ok(())
+}
+
 /// Deletes the sealed segments in `dir` whose events all lie at or before `through`; returns how many.
 ///
 /// # Errors
@@ -101,7 +118,7 @@ pub(super) fn prune(
     index: &LogIndex,
     through: Seq,
 ) -> Result<usize, WalError> {
-    let segments = crate::wal::recovery::segments(storage, dir)?;
+    let segments = segments(storage, dir)?;
     let mut deleted = 0;
     // Oldest first, so that a crash in between leaves no gap.
     for pair in segments.windows(2) {

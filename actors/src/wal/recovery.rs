@@ -186,7 +186,7 @@ pub fn recover(
         // A snapshot covers it, so it was not read; but the log goes on from where it is said to end, and the seal
         // there would overwrite what lies behind a wrong end.
         let mut reader = SegmentReader::open(storage, &before.path)?;
-        read_sealed(&mut reader, tail.end, known.covered, &mut Nobody)?;
+        ends_at(&mut reader, tail.end)?;
     }
     progress(total, total);
     Ok(Some(LogScan { store: first.header.store, end: tail.end, unproven: tail.unproven, torn: tail.torn }))
@@ -243,6 +243,14 @@ fn read_sealed(
         return Err(reader.damaged(problem));
     }
     Ok(())
+}
+
+/// Whether a segment that has a successor can be read up to exactly this end.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn ends_at(reader: &mut SegmentReader, end: SegmentEnd) -> Result<(), WalError> {
+    read_sealed(reader, end, end.last, &mut Nobody)
 }
 
 struct Tail {

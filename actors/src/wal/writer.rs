@@ -159,6 +159,7 @@ impl LogWriter {
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.testify();
         writer.seal(end, None, now);
+        writer.seal_what_was_left(now);
         writer.prepare_next_segment(ZEROED_AT_FIRST);
         Ok(writer)
     }
@@ -496,6 +497,15 @@ impl LogWriter {
     fn prepare_next_segment(&mut self, zeroed: u64) {
         let path = partial_of(&self.dir.join(segment_name(self.header.number + 1)));
         self.next_segment = NextSegment::prepare(&self.storage, path, self.segment_bytes, zeroed);
+    }
+
+    fn seal_what_was_left(&mut self, now: Timestamp) {
+        let dir = self.dir.clone();
+        self.maintenance.add(move |storage| {
+            if let Err(error) = maintenance::seal_what_was_left(storage, &dir, now) {
+                tracing::warn!(dir = %dir.display(), %error, "not every earlier segment was looked at");
+            }
+        });
     }
 
     /// Sees to the segment before, if there is one.

@@ -546,3 +546,28 @@ fn replaying_the_log_twice_gives_the_same_state() {
     // The second start has added its own event.
     assert_eq!(events_on(&beaver.storage).unwrap()[..events.len()], events);
 }
+
+/// As a server leaves them that is killed soon after each of its starts.
+#[test]
+fn a_start_gives_back_the_space_of_all_segments_whose_seal_was_cut_off() {
+    let mut beaver = StepEngine::on(SimStorage::new());
+    for _ in 0..3 {
+        beaver.enqueue("mail");
+        beaver.log().rotate(Timestamp(1)).unwrap();
+    }
+    let disk = beaver.storage.clone();
+    let wals = |disk: &SimStorage| {
+        let mut paths = disk.paths("/data/wal");
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+        paths
+    };
+    let sealed = &wals(&disk)[..3];
+    let before: Vec<_> = sealed.iter().map(|path| disk.bytes(path)).collect();
+    for path in sealed {
+        disk.tamper(path, |bytes| bytes.resize(64 << 10, 0));
+    }
+    beaver.crash_keeping_everything();
+    for (path, before) in sealed.iter().zip(before) {
+        assert_eq!(disk.bytes(path).len(), before.len(), "{}", path.display());
+    }
+}

@@ -153,8 +153,15 @@ impl Survey {
     /// What the log's second witness proves, if it is one of this store's log.
     fn ask_witness(&mut self, storage: &dyn Storage, data_dir: &Path) {
         let path = data_dir.join(WITNESS_FILE);
-        // One that cannot be read keeps no server from starting.
-        let Ok(Some(said)) = witness::read(storage, &path) else { return };
+        let said = match witness::read(storage, &path) {
+            Ok(Some(said)) => said,
+            Ok(None) => return,
+            // It keeps no server from starting. A repair sets it aside: it might be read another time, and miss what is cut.
+            Err(_) => {
+                self.witness = Some((path, Seq::MAX));
+                return;
+            }
+        };
         if Some(said.store) != self.store {
             self.findings.push(format!("{}: it is of the log of store {}", path.display(), said.store));
             self.witness = Some((path, Seq::MAX));
