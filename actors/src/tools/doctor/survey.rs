@@ -156,7 +156,7 @@ impl Survey {
         let said = match witness::read(storage, &path) {
             Ok(Some(said)) => said,
             Ok(None) => return,
-            // It keeps no server from starting. A repair sets it to quarantine: it might be read another time, and miss what is cut.
+            // It keeps no server from starting. A repair moves it to quarantine: it might be read later, and miss what is cut.
             Err(_) => {
                 self.witness = Some((path, Seq::MAX));
                 return;
