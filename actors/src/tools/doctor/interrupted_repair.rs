@@ -12,6 +12,7 @@ use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, write_whole};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{Found, header_of, open_segment, read_batches, store_of};
+use crate::tools::doctor::listing::list;
 use crate::wal::format::{StoreId, segment_number};
 
 /// The note in the directory of a repair that has not ended.
@@ -116,8 +117,4 @@ fn unfinished(storage: &dyn Storage, quarantine: &Path) -> Result<Vec<PathBuf>, 
         }
     }
     Ok(found)
-}
-
-fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, DoctorError> {
-    storage.list(dir).map_err(DoctorError::io(dir, "list"))
 }
