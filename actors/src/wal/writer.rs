@@ -152,7 +152,8 @@ impl LogWriter {
             writer.write_batch(std::slice::from_ref(group), now)?;
         }
         writer.sync()?;
-        writer.mark(now);
+        // The witness waits until the segment has its name: a power cut before that takes what was synced in it.
+        writer.leave_mark(now);
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.testify();
         writer.seal(end, None, now);
@@ -288,10 +289,14 @@ impl LogWriter {
     /// Leaves a note of what is durable, if the log does not hold it yet, so that damage to the last batch cannot
     /// pass for a torn tail; the witness says it, too. Not synced: it is evidence, not data.
     pub fn mark(&mut self, now: Timestamp) {
+        self.leave_mark(now);
+        self.testify();
+    }
+
+    fn leave_mark(&mut self, now: Timestamp) {
         if let Err(error) = self.try_to_mark(now) {
             tracing::warn!(%error, "the log's mark was not written");
         }
-        self.testify();
     }
 
     /// Lets the witness say how far the log has got. Not synced.
