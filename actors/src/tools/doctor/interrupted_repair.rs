@@ -11,7 +11,8 @@ use crate::ids::Seq;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, write_whole};
 use crate::tools::doctor::error::DoctorError;
-use crate::tools::doctor::files::{Found, header_of, list, open_segment, read_batches, store_of};
+use crate::tools::doctor::files::{Found, header_of, open_segment, read_batches, store_of};
+use crate::tools::doctor::listing::list;
 use crate::wal::format::{StoreId, segment_number};
 
 /// The note in the directory of a repair that has not ended.

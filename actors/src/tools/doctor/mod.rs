@@ -1,9 +1,9 @@
 //! What is fine, torn or damaged in a stopped data directory, in plain words; and getting it to start again
 //! without the damaged part, when somebody who knows what is lost says so.
 //!
-//! Reading order: `files` (what can be read of each), `survey` (every file by itself), `interrupted_repair` (what a
-//! repair that was cut off has moved), `best` (the best state that can be had), [`report`] (in words and numbers), `plan` (what a repair
-//! would do), [`repair`] (doing it), `error`.
+//! Reading order: `listing` (which files there are), `files` (what can be read of each), `survey` (every file by itself),
+//! `interrupted_repair` (what a repair that was cut off has moved), `best` (the best state that can be had), [`report`] (in
+//! words and numbers), `plan` (what a repair would do), [`repair`] (doing it), `error`.
 //!
 //! # Promises
 //! - Examining changes nothing. Whether beaver would start is asked of [`crate::recovery::boot`] itself.
@@ -16,6 +16,7 @@ mod best;
 mod error;
 mod files;
 mod interrupted_repair;
+mod listing;
 mod plan;
 pub mod repair;
 pub mod report;

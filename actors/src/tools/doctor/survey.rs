@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use crate::api::options::EngineOptions;
 use crate::ids::Seq;
-use crate::recovery::boot::{LOCK_FILE, QUARANTINE, STORE_FILE};
+use crate::recovery::boot::{QUARANTINE, STORE_FILE};
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::{Storage, read_all};
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
-    Found, Header, ReadEnd, Survey, SurveyedSegment, header_of, list, read_batches, snapshot_of,
+    Found, Header, ReadEnd, Survey, SurveyedSegment, read_batches, snapshot_of,
 };
 use crate::tools::doctor::interrupted_repair::{Moved, moved_by_repairs};
+use crate::tools::doctor::listing::{Listed, list};
 use crate::tools::doctor::report::{SegmentReport, SegmentState, SnapshotReport, SnapshotState};
 use crate::wal::WalError;
-use crate::wal::format::{SegmentEnd, StoreId, segment_number};
+use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::reader::{SegmentReader, Stop};
 use crate::wal::witness::{self, WITNESS_FILE};
 
@@ -36,49 +37,9 @@ pub(super) fn survey(
 ) -> Result<Survey, DoctorError> {
     let quarantine = options.data_dir.join(QUARANTINE);
     let snapshots = SnapshotStore::new(storage.clone(), &options.snapshot_dir, &quarantine);
-    let (mut unfinished, mut foreign) = (Vec::new(), Vec::new());
-    let mut found = Vec::new();
-    for name in list(&**storage, &options.wal_dir)? {
-        let path = options.wal_dir.join(&name);
-        match segment_number(&name) {
-            Some(named) => {
-                let header = header_of(&**storage, &path)?;
-                found.push(Found { named, header, path, is_in_quarantine: false });
-            }
-            None if name == LOCK_FILE => {}
-            None if name.ends_with(".partial") => unfinished.push(path),
-            None => foreign.push(path),
-        }
-    }
     let positions = snapshots.list()?;
-    for name in list(&**storage, &options.snapshot_dir)? {
-        let path = options.snapshot_dir.join(&name);
-        if positions.iter().any(|name| snapshots.path_of(*name) == path) {
-            continue;
-        }
-        match name.ends_with(".partial") {
-            true => unfinished.push(path),
-            false if name == LOCK_FILE => {}
-            false => foreign.push(path),
-        }
-    }
-    // Where log or snapshots share the data directory, under any name of it, its other files are no strangers.
-    // One that is not there has no real path, and no files.
-    let real = |dir: Option<&Path>| dir.and_then(|dir| storage.real_path(dir).ok());
-    let home = real(Some(&options.data_dir));
-    let usual = EngineOptions::in_dir("");
-    let of_engine = [Path::new(STORE_FILE), Path::new(WITNESS_FILE), Path::new(QUARANTINE)];
-    let at_home: Vec<&Path> = product_files
-        .iter()
-        .map(Path::new)
-        .chain(of_engine)
-        .chain([usual.wal_dir.as_path(), usual.snapshot_dir.as_path()])
-        .collect();
-    foreign.retain(|path| {
-        let is_home_name = at_home.iter().any(|name| path.ends_with(name));
-        let is_at_home = is_home_name && real(path.parent()) == home;
-        !is_at_home && *path != options.wal_dir && *path != options.snapshot_dir
-    });
+    let listed = Listed::of(&**storage, options, product_files, &snapshots, &positions)?;
+    let Listed { mut segments, unfinished, foreign } = listed;
     let mut images: Vec<_> = positions
         .iter()
         .rev()
@@ -100,7 +61,7 @@ pub(super) fn survey(
         witness: None,
     };
     let noted = survey.read_note(&**storage, &options.data_dir)?;
-    let of_log = found.iter().filter_map(|found| Some(found.header()?.store));
+    let of_log = segments.iter().filter_map(|found| Some(found.header()?.store));
     let of_images = images.iter().rev().filter_map(|(_, store)| *store);
     let all: Vec<_> = of_images.chain(of_log).collect();
     // The note names the store, unless nothing here is of it.
@@ -119,15 +80,15 @@ pub(super) fn survey(
     }
     survey.snapshots = images.into_iter().map(|(report, _)| report).collect();
     let moved = match is_refused {
-        true => moved_by_repairs(storage, &quarantine, survey.store, &found)?,
+        true => moved_by_repairs(storage, &quarantine, survey.store, &segments)?,
         false => Moved::default(),
     };
     survey.proven = survey.proven.max(moved.proven);
     survey.ask_witness(&**storage, &options.data_dir);
     survey.findings.extend(moved.findings);
     survey.copies = moved.copies;
-    found.extend(moved.segments);
-    survey.read_segments(&**storage, found)?;
+    segments.extend(moved.segments);
+    survey.read_segments(&**storage, segments)?;
     survey.name_damage();
     survey.name_misnamed();
     (survey.in_quarantine, survey.segments) =
