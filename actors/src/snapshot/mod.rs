@@ -5,8 +5,8 @@
 //! put together and kept), [`store`] (the directory: publish, load, fall back), [`compact`] (layers are put together),
 //! `retention` (old ones go), [`texts`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
-//! Beside these: `writer` (a file from front to back), `weight` and [`layering`] (when layers are put together), `scrub`
-//! (texts are read before somebody needs them), `plain` (a file as a value, for tests).
+//! Beside these: `writer` (a file from front to back), `scrub` (texts are read before somebody needs them), `plain` (a file as
+//! a value, for tests).
 //!
 //! An image is never copied out of the living table. It is folded, job by job, from the image before it and the
 //! sealed part of the log, in the background; so the queue does not stop for it, and every snapshot proves that
