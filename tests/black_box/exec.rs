@@ -115,7 +115,7 @@ fn the_programs_of_a_killed_server_are_ended_with_all_that_they_started() {
     let place = Place::new();
     let server = start(&place);
     let file = place.path("pids");
-    let script = format!("sleep 600 & echo $! >> {0}; echo $$ >> {0}; wait", file.display());
+    let script = format!("sleep 600 & echo $! >> '{0}'; echo $$ >> '{0}'; wait", file.display());
     server.enqueue([exec("long", &script)]);
     let pids = pids(&file, 2);
     assert!(pids.iter().all(|pid| is_alive(*pid)));
@@ -128,8 +128,10 @@ fn a_program_over_its_timeout_is_ended_even_if_it_ignores_sigterm() {
     let place = Place::new();
     let server = start(&place);
     let file = place.path("pids");
-    let script =
-        format!("trap '' TERM; sleep 600 & echo $! >> {0}; echo $$ >> {0}; wait; sleep 600", file.display());
+    let script = format!(
+        "trap '' TERM; sleep 600 & echo $! >> '{0}'; echo $$ >> '{0}'; wait; sleep 600",
+        file.display()
+    );
     let mut job = exec("stubborn", &script);
     job["timeout"] = json!("300ms");
     server.enqueue([job]);
@@ -147,7 +149,7 @@ fn a_cancelled_program_is_ended_and_stays_cancelled() {
     let place = Place::new();
     let server = start(&place);
     let file = place.path("pids");
-    server.enqueue([exec("long", &format!("echo $$ >> {}; exec sleep 600", file.display()))]);
+    server.enqueue([exec("long", &format!("echo $$ >> '{}'; exec sleep 600", file.display()))]);
     let pids = pids(&file, 1);
     let ran = server.beaver(&place, &["cancel", "long"]).exits(0);
     assert_eq!(ran.stdout, "cancelled long\n");
@@ -161,7 +163,7 @@ fn a_program_that_leaves_a_child_with_its_output_open_does_not_hold_the_worker()
     let place = Place::new();
     let server = place.start(&["--workers", "1", "--allow-exec"]);
     let file = place.path("pids");
-    let script = format!("sleep 600 & echo $! >> {}; echo done", file.display());
+    let script = format!("sleep 600 & echo $! >> '{}'; echo done", file.display());
     server.enqueue([exec("leaves", &script), exec("next", "true")]);
     let job = server.until_job_is("leaves", "completed");
     assert_eq!(job["result"]["stdout"], "done\n");
