@@ -105,6 +105,20 @@ impl SimStorage {
         (files.flat_map(|(number, file)| file.unsynced(number, disk.sector)).collect(), disk.pending.len())
     }
 
+    /// Of each of [`SimStorage::unsynced`], whether it is a part of this file.
+    #[must_use]
+    pub fn unsynced_of(&self, path: &Path) -> Vec<bool> {
+        let of_path = {
+            let disk = self.disk();
+            [disk.names.get(path), disk.durable_names.get(path)].map(|number| number.copied())
+        };
+        let (items, _) = self.unsynced();
+        let file_of = |item: &Unsynced| match item {
+            Unsynced::Sector { file, .. } | Unsynced::Length { file } => *file,
+        };
+        items.iter().map(|item| of_path.contains(&Some(file_of(item)))).collect()
+    }
+
     /// Cuts the power: synced bytes and names remain, and of the rest what `kept` says.
     pub fn cut_power_keeping(&self, kept: &Kept) {
         let mut disk = self.disk();
