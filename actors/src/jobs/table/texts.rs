@@ -1,10 +1,12 @@
-//! The texts of a job: which there are, where each is found again, and which of them take memory that they need not.
+//! The texts of jobs: which there are, where each is found again, and leaving on disk what takes memory that it need not.
 
 use std::convert::Infallible;
 
 use crate::ids::Seq;
 use crate::jobs::model::text::{AnyText, TextAt, TextPart};
-use crate::jobs::table::packed_job::PackedJob;
+use crate::jobs::table::JobTable;
+use crate::jobs::table::list::Slot;
+use crate::jobs::table::packed_job::{PackedJob, occupied_mut};
 
 impl PackedJob {
     /// Hands each text beside the payload to `visit`, with the place where it is found again.
@@ -56,5 +58,31 @@ impl PackedJob {
     pub fn resident_bytes(&self) -> u64 {
         let custom = self.rare.as_ref().and_then(|rare| rare.custom.as_ref());
         self.payload.resident_bytes() + custom.map_or(0, |custom| custom.resident_bytes())
+    }
+}
+
+impl JobTable {
+    /// Leaves on disk only what is durable up to `through`: reports on jobs, and, as long as more than `bytes_max` of it
+    /// are in memory, what jobs came with. Those that came first stay: they are wanted first.
+    pub fn leave_payloads(&mut self, through: Seq, bytes_max: u64) {
+        while let Some((number, slot)) = self.fresh.pop_front_if(|(number, _)| *number <= through) {
+            if self.resident > bytes_max && self.is_in(slot, number) {
+                self.leave_content(slot);
+            }
+        }
+        while let Some((_, number, slot)) = self.reports.pop_front_if(|(seq, ..)| *seq <= through) {
+            if self.is_in(slot, number) {
+                occupied_mut(&mut self.jobs, slot).leave_reports(through);
+            }
+        }
+    }
+
+    /// Whether the job with this number is still in the slot.
+    fn is_in(&self, slot: Slot, number: Seq) -> bool {
+        self.jobs[slot as usize].as_ref().is_some_and(|job| job.enqueued_seq == number)
+    }
+
+    pub(super) fn leave_content(&mut self, slot: Slot) {
+        self.resident -= occupied_mut(&mut self.jobs, slot).leave_content();
     }
 }
