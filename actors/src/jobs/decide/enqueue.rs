@@ -59,8 +59,9 @@ impl JobTable {
             Status::Completed => !spec.replaces_completed,
             status => !status.is_finished(),
         };
-        let follows = spec.follows_running && older.is_some_and(|older| older.status() == Status::InFlight);
-        if older.is_some_and(stays) && !follows {
+        // It is taken for the new one; while it runs, it may be followed by it instead.
+        let stays = older.filter(|older| stays(older));
+        if stays.is_some_and(|older| !(spec.follows_running && older.status() == Status::InFlight)) {
             return Ok(None);
         }
         let run_at = match spec.start {
@@ -83,9 +84,9 @@ impl JobTable {
         let run_at = run_at.filter(|run_at| *run_at > now);
         let job_seq = older.map_or(Seq::ZERO, |older| older.enqueued_seq);
         let new = Box::new(NewJob { id, profile, content, run_at });
-        let kind = match follows {
-            true => EventKind::Follow { job: new.id.clone(), next: new },
-            false => EventKind::Enqueue(new),
+        let kind = match stays {
+            Some(_) => EventKind::Follow { job: new.id.clone(), next: new },
+            None => EventKind::Enqueue(new),
         };
         Ok(Some(Event { at: now, job_seq, kind }))
     }

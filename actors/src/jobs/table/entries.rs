@@ -72,6 +72,7 @@ impl JobTable {
     }
 
     /// Enters a job into the sums: the counters and the digest.
+    #[inline]
     pub(super) fn count_in(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         let (status, queue) = (job.status(), self.profiles.get(job.profile).queue);
@@ -103,6 +104,7 @@ impl JobTable {
     }
 
     /// The reverse of [`JobTable::count_in`].
+    #[inline]
     pub(super) fn count_out(&mut self, slot: Slot) {
         let job = occupied(&self.jobs, slot);
         let (status, queue) = (job.status(), self.profiles.get(job.profile).queue);
