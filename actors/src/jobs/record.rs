@@ -54,26 +54,27 @@ impl JobRecord {
     /// The first error of `read`; the texts behind it are as they were.
     pub fn fill<E>(&mut self, mut read: impl FnMut(TextAt) -> Result<Option<Payload>, E>) -> Result<(), E> {
         let job = self.enqueued_seq;
-        let mut fill = |text: &mut PayloadRef, seq, part| {
+        let mut fill = |text: &mut PayloadRef, at| {
             if text.here().is_none()
-                && let Some(found) = read(TextAt { job, seq, part })?
+                && let Some(found) = read(at)?
             {
                 *text = TextRef::Here(found);
             }
             Ok(())
         };
-        fill(&mut self.content.payload, job, TextPart::Payload)?;
+        fill(&mut self.content.payload, TextAt::payload(job))?;
         if let Some(custom) = &mut self.content.custom {
-            fill(custom, job, TextPart::Custom)?;
+            fill(custom, TextAt::custom(job))?;
         }
-        if let Some(EventText { seq, text }) = &mut self.life.result {
-            fill(text, *seq, TextPart::Result)?;
+        if let Some(result) = &mut self.life.result {
+            let at = result.place(job, TextPart::Result);
+            fill(&mut result.text, at)?;
         }
-        for EventText { seq, text } in self.life.failures.iter_mut().map(|attempt| &mut attempt.failure) {
-            if text.here().is_none()
-                && let Some(found) = read(TextAt { job, seq: *seq, part: TextPart::Failure })?
+        for failure in self.life.failures.iter_mut().map(|attempt| &mut attempt.failure) {
+            if failure.text.here().is_none()
+                && let Some(found) = read(failure.place(job, TextPart::Failure))?
             {
-                *text = TextRef::Here(Box::new(Failure::of_json(&found)));
+                failure.text = TextRef::Here(Box::new(Failure::of_json(&found)));
             }
         }
         Ok(())

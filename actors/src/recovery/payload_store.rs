@@ -32,9 +32,7 @@ impl StoredPayloads {
     pub fn log(&self) -> &Arc<LogIndex> {
         &self.log
     }
-}
 
-impl StoredPayloads {
     fn images(&self) -> Option<Arc<dyn ImageTexts>> {
         self.images.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

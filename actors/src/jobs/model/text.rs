@@ -93,6 +93,12 @@ impl TextAt {
     pub fn payload(job: Seq) -> TextAt {
         TextAt { job, seq: job, part: TextPart::Payload }
     }
+
+    /// Where what travels with a job is.
+    #[must_use]
+    pub fn custom(job: Seq) -> TextAt {
+        TextAt { job, seq: job, part: TextPart::Custom }
+    }
 }
 
 impl fmt::Display for TextAt {
@@ -108,6 +114,14 @@ impl fmt::Display for TextAt {
             write!(f, " from event {}", self.seq)?;
         }
         Ok(())
+    }
+}
+
+impl<T> EventText<T> {
+    /// Where it is found again, as this part of an event about that job.
+    #[must_use]
+    pub fn place(&self, job: Seq, part: TextPart) -> TextAt {
+        TextAt { job, seq: self.seq, part }
     }
 }
 
@@ -142,9 +156,7 @@ impl<T: Storable> TextRef<T> {
             TextRef::Here(_) | TextRef::Stored { .. } => 0,
         }
     }
-}
 
-impl<T: Storable> TextRef<T> {
     /// Forgets the text, if it is long enough to be left on disk; says how many bytes that frees.
     #[inline]
     pub(crate) fn leave_bytes(&mut self) -> u64 {

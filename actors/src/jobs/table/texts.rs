@@ -20,13 +20,13 @@ impl PackedJob {
         let job = self.enqueued_seq;
         let Some(rare) = &mut self.rare else { return Ok(()) };
         if let Some(custom) = &mut rare.custom {
-            visit(TextAt { job, seq: job, part: TextPart::Custom }, custom)?;
+            visit(TextAt::custom(job), custom)?;
         }
         if let Some(result) = &mut rare.result {
-            visit(TextAt { job, seq: result.seq, part: TextPart::Result }, &mut result.text)?;
+            visit(result.place(job, TextPart::Result), &mut result.text)?;
         }
         for failure in rare.failures.iter_mut().map(|attempt| &mut attempt.failure) {
-            visit(TextAt { job, seq: failure.seq, part: TextPart::Failure }, &mut failure.text)?;
+            visit(failure.place(job, TextPart::Failure), &mut failure.text)?;
         }
         Ok(())
     }

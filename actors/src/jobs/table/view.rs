@@ -6,7 +6,7 @@ use crate::jobs::intern::KindKey;
 use crate::jobs::model::failure::{FailedAttempt, Failure, KeptFailure};
 use crate::jobs::model::job::{JobView, Lease, Status};
 use crate::jobs::model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
-use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
+use crate::jobs::model::text::{TextAt, TextPart, TextRef};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::QueueView;
 use crate::jobs::sections::totals::Totals;
@@ -101,9 +101,9 @@ impl JobTable {
         payload_store: &dyn PayloadStore,
     ) -> Result<JobView, UnreadablePayload> {
         let mut view = self.view_to_run(job, payload_store)?;
-        if let Some(EventText { seq, text }) = job.rare().and_then(|rare| rare.result.as_ref()) {
-            let at = TextAt { job: job.enqueued_seq, seq: *seq, part: TextPart::Result };
-            view.result = Some(read_text(text, at, payload_store)?);
+        if let Some(result) = job.rare().and_then(|rare| rare.result.as_ref()) {
+            let at = result.place(job.enqueued_seq, TextPart::Result);
+            view.result = Some(read_text(&result.text, at, payload_store)?);
         }
         Ok(view)
     }
@@ -131,8 +131,7 @@ impl JobTable {
         let mut view = self.view_of(job, payload);
         let Some(rare) = job.rare() else { return Ok(view) };
         if let Some(custom) = &rare.custom {
-            let at = TextAt { job: number, seq: number, part: TextPart::Custom };
-            view.custom = Some(read_text(custom, at, payload_store)?);
+            view.custom = Some(read_text(custom, TextAt::custom(number), payload_store)?);
         }
         view.errors =
             rare.failures.iter().map(|attempt| read_failed(number, attempt, payload_store)).collect();
@@ -270,15 +269,12 @@ fn read_text(
 }
 
 fn read_failed(job: Seq, attempt: &KeptFailure, payload_store: &dyn PayloadStore) -> FailedAttempt {
-    let EventText { seq, text } = &attempt.failure;
-    let failure = match text {
+    let failure = match &attempt.failure.text {
         TextRef::Here(failure) => (**failure).clone(),
-        TextRef::Stored { .. } => {
-            match payload_store.read(TextAt { job, seq: *seq, part: TextPart::Failure }) {
-                Ok(text) => Failure::of_json(&text),
-                Err(error) => Failure::unreadable(&error),
-            }
-        }
+        TextRef::Stored { .. } => match payload_store.read(attempt.failure.place(job, TextPart::Failure)) {
+            Ok(text) => Failure::of_json(&text),
+            Err(error) => Failure::unreadable(&error),
+        },
     };
     with_failure(attempt, failure)
 }
