@@ -2,7 +2,8 @@
 //!
 //! Deciding, logging and applying one event looks the same job up several times, and a worker mostly reports soon on the
 //! job that it was given. An answer from here saves the hash and the look into the index of ids, which misses the
-//! processor's cache where there are many jobs. It is a guess: the caller checks that the job has that id.
+//! processor's cache where there are many jobs (`docs/decisions/0021-slots-used-last.md`). It is a guess: the caller checks
+//! that the job has that id.
 
 use std::cell::Cell;
 
