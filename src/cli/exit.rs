@@ -9,7 +9,7 @@ use beaver_actors::engine::{Ending, Engine, FailCause, Phase};
 use crate::client::ClientError;
 use crate::server::ServerError;
 use crate::telemetry::logging::{self, LogFormat};
-use crate::wire::answers::{DAMAGED_PAYLOAD, OFFLINE, UNKNOWN};
+use crate::wire::answers::{OFFLINE, UNKNOWN};
 
 /// Exit codes. They are part of the interface: scripts test them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,9 +178,6 @@ pub(crate) fn declined(engine: &Engine, error: ClientError) -> CliFailure {
             }
             _ => CliFailure::new(Exit::Storage, message),
         },
-        ClientError::Refused { code, .. } if code == DAMAGED_PAYLOAD => {
-            CliFailure::new(Exit::Damaged, message)
-        }
         _ => refused(error),
     }
 }

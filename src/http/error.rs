@@ -10,7 +10,7 @@ use beaver_actors::engine::EngineError;
 use beaver_actors::ids::InvalidName;
 use beaver_actors::jobs::Rejection;
 
-use crate::wire::answers::{DAMAGED_PAYLOAD, ErrorAnswer, ErrorBody, OFFLINE, UNKNOWN};
+use crate::wire::answers::{ErrorAnswer, ErrorBody, OFFLINE, UNKNOWN};
 use crate::wire::job::{BadJob, BadJobKind};
 
 /// How much of a request an error repeats, in characters.
@@ -176,9 +176,6 @@ impl From<EngineError> for ApiError {
             EngineError::Busy => ApiError::busy(&message),
             EngineError::Recovering => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message),
             EngineError::ReadOnly => ApiError::new(StatusCode::CONFLICT, "read_only", message),
-            EngineError::Unreadable(_) => {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, DAMAGED_PAYLOAD, message)
-            }
             EngineError::Unknown => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, message),
         }
     }
@@ -198,8 +195,7 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use beaver_actors::ids::{JobId, Seq, Token};
-    use beaver_actors::jobs::{TextAt, UnreadablePayload};
+    use beaver_actors::ids::{JobId, Token};
 
     use super::*;
     use crate::http::testing::read;
@@ -215,7 +211,6 @@ mod tests {
     async fn every_answer_of_the_engine_has_its_status_and_code() {
         let job = JobId::parse("a").unwrap();
         let token: Token = "9f3c01aa-00000003-0000000000001267".parse().unwrap();
-        let damaged = UnreadablePayload { at: TextAt::payload(Seq(7)), problem: "bad checksum".to_owned() };
         let full = Rejection::PayloadTooLarge { bytes: 2, bytes_max: 1 };
         for (error, status, code, retry) in [
             (EngineError::Rejected(Rejection::NotFound { job: job.clone() }), 404, "not_found", false),
@@ -234,7 +229,6 @@ mod tests {
             (EngineError::Busy, 429, "busy", true),
             (EngineError::ReadOnly, 409, "read_only", false),
             (EngineError::Recovering, 503, "recovering", true),
-            (EngineError::Unreadable(damaged), 500, "damaged_payload", false),
             (EngineError::Unknown, 500, "unknown", false),
         ] {
             let (got_status, got_retry, body) = rendered(error.into()).await;

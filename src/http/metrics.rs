@@ -56,6 +56,11 @@ impl Collector for EngineMetrics {
         page.counter("queue_jobs_dispatched", "Leases given to workers", &metrics.jobs_dispatched)?;
         page.counter("queue_jobs_completed", "Jobs that succeeded", &metrics.jobs_completed)?;
         page.counter("queue_jobs_failed", "Attempts that failed", &metrics.jobs_failed)?;
+        page.counter(
+            "queue_jobs_postponed",
+            "Leases that ended before the job began, for lack of something in the server",
+            &metrics.jobs_postponed,
+        )?;
         page.counter("queue_jobs_dead", "Jobs that ran out of attempts", &metrics.jobs_dead)?;
         page.counter("queue_jobs_cancelled", "Jobs that were cancelled", &metrics.jobs_cancelled)?;
         page.seconds_histogram(

@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 
 /// The code of a refusal after which nobody knows whether it was done.
 pub(crate) const UNKNOWN: &str = "unknown";
-/// The code for a payload that is damaged on disk.
-pub(crate) const DAMAGED_PAYLOAD: &str = "damaged_payload";
 /// The phase of a queue without a server, and the code for what only a server has.
 pub(crate) const OFFLINE: &str = "offline";
 

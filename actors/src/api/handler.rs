@@ -158,13 +158,22 @@ pub struct JobError {
     pub message: String,
     /// Kept as the job's result, such as the output of a program that failed.
     pub result: Option<Payload>,
+    /// The job never began, for lack of something that is not its fault (descriptors, processes, memory): it is tried
+    /// again after a pause, and this was no attempt.
+    pub is_shortage: bool,
 }
 
 impl JobError {
     /// A failure in words.
     #[must_use]
     pub fn new(message: impl Into<String>) -> JobError {
-        JobError { message: message.into(), result: None }
+        JobError { message: message.into(), result: None, is_shortage: false }
+    }
+
+    /// What was lacking, so that the job never began.
+    #[must_use]
+    pub fn shortage(message: impl Into<String>) -> JobError {
+        JobError { is_shortage: true, ..JobError::new(message) }
     }
 }
 

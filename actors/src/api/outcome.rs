@@ -1,6 +1,6 @@
 //! How an engine is and how it ended, and why there is no answer.
 
-use crate::jobs::{Rejection, UnreadablePayload};
+use crate::jobs::Rejection;
 
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,9 +80,6 @@ pub enum EngineError {
     /// The data was opened only to be looked at. Nothing was done.
     #[error("the data was opened only to be looked at")]
     ReadOnly,
-    /// A payload that the answer needs is damaged on disk; the text says where. Nothing was changed.
-    #[error("{0}")]
-    Unreadable(UnreadablePayload),
     /// The engine stopped before the log confirmed: it may be done or not. Ask again by id after a restart.
     #[error("the outcome is unknown: the server stopped before the log confirmed it")]
     Unknown,

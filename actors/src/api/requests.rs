@@ -1,7 +1,7 @@
 //! What can be asked of a running engine, beyond a single job's name.
 
 use crate::ids::{JobId, QueueName, RemoteName, Token};
-use crate::jobs::{Command, Failure, FailureKind, JobView, Payload};
+use crate::jobs::{Command, Failure, FailureKind, JobView, Payload, UnreadablePayload};
 
 /// A job that a remote worker is given. Unless it is accepted, it is given back when this is dropped: an answer may
 /// come when nobody waits for it any more.
@@ -60,10 +60,23 @@ pub enum AttemptEnd {
     Success(Option<Payload>),
     /// It failed, and may have left a result all the same.
     Failure(Failure, Option<Payload>),
+    /// It never began, as the server lacked what it takes: the message says what.
+    Undelivered(String),
+    /// It never began, and cannot: the payload is damaged, and the message says where.
+    PayloadLost(String),
     /// It was ended because its job was cancelled or its lease lost: that has been logged, and nothing follows.
     Cancelled,
     /// It was ended because the server stops: the job is pending again, and the attempt does not count.
     Interrupted,
+}
+
+impl From<&UnreadablePayload> for AttemptEnd {
+    fn from(error: &UnreadablePayload) -> AttemptEnd {
+        match error.is_lost {
+            true => AttemptEnd::PayloadLost(error.to_string()),
+            false => AttemptEnd::Undelivered(error.to_string()),
+        }
+    }
 }
 
 impl AttemptEnd {
@@ -72,6 +85,12 @@ impl AttemptEnd {
         Some(match self {
             AttemptEnd::Success(result) => Command::Ack { job, token, result },
             AttemptEnd::Failure(failure, result) => Command::Fail { job, token, failure, result },
+            AttemptEnd::Undelivered(message) => {
+                Command::Postpone { job, token, failure: Failure::new(FailureKind::Undelivered, message) }
+            }
+            AttemptEnd::PayloadLost(message) => {
+                Command::LosePayload { job, token, failure: Failure::new(FailureKind::PayloadLost, message) }
+            }
             AttemptEnd::Interrupted => {
                 let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
                 Command::Requeue { job, token, failure, counts: false }
@@ -89,6 +108,7 @@ impl AttemptEnd {
                 let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
                 failure.message.len() + failure.errtype.len() + backtrace + text(result)
             }
+            AttemptEnd::Undelivered(message) | AttemptEnd::PayloadLost(message) => message.len(),
             AttemptEnd::Cancelled | AttemptEnd::Interrupted => 0,
         }
     }

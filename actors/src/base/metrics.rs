@@ -116,6 +116,8 @@ pub struct Metrics {
     pub jobs_completed: Counter,
     /// Attempts that failed, with or without a retry.
     pub jobs_failed: Counter,
+    /// Leases that ended before the job began, as the server lacked something.
+    pub jobs_postponed: Counter,
     /// Jobs that ran out of attempts.
     pub jobs_dead: Counter,
     /// Jobs that were cancelled.
@@ -183,6 +185,7 @@ impl Default for Metrics {
             jobs_dispatched: Counter::default(),
             jobs_completed: Counter::default(),
             jobs_failed: Counter::default(),
+            jobs_postponed: Counter::default(),
             jobs_dead: Counter::default(),
             jobs_cancelled: Counter::default(),
             requests_busy: Counter::default(),

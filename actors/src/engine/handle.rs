@@ -200,7 +200,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn list(&self, status: Status, filter: Filter, limit: usize) -> Answer<Vec<JobView>> {
-        match self.read_only(|state| state.list(status, &filter, limit)) {
+        match self.read_only(|state| Ok(state.list(status, &filter, limit))) {
             Some(answer) => answer,
             None => self.ask(|reply| Ask::List { status, filter, limit, reply }),
         }

@@ -46,17 +46,15 @@ impl ReadOnlyState {
     }
 
     pub fn job(&self, job: JobId) -> Result<JobView, EngineError> {
-        let found = self.table().whole_view(&job, &*self.payload_store).map_err(EngineError::Unreadable)?;
+        let found = self.table().whole_view(&job, &*self.payload_store);
         found.ok_or_else(|| Rejection::NotFound { job }.into())
     }
 
-    pub fn list(&self, status: Status, filter: &Filter, limit: usize) -> Result<Vec<JobView>, EngineError> {
+    pub fn list(&self, status: Status, filter: &Filter, limit: usize) -> Vec<JobView> {
         let table = self.table();
         let mut members = table.members(&[status], filter, usize::MAX);
         let mut room = ListRoom::of_jobs(limit);
-        table
-            .examine_whole(&mut members, &[status], filter, usize::MAX, &mut room, &*self.payload_store)
-            .map_err(EngineError::Unreadable)
+        table.examine_whole(&mut members, &[status], filter, usize::MAX, &mut room, &*self.payload_store)
     }
 
     pub fn status(&self) -> EngineStatus {

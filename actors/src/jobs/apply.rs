@@ -224,10 +224,15 @@ impl PackedJob {
         let attempt = self.attempt();
         let rare = self.rare.get_or_insert_default();
         rare.failed = rare.failed.saturating_add(u32::from(counted));
+        let failure = EventText { seq, text: TextRef::Here(failure) };
+        let ended = FailedAttempt { attempt, at, next_at, counted, failure };
+        // Of attempts that could not begin only the last is told: they must not push out what the job itself did.
+        if ended.postponed_for_ms().is_some() {
+            rare.failures.pop_if(|before| before.postponed_for_ms().is_some());
+        }
         if rare.failures.len() == FAILURES_KEPT {
             rare.failures.remove(0);
         }
-        let failure = EventText { seq, text: TextRef::Here(failure) };
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure });
+        rare.failures.push(ended);
     }
 }

@@ -140,6 +140,25 @@ pub enum Command {
         /// Whether the attempt counts against `max_retry`: it does when the job itself may be the cause.
         counts: bool,
     },
+    /// The server lacked what it takes to run the job: the lease ends, and it is tried again after a pause that doubles.
+    Postpone {
+        /// The job that waits.
+        job: JobId,
+        /// The lease that ends.
+        token: Token,
+        /// What was lacking.
+        failure: Failure,
+    },
+    /// The job's payload is damaged on disk: it can never run, and is dead even if its producer wants it dropped, so that
+    /// somebody sees it.
+    LosePayload {
+        /// The job that is dead.
+        job: JobId,
+        /// The lease that ends.
+        token: Token,
+        /// Where it should have been, and what is wrong there.
+        failure: Failure,
+    },
     /// The lease lasts longer.
     Extend {
         /// The job in flight.

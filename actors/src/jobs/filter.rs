@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, KindName, QueueName, Seq};
 use crate::jobs::model::job::{JobView, Status};
-use crate::jobs::model::payload::{PayloadStore, UnreadablePayload};
+use crate::jobs::model::payload::PayloadStore;
 use crate::jobs::table::list::Slot;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::{JobTable, finished_index};
@@ -124,9 +124,7 @@ impl JobTable {
     }
 
     /// Looks at the next `count` of `members`, and returns those that are still in one of `statuses` and pass.
-    ///
-    /// # Errors
-    /// The filter's test wants to see a payload that cannot be read.
+    #[must_use]
     pub fn examine(
         &self,
         members: &mut Members,
@@ -134,24 +132,22 @@ impl JobTable {
         filter: &Filter,
         count: usize,
         payload_store: &dyn PayloadStore,
-    ) -> Result<Vec<JobId>, UnreadablePayload> {
+    ) -> Vec<JobId> {
         let mut passing = Vec::new();
         for job in self.candidates(members, statuses, filter, count) {
             let passes = match &filter.test {
-                Some(test) => test(&self.whole_view_of(job, payload_store)?),
+                Some(test) => test(&self.whole_view_of(job, payload_store)),
                 None => true,
             };
             if passes {
                 passing.push(job.id.clone());
             }
         }
-        Ok(passing)
+        passing
     }
 
     /// As [`JobTable::examine`], for those that there is room for, as people see them.
-    ///
-    /// # Errors
-    /// A payload cannot be read.
+    #[must_use]
     pub fn examine_whole(
         &self,
         members: &mut Members,
@@ -160,19 +156,19 @@ impl JobTable {
         count: usize,
         room: &mut ListRoom,
         payload_store: &dyn PayloadStore,
-    ) -> Result<Vec<JobView>, UnreadablePayload> {
+    ) -> Vec<JobView> {
         let mut found = Vec::new();
         for job in self.candidates(members, statuses, filter, count) {
             if room.is_full() {
                 break;
             }
-            let view = self.whole_view_of(job, payload_store)?;
+            let view = self.whole_view_of(job, payload_store);
             if filter.test.as_ref().is_none_or(|test| test(&view)) {
                 room.take(&view);
                 found.push(view);
             }
         }
-        Ok(found)
+        found
     }
 
     /// Those of the next `count` that pass, `filter.test` not yet asked.

@@ -50,10 +50,12 @@ impl StoredPayloads {
         // The log often reaches further back than it must: what is damaged there may be whole here.
         match (self.log.read(at), damaged) {
             (Ok(Some(payload)), _) => Ok(payload),
-            (_, Some(error)) | (Err(error), None) => Err(error),
+            (Ok(None), Some(error)) | (Err(error), None) => Err(error),
+            // While one of the places may be readable later, it is not lost.
+            (Err(other), Some(error)) => Err(if other.is_lost { error } else { other }),
             (Ok(None), None) => {
                 let problem = "neither the images nor the log hold it".to_owned();
-                Err(UnreadablePayload { at, problem })
+                Err(UnreadablePayload { at, problem, is_lost: true })
             }
         }
     }

@@ -84,8 +84,8 @@ fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) 
         put_new_job(out, successor);
     }
     put_uint(out, failures.len() as u64);
-    for FailedAttempt { attempt, at, next_at, failure: EventText { seq, text } } in failures {
-        put_uint(out, u64::from(attempt.0));
+    for FailedAttempt { attempt, at, next_at, counted, failure: EventText { seq, text } } in failures {
+        put_uint(out, u64::from(attempt.0) << 1 | u64::from(!counted));
         put_difference(out, at.0, created_at.0);
         put_uint(out, next_at.map_or(0, |next_at| next_at.0));
         put_uint(out, seq.0 - number.0);
@@ -139,14 +139,16 @@ fn take_rare(
         rare.successor = Some(take_new_job(take, id.clone())?);
     }
     for _ in 0..take.uint()? {
-        let (attempt, at) = (Attempt(take.uint32()?), Timestamp(take.difference(created_at.0)?));
+        let number = take.uint()?;
+        let (attempt, counted) = (Attempt(u32::try_from(number >> 1).ok()?), number & 1 == 0);
+        let at = Timestamp(take.difference(created_at.0)?);
         let next_at = Some(Timestamp(take.uint()?)).filter(|next_at| *next_at != Timestamp(0));
         let seq = later(take)?;
         let text = match take.uint32()? {
             0 => TextRef::Here(Box::new(take_failure(take)?)),
             bytes => TextRef::Stored { bytes },
         };
-        rare.failures.push(FailedAttempt { attempt, at, next_at, failure: EventText { seq, text } });
+        rare.failures.push(FailedAttempt { attempt, at, next_at, counted, failure: EventText { seq, text } });
     }
     Some(())
 }

@@ -90,6 +90,9 @@ impl ImageTexts for TextPages {
     }
 
     fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
-        self.find(at).map_err(|error| UnreadablePayload { at, problem: error.to_string() })
+        self.find(at).map_err(|error| {
+            let is_lost = matches!(error, SnapshotError::Corrupted { .. });
+            UnreadablePayload { at, problem: error.to_string(), is_lost }
+        })
     }
 }

@@ -172,12 +172,12 @@ impl StepEngine {
     /// A job that is there, as people see it.
     ///
     /// # Panics
-    /// It is not there, or what is on disk of it cannot be read.
+    /// It is not there.
     #[must_use]
     pub fn whole_view(&self, job: &JobId) -> JobView {
         let running = self.running.as_ref().expect("the engine has booted");
         let view = running.table.whole_view(job, &*running.payload_store);
-        view.expect("it can be read").expect("it is there")
+        view.expect("it is there")
     }
 
     /// What an image would hold beside the jobs.

@@ -131,20 +131,22 @@ impl LogIndex {
     /// It is not there as it was written.
     pub fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
         let Some(window) = self.window(at)? else { return self.read_unmarked(at) };
-        let unreadable = |problem: String| UnreadablePayload { at, problem };
-        let (seq, file) = (at.seq, segment_name(window.segment));
-        let record = window.find(seq).ok_or_else(|| {
-            unreadable(format!("{file}: no event {seq} behind byte {}", window.from.offset()))
-        })?;
-        let event =
-            codec::decode(&mut &record[..]).map_err(|error| unreadable(format!("{file}: {error}")))?;
-        text_of(&event, at).map(Some).map_err(|problem| unreadable(format!("{file}: {problem}")))
+        let found = find_in(&window, at);
+        if found.is_err() {
+            // The disk is asked anew next time.
+            *self.held_window() = None;
+        }
+        found.map(Some)
     }
 
     /// Looks for it in segments that boot did not read, since a snapshot covers them. Nobody needs them unless that
     /// snapshot is damaged, so this may take its time.
     fn read_unmarked(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
-        let unreadable = |error: WalError| UnreadablePayload { at, problem: error.to_string() };
+        let unreadable = |error: WalError| UnreadablePayload {
+            at,
+            problem: error.to_string(),
+            is_lost: error.is_damage(),
+        };
         let segments = segments(&*self.storage, &self.dir).map_err(unreadable)?;
         let behind = segments.partition_point(|segment| segment.header.first <= at.seq);
         let Some(segment) = behind.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
@@ -190,7 +192,7 @@ impl LogIndex {
         // An append must not wait for what follows.
         drop(segments);
         let len = (end - from.offset()) as usize;
-        let mut held = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held_window();
         if let Some(held) = held.as_ref().filter(|held| held.is(&window, len)) {
             return Ok(Some(held.clone()));
         }
@@ -198,6 +200,7 @@ impl LogIndex {
         let unreadable = |error: std::io::Error| UnreadablePayload {
             at,
             problem: format!("{}: cannot be read: {error}", path.display()),
+            is_lost: false,
         };
         let file = match file {
             Some(file) => file,
@@ -218,10 +221,27 @@ impl LogIndex {
         Ok(file)
     }
 
+    fn held_window(&self) -> MutexGuard<'_, Option<Window>> {
+        // Nothing here can be left half done.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
         // Nothing here can be left half done.
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn find_in(window: &Window, at: TextAt) -> Result<Payload, UnreadablePayload> {
+    let lost = |problem: String| {
+        let problem = format!("{}: {problem}", segment_name(window.segment));
+        UnreadablePayload { at, problem, is_lost: true }
+    };
+    let record = window
+        .find(at.seq)
+        .ok_or_else(|| lost(format!("no event {} behind byte {}", at.seq, window.from.offset())))?;
+    let event = codec::decode(&mut &record[..]).map_err(|error| lost(error.to_string()))?;
+    text_of(&event, at).map_err(lost)
 }
 
 /// The text of an event that was found at its position.

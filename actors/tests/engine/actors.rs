@@ -85,7 +85,7 @@ fn a_job_over_its_timeout_is_stopped_and_counts_as_failed() {
             async move {
                 let reason = job.stop.stopped().await;
                 told.send(reason).unwrap();
-                Err(JobError { message: "stopped".to_owned(), result: Some(Payload::parse("[1]").unwrap()) })
+                Err(JobError { result: Some(Payload::parse("[1]").unwrap()), ..JobError::new("stopped") })
             }
         };
         let handlers = Handlers::new().with(kind("sleeps"), Does(sleeps, Some(Duration::from_secs(5))));

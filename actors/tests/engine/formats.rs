@@ -77,7 +77,7 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
     }
     do_it(beaver, Command::Forget);
     // What a local worker does.
-    for name in ["completed", "retrying", "dead", "dropped", "requeued", "interrupted"] {
+    for name in ["completed", "retrying", "dead", "dropped", "requeued", "postponed", "lost", "interrupted"] {
         let exhausted = if name == "dropped" { Exhausted::Drop } else { Exhausted::Dead };
         let max_retry = if name == "retrying" { Some(2) } else { Some(0) };
         let backoff = Backoff::Exponential { first_ms: 1_000_000, max_ms: 9_000_000, jitter_percent: 20 };
@@ -88,10 +88,15 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
         let command = match name {
             "completed" => Command::Ack { job, token, result },
             "requeued" => Command::Requeue { job, token, failure: failure("gone"), counts: false },
+            "postponed" => Command::Postpone { job, token, failure: failure("no descriptor is left") },
+            "lost" => Command::LosePayload { job, token, failure: failure("the checksum is wrong") },
             "interrupted" => Command::Extend { job, token, by_ms: 5 },
             _ => Command::Fail { job, token, failure: failure("no"), result },
         };
         do_it(beaver, command);
+        if name == "postponed" {
+            do_it(beaver, Command::Move { job: id(name, half), queue: queue("moved") });
+        }
         if name == "requeued" {
             // Out of the way of the next one.
             do_it(beaver, Command::Move { job: id(name, half), queue: queue("moved") });
@@ -261,6 +266,8 @@ fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
         ("retrying", "default", Status::Retrying, 1),
         ("dead", "default", Status::Dead, 1),
         ("requeued", "moved", Status::Pending, 0),
+        ("postponed", "moved", Status::Pending, 0),
+        ("lost", "default", Status::Dead, 1),
         ("interrupted", "default", Status::Dead, 1),
         ("timed-out", "calls", Status::Retrying, 1),
         ("held", "calls", Status::InFlight, 0),
@@ -288,6 +295,9 @@ fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
             retrying.backoff,
             Backoff::Exponential { first_ms: 1_000_000, max_ms: 9_000_000, jitter_percent: 20 }
         );
+        let counted =
+            |name| view(beaver, name, half).errors.iter().map(|error| error.counted).collect::<Vec<_>>();
+        assert_eq!([counted("requeued"), counted("postponed"), counted("lost")], [[false], [false], [true]]);
         let error = &retrying.errors[0];
         assert_eq!((&*error.failure.errtype, error.failure.backtrace.len()), ("IOError", 2));
         assert_eq!(error.next_at, retrying.run_at);
@@ -300,7 +310,7 @@ fn assert_every_job_is_in_its_state(beaver: &StepEngine) {
     assert_eq!(queues(beaver), expected.map(|(name, paused)| (name.to_owned(), paused)));
     // Boot itself has ended the two local leases, as dead: their jobs had no retry.
     assert_eq!(beaver.recovery.interrupted, 2);
-    assert_eq!(beaver.overview().totals, Totals { processed: 12, failed: 10 });
+    assert_eq!(beaver.overview().totals, Totals { processed: 14, failed: 12 });
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   and what a job may ask for.
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
+//! - `undelivered`: jobs that could not begin.
 //! - `texts`: what jobs came with and left behind, read back from the disk.
 //! - `witness`: the second proof of how far the log got.
 //! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
@@ -50,6 +51,7 @@ mod snapshot;
 mod sparse;
 mod supervision;
 mod texts;
+mod undelivered;
 mod wal;
 mod witness;
 mod zeros;

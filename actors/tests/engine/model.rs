@@ -54,6 +54,7 @@ enum Op {
     /// By a remote worker, that knows the token or does not.
     Report(usize, u8, bool),
     Requeue(usize, bool),
+    Postpone(usize),
     Extend(usize, u64),
     Cancel(usize),
     RunNow(usize),
@@ -103,6 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (nth(), stale()).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
         3 => (nth(), 0_u8..3, any::<bool>()).prop_map(|(nth, who, knows)| Op::Report(nth, who, knows)),
         1 => (nth(), any::<bool>()).prop_map(|(nth, counts)| Op::Requeue(nth, counts)),
+        1 => nth().prop_map(Op::Postpone),
         1 => (nth(), 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
         1 => nth().prop_map(Op::Cancel),
         2 => nth().prop_map(Op::RunNow),
@@ -211,6 +213,10 @@ impl Run {
             Op::Requeue(nth, counts) => self.report(nth, false, move |job, token| {
                 let failure = Failure::new(FailureKind::Lost, "gone");
                 Command::Requeue { job, token, failure, counts }
+            }),
+            Op::Postpone(nth) => self.report(nth, false, |job, token| {
+                let failure = Failure::new(FailureKind::Undelivered, "full");
+                Command::Postpone { job, token, failure }
             }),
             Op::Extend(nth, by_ms) => {
                 self.report(nth, false, move |job, token| Command::Extend { job, token, by_ms });

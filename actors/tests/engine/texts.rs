@@ -50,8 +50,9 @@ fn step(beaver: &mut StepEngine, dice: &mut fastrand::Rng, held: &mut Vec<(JobId
         5..=8 if !held.is_empty() => {
             let (job, token) = held[dice.usize(0..held.len())].clone();
             let failure = Failure::new(FailureKind::Error, text(dice)).with_backtrace([text(dice)]);
-            match dice.u32(0..6) {
+            match dice.u32(0..7) {
                 0..=2 => Command::Fail { job, token, failure, result },
+                6 => Command::Postpone { job, token, failure },
                 3 => Command::Requeue { job, token, failure, counts: dice.bool() },
                 4 => Command::Ack { job, token, result },
                 _ => Command::Output { job, token, result: payload(dice) },

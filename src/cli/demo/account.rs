@@ -107,8 +107,7 @@ mod tests {
 
     fn job(status: &str, attempt: u32, errors: &[&str]) -> Sighting {
         let failure = |kind: &str| json!({"kind": kind, "message": "m"});
-        let failed =
-            |kind: &&str| json!({"attempt": 1, "at": "2026-01-01T00:00:00Z", "failure": failure(kind)});
+        let failed = |kind: &&str| json!({"attempt": 1, "at": "2026-01-01T00:00:00Z", "counted": true, "failure": failure(kind)});
         let errors: Vec<_> = errors.iter().map(failed).collect();
         let finished_at = format!("moment {attempt}");
         Sighting::read(

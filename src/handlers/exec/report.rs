@@ -54,7 +54,7 @@ impl FinishedProgram {
             Some(line) => format!("{message}: {line}"),
             None => message,
         };
-        Err(JobError { message, result: Some(result) })
+        Err(JobError { result: Some(result), ..JobError::new(message) })
     }
 }
 

@@ -178,8 +178,13 @@ fn of_many_jobs_the_good_ones_are_taken_and_the_others_named() {
 fn a_failure_counts_from_zero_and_leaves_out_what_it_does_not_know() {
     let mut job = view(one(&with("retry", json!(3))).unwrap());
     assert!(!written(&job).contains("failure"));
-    let failed =
-        |failure, next_at| FailedAttempt { attempt: Attempt(1), at: Timestamp(3_000), next_at, failure };
+    let failed = |failure, next_at| FailedAttempt {
+        attempt: Attempt(1),
+        at: Timestamp(3_000),
+        next_at,
+        counted: true,
+        failure,
+    };
     job.failed = 1;
     job.errors = vec![failed(Failure::new(FailureKind::Error, ""), None)];
     let first = r#""failure":{"retry_count":0,"remaining":3,"failed_at":"1970-01-01T00:00:03.000Z"}}"#;

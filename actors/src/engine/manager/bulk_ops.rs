@@ -187,14 +187,14 @@ impl BulkOp {
                     room,
                     payload_store,
                 );
-                found.extend(views.map_err(EngineError::Unreadable)?);
+                found.extend(views);
                 return Ok(room.is_full() || step.members.is_empty());
             }
             // What it would write has no room reserved for it.
             Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
             Purpose::Act { action, changed, .. } => {
                 let jobs = ledger.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, payload_store);
-                for job in jobs.map_err(EngineError::Unreadable)? {
+                for job in jobs {
                     *changed += u64::from(act_on(ledger, action, job, now)?);
                 }
             }

@@ -134,7 +134,12 @@ impl Ledger {
                     metrics.job_latency.observe(event.at.since_ms(created_at).saturating_mul(1_000));
                 }
             }
-            MetricsClass::Failed => metrics.jobs_failed.add(1),
+            MetricsClass::Failed => match event.kind {
+                EventKind::Requeue { counted: false, not_before: Some(_), .. } => {
+                    metrics.jobs_postponed.add(1)
+                }
+                _ => metrics.jobs_failed.add(1),
+            },
             MetricsClass::Exhausted => {
                 metrics.jobs_failed.add(1);
                 match event.kind {

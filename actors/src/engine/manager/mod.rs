@@ -203,7 +203,7 @@ impl JobManagerActor {
                     Ok(delivery) => reply.answer(Ok(delivery)),
                     Err(error) => {
                         let now = self.begin_turn();
-                        remote::fail_unreadable(&mut self.ledger, job, token, &error, now);
+                        remote::end_unreadable(&mut self.ledger, job, token, &error, now);
                         reply.answer(Ok(None));
                         return true;
                     }

@@ -81,8 +81,8 @@ pub(super) fn delivery(
     Ok(Some(Delivery::new(view, token, move || give_back(GiveBack { job, token }))))
 }
 
-/// A job whose payload is damaged fails as if its worker had said so: it is seen, and stops nobody else.
-pub(super) fn fail_unreadable(
+/// A job whose payload cannot be read is tried again later, or dead if it is damaged: it is seen, and stops nobody else.
+pub(super) fn end_unreadable(
     ledger: &mut Ledger,
     job: JobId,
     token: Token,
@@ -90,9 +90,10 @@ pub(super) fn fail_unreadable(
     now: Timestamp,
 ) {
     tracing::error!(%job, %error, "a job cannot be delivered");
-    let failure = Failure::new(FailureKind::Error, error.to_string());
-    // It is held under this token, so this is not rejected.
-    let _ = ledger.execute(Command::Fail { job, token, failure, result: None }, now);
+    if let Some(command) = AttemptEnd::from(error).into_command(job, token) {
+        // It is held under this token, so this is not rejected.
+        let _ = ledger.execute(command, now);
+    }
 }
 
 /// A job that reached no worker is pending again. It was not run, so the attempt does not count.

@@ -38,10 +38,8 @@ pub(super) fn submit(ledger: &mut Ledger, bulk: &mut BulkOps, submit: Submit, no
 
 /// Shows a job as it stands.
 pub(super) fn view(ledger: &mut Ledger, payload_store: &dyn PayloadStore, job: JobId, reply: Reply<JobView>) {
-    let found = match ledger.table.whole_view(&job, payload_store) {
-        Ok(found) => found.ok_or_else(|| Rejection::NotFound { job }.into()),
-        Err(error) => Err(EngineError::Unreadable(error)),
-    };
+    let found = ledger.table.whole_view(&job, payload_store);
+    let found = found.ok_or_else(|| Rejection::NotFound { job }.into());
     ledger.hold(Effect::Viewed(reply, Box::new(found)));
 }
 

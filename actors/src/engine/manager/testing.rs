@@ -87,6 +87,6 @@ pub(super) struct NoPayloads;
 
 impl PayloadStore for NoPayloads {
     fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
-        Err(UnreadablePayload { at, problem: "there is none".to_owned() })
+        Err(UnreadablePayload { at, problem: "there is none".to_owned(), is_lost: true })
     }
 }

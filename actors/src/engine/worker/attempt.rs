@@ -47,6 +47,10 @@ impl AttemptReport {
                 AttemptEnd::Failure(Failure::new(FailureKind::Panic, message), None)
             }
         };
+        self.report(end);
+    }
+
+    fn report(&self, end: AttemptEnd) {
         if !self.is_made.swap(true, Ordering::AcqRel) {
             let (worker, job, token) = (self.worker, self.job.clone(), self.token);
             // A closed mailbox means that the manager has gone, and with it the engine.
@@ -82,8 +86,8 @@ pub(super) async fn run(
         PayloadRef::Stored { .. } => match payload_store.read(TextAt::payload(assignment.number)) {
             Ok(payload) => payload,
             Err(error) => {
-                tracing::error!(%error, "a job cannot be run");
-                return reports.0.ended(Some(Ok(Err(JobError::new(error.to_string())))));
+                tracing::error!(job = %assignment.job, %error, "a job cannot be run");
+                return reports.0.report(AttemptEnd::from(&error));
             }
         },
     };
@@ -129,6 +133,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
 fn end_of(ended: Result<HandlerResult, Failure>) -> AttemptEnd {
     match ended {
         Ok(Ok(result)) => AttemptEnd::Success(result),
+        Ok(Err(error)) if error.is_shortage => AttemptEnd::Undelivered(error.message),
         Ok(Err(error)) => AttemptEnd::Failure(Failure::new(FailureKind::Error, error.message), error.result),
         Err(failure) => AttemptEnd::Failure(failure, None),
     }

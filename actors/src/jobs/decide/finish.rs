@@ -3,12 +3,17 @@
 use crate::base::bugs::{self, Bug};
 use crate::ids::{Holder, JobId, RemoteName, Timestamp, Token, TokenRef};
 use crate::jobs::event::EventKind;
-use crate::jobs::model::failure::Failure;
+use crate::jobs::model::failure::{Failure, KeptFailure};
 use crate::jobs::model::payload::Payload;
 use crate::jobs::rejection::Rejection;
 use crate::jobs::table::JobTable;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::profiles::JobProfile;
+
+/// The pause after an attempt that could not begin, in milliseconds.
+const POSTPONE_MS: u64 = 1_000;
+/// It doubles up to this.
+const POSTPONE_MS_MAX: u64 = 60_000;
 
 impl JobTable {
     /// The lease under which a remote worker holds a job; `token` says which one it means, if it knows.
@@ -70,6 +75,22 @@ impl JobTable {
         let retry_at = now.plus_ms(delay_ms);
         let (job, token, failure, result) = end;
         EventKind::Retry { job, token, failure: Box::new(failure), retry_at, result }
+    }
+
+    /// The server lacked something: no attempt, and another after a pause that doubles while that goes on.
+    pub(super) fn decide_postpone(&self, held: &PackedJob, end: AttemptEnded, now: Timestamp) -> EventKind {
+        if cannot_count_on(held) {
+            return end_of(self.profile_of(held), end);
+        }
+        let last = held.rare().and_then(|rare| rare.failures.last());
+        let last = last.filter(|last| last.attempt.0.checked_add(1) == Some(held.attempt().0));
+        let pause_ms = match last.and_then(KeptFailure::postponed_for_ms) {
+            Some(pause_ms) => pause_ms.saturating_mul(2).clamp(POSTPONE_MS, POSTPONE_MS_MAX),
+            None => POSTPONE_MS,
+        };
+        let (job, token, failure, _) = end;
+        let not_before = Some(now.plus_ms(pause_ms));
+        EventKind::Requeue { job, token, failure: Box::new(failure), counted: false, not_before }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{Epoch, JobId, Seq, Term, Timeline, Timestamp};
 use crate::jobs::command::Command;
 use crate::jobs::decide::finish::{cannot_count_on, end_of, out_of_attempts};
 use crate::jobs::event::{Event, EventKind};
-use crate::jobs::model::job::Status;
+use crate::jobs::model::job::{Exhausted, Status};
 use crate::jobs::model::policy::millis;
 use crate::jobs::rejection::Rejection;
 use crate::jobs::sections::terms::Terms;
@@ -63,6 +63,16 @@ impl JobTable {
                     }
                 };
                 of(held.enqueued_seq, kind)
+            }
+            Command::Postpone { job, token, failure } => {
+                let held = self.held_under(&job, token)?;
+                let end = (job, token.seen_from(epoch), failure, None);
+                of(held.enqueued_seq, self.decide_postpone(held, end, now))
+            }
+            Command::LosePayload { job, token, failure } => {
+                let (seq, token) = (self.held_under(&job, token)?.enqueued_seq, token.seen_from(epoch));
+                let failure = Box::new(failure);
+                of(seq, EventKind::Exhaust { job, token, failure, result: None, end: Exhausted::Dead })
             }
             Command::Extend { job, token, by_ms } => {
                 let held = self.held_under(&job, token)?;

@@ -29,6 +29,10 @@ pub enum FailureKind {
     Timeout,
     /// The worker or the server ended while it ran.
     Lost,
+    /// The server lacked what it takes to run it: it never began.
+    Undelivered,
+    /// The payload is damaged on disk: it never began, and cannot.
+    PayloadLost,
 }
 
 impl FailureKind {
@@ -40,14 +44,23 @@ impl FailureKind {
             FailureKind::Panic => 1,
             FailureKind::Timeout => 2,
             FailureKind::Lost => 3,
+            FailureKind::Undelivered => 4,
+            FailureKind::PayloadLost => 5,
         }
     }
 
     /// The reverse of [`FailureKind::number`].
     #[must_use]
     pub fn from_number(number: u8) -> Option<FailureKind> {
-        let all = [FailureKind::Error, FailureKind::Panic, FailureKind::Timeout, FailureKind::Lost];
-        all.into_iter().find(|kind| kind.number() == number)
+        const ALL: [FailureKind; 6] = [
+            FailureKind::Error,
+            FailureKind::Panic,
+            FailureKind::Timeout,
+            FailureKind::Lost,
+            FailureKind::Undelivered,
+            FailureKind::PayloadLost,
+        ];
+        ALL.into_iter().find(|kind| kind.number() == number)
     }
 }
 
@@ -146,8 +159,18 @@ pub struct FailedAttempt<F = Failure> {
     /// When the next one was due, if it had to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
+    /// Whether it counts against `max_retry`.
+    pub counted: bool,
     /// Kind, message and backtrace of what went wrong.
     pub failure: F,
+}
+
+impl<F> FailedAttempt<F> {
+    /// For how long the job had to pause, in milliseconds, if the attempt never began for lack of something in the server.
+    #[must_use]
+    pub fn postponed_for_ms(&self) -> Option<u64> {
+        self.next_at.filter(|_| !self.counted).map(|next_at| next_at.since_ms(self.at))
+    }
 }
 
 #[cfg(test)]

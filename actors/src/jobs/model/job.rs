@@ -258,6 +258,9 @@ pub struct JobView<P = Payload> {
     /// Whether another job of its name was accepted while it ran, and follows when it has ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_followed: bool,
+    /// Texts of the job that cannot be read back from the disk, and why; each is null or missing here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
     /// What the producer gave for the handler.
     pub payload: P,
 }

@@ -58,6 +58,8 @@ pub struct UnreadablePayload {
     pub at: TextAt,
     /// File, place, and what is wrong there.
     pub problem: String,
+    /// Whether it is gone for good: what is there is not what was written. Else it may be readable later.
+    pub is_lost: bool,
 }
 
 /// Text was not acceptable as a payload.
@@ -76,6 +78,12 @@ impl Payload {
     #[must_use]
     pub fn empty() -> Payload {
         Payload("{}".into())
+    }
+
+    /// The value `null`.
+    #[must_use]
+    pub fn null() -> Payload {
+        Payload("null".into())
     }
 
     /// Checks that `text` is one JSON value, not nested too deep, and keeps it without white space.

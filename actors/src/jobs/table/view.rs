@@ -6,7 +6,7 @@ use crate::jobs::intern::KindKey;
 use crate::jobs::model::failure::{FailedAttempt, Failure, KeptFailure};
 use crate::jobs::model::job::{JobView, Lease, Status};
 use crate::jobs::model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
-use crate::jobs::model::text::{TextAt, TextPart, TextRef};
+use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::queues::QueueView;
 use crate::jobs::sections::totals::Totals;
@@ -83,29 +83,29 @@ impl JobTable {
         Some(self.view_of(job, job.payload.clone()))
     }
 
-    /// The job with this id, as people see it, with its texts read back where they have to be.
-    ///
-    /// # Errors
-    /// A text other than that of a failure is not in memory and cannot be read.
-    pub fn whole_view(
-        &self,
-        id: &JobId,
-        payload_store: &dyn PayloadStore,
-    ) -> Result<Option<JobView>, UnreadablePayload> {
-        self.slot_of(id).map(|slot| self.whole_view_of(self.job(slot), payload_store)).transpose()
+    /// The job with this id, as people see it, with its texts read back where they have to be. What cannot be read is said,
+    /// and hides nothing else.
+    #[must_use]
+    pub fn whole_view(&self, id: &JobId, payload_store: &dyn PayloadStore) -> Option<JobView> {
+        Some(self.whole_view_of(self.job(self.slot_of(id)?), payload_store))
     }
 
-    pub(crate) fn whole_view_of(
-        &self,
-        job: &PackedJob,
-        payload_store: &dyn PayloadStore,
-    ) -> Result<JobView, UnreadablePayload> {
-        let mut view = self.view_to_run(job, payload_store)?;
-        if let Some(result) = job.rare().and_then(|rare| rare.result.as_ref()) {
-            let at = result.place(job.enqueued_seq, TextPart::Result);
-            view.result = Some(read_text(&result.text, at, payload_store)?);
+    pub(crate) fn whole_view_of(&self, job: &PackedJob, payload_store: &dyn PayloadStore) -> JobView {
+        let number = job.enqueued_seq;
+        let mut unreadable = Vec::new();
+        let mut read = |text: &PayloadRef, at: TextAt| {
+            read_text(text, at, payload_store).map_err(|error| unreadable.push(error.to_string())).ok()
+        };
+        let payload = read(&job.payload, TextAt::payload(number));
+        let mut view = self.view_of(job, payload.unwrap_or_else(Payload::null));
+        if let Some(rare) = job.rare() {
+            let custom = |text: &PayloadRef| read(text, TextAt::custom(number));
+            view.custom = rare.custom.as_ref().and_then(custom);
+            let result = |text: &EventText<Payload>| read(&text.text, text.place(number, TextPart::Result));
+            view.result = rare.result.as_ref().and_then(result);
+            view.errors = read_failures(rare, number, payload_store);
         }
-        Ok(view)
+        JobView { unreadable, ..view }
     }
 
     /// What a worker needs of the job with this id: all but what earlier attempts left behind, which must not keep the next
@@ -118,24 +118,16 @@ impl JobTable {
         id: &JobId,
         payload_store: &dyn PayloadStore,
     ) -> Result<Option<JobView>, UnreadablePayload> {
-        self.slot_of(id).map(|slot| self.view_to_run(self.job(slot), payload_store)).transpose()
-    }
-
-    fn view_to_run(
-        &self,
-        job: &PackedJob,
-        payload_store: &dyn PayloadStore,
-    ) -> Result<JobView, UnreadablePayload> {
+        let Some(job) = self.slot_of(id).map(|slot| self.job(slot)) else { return Ok(None) };
         let number = job.enqueued_seq;
         let payload = read_text(&job.payload, TextAt::payload(number), payload_store)?;
         let mut view = self.view_of(job, payload);
-        let Some(rare) = job.rare() else { return Ok(view) };
+        let Some(rare) = job.rare() else { return Ok(Some(view)) };
         if let Some(custom) = &rare.custom {
             view.custom = Some(read_text(custom, TextAt::custom(number), payload_store)?);
         }
-        view.errors =
-            rare.failures.iter().map(|attempt| read_failed(number, attempt, payload_store)).collect();
-        Ok(view)
+        view.errors = read_failures(rare, number, payload_store);
+        Ok(Some(view))
     }
 
     /// Whether the job with this id is known to have succeeded.
@@ -245,6 +237,7 @@ impl JobTable {
             custom: rare.and_then(|rare| rare.custom.as_ref()?.here().cloned()),
             backtrace_lines: profile.backtrace_lines,
             is_followed: job.successor().is_some(),
+            unreadable: Vec::new(),
             payload,
         }
     }
@@ -268,6 +261,10 @@ fn read_text(
     }
 }
 
+fn read_failures(rare: &Rare, job: Seq, payload_store: &dyn PayloadStore) -> Vec<FailedAttempt> {
+    rare.failures.iter().map(|attempt| read_failed(job, attempt, payload_store)).collect()
+}
+
 fn read_failed(job: Seq, attempt: &KeptFailure, payload_store: &dyn PayloadStore) -> FailedAttempt {
     let failure = match &attempt.failure.text {
         TextRef::Here(failure) => (**failure).clone(),
@@ -280,5 +277,6 @@ fn read_failed(job: Seq, attempt: &KeptFailure, payload_store: &dyn PayloadStore
 }
 
 fn with_failure<F>(attempt: &FailedAttempt<F>, failure: Failure) -> FailedAttempt {
-    FailedAttempt { attempt: attempt.attempt, at: attempt.at, next_at: attempt.next_at, failure }
+    let FailedAttempt { attempt, at, next_at, counted, .. } = *attempt;
+    FailedAttempt { attempt, at, next_at, counted, failure }
 }

@@ -173,10 +173,14 @@ impl ModelJob {
                 let given = retry_at.since_ms(at);
                 assert!((least..=most).contains(&given), "{:?}: {given} ms", self.backoff);
             }
-            EventKind::Requeue { counted, .. } => {
+            EventKind::Requeue { counted, not_before, .. } => {
                 assert!(!counted || self.failed < self.max_retry, "it has a retry left");
                 self.failed += u32::from(*counted);
                 self.status = Status::Pending;
+                if let Some(not_before) = not_before {
+                    assert!(!counted && (1_000..=60_000).contains(&not_before.since_ms(at)));
+                    (self.status, self.due) = (Status::Retrying, not_before.0);
+                }
             }
             EventKind::Exhaust { end: becomes, .. } => {
                 assert!(self.failed >= self.max_retry, "it is out of attempts");
