@@ -97,7 +97,7 @@ fn offsets(size: usize, count: usize) -> impl Iterator<Item = u64> {
 
 fn ways(dir: &Path) -> io::Result<Vec<(&'static str, Append)>> {
     zeros(&dir.join("plain"), OFlags::empty())?;
-    let mut plain = DiskStorage.open(&dir.join("plain"))?;
+    let mut plain = DiskStorage::default().open(&dir.join("plain"))?;
     let synced = zeros(&dir.join("dsync"), OFlags::empty())?;
     let direct = zeros(&dir.join("direct"), OFlags::DIRECT)?;
     let written = zeros(&dir.join("written"), OFlags::DIRECT)?;

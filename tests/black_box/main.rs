@@ -56,6 +56,7 @@ mod failpoints;
 mod faults;
 mod lifecycle;
 mod limits;
+mod moved;
 mod torture;
 
 mod both_ways;

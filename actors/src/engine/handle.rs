@@ -43,7 +43,7 @@ impl Default for Environment {
     /// The machine's disk and clock, dice of its own, and a thread for each actor that blocks.
     fn default() -> Environment {
         Environment {
-            storage: Arc::new(DiskStorage),
+            storage: Arc::new(DiskStorage::default()),
             clock: Arc::new(SystemClock::default()),
             dice: fastrand::Rng::new(),
             threads: Threads::Own,

@@ -86,7 +86,7 @@ mod tests {
 
     /// The layers of a snapshot of a hundred jobs.
     fn layers_in(dir: &Path) -> impl Fn() -> Vec<Arc<Layer>> {
-        let store = SnapshotStore::new(Arc::new(DiskStorage), dir, Path::new("/nowhere"));
+        let store = SnapshotStore::new(Arc::new(DiskStorage::default()), dir, Path::new("/nowhere"));
         let mut delta = Delta::after(Seq::ZERO, Timestamp(0), Sections::default());
         (1..=100).for_each(|number| delta.take(Seq(number), enqueue(number)).unwrap());
         let info = store.write(None, delta, [7; 16], Timestamp(1)).unwrap();

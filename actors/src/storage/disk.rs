@@ -1,67 +1,91 @@
 //! The machine's disk.
 
 use std::any::Any;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, mkdirat, openat, renameat, seek, statat, unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr};
 
+use crate::storage::held_dirs::HeldDirs;
 use crate::storage::sched::make_patient;
-use crate::storage::{Storage, StoredFile};
+use crate::storage::{FileIdentity, Storage, StoredFile};
 
 /// Linux takes no more parts in one call.
 const PARTS_AT_ONCE: usize = 1024;
 
 /// Only the server's user reads and writes its files.
 const FILE_MODE: u32 = 0o600;
+/// The same for directories.
+const DIR_MODE: u32 = 0o700;
 
 /// The machine's file systems, by its own names.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DiskStorage;
+#[derive(Clone, Debug, Default)]
+pub struct DiskStorage {
+    held: HeldDirs,
+}
+
+impl DiskStorage {
+    fn open_as(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let open = |dir: BorrowedFd<'_>, path: &Path| {
+            retry_on_intr(|| openat(dir, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(FILE_MODE)))
+        };
+        Ok(File::from(self.held.at(path, open)?))
+    }
+}
 
 impl Storage for DiskStorage {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
+        let is_dir = |at: BorrowedFd<'_>, dir: &Path| {
+            let found = statat(at, dir, AtFlags::empty());
+            found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+        };
+        if self.held.at(dir, is_dir) {
             return Ok(());
         }
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.create_dir(parent)?;
         // Payloads and results are nobody else's business.
-        match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        match self.held.at(dir, |at, dir| mkdirat(at, dir, Mode::from_raw_mode(DIR_MODE))) {
+            Err(error) if error != Errno::EXIST => Err(error.into()),
             _ => self.sync_dir(parent),
         }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(dir) {
+        let opened = match self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+            opened => opened?,
         };
         let mut names = Vec::new();
-        for entry in entries {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+        for entry in rustix::fs::Dir::new(opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
         }
         names.sort();
         Ok(names)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
-        Ok(Box::new(DiskFile(options.open(path)?)))
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
+        Ok(Box::new(DiskFile(self.open_as(path, flags)?)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        Ok(Box::new(DiskFile(OpenOptions::new().read(true).write(true).open(path)?)))
+        Ok(Box::new(DiskFile(self.open_as(path, OFlags::RDWR)?)))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        let file = File::open(path)?;
+        let file = self.open_as(path, OFlags::RDONLY)?;
         match file.try_lock_shared() {
             // It was taken over: it has had no name for long.
             Err(TryLockError::WouldBlock) => Err(ErrorKind::NotFound.into()),
@@ -71,15 +95,22 @@ impl Storage for DiskStorage {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
+        let renamed = self
+            .held
+            .at(from, |from_dir, from| self.held.at(to, |to_dir, to| renameat(from_dir, from, to_dir, to)));
+        Ok(renamed?)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        Ok(self.held.at(path, |dir, path| unlinkat(dir, path, AtFlags::empty()))?)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<FileIdentity> {
+        Ok(identity_of(&self.held.at(path, |dir, path| statat(dir, path, AtFlags::empty()))?))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY)?.sync_all()
     }
 
     fn real_path(&self, dir: &Path) -> io::Result<PathBuf> {
@@ -87,10 +118,10 @@ impl Storage for DiskStorage {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = self.open_as(path, OFlags::WRONLY | OFlags::CREATE)?;
         // The directory too: somebody may remove the file under a living server, and the next one make another.
-        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
         for held in [&file, &dir] {
             match held.try_lock() {
                 Ok(()) => {}
@@ -100,12 +131,13 @@ impl Storage for DiskStorage {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-        Ok(Some(Box::new((file, dir))))
+        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
-        let file = match File::open(path) {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let file = match self.open_as(path, OFlags::RDONLY) {
             // A copy of a directory may lack it; the directory itself is locked by an owner, too.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             file => Some(file?),
@@ -117,7 +149,7 @@ impl Storage for DiskStorage {
                 Err(TryLockError::WouldBlock) => return Ok(None),
             }
         }
-        Ok(Some(Box::new((file, dir))))
+        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -142,7 +174,15 @@ impl Storage for DiskStorage {
 
 struct DiskFile(File);
 
+fn identity_of(found: &Stat) -> FileIdentity {
+    FileIdentity { device: found.st_dev, number: found.st_ino }
+}
+
 impl StoredFile for DiskFile {
+    fn identity(&self) -> io::Result<FileIdentity> {
+        Ok(identity_of(&fstat(&self.0)?))
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
@@ -236,28 +276,28 @@ mod tests {
     fn a_lock_is_held_by_one_at_a_time_and_free_after_its_guard_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let guard = DiskStorage.lock(&path).unwrap().expect("free");
-        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        let guard = DiskStorage::default().lock(&path).unwrap().expect("free");
+        assert!(DiskStorage::default().lock(&path).unwrap().is_none());
         // Not even when the file has gone.
         std::fs::remove_file(&path).unwrap();
-        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        assert!(DiskStorage::default().lock(&path).unwrap().is_none());
         drop(guard);
-        assert!(DiskStorage.lock(&path).unwrap().is_some());
+        assert!(DiskStorage::default().lock(&path).unwrap().is_some());
     }
 
     #[test]
     fn readers_share_a_lock_that_keeps_owners_out_and_make_no_file_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let readers = [0; 2].map(|_| DiskStorage.lock_shared(&path).unwrap().expect("free"));
+        let readers = [0; 2].map(|_| DiskStorage::default().lock_shared(&path).unwrap().expect("free"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(DiskStorage.lock(&path).unwrap().is_none());
+        assert!(DiskStorage::default().lock(&path).unwrap().is_none());
         drop(readers);
-        let owner = DiskStorage.lock(&path).unwrap().expect("free");
-        assert!(DiskStorage.lock_shared(&path).unwrap().is_none());
+        let owner = DiskStorage::default().lock(&path).unwrap().expect("free");
+        assert!(DiskStorage::default().lock_shared(&path).unwrap().is_none());
         drop(owner);
-        assert!(DiskStorage.lock_shared(&path).unwrap().is_some());
-        let nowhere = DiskStorage.lock_shared(&dir.path().join("none/lock"));
+        assert!(DiskStorage::default().lock_shared(&path).unwrap().is_some());
+        let nowhere = DiskStorage::default().lock_shared(&dir.path().join("none/lock"));
         assert_eq!(nowhere.err().unwrap().kind(), ErrorKind::NotFound);
     }
 
@@ -265,7 +305,7 @@ mod tests {
     fn behind_what_was_used_of_a_file_there_are_only_zeros() {
         const LEN: usize = 4 << 20;
         let dir = tempfile::tempdir().unwrap();
-        let mut file = DiskStorage.create(&dir.path().join("ahead")).unwrap();
+        let mut file = DiskStorage::default().create(&dir.path().join("ahead")).unwrap();
         file.allocate(LEN as u64).unwrap();
         let mut expected = vec![0; LEN];
         for at in [0, 5_000, 3 << 20, 1 << 20, LEN - 1] {
@@ -281,7 +321,7 @@ mod tests {
     #[test]
     fn parts_are_written_one_behind_the_other_however_many_and_however_small() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = DiskStorage.create(&dir.path().join("parts")).unwrap();
+        let mut file = DiskStorage::default().create(&dir.path().join("parts")).unwrap();
         let whole: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
         // Some are empty, also the first and the last.
         let parts: Vec<&[u8]> =
@@ -300,13 +340,13 @@ mod tests {
     fn directories_are_made_with_their_parents_and_listed_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b");
-        assert!(DiskStorage.list(&deep).unwrap().is_empty());
-        DiskStorage.create_dir(&deep).unwrap();
+        assert!(DiskStorage::default().list(&deep).unwrap().is_empty());
+        DiskStorage::default().create_dir(&deep).unwrap();
         for name in ["2", "1", "3"] {
-            write_whole(&DiskStorage, &deep.join(name), name.as_bytes()).unwrap();
+            write_whole(&DiskStorage::default(), &deep.join(name), name.as_bytes()).unwrap();
         }
-        assert_eq!(DiskStorage.list(&deep).unwrap(), ["1", "2", "3"]);
-        let file = DiskStorage.open_to_read(&deep.join("2")).unwrap();
+        assert_eq!(DiskStorage::default().list(&deep).unwrap(), ["1", "2", "3"]);
+        let file = DiskStorage::default().open_to_read(&deep.join("2")).unwrap();
         assert_eq!(read_all(&*file, 1).unwrap(), b"2");
         let refused = read_all(&*file, 0).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::FileTooLarge);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::bugs::{self, Bug};
 use crate::base::bytes::{u32_at, u64_at};
-use crate::storage::{Storage, StoredFile};
+use crate::storage::{FileIdentity, Storage, StoredFile};
 
 /// The lies that it knows.
 const LIES: [Bug; 3] = [Bug::AckBeforeFsync, Bug::NoDirectorySync, Bug::RecycledWithoutSalt];
@@ -71,6 +71,10 @@ impl Storage for LyingStorage {
         self.truthful.remove(path)
     }
 
+    fn identity(&self, path: &Path) -> io::Result<FileIdentity> {
+        self.truthful.identity(path)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match self.lie {
             Bug::NoDirectorySync => Ok(()),
@@ -107,6 +111,10 @@ struct LyingFile {
 }
 
 impl StoredFile for LyingFile {
+    fn identity(&self) -> io::Result<FileIdentity> {
+        self.truthful.identity()
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         // A segment that follows another one begins with its header and nothing else.
         if self.lie == Bug::RecycledWithoutSalt && offset == 0 && bytes.len() == SEGMENT_HEADER_BYTES {

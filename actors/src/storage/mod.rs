@@ -4,13 +4,14 @@
 //! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
 //! removed) after [`Storage::sync_dir`] of their directory. Everything else may survive, in part, or not.
 //!
-//! `disk`: the machine's; `atomic_file`: files that appear whole or not at all; `contents`: all that a file holds;
+//! `disk`: the machine's; `held_dirs`: directories that are locked; `atomic_file`: files that appear whole or not at all; `contents`: all that a file holds;
 //! [`reclaim`]: space is given back a piece at a time; [`sched`]: how soon a thread gets the processor; `lying`: a disk with
 //! deliberate bugs, for tests.
 
 mod atomic_file;
 mod contents;
 mod disk;
+mod held_dirs;
 #[cfg(feature = "testing")]
 pub(crate) mod lying;
 pub mod reclaim;
@@ -28,7 +29,19 @@ pub use self::disk::DiskStorage;
 pub(crate) const OUTDATED: &str = "a beaver from before the first release wrote it, in a format that is not read any \
                                    more: move the data directory away to start empty";
 
+/// Which file it is, under any name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The disk that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub number: u64,
+}
+
 /// The operations on files and directories that the engine needs.
+///
+/// Once a directory is [locked](Storage::lock), its paths mean this directory until the lock's guard is dropped, even if
+/// somebody moves it away and puts another in its place.
 pub trait Storage: Send + Sync + 'static {
     /// Creates a directory and its parents; one that exists is fine. Durable when it returns.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
@@ -50,6 +63,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Removes a file's name. Durable after [`Storage::sync_dir`]; who has the file open still has its bytes.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The file that a name leads to now. [`io::ErrorKind::NotFound`] if it leads to none.
+    fn identity(&self, path: &Path) -> io::Result<FileIdentity>;
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -105,6 +121,9 @@ pub trait StoredFile: Send + Sync {
 
     /// Reserves space up to `len`, which then reads as zeros: later writes there cannot run out of it.
     fn allocate(&mut self, len: u64) -> io::Result<()>;
+
+    /// Which file it is.
+    fn identity(&self) -> io::Result<FileIdentity>;
 
     /// Makes the file's bytes and length durable (fdatasync).
     fn sync(&mut self) -> io::Result<()>;

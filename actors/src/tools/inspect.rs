@@ -79,7 +79,7 @@ pub enum InspectError {
 /// # Errors
 /// See [`InspectError`]. Damage is no error but a [`LogState`].
 pub fn log(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
-    let storage = DiskStorage;
+    let storage = DiskStorage::default();
     let begins = match segments(&storage, dir) {
         Ok(segments) => segments.first().map(|segment| (segment.header.first, segment.header.epoch)),
         Err(error) => return summarize_damage(error, Seq::ZERO, 0, row),
@@ -121,7 +121,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
 /// # Errors
 /// See [`InspectError`]. Damage is no error but a [`LogState`].
 pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
-    let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::default());
     let store = SnapshotStore::new(storage, dir, dir);
     let newest = store.list().map_err(|error| InspectError::Storage(error.to_string()))?.first().copied();
     let Some(newest) = newest else {

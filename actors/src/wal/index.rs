@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_text_in_a_segment_without_marks_is_read_or_told_with_what_is_wrong_there() {
         let dir = tempfile::tempdir().unwrap();
-        let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::default());
         let index = || Arc::new(LogIndex::new(storage.clone(), dir.path().join("wal")));
         let place = LogPlace {
             storage: storage.clone(),

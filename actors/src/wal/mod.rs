@@ -141,6 +141,16 @@ pub enum WalError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The segment that is written to has lost its name: the next start would not find it.
+    #[error(
+        "{}: the server's log is not there any more: somebody moved or removed it, or its directory, while the server was \
+         running. Nothing more is accepted; put it back where it was, and start again",
+        path.display()
+    )]
+    Vanished {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The disk is full. Nothing was written; it may be tried again.
     #[error("{}: the disk is full", path.display())]
     Full {
@@ -173,7 +183,10 @@ impl WalError {
     /// Whether durable data is damaged, missing or foreign, as opposed to a disk that does not work now.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        !matches!(self, WalError::Io { .. } | WalError::Full { .. } | WalError::Poisoned)
+        !matches!(
+            self,
+            WalError::Io { .. } | WalError::Full { .. } | WalError::Vanished { .. } | WalError::Poisoned
+        )
     }
 }
 

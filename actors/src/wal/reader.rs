@@ -381,7 +381,7 @@ mod tests {
     }
 
     fn read(path: &Path, piece: usize) -> Seen {
-        let mut reader = SegmentReader::open_by(&DiskStorage, path, piece).unwrap();
+        let mut reader = SegmentReader::open_by(&DiskStorage::default(), path, piece).unwrap();
         let mut batches = Vec::new();
         let stop = loop {
             match reader.next_batch() {
@@ -429,7 +429,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, end) = segment(dir.path());
         let whole = read(&path, FILE_BYTES);
-        let mut file = DiskStorage.open(&path).unwrap();
+        let mut file = DiskStorage::default().open(&path).unwrap();
         file.set_len(end as u64).unwrap();
         file.allocate(1 << 20).unwrap();
         assert_eq!(read(&path, 4_096), whole);
@@ -445,7 +445,7 @@ mod tests {
     fn a_batch_that_was_read_is_read_again_only_if_it_is_still_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = segment(dir.path());
-        let mut reader = SegmentReader::open(&DiskStorage, &path).unwrap();
+        let mut reader = SegmentReader::open(&DiskStorage::default(), &path).unwrap();
         let batch = reader.next_batch().unwrap();
         let start = batch.offset as usize + BATCH_HEADER_BYTES;
         let (header, payload) = (batch.header, batch.payload.to_vec());

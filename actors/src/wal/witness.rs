@@ -202,11 +202,11 @@ mod tests {
     fn what_was_said_last_is_read_back_and_a_torn_slot_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(WITNESS_FILE);
-        assert_eq!(read(&DiskStorage, &path).unwrap(), None);
+        assert_eq!(read(&DiskStorage::default(), &path).unwrap(), None);
         // Opened anew each time, as by one start after the other.
         for synced in 1..=4 {
-            Witness::open(&DiskStorage, &path).unwrap().say(&testimony(synced)).unwrap();
-            assert_eq!(read(&DiskStorage, &path).unwrap(), Some(testimony(synced)));
+            Witness::open(&DiskStorage::default(), &path).unwrap().say(&testimony(synced)).unwrap();
+            assert_eq!(read(&DiskStorage::default(), &path).unwrap(), Some(testimony(synced)));
         }
         let whole = std::fs::read(&path).unwrap();
         assert_eq!(whole.len() as u64, 2 * SLOTS_APART);
@@ -214,10 +214,10 @@ mod tests {
             let mut torn = whole.clone();
             torn[SLOTS_APART as usize + at] ^= 1;
             std::fs::write(&path, &torn).unwrap();
-            assert_eq!(read(&DiskStorage, &path).unwrap(), Some(testimony(3)), "byte {at}");
+            assert_eq!(read(&DiskStorage::default(), &path).unwrap(), Some(testimony(3)), "byte {at}");
             torn[at] ^= 1;
             std::fs::write(&path, &torn).unwrap();
-            assert_eq!(read(&DiskStorage, &path).unwrap(), None, "byte {at} of both");
+            assert_eq!(read(&DiskStorage::default(), &path).unwrap(), None, "byte {at} of both");
         }
     }
 

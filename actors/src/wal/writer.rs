@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::failpoint;
 use crate::ids::{Epoch, Seq, Timestamp};
-use crate::storage::{Storage, StoredFile, partial_of, publish};
+use crate::storage::{FileIdentity, Storage, StoredFile, partial_of, publish};
 use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchKind, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_SET_MAX,
     SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, checksum_of_parts, segment_name,
@@ -72,6 +72,8 @@ pub struct LogWriter {
     witness: Option<Witness>,
     /// Where the segment ended when it was synced last, and the chain value there.
     synced_end: (u64, u32),
+    /// Which file `file` is.
+    identity: FileIdentity,
 }
 
 /// How much the log can still take.
@@ -117,6 +119,7 @@ impl LogWriter {
         file.allocate(capacity).map_err(WalError::io(&partial, "allocate"))?;
         // A few zeros only: the next segment, which has more, is soon there.
         let zeroed = capacity.min(ZEROS_AT_ONCE as u64);
+        let identity = file.identity().map_err(WalError::io(&partial, "look at"))?;
         let mut start = vec![0; zeroed as usize];
         start[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
         file.write_at(0, &start).map_err(WalError::io(&partial, "write"))?;
@@ -127,6 +130,7 @@ impl LogWriter {
         let mut writer = LogWriter {
             witness: witness.ok(),
             synced_end: (SEGMENT_HEADER_BYTES as u64, header.chain()),
+            identity,
             dir: dir.to_owned(),
             segment_bytes,
             file,
@@ -154,7 +158,7 @@ impl LogWriter {
         for group in unproven {
             writer.write_batch(std::slice::from_ref(group), now)?;
         }
-        writer.sync()?;
+        writer.sync_file()?;
         writer.leave_mark(now);
         publish(&*writer.storage, &partial, &path).map_err(WalError::io(&path, "publish"))?;
         writer.testify();
@@ -276,6 +280,29 @@ impl LogWriter {
     /// Any error poisons the log for good: a second fdatasync would report success for pages that the kernel
     /// has dropped. The way on is recovery from disk.
     pub fn sync(&mut self) -> Result<Seq, WalError> {
+        // Before anything is confirmed: what is in a file that nobody finds any more is not on disk.
+        self.sync_file().and_then(|durable| self.check_name().map(|()| durable))
+    }
+
+    /// Whether the next start would find the segment: somebody may move or remove it, or its directory.
+    ///
+    /// # Errors
+    /// [`WalError::Vanished`], which poisons the log for good.
+    pub fn check_name(&mut self) -> Result<(), WalError> {
+        let found = match self.storage.identity(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // A look that fails for another reason proves nothing.
+            Err(_) => return Ok(()),
+            Ok(found) => Some(found),
+        };
+        if found == Some(self.identity) {
+            return Ok(());
+        }
+        self.poison();
+        Err(WalError::Vanished { path: self.path.clone() })
+    }
+
+    fn sync_file(&mut self) -> Result<Seq, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -369,16 +396,20 @@ impl LogWriter {
         let partial = partial_of(&path);
         let (mut file, capacity, zeroed) = self.take_next_segment(&partial)?;
         let result = file.write_at(0, &header.encode()).and_then(|()| file.sync());
-        if let Err(source) = result {
-            self.poison();
-            return Err(WalError::Io { path: partial, action: "write", source });
-        }
+        let identity = match result.and_then(|()| file.identity()) {
+            Ok(identity) => identity,
+            Err(source) => {
+                self.poison();
+                return Err(WalError::Io { path: partial, action: "write", source });
+            }
+        };
         if let Err(source) = publish(&*self.storage, &partial, &path) {
             self.poison();
             return Err(WalError::Io { path, action: "publish", source });
         }
         let old = std::mem::replace(&mut self.file, file);
         self.seal(end, Some(old), now);
+        self.identity = identity;
         self.path = path;
         self.offset = SEGMENT_HEADER_BYTES as u64;
         self.capacity = capacity;

@@ -29,7 +29,8 @@ fn space_is_given_back_piece_by_piece_each_durable_by_itself() {
 fn whoever_reads_a_file_reads_it_on_after_it_was_retired() {
     let real = tempfile::tempdir().unwrap();
     let simulated = SimStorage::new();
-    let disks: [(&dyn Storage, &Path); 2] = [(&simulated, Path::new("/dir")), (&DiskStorage, real.path())];
+    let disks: [(&dyn Storage, &Path); 2] =
+        [(&simulated, Path::new("/dir")), (&DiskStorage::default(), real.path())];
     for (disk, dir) in disks {
         let path = dir.join("1");
         disk.create(&path).unwrap().write_at(0, &[7; 100]).unwrap();
@@ -51,8 +52,8 @@ fn what_has_a_second_name_stays_whole_under_that() {
     let [path, copy] = ["1", "copy"].map(|name| dir.path().join(name));
     std::fs::write(&path, [7; 100]).unwrap();
     std::fs::hard_link(&path, &copy).unwrap();
-    retire(&DiskStorage, &path).unwrap();
-    free_retired(&DiskStorage, dir.path()).unwrap();
+    retire(&DiskStorage::default(), &path).unwrap();
+    free_retired(&DiskStorage::default(), dir.path()).unwrap();
     assert_eq!(std::fs::read(&copy).unwrap(), [7; 100]);
 }
 
@@ -61,9 +62,9 @@ fn nobody_gets_a_file_open_to_read_that_was_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("1");
     std::fs::write(&path, [7; 100]).unwrap();
-    let mut file = DiskStorage.open(&path).unwrap();
+    let mut file = DiskStorage::default().open(&path).unwrap();
     assert!(file.take_over().unwrap());
-    let error = DiskStorage.open_to_read(&path).err().expect("it is taken");
+    let error = DiskStorage::default().open_to_read(&path).err().expect("it is taken");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

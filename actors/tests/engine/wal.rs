@@ -394,6 +394,28 @@ fn a_failed_sync_poisons_the_log_until_it_is_recovered_from_disk() {
     beaver.enqueue("mail");
 }
 
+/// Row 70.
+#[test]
+fn what_is_in_a_segment_without_its_name_is_not_confirmed() {
+    for is_replaced in [false, true] {
+        let mut beaver = busy_engine();
+        let kept = beaver.image();
+        beaver.enqueue("mail");
+        let path = beaver.storage.paths("/data/wal").remove(0);
+        let bytes = beaver.storage.bytes(&path);
+        beaver.storage.delete(&path);
+        if is_replaced {
+            beaver.storage.put(&path, bytes.clone());
+        }
+        assert!(matches!(beaver.log().sync(), Err(WalError::Vanished { path: gone }) if gone == path));
+        assert!(matches!(beaver.log().sync(), Err(WalError::Poisoned)));
+        // Once it is put back, nothing is missing.
+        beaver.storage.put(&path, bytes);
+        beaver.crash_keeping_everything();
+        assert!(kept.iter().all(|job| beaver.status_of(&job.id).is_some()));
+    }
+}
+
 /// Row 16.
 #[test]
 fn a_failed_write_is_final_and_its_half_batch_is_a_torn_tail() {

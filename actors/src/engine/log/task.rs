@@ -168,10 +168,15 @@ impl LogTask {
                 NextWork::Groups | NextWork::Timer(LogTimer::WriteAgain) => self.write().await?,
                 NextWork::Timer(LogTimer::Sync) => self.sync().await?,
                 NextWork::Timer(LogTimer::Mark) => {
+                    self.log.writer.check_name()?;
                     self.log.writer.mark(self.settings.clock.now());
                     self.timers.cancel(LogTimer::Testify);
                 }
-                NextWork::Timer(LogTimer::Testify) => self.log.writer.testify(),
+                NextWork::Timer(LogTimer::Testify) => {
+                    // Where nothing is synced, this is when it is noticed.
+                    self.log.writer.check_name()?;
+                    self.log.writer.testify();
+                }
                 NextWork::Timer(LogTimer::LookForSpace) => self.look_for_space(),
                 NextWork::Request(LogRequest::Seal(seal)) => self.seal(seal).await?,
                 NextWork::Request(LogRequest::Prune(prune, pruned)) => self.prune(prune, pruned),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
-use crate::storage::{Storage, StoredFile};
+use crate::storage::{FileIdentity, Storage, StoredFile};
 use crate::testing::disk::SimStorage;
 use crate::testing::disk::state::{Disk, EXCLUSIVE};
 use crate::testing::faults::{Call, Fault};
@@ -90,6 +90,11 @@ impl Storage for SimStorage {
         disk.number(path)?;
         disk.change_name(NameChange { removed: Some(path.to_owned()), added: None });
         done(fault, ())
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<FileIdentity> {
+        // A look changes nothing, and is no step at which something else could happen.
+        Ok(identity_of(self.disk().number(path)?))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -185,7 +190,15 @@ impl SimFile {
     }
 }
 
+fn identity_of(number: usize) -> FileIdentity {
+    FileIdentity { device: 0, number: number as u64 }
+}
+
 impl StoredFile for SimFile {
+    fn identity(&self) -> io::Result<FileIdentity> {
+        Ok(identity_of(self.number))
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (mut disk, fault) = self.enter(Call::Write)?;
         let bytes = if fault == Some(Fault::Short) { &bytes[..bytes.len() / 2] } else { bytes };
