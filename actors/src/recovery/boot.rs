@@ -19,11 +19,12 @@ use crate::jobs::{Command, Failure, FailureKind, JobTable};
 use crate::recovery::journal;
 use crate::recovery::payload_store::StoredPayloads;
 use crate::recovery::replay::replay;
+use crate::recovery::store_note::{STORE_FILE, StoreNote};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
 use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
 use crate::snapshot::texts::TextPages;
-use crate::storage::{Storage, write_whole};
+use crate::storage::Storage;
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::index::LogIndex;
 use crate::wal::recovery::{LogScan, ReplayFrom, TornTail, settle};
@@ -33,8 +34,6 @@ use crate::wal::{Group, WalError};
 
 /// The lock that keeps a second process out, in each of the directories.
 pub(crate) const LOCK_FILE: &str = "lock";
-/// Says that there is, or was, a log here, so that a log that has disappeared is noticed.
-pub(crate) const STORE_FILE: &str = "store-id";
 /// A state of up to this many jobs is checked whole at boot; of larger ones only the sums are checked
 /// (`docs/decisions/0020-small-measurements.md`).
 const CHECKED_WHOLE_MAX: u64 = 100_000;
@@ -310,7 +309,9 @@ impl Boot {
         let to_quarantine: Vec<_> = passed_over.into_iter().map(|(name, _)| name).collect();
         so_far.events = events;
         progress(so_far);
-        self.expect_log(found.is_some(), known, &to_quarantine)?;
+        let note = self.store_note()?;
+        self.expect_log(found.is_some(), note, known, &to_quarantine)?;
+        self.expect_store(note, found.as_ref().map(|found| found.store).or(known.store))?;
         let broken = table.check_at_boot(CHECKED_WHOLE_MAX);
         if let Some(first) = broken.first() {
             let message = format!("the recovered state is not sound ({} findings): {first}", broken.len());
@@ -404,13 +405,18 @@ impl Boot {
     }
 
     /// Refuses to start from nothing where there was something.
-    fn expect_log(&self, found: bool, known: ReplayFrom, corrupted: &[LayerName]) -> Result<(), BootError> {
+    fn expect_log(
+        &self,
+        found: bool,
+        note: StoreNote,
+        known: ReplayFrom,
+        corrupted: &[LayerName],
+    ) -> Result<(), BootError> {
         if found {
             return Ok(());
         }
         let dir = &self.options.data_dir;
-        let names = self.storage.list(dir).map_err(storage_error(dir, "list"))?;
-        let had_log = names.iter().any(|name| name == STORE_FILE);
+        let had_log = note != StoreNote::Missing;
         if !had_log && known.covered == Seq::ZERO && corrupted.is_empty() {
             return Ok(());
         }
@@ -423,15 +429,35 @@ impl Boot {
         Err(BootError { cause: FailCause::Damaged, message })
     }
 
-    fn note_store(&self, store: StoreId) -> Result<(), BootError> {
+    fn store_note(&self) -> Result<StoreNote, BootError> {
         let dir = &self.options.data_dir;
-        let path = dir.join(STORE_FILE);
-        let names = self.storage.list(dir).map_err(storage_error(dir, "list"))?;
-        if names.iter().any(|name| name == STORE_FILE) {
+        StoreNote::read(&*self.storage, dir).map_err(storage_error(&dir.join(STORE_FILE), "read"))
+    }
+
+    /// The files are those of the store that the data directory is of.
+    fn expect_store(&self, note: StoreNote, found: Option<StoreId>) -> Result<(), BootError> {
+        let (StoreNote::Names(noted), Some(found)) = (note, found) else { return Ok(()) };
+        if noted == found {
             return Ok(());
         }
-        let text = format!("{store}\n");
-        write_whole(&*self.storage, &path, text.as_bytes()).map_err(storage_error(&path, "write"))
+        let note = self.options.data_dir.join(STORE_FILE);
+        let message = format!(
+            "{}: the log and the snapshots are of store {found}, but {} says that this is store {noted}; nothing was \
+             changed: put the files of store {noted} back, or, if those of {found} are meant, remove {} and {}",
+            self.options.wal_dir.display(),
+            note.display(),
+            note.display(),
+            self.options.data_dir.join(WITNESS_FILE).display(),
+        );
+        Err(BootError { cause: FailCause::Damaged, message })
+    }
+
+    fn note_store(&self, store: StoreId) -> Result<(), BootError> {
+        if self.store_note()? == StoreNote::Names(store) {
+            return Ok(());
+        }
+        let dir = &self.options.data_dir;
+        StoreNote::write(&*self.storage, dir, store).map_err(storage_error(&dir.join(STORE_FILE), "write"))
     }
 
     /// Begins the term of this start and ends the leases of the one before. Always synced, with every setting of

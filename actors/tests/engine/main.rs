@@ -12,7 +12,7 @@
 //!   `doctor_names`: segments that lost their names.
 //! - `undelivered`: jobs that could not begin.
 //! - `texts`: what jobs came with and left behind, read back from the disk.
-//! - `witness`: the second proof of how far the log got.
+//! - `witness`: the second proof of how far the log got; `store_id`: whose files they are.
 //! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
 //! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
 //!   stop; `sparse`: files of holes.
@@ -49,6 +49,7 @@ mod retire;
 mod sets;
 mod snapshot;
 mod sparse;
+mod store_id;
 mod supervision;
 mod texts;
 mod undelivered;

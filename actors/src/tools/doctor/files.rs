@@ -38,6 +38,8 @@ pub(super) struct Survey {
     pub written: Seq,
     /// The log's second witness, and up to where it says that the log must reach.
     pub witness: Option<(PathBuf, Seq)>,
+    /// The note that names a store of which there is no file.
+    pub misleading_note: Option<PathBuf>,
 }
 
 /// A file with a segment's name.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::api::options::EngineOptions;
-use crate::recovery::boot::{LOCK_FILE, QUARANTINE, STORE_FILE};
+use crate::recovery::boot::{LOCK_FILE, QUARANTINE};
+use crate::recovery::store_note::STORE_FILE;
 use crate::snapshot::chain::LayerName;
 use crate::snapshot::store::SnapshotStore;
 use crate::storage::Storage;

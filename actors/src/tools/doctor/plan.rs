@@ -41,6 +41,7 @@ pub(super) fn plan(wal_dir: &Path, survey: &Survey, best: &Best, store: StoreId)
             steps.push(RepairStep::Begin { path, first: best.table.last().next(), store });
         }
     }
+    steps.extend(survey.misleading_note.iter().map(|path| RepairStep::Move { path: path.clone() }));
     // The last to go: until then, the directory is refused.
     if let Some((path, required)) = &survey.witness
         && *required > best.table.last()

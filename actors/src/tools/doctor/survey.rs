@@ -1,16 +1,16 @@
 //! Every file looked at for itself: what can be read, and what its bytes prove to have existed.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::options::EngineOptions;
 use crate::ids::Seq;
-use crate::recovery::boot::{QUARANTINE, STORE_FILE};
+use crate::recovery::boot::QUARANTINE;
+use crate::recovery::store_note::{STORE_FILE, StoreNote};
 use crate::snapshot::chain::{LayerName, chain_to};
 use crate::snapshot::store::SnapshotStore;
-use crate::storage::{Storage, read_all};
+use crate::storage::Storage;
 use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{
     Found, Header, ReadEnd, Survey, SurveyedSegment, read_batches, snapshot_of,
@@ -22,9 +22,6 @@ use crate::wal::WalError;
 use crate::wal::format::{SegmentEnd, StoreId};
 use crate::wal::reader::{SegmentReader, Stop};
 use crate::wal::witness::{self, WITNESS_FILE};
-
-/// A note of the store's id is 33 bytes; somebody may have added a word.
-const NOTE_BYTES_MAX: u64 = 1 << 10;
 
 /// Looks at everything. Changes nothing.
 ///
@@ -59,6 +56,7 @@ pub(super) fn survey(
         proven: Seq::ZERO,
         written: Seq::ZERO,
         witness: None,
+        misleading_note: None,
     };
     let noted = survey.read_note(&**storage, &options.data_dir)?;
     let of_log = segments.iter().filter_map(|found| Some(found.header()?.store));
@@ -68,6 +66,7 @@ pub(super) fn survey(
     survey.store = noted.filter(|noted| all.is_empty() || all.contains(noted)).or(all.first().copied());
     if let (Some(noted), Some(store)) = (noted, survey.store.filter(|store| Some(*store) != noted)) {
         survey.findings.push(format!("{STORE_FILE} says store {noted}, but the files are of store {store}"));
+        survey.misleading_note = Some(options.data_dir.join(STORE_FILE));
     }
     for (report, store) in &mut images {
         match store {
@@ -135,25 +134,15 @@ impl Survey {
 
     /// The store that the data directory's note names.
     fn read_note(&mut self, storage: &dyn Storage, data_dir: &Path) -> Result<Option<StoreId>, DoctorError> {
-        let names = list(storage, data_dir)?;
         let path = data_dir.join(STORE_FILE);
-        if !names.iter().any(|name| name == STORE_FILE) {
-            return Ok(None);
-        }
-        let file = storage.open_to_read(&path).map_err(DoctorError::io(&path, "open"))?;
-        let text = match read_all(&*file, NOTE_BYTES_MAX) {
-            // A file as large as that is no note.
-            Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),
-            text => text.map_err(DoctorError::io(&path, "read"))?,
-        };
-        let noted = std::str::from_utf8(&text).ok().and_then(|text| {
-            let number = u128::from_str_radix(text.trim(), 16).ok()?;
-            Some(StoreId(number.to_be_bytes()))
-        });
-        if noted.is_none() {
-            self.findings.push(format!("{}: it names no store", path.display()));
-        }
-        Ok(noted)
+        Ok(match StoreNote::read(storage, data_dir).map_err(DoctorError::io(&path, "read"))? {
+            StoreNote::Names(store) => Some(store),
+            StoreNote::Missing => None,
+            StoreNote::Unreadable => {
+                self.findings.push(format!("{}: it names no store", path.display()));
+                None
+            }
+        })
     }
 
     fn read_segments(&mut self, storage: &dyn Storage, found: Vec<Found>) -> Result<(), DoctorError> {
