@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,10 @@ use super::exit::{CliFailure, Exit};
 
 /// Threads for connections and jobs' futures; the actors and the log have threads of their own.
 const RUNTIME_THREADS: usize = 2;
+/// Threads at most for what computes for long: passwords, signatures, large requests.
+const COMPUTING_THREADS_MAX: usize = 16;
+/// They stay once they are there: where the system has no more threads to give, those that are there do all.
+const COMPUTING_THREADS_STAY: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Runs `work` on an actix system over a multi-thread runtime, and returns what it returns.
 ///
@@ -22,9 +27,13 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliFailure>>) -> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("beaver-runtime")
+        .max_blocking_threads(COMPUTING_THREADS_MAX)
+        .thread_keep_alive(COMPUTING_THREADS_STAY)
         .enable_all()
         .build()
         .map_err(cannot_start)?;
+    // The first one must be there before there may be none.
+    runtime.spawn_blocking(|| ());
     // Dropping a runtime waits for its blocking threads, and one that is stuck in a job's code may never come
     // back. The engine has stopped by now, so nothing is lost by leaving them to the end of the process.
     let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(move || runtime));

@@ -98,3 +98,35 @@ fn a_write_without_space_and_a_slow_fsync_are_waited_for_and_told() {
         all_are_there(&place, &ids);
     }
 }
+
+/// Row 69: beside those that it starts with, it needs none.
+#[test]
+fn when_the_system_has_no_more_threads_to_give_everything_is_done_all_the_same() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1"]);
+    // Enough for a start to want two threads for the log, and for a snapshot of its own thread.
+    let jobs = |from: u32| {
+        (from..from + 6_000).map(
+            |number| json!({"id": format!("job-{number}"), "kind": "noop", "run_at": "2100-01-01T00:00:00Z"}),
+        )
+    };
+    server.enqueue(jobs(0));
+    server.enqueue(jobs(6_000));
+    server.kill9();
+    let points: Vec<String> = (1..=500).map(|nth| format!("thread.start=eagain@{nth}")).collect();
+    let flags = ["--workers", "1", "--snapshot-interval", "100ms"];
+    let server = failing(&place, &points.join(";"), &flags);
+    // Segments are a MiB: several of them, each sealed, and each with a snapshot.
+    let payload = "wool ".repeat(60_000);
+    for number in 0..9 {
+        server.enqueue([json!({"id": format!("large-{number}"), "kind": "noop", "payload": payload})]);
+        server.until_job_is(&format!("large-{number}"), "completed");
+    }
+    let seq = server.status()["log"]["seq"].as_u64();
+    server.until("a snapshot of all that", |status| status["snapshot"]["seq"].as_u64() >= seq);
+    assert!(place.log().contains("the system has no thread to give"), "it asked for none");
+    server.terminate();
+    let server = failing(&place, &points.join(";"), &flags);
+    assert_eq!((server.count("scheduled"), server.count("completed")), (12_000, 9));
+    server.terminate();
+}

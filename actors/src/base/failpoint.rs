@@ -1,7 +1,7 @@
 //! Places where a test can make a real process fail: compiled in by the feature `testing`, and nothing without it.
 //!
 //! `BEAVER_FAILPOINTS="wal.sync=eio@3;manager.record=panic@100"` makes the third sync fail and the hundredth record
-//! panic. Actions: `eio`, `enospc`, `panic`, `abort`, `sleep:MS`. Each happens once.
+//! panic. Actions: `eio`, `enospc`, `eagain`, `panic`, `abort`, `sleep:MS`. Each happens once.
 //!
 //! | point | is passed |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `wal.flush` | when WalActor begins to write what has gathered |
 //! | `manager.record` | before an event is applied |
 //! | `snapshot.take` | when SnapshotActor begins a snapshot |
+//! | `thread.start` | before a thread is started beside those that are there from the start |
 //! | `supervisor.exit` | when the supervisor hears that a child has ended |
 
 use std::io;
@@ -97,6 +98,7 @@ mod armed {
                 _ => match text {
                     "eio" => Action::Error(5),
                     "enospc" => Action::Error(28),
+                    "eagain" => Action::Error(11),
                     "panic" => Action::Panic,
                     "abort" => Action::Abort,
                     _ => panic!("unknown action {text:?}"),

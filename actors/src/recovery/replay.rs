@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle, scope};
 
+use crate::base::threads;
 use crate::ids::Seq;
 use crate::jobs::JobTable;
 use crate::storage::Storage;
@@ -45,7 +46,8 @@ pub fn replay(
     let before = table.last();
     let found = scope(|scope| {
         let applying = Applying { table, decoder: Decoder::leaving_payloads(), covered: known.covered };
-        let mut replay = Replay { scope, index, events: 0, applier: Applier::Here(applying) };
+        let mut replay =
+            Replay { scope, index, events: 0, is_alone: false, applier: Applier::Here(applying) };
         let found = recover(storage, dir, known, &mut replay, progress);
         match replay.applier {
             Applier::Here(_) | Applier::Gone => found,
@@ -66,6 +68,8 @@ struct Replay<'scope, 'env, 'table> {
     scope: &'scope Scope<'scope, 'env>,
     index: &'table LogIndex,
     events: u64,
+    /// There is no second thread.
+    is_alone: bool,
     applier: Applier<'scope, 'table>,
 }
 
@@ -142,7 +146,7 @@ impl<'scope, 'table: 'scope> Visitor for Replay<'scope, '_, 'table> {
 
     fn batch(&mut self, path: &Path, batch: Batch<'_>, _: Seq) -> Result<(), WalError> {
         self.index.note(batch.offset, batch.header.first, std::iter::once(batch.payload));
-        if self.events > ALONE_MAX && matches!(self.applier, Applier::Here(_)) {
+        if self.events > ALONE_MAX && !self.is_alone && matches!(self.applier, Applier::Here(_)) {
             self.go_on_beside();
         }
         self.events += u64::from(batch.header.count);
@@ -156,10 +160,20 @@ impl<'scope, 'table: 'scope> Visitor for Replay<'scope, '_, 'table> {
 
 impl<'scope, 'table: 'scope> Replay<'scope, '_, 'table> {
     fn go_on_beside(&mut self) {
-        let Applier::Here(applying) = std::mem::replace(&mut self.applier, Applier::Gone) else { return };
+        // The table goes there when the thread is there.
+        let (hand_over, table) = channel::<Applying<'table>>();
         let (to, from) = sync_channel(STRETCHES_AHEAD);
         let (give, back) = channel();
-        let thread = self.scope.spawn(move || applying.apply_all(&from, &give));
+        let apply = move || table.recv().map_or(Ok(()), |applying| applying.apply_all(&from, &give));
+        let started = threads::builder().and_then(|builder| builder.spawn_scoped(self.scope, apply));
+        let Ok(thread) = started else {
+            // The system has none to give.
+            self.is_alone = true;
+            return;
+        };
+        let Applier::Here(applying) = std::mem::replace(&mut self.applier, Applier::Gone) else { return };
+        // It waits for it.
+        let _ = hand_over.send(applying);
         self.applier = Applier::There(Ahead { to, back, thread, next: Stretch::default() });
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use crate::base::threads;
 use crate::ids::Seq;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::record::JobRecord;
@@ -128,21 +129,30 @@ impl Pages {
         take: impl FnOnce(&mut dyn Iterator<Item = Page>) -> T,
     ) -> Result<T, SnapshotError> {
         let (sender, receiver) = sync_channel(PAGES_AHEAD);
-        std::thread::scope(|scope| {
-            let reading = scope.spawn(move || {
-                while let Some(page) = self.next_page()? {
+        let reader = &mut *self;
+        let mut take = Some(take);
+        let made = std::thread::scope(|scope| {
+            let read = move || {
+                while let Some(page) = reader.next_page()? {
                     // The receiver is gone: it has found something wrong.
                     if sender.send(page).is_err() {
                         break;
                     }
                 }
                 Ok(())
-            });
-            let made = take(&mut receiver.iter());
+            };
+            let reading = threads::builder().and_then(|builder| builder.spawn_scoped(scope, read)).ok()?;
+            let made = take.take().map(|take| take(&mut receiver.iter()))?;
             drop(receiver);
             let end = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            end.map(|()| made)
-        })
+            Some(end.map(|()| made))
+        });
+        match (made, take) {
+            (Some(made), _) => made,
+            // The system has no thread to give.
+            (None, Some(take)) => self.hand_to(take),
+            (None, None) => unreachable!("who has taken has made something"),
+        }
     }
 
     /// Jobs read so far.

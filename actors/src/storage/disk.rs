@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::base::threads::beside_or_here;
 use crate::storage::held_dirs::HeldDirs;
 use crate::storage::sched::make_patient;
 use crate::storage::{FileIdentity, Storage, StoredFile};
@@ -163,12 +164,12 @@ impl Storage for DiskStorage {
     }
 
     fn in_background(&self, work: Box<dyn FnOnce() + Send>) {
-        std::thread::spawn(|| {
+        beside_or_here(Box::new(|| {
             if let Err(error) = make_patient() {
                 tracing::debug!(%error, "work in the background is done as eagerly as any other");
             }
             work();
-        });
+        }));
     }
 }
 
