@@ -68,6 +68,7 @@ impl Collector for EngineMetrics {
             "From accepted or due to completed",
             &metrics.job_latency,
         )?;
+        page.gauge("queue_accepts_jobs", "1 while new jobs are accepted, else 0", &metrics.accepts_jobs)?;
         page.gauge("queue_jobs_pending", "Jobs pending now", &metrics.jobs_pending)?;
         page.gauge("queue_jobs_in_flight", "Jobs in flight now", &metrics.jobs_in_flight)?;
         page.seconds_gauge(

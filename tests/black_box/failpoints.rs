@@ -99,6 +99,26 @@ fn a_write_without_space_and_a_slow_fsync_are_waited_for_and_told() {
     }
 }
 
+/// Row 72: what is in the log's way is told, and a server that is asked to stop does not wait for space.
+#[test]
+fn while_nothing_can_be_confirmed_the_server_is_not_ready_and_still_stops_when_it_is_told_to() {
+    let place = Place::new();
+    let mut server = failing(&place, "wal.write=enospc@10+", &["--request-timeout", "1s"]);
+    acknowledged_until_it_fails(&server);
+    let ready = server.get("/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("the disk of the log is full"), "{}", ready.body);
+    server.post("{}").refuses(507, "disk_full", &[]);
+    let status = server.status();
+    assert_eq!(status["log"]["accepts_jobs"], false, "{status}");
+    let began = std::time::Instant::now();
+    server.signal(rustix::process::Signal::TERM);
+    let ended = server.ended();
+    // It would be half a minute, and a second one for the log.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(ended.code(), Some(74), "{}", place.log());
+}
+
 /// Row 69: beside those that it starts with, it needs none.
 #[test]
 fn when_the_system_has_no_more_threads_to_give_everything_is_done_all_the_same() {
@@ -113,9 +133,9 @@ fn when_the_system_has_no_more_threads_to_give_everything_is_done_all_the_same()
     server.enqueue(jobs(0));
     server.enqueue(jobs(6_000));
     server.kill9();
-    let points: Vec<String> = (1..=500).map(|nth| format!("thread.start=eagain@{nth}")).collect();
+    let points = "thread.start=eagain@1+";
     let flags = ["--workers", "1", "--snapshot-interval", "100ms"];
-    let server = failing(&place, &points.join(";"), &flags);
+    let server = failing(&place, points, &flags);
     // Segments are a MiB: several of them, each sealed, and each with a snapshot.
     let payload = "wool ".repeat(60_000);
     for number in 0..9 {
@@ -126,7 +146,7 @@ fn when_the_system_has_no_more_threads_to_give_everything_is_done_all_the_same()
     server.until("a snapshot of all that", |status| status["snapshot"]["seq"].as_u64() >= seq);
     assert!(place.log().contains("the system has no thread to give"), "it asked for none");
     server.terminate();
-    let server = failing(&place, &points.join(";"), &flags);
+    let server = failing(&place, points, &flags);
     assert_eq!((server.count("scheduled"), server.count("completed")), (12_000, 9));
     server.terminate();
 }

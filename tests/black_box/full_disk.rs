@@ -76,6 +76,11 @@ fn a_full_disk_refuses_new_jobs_finishes_accepted_ones_and_takes_jobs_again_afte
         None
     });
     refused.refuses(507, "disk_full", &["disk", "full"]);
+    // Row 72: who asks whether it takes jobs hears the truth.
+    let ready = server.get("/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("the disk of the log is full"), "{}", ready.body);
+    assert!(server.get("/metrics").body.contains("\nqueue_accepts_jobs 0\n"));
     server.beaver(&place, &["enqueue", "--kind", "noop"]).exits(5).says(&["disk of the log is full"]);
     let status = server.status();
     assert_eq!(status["log"]["accepts_jobs"], false, "{status}");
@@ -89,10 +94,36 @@ fn a_full_disk_refuses_new_jobs_finishes_accepted_ones_and_takes_jobs_again_afte
         let answer = server.post(r#"{"id": "after", "kind": "noop"}"#);
         (answer.status != 507).then(|| assert_eq!(answer.status, 201, "{}", answer.body))
     });
+    assert_eq!(server.get("/readyz").status, 200);
     server.until_job_is("after", "completed");
     server.kill9();
     let server = place.start(&flags);
     assert_eq!(server.count("completed"), JOBS + accepted_late + 1);
+    server.terminate();
+}
+
+/// Row 72.
+#[test]
+fn a_request_that_is_larger_than_what_the_disk_has_left_is_refused_and_holds_up_nobody() {
+    let place = Place::new();
+    let Some(_disk) = SmallDisk::mount_at(place.path("disk"), "20m") else { return };
+    fs::create_dir(place.path("disk/data")).unwrap();
+    std::os::unix::fs::symlink("disk/data", place.path("data")).unwrap();
+    let flags = ["--data-dir", "disk/data", "--segment-bytes", "4MiB", "--snapshot-interval", "1h"];
+    let server = place.start(&[&flags[..], &["--workers", "0"]].concat());
+    let boulder = json!({"kind": "noop", "payload": "boulder ".repeat(100_000)});
+    let request = |jobs: usize| server.post(vec![boulder.to_string(); jobs].join("\n"));
+    for _ in 0..3 {
+        request(35).refuses(507, "disk_full", &["full"]);
+        // What does fit is taken, and the server is as ready as before.
+        server.enqueue([json!({"kind": "noop", "payload": "pebble"})]);
+        assert_eq!(server.get("/readyz").status, 200);
+    }
+    // More than a segment, and there is space for it.
+    assert_eq!(request(6).status, 201);
+    server.terminate();
+    let server = place.start(&[&flags[..], &["--workers", "0"]].concat());
+    assert_eq!(server.count("pending"), 9);
     server.terminate();
 }
 

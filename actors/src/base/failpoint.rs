@@ -1,7 +1,8 @@
 //! Places where a test can make a real process fail: compiled in by the feature `testing`, and nothing without it.
 //!
 //! `BEAVER_FAILPOINTS="wal.sync=eio@3;manager.record=panic@100"` makes the third sync fail and the hundredth record
-//! panic. Actions: `eio`, `enospc`, `eagain`, `panic`, `abort`, `sleep:MS`. Each happens once.
+//! panic. Actions: `eio`, `enospc`, `eagain`, `panic`, `abort`, `sleep:MS`. Each happens once, or from then on
+//! each time: `wal.write=enospc@10+`.
 //!
 //! | point | is passed |
 //! |---|---|
@@ -54,6 +55,8 @@ mod armed {
         pub action: Action,
         /// Passes left until it happens.
         left: AtomicU64,
+        /// Whether it happens again at each pass after that.
+        repeats: bool,
     }
 
     pub enum Action {
@@ -76,8 +79,9 @@ mod armed {
                 let parts =
                     point.split_once('=').and_then(|(name, rest)| Some((name, rest.split_once('@')?)));
                 let (name, (action, nth)) = parts.unwrap_or_else(|| panic!("not NAME=ACTION@NTH: {point:?}"));
+                let (nth, repeats) = nth.strip_suffix('+').map_or((nth, false), |nth| (nth, true));
                 let left = AtomicU64::new(nth.parse().unwrap_or_else(|_| panic!("not a number: {nth:?}")));
-                Point { name: name.to_owned(), action: Action::parse(action), left }
+                Point { name: name.to_owned(), action: Action::parse(action), left, repeats }
             })
             .collect()
     }
@@ -85,7 +89,10 @@ mod armed {
     impl Point {
         pub fn is_due(&self) -> bool {
             let count_down = |left: u64| left.checked_sub(1);
-            self.left.fetch_update(SeqCst, SeqCst, count_down) == Ok(1)
+            match self.left.fetch_update(SeqCst, SeqCst, count_down) {
+                Ok(left) => left == 1,
+                Err(_) => self.repeats,
+            }
         }
     }
 

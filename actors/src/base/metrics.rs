@@ -116,6 +116,8 @@ pub struct Metrics {
     pub jobs_completed: Counter,
     /// Attempts that failed, with or without a retry.
     pub jobs_failed: Counter,
+    /// 1 while new jobs are accepted, else 0.
+    pub accepts_jobs: Gauge,
     /// Leases that ended before the job began, as the server lacked something.
     pub jobs_postponed: Counter,
     /// Jobs that ran out of attempts.
@@ -185,6 +187,7 @@ impl Default for Metrics {
             jobs_dispatched: Counter::default(),
             jobs_completed: Counter::default(),
             jobs_failed: Counter::default(),
+            accepts_jobs: Gauge::default(),
             jobs_postponed: Counter::default(),
             jobs_dead: Counter::default(),
             jobs_cancelled: Counter::default(),

@@ -115,10 +115,14 @@ impl Engine {
         let (phase_sender, phase) = watch::channel(Phase::Recovering(Progress::default()));
         let (manager_sender, manager) = watch::channel(None);
         let (read_only_sender, read_only) = only_looks.then(|| watch::channel(None)).unzip();
-        let senders =
-            StateSenders { phase: phase_sender, manager: manager_sender, read_only: read_only_sender };
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&options, clock.clone(), metrics.clone());
+        let senders = StateSenders {
+            phase: phase_sender,
+            manager: manager_sender,
+            intake: admission.intake.clone(),
+            read_only: read_only_sender,
+        };
         let boot = Boot { kinds: handlers.kinds(), options, storage, clock, dice };
         let supervisor = SupervisorActor::new(boot, threads, handlers, metrics.clone(), senders).start();
         Engine { phase, manager, read_only, supervisor, metrics, admission }
@@ -292,6 +296,18 @@ impl Engine {
     /// [`EngineError::Busy`]; none is no promise.
     pub fn refuse_if_busy(&self, bytes: usize) -> Result<(), EngineError> {
         if self.admission.is_full(bytes) { Err(self.turn_away()) } else { Ok(()) }
+    }
+
+    /// Whether a new job would be accepted now: an engine that serves may have no space, or too many jobs.
+    ///
+    /// # Errors
+    /// What it would be told.
+    pub fn accepts_jobs(&self) -> Result<(), EngineError> {
+        self.running()?;
+        if self.admission.is_full(0) {
+            return Err(EngineError::Busy);
+        }
+        Ok(self.admission.intake.look()?)
     }
 
     /// Counts a request that is turned away, and says so. For new jobs that have waited for

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, mkdirat, openat, renameat, seek, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, fstatvfs, mkdirat, openat, renameat, seek,
+    statat, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -151,6 +152,11 @@ impl Storage for DiskStorage {
             }
         }
         Ok(Some(Box::new((self.held.hold(parent, dir), file))))
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let found = fstatvfs(self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn boot_id(&self) -> [u8; 16] {

@@ -94,6 +94,10 @@ impl Storage for LyingStorage {
         self.truthful.lock_shared(path)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.truthful.free_bytes(dir)
+    }
+
     fn boot_id(&self) -> [u8; 16] {
         self.truthful.boot_id()
     }

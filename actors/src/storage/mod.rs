@@ -81,6 +81,9 @@ pub trait Storage: Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`] if there is no such directory.
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>>;
 
+    /// How many bytes the disk of a directory could still take.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
     /// A random number that is another one after each start of the machine's kernel: as long as it is the same, everything
     /// that was written is there, synced or not.
     fn boot_id(&self) -> [u8; 16];

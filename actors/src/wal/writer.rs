@@ -83,6 +83,8 @@ pub struct Room {
     pub bytes: u64,
     /// False when the next segment could not be allocated: what is left is for jobs accepted before.
     pub accepts_jobs: bool,
+    /// What was sent to be written waits for space: nothing is confirmed.
+    pub is_stuck: bool,
 }
 
 impl LogWriter {
@@ -430,11 +432,12 @@ impl LogWriter {
     /// How much the log can still take. Asks again for the next segment if there was no space for it.
     pub fn room(&mut self) -> Room {
         self.next_segment.look();
-        match self.next_segment {
-            NextSegment::Ready(_) => Room { bytes: self.left() + self.segment_bytes, accepts_jobs: true },
-            NextSegment::Coming(..) => Room { bytes: self.left(), accepts_jobs: true },
-            NextSegment::Missing => Room { bytes: self.left(), accepts_jobs: false },
-        }
+        let (bytes, accepts_jobs) = match self.next_segment {
+            NextSegment::Ready(_) => (self.left() + self.segment_bytes, true),
+            NextSegment::Coming(..) => (self.left(), true),
+            NextSegment::Missing => (self.left(), false),
+        };
+        Room { bytes, accepts_jobs, is_stuck: false }
     }
 
     /// Tries again to allocate the next segment, if that has failed.

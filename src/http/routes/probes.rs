@@ -1,12 +1,13 @@
 //! What machines look at: whether the server lives, whether it takes jobs, what it has counted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use beaver_actors::engine::{Ending, Phase, Progress};
+use beaver_actors::engine::{Ending, EngineError, Phase, Progress};
 use serde::Serialize;
 
 use crate::http::context::{Api, phase_name};
@@ -20,10 +21,11 @@ pub(crate) async fn live() -> &'static str {
 }
 
 pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    readiness(&api.engine.phase().borrow())
+    readiness(&api.engine.phase().borrow(), api.engine.accepts_jobs())
 }
 
-fn readiness(phase: &Phase) -> Response {
+/// Ready is who would accept a job in this moment.
+fn readiness(phase: &Phase, accepts_jobs: Result<(), EngineError>) -> Response {
     #[derive(Serialize)]
     struct Readiness<'p> {
         ready: bool,
@@ -31,7 +33,7 @@ fn readiness(phase: &Phase) -> Response {
         #[serde(skip_serializing_if = "Option::is_none")]
         progress: Option<RecoveryProgress>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        message: Option<&'p str>,
+        message: Option<Cow<'p, str>>,
     }
 
     #[derive(Serialize)]
@@ -49,10 +51,11 @@ fn readiness(phase: &Phase) -> Response {
         _ => None,
     };
     let message = match phase {
-        Phase::Stopped(Ending::Failed { message, .. }) => Some(message.as_str()),
+        Phase::Stopped(Ending::Failed { message, .. }) => Some(message.into()),
+        Phase::Serving => accepts_jobs.as_ref().err().map(|error| error.to_string().into()),
         _ => None,
     };
-    let ready = *phase == Phase::Serving;
+    let ready = *phase == Phase::Serving && accepts_jobs.is_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, phase: phase_name(phase), progress, message })).into_response()
 }
@@ -60,6 +63,7 @@ fn readiness(phase: &Phase) -> Response {
 #[cfg(test)]
 mod tests {
     use beaver_actors::engine::FailCause;
+    use beaver_actors::jobs::Rejection;
 
     use super::*;
     use crate::http::testing::read;
@@ -79,7 +83,11 @@ mod tests {
             (Phase::Stopped(Ending::Clean), 503, r#"{"ready":false,"phase":"stopped"}"#),
             (Phase::Stopped(failed), 503, r#"{"ready":false,"phase":"stopped","message":"no space"}"#),
         ] {
-            assert_eq!(read(readiness(&phase)).await, (status, body.to_owned()));
+            assert_eq!(read(readiness(&phase, Ok(()))).await, (status, body.to_owned()));
         }
+        let full = Err(EngineError::Rejected(Rejection::DiskFull));
+        let (status, body) = read(readiness(&Phase::Serving, full)).await;
+        assert_eq!(status, 503);
+        assert!(body.starts_with(r#"{"ready":false,"phase":"serving","message":"the disk"#), "{body}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A mailbox has no bound of its own, so every request takes its permits before it is sent to the manager and gives them
 //! back when it is answered: a place among the requests, a share of their bytes, and a part of what the
-//! `limiter` lets wait. Nobody waits for a permit: what cannot have one is told "busy" at once, with nothing done.
+//! `limiter` lets wait; `intake` says whether the manager accepts new jobs at all. Nobody waits for a permit: what cannot have one is told "busy" at once, with nothing done.
 //!
 //! # All limits
 //! "Busy" is 429 with the code `busy` over HTTP and an `ERR busy: ..` in the work protocol; each adds one to the metric
@@ -19,7 +19,7 @@
 //! | unfinished jobs | jobs | 50,000,000 | `jobs_max` | 429 `too_many_jobs` | `jobs/decide/enqueue.rs` |
 //! | queues, with those removed since the start | names | 100,000 | | 429 `too_many_queues` | `jobs/sections/queues.rs` |
 //! | payload of one job | bytes of compact JSON | 1 MiB | `payload_bytes_max` | 413 `payload_too_large` | `jobs/decide/enqueue.rs` |
-//! | new jobs on a full disk | whether the log's next segment could be allocated | | | 507 `disk_full` | `engine/manager/requests.rs` |
+//! | new jobs on a full disk | whether the log's next segment could be allocated, and a request that needs more than that fits | | | 507 `disk_full` | `engine/manager/ledger.rs` |
 //! | starts of jobs on a full disk | room in the log: 512 KiB for each that runs | | | nothing: jobs wait | `engine/manager/ledger.rs` |
 //! | payloads in memory of jobs that wait | bytes | 64 MiB | `payload_memory` | nothing: the rest is read back from disk | `jobs/table/mod.rs` |
 //! | jobs that run here | jobs | 8 | `worker_count` | nothing: jobs wait | `engine/manager/pool.rs` |
@@ -50,6 +50,7 @@
 //! *Crowded* (`Engine::is_crowded`): a quarter of `requests_max` waits, or half of `request_bytes_max` is held, or an
 //! eighth of what the limiter lets wait.
 
+pub mod intake;
 pub(crate) mod limiter;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ use crate::api::outcome::EngineError;
 use crate::base::byte_budget::{ByteBudget, ByteShare};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::engine::admission::intake::Intake;
 use crate::engine::admission::limiter::{AdmissionLimiter, LimiterPermit};
 use crate::jobs::Rejection;
 
@@ -84,6 +86,8 @@ pub(crate) struct Admission {
     /// Places for workers that wait for a job: they may wait long, and must not be in the way of requests.
     fetches: Arc<Semaphore>,
     requests_ever: AtomicU64,
+    /// Whether the manager accepts new jobs.
+    pub intake: Arc<Intake>,
     metrics: Arc<Metrics>,
 }
 
@@ -131,6 +135,7 @@ impl Admission {
             bytes: ByteBudget::new(kibibytes * KIB),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             requests_ever: AtomicU64::new(0),
+            intake: Arc::default(),
             metrics,
         })
     }

@@ -299,7 +299,10 @@ impl LogTask {
     /// Tells the subscriber what is durable, or as durable as the setting asks for, and how much more the log can take.
     fn confirm(&mut self) {
         let writer = &mut self.log.writer;
-        let (room, durable, last) = (writer.room(), writer.durable(), writer.last());
+        let (mut room, durable, last) = (writer.room(), writer.durable(), writer.last());
+        if self.is_full {
+            (room.accepts_jobs, room.is_stuck) = (false, true);
+        }
         if !room.accepts_jobs {
             // Space may come back without anybody writing.
             self.timers.plan(LogTimer::LookForSpace, RETRY_AFTER);

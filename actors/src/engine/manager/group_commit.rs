@@ -10,6 +10,7 @@
 //! When only one client was answered there is nobody to wait for, and looking would delay it if it shares the
 //! processor. Measured in `docs/decisions/0006-look-for-more.md`.
 
+use std::collections::VecDeque;
 use std::sync::mpsc;
 
 use crate::engine::messages::Append;
@@ -48,6 +49,9 @@ pub(super) struct GroupCommit {
     seen: u64,
     /// What `turns` will be once every client that was answered since the last group has asked again.
     expected: u64,
+    /// Groups that were sent and are not confirmed: the last event of each, and its bytes.
+    under_way: VecDeque<(Seq, u64)>,
+    bytes_under_way: u64,
     /// Buffers of written groups, to be filled again: they need not grow any more
     /// (`docs/decisions/0003-how-a-batch-is-written.md`).
     emptied: (mpsc::SyncSender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
@@ -63,6 +67,8 @@ impl GroupCommit {
             turns: 0,
             seen: 0,
             expected: 0,
+            under_way: VecDeque::new(),
+            bytes_under_way: 0,
             emptied: mpsc::sync_channel(BUFFERS_KEPT),
         }
     }
@@ -70,6 +76,18 @@ impl GroupCommit {
     /// Where events are encoded.
     pub fn group(&mut self) -> &mut Group {
         &mut self.group
+    }
+
+    /// Bytes of events that have gathered or were sent, and are not confirmed.
+    pub fn bytes_ahead(&self) -> u64 {
+        self.bytes_under_way + self.group.bytes.len() as u64
+    }
+
+    /// Events up to here are in the log.
+    pub fn confirm(&mut self, through: Seq) {
+        while let Some((_, bytes)) = self.under_way.pop_front_if(|(last, _)| *last <= through) {
+            self.bytes_under_way -= bytes;
+        }
     }
 
     /// Whether no event waits to be sent to the log.
@@ -127,6 +145,9 @@ impl GroupCommit {
         let bytes = filled_again.try_recv().unwrap_or_default();
         let next = Group { first: self.group.last().next(), count: 0, bytes };
         let group = std::mem::replace(&mut self.group, next);
+        let bytes = group.bytes.len() as u64;
+        self.under_way.push_back((group.last(), bytes));
+        self.bytes_under_way += bytes;
         Some(Append { group, emptied: emptied.clone() })
     }
 }

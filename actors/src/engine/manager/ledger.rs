@@ -20,6 +20,9 @@ use crate::wal::writer::Room;
 /// enough for its result.
 const ROOM_PER_JOB: u64 = 512 << 10;
 
+/// Asks the file system for the space that is left.
+pub(super) type FreeSpace = Box<dyn Fn() -> Option<u64> + Send>;
+
 /// The job table with all that follows from its events.
 pub(super) struct Ledger {
     pub table: JobTable,
@@ -36,6 +39,8 @@ pub(super) struct Ledger {
     pub room: Room,
     /// Nothing more is accepted or started: the server stops.
     pub is_draining: bool,
+    /// How many bytes the log's disk could take beyond that; none if nobody can tell.
+    pub free_space: FreeSpace,
     dice: fastrand::Rng,
 }
 
@@ -50,8 +55,9 @@ impl Ledger {
             fetches: WaitingFetches::default(),
             ready: ReadyQueues::default(),
             metrics,
-            room: Room { bytes: 0, accepts_jobs: true },
+            room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,
+            free_space: Box::new(|| None),
             dice,
         }
     }
@@ -112,6 +118,24 @@ impl Ledger {
         self.effects.hold(self.table.last(), effect);
     }
 
+    /// Whether new jobs, of this many bytes together, may be added.
+    pub fn admit(&self, jobs: usize, bytes: usize) -> Result<(), Rejection> {
+        if self.is_draining {
+            return Err(Rejection::Stopping);
+        }
+        if !self.room.accepts_jobs || !self.has_room_for(bytes) {
+            return Err(Rejection::DiskFull);
+        }
+        self.table.admit(jobs)
+    }
+
+    /// What does not fit must not become an event: the log could neither write it nor anything behind it. The file system is
+    /// asked only about more than what is allocated already.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        let needed = self.commit.bytes_ahead() + bytes as u64;
+        needed <= self.room.bytes || (self.free_space)().is_none_or(|free| free >= needed)
+    }
+
     /// Whether the log can take the result of one more job.
     pub fn has_room_to_start(&self) -> bool {
         let running = self.table.counts().of(Status::InFlight);
@@ -162,7 +186,7 @@ mod tests {
     #[test]
     fn on_a_full_disk_jobs_start_while_there_is_room_for_the_results_of_all_that_run() {
         let mut ledger = ledger_with(3);
-        ledger.room = Room { bytes: 2 * ROOM_PER_JOB + 1, accepts_jobs: false };
+        ledger.room = Room { bytes: 2 * ROOM_PER_JOB + 1, accepts_jobs: false, is_stuck: false };
         assert!(ledger.has_room_to_start());
         start_local(&mut ledger, WorkerId(0));
         assert!(ledger.has_room_to_start());

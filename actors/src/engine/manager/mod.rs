@@ -87,10 +87,14 @@ impl JobManagerActor {
         settings: ManagerSettings,
         guard: ExitGuard,
     ) -> JobManagerActor {
+        let (time, durable) = (SteadyTime::begin(settings.clock.clone(), table.last_at()), table.last());
+        let mut ledger = Ledger::new(table, dice, settings.metrics.clone());
+        let free_space = settings.free_space.clone();
+        ledger.free_space = Box::new(move || free_space());
         JobManagerActor {
-            time: SteadyTime::begin(settings.clock.clone(), table.last_at()),
-            durable: table.last(),
-            ledger: Ledger::new(table, dice, settings.metrics.clone()),
+            time,
+            durable,
+            ledger,
             pool: Pool::new(settings.worker_count),
             bulk: BulkOps::default(),
             snapshot,
@@ -144,6 +148,7 @@ impl JobManagerActor {
         let counts = self.ledger.table.counts();
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
+        self.settings.intake.tell(self.ledger.admit(1, 0).err(), &self.settings.metrics);
         self.tell_if_drained();
     }
 
@@ -252,7 +257,9 @@ impl JobManagerActor {
     }
 
     fn tell_if_drained(&mut self) {
-        let is_quiet = self.pool.busy().next().is_none() && self.bulk.is_empty() && self.ledger.all_is_told();
+        // Without space for the log nothing more is told, however long anybody waits.
+        let all_is_told = self.ledger.all_is_told() || self.ledger.room.is_stuck;
+        let is_quiet = self.pool.busy().next().is_none() && self.bulk.is_empty() && all_is_told;
         if is_quiet && let Some(done) = self.drained.take() {
             // The supervisor may have given up on it.
             let _ = done.send(());
@@ -349,6 +356,7 @@ impl Handler<Confirmed> for JobManagerActor {
     fn handle(&mut self, confirmed: Confirmed, ctx: &mut Context<JobManagerActor>) {
         self.ledger.effects.confirm(confirmed.through);
         self.durable = self.durable.max(confirmed.durable);
+        self.ledger.commit.confirm(confirmed.through);
         self.ledger.room = confirmed.room;
         let confirmed = self.ledger.effects.confirmed();
         self.ledger.table.leave_payloads(confirmed, self.settings.payload_memory_bytes);

@@ -51,14 +51,8 @@ fn hold_outcome(ledger: &mut Ledger, reply: Reply<()>, outcome: Result<(), Rejec
 }
 
 fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
-    if ledger.is_draining {
-        return Err(Rejection::Stopping.into());
-    }
-    if !ledger.room.accepts_jobs {
-        return Err(Rejection::DiskFull.into());
-    }
     // All that could be rejected is rejected before the first job is added: all or nothing.
-    ledger.table.admit(jobs.len())?;
+    ledger.admit(jobs.len(), jobs.iter().map(JobSpec::weight).sum())?;
     for (index, job) in jobs.iter().enumerate() {
         let admitted = ledger.table.admit_job(job).and_then(|()| ledger.table.admit_queue(&job.queue));
         if let Err(rejection) = admitted {

@@ -7,6 +7,7 @@ use actix::Recipient;
 use crate::api::status::RecoveryStatus;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::engine::admission::intake::Intake;
 use crate::engine::messages::{Append, Subscribe};
 use crate::ids::KindName;
 use crate::jobs::PayloadStore;
@@ -25,6 +26,10 @@ pub struct ManagerSettings {
     pub payload_memory_bytes: u64,
     /// Receives the counts of jobs and attempts.
     pub metrics: Arc<Metrics>,
+    /// Says whether new jobs are accepted.
+    pub intake: Arc<Intake>,
+    /// Asks the file system of the log for the space that is left.
+    pub free_space: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// How many workers there will be.
     pub worker_count: usize,
     /// Kinds that they handle.

@@ -72,7 +72,7 @@ fn new_jobs_are_refused_at_once_while_the_disk_is_full_and_while_the_server_stop
         [(false, false, Rejection::DiskFull), (false, true, Rejection::Stopping)]
     {
         let mut ledger = ledger_with(0);
-        ledger.room = Room { bytes: 0, accepts_jobs };
+        ledger.room = Room { bytes: 0, accepts_jobs, is_stuck: false };
         ledger.is_draining = is_draining;
         let (reply, answer) = Reply::with_receiver(1);
         submit(&mut ledger, Submit::Enqueue { jobs: vec![spec()], reply });
@@ -239,7 +239,7 @@ fn workers_that_wait_when_the_server_stops_are_told_so_at_once() {
 #[test]
 fn on_a_full_disk_a_fetch_waits_and_gets_its_job_when_there_is_room_again() {
     let mut ledger = ledger_with(1);
-    ledger.room = Room { bytes: 0, accepts_jobs: false };
+    ledger.room = Room { bytes: 0, accepts_jobs: false, is_stuck: false };
     let (waits, _answer) = fetch(1, &["default"], NOW.0 + 50);
     ledger.fetches.add(waits);
     ledger.ready.mark_all();

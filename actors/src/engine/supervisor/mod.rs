@@ -30,6 +30,7 @@ use crate::api::handler::Handlers;
 use crate::api::outcome::{Ending, FailCause, Phase, Progress};
 use crate::base::failpoint;
 use crate::base::metrics::Metrics;
+use crate::engine::admission::intake::Intake;
 use crate::engine::liveness::ExitGuard;
 use crate::engine::log::actor::WalActor;
 use crate::engine::log::task::WalSettings;
@@ -58,6 +59,8 @@ pub(crate) struct StateSenders {
     pub phase: watch::Sender<Phase>,
     /// None before recovery has ended, and after the engine has.
     pub manager: watch::Sender<Option<Addr<JobManagerActor>>>,
+    /// Whether it accepts new jobs.
+    pub intake: Arc<Intake>,
     /// Of an engine that only looks: that one has no children.
     pub read_only: Option<watch::Sender<Option<Arc<ReadOnlyState>>>>,
 }
@@ -162,6 +165,11 @@ impl SupervisorActor {
             payload_store: payload_store.clone(),
             payload_memory_bytes: boot.options.payload_memory_bytes,
             metrics: self.metrics.clone(),
+            intake: self.senders.intake.clone(),
+            free_space: {
+                let (storage, dir) = (boot.storage.clone(), boot.options.wal_dir.clone());
+                Arc::new(move || storage.free_bytes(&dir).ok())
+            },
             worker_count: boot.options.worker_count,
             kinds: boot.kinds.clone(),
             recovery: status,

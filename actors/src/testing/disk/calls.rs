@@ -130,6 +130,11 @@ impl Storage for SimStorage {
         Ok(Some(Box::new(SimLock { storage: self.clone(), path: path.to_owned(), boots: disk.boots })))
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let disk = self.disk();
+        Ok(disk.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used())))
+    }
+
     fn boot_id(&self) -> [u8; 16] {
         u128::from(self.disk().starts).to_be_bytes()
     }

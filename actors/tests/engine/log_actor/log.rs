@@ -159,7 +159,7 @@ impl Log {
         let nothing = Confirmed {
             through: Seq::ZERO,
             durable: Seq::ZERO,
-            room: Room { bytes: 0, accepts_jobs: false },
+            room: Room { bytes: 0, accepts_jobs: false, is_stuck: false },
         };
         let (told, hears_told) = watch::channel(nothing);
         let (failed, hears_failed) = oneshot::channel();
