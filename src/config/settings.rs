@@ -91,6 +91,8 @@ impl fmt::Debug for Secret {
 /// What the HTTP server puts up with.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
+    /// Names of this server besides those of its machine.
+    pub hosts: Vec<String>,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Connections at the same time.
@@ -113,6 +115,7 @@ impl Settings {
             allow_exec: false,
             stop_grace: Duration::ZERO,
             http: HttpLimits {
+                hosts: Vec::new(),
                 body_bytes_max: 0,
                 connections_max: 0,
                 header_timeout: Duration::ZERO,

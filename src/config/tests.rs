@@ -111,6 +111,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("dead_retention_age", "7d"),
     ("cancelled_retention_count", "20"),
     ("cancelled_retention_age", "2d"),
+    ("http_hosts", "queue.example.org, queue"),
     ("body_bytes_max", "2MiB"),
     ("connections_max", "10"),
     ("header_timeout", "1s"),

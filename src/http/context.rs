@@ -66,6 +66,7 @@ impl Api {
     /// For requests of this very process, which need no protection from themselves.
     pub(super) fn in_process(engine: Engine, settings: &Settings) -> Api {
         let limits = HttpLimits {
+            hosts: Vec::new(),
             body_bytes_max: usize::MAX,
             connections_max: usize::MAX,
             header_timeout: FOR_EVER,

@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 
 use super::accept::{Acceptor, Listener, report_panic};
 use super::stall::StallGuard;
+use crate::auth::known_hosts::KnownHosts;
 use crate::auth::places::{ConnectionPlace, Places};
 use crate::config::HttpLimits;
 use crate::http::{HttpState, router};
@@ -76,7 +77,8 @@ impl<L: Listener> HttpServer<L> {
     pub fn spawn(self, state: HttpState) -> HttpHandle {
         let limits = state.limits.clone();
         let metrics = Arc::clone(state.engine.metrics());
-        self.serve(router(state), &limits, move || metrics.requests_busy.add(1))
+        let hosts = KnownHosts::of(self.local_addr, &limits.hosts);
+        self.serve(router(state, hosts), &limits, move || metrics.requests_busy.add(1))
     }
 
     fn serve(
