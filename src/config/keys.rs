@@ -112,12 +112,13 @@ pub(super) static KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "default_kind",
         heading: JOBS,
-        default: "simulate",
-        form: Text("KIND", "1 to 128 bytes without control characters", |s, text| {
-            s.default_kind = KindName::parse(text).map_err(|_| "is no name for a kind".to_owned())?;
+        default: "",
+        form: Text("KIND", "1 to 128 bytes without control characters, or nothing", |s, text| {
+            let kind = (!text.is_empty()).then(|| KindName::parse(text)).transpose();
+            s.default_kind = kind.map_err(|_| "is no name for a kind".to_owned())?;
             Ok(())
         }),
-        help: "Kind of a job that names none",
+        help: "Kind of a job that names none; without it such a job is refused",
     },
     ConfigKey {
         name: "default_queue",

@@ -137,7 +137,7 @@ fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
     assert_eq!(format!("{:?}", settings.engine), format!("{:?}", EngineOptions::in_dir("beaver-data")));
     assert!(settings.bind.is_loopback());
     assert_eq!(settings.metrics_port, 9090);
-    assert_eq!(settings.default_kind.as_str(), "simulate");
+    assert_eq!(settings.default_kind, None);
     assert_eq!(settings.default_queue.as_str(), "default");
     assert!(!settings.allow_exec);
     assert_eq!(settings.stop_grace, Duration::from_secs(5));

@@ -18,7 +18,7 @@ const STORY: &[Step] = &[
     (
         0,
         &["enqueue", "--file", "-", "--json"],
-        "[{\"id\":\"b\"},{\"id\":\"c\",\"kind\":\"mail\",\"queue\":\"out\",\"priority\":9}]",
+        "[{\"id\":\"b\",\"kind\":\"mail\"},{\"id\":\"c\",\"kind\":\"mail\",\"queue\":\"out\",\"priority\":9}]",
     ),
     (
         0,
@@ -35,7 +35,7 @@ const STORY: &[Step] = &[
         &["enqueue", "--file", "-"],
         "{\"id\":\"d\",\"kind\":\"mail\"}\n{\"id\":\"e\",\"kind\":\"mail\",\"payload\":\"@large\"}\n",
     ),
-    (0, &["enqueue", "--id", "f", "--payload", "1"], ""),
+    (0, &["enqueue", "--kind", "mail", "--id", "f", "--payload", "1"], ""),
     (0, &["status"], ""),
     (0, &["status", "--json"], ""),
     (0, &["status", "b"], ""),

@@ -18,7 +18,7 @@ fn jobs_enqueued_offline_run_when_a_server_comes() {
     ran.says(&["no server was asked: working on data directly"]);
     let ran = place.beaver_with(
         &["enqueue", "--offline", "--data-dir", "data", "--file", "-", "--json"],
-        "{\"id\": \"a\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n",
+        "{\"id\": \"a\", \"kind\": \"noop\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n",
     );
     let told = [json!({"id": "a", "created": false}), json!({"id": "b", "created": true})];
     assert_eq!(ran.exits(0).json_lines(), told);

@@ -61,12 +61,13 @@ fn an_answer_has_the_shape_of_its_request() {
     assert_eq!((one.status, &one.json()["id"], &one.json()["created"]), (201, &json!("a"), &json!(true)));
     let again = server.post(r#"{"id": "a", "kind": "other"}"#);
     assert_eq!((again.status, &again.json()["created"]), (200, &json!(false)));
-    let array = server.post(r#"[{"id": "a"}, {"id": "b"}]"#);
+    let array = server.post(r#"[{"id": "a", "kind": "noop"}, {"id": "b", "kind": "noop"}]"#);
     assert_eq!((array.status, array.json().as_array().unwrap().len()), (201, 2));
-    let lines = server.post("{\"id\": \"c\"}\n{\"id\": \"c\"}\n").json();
+    let lines =
+        server.post("{\"id\": \"c\", \"kind\": \"noop\"}\n{\"id\": \"c\", \"kind\": \"noop\"}\n").json();
     assert_eq!((&lines[0]["created"], &lines[1]["created"]), (&json!(true), &json!(false)));
     // An id may be any text; a path takes it encoded.
-    assert_eq!(server.post(r#"{"id": "café/1 ?"}"#).status, 201);
+    assert_eq!(server.post(r#"{"id": "café/1 ?", "kind": "noop"}"#).status, 201);
     assert_eq!(server.job("caf%C3%A9%2F1%20%3F")["id"], "café/1 ?");
     assert_eq!(server.count("pending"), 4);
     assert_eq!(server.job("a")["kind"], "noop");

@@ -63,10 +63,10 @@ fn queues_are_paused_resumed_and_removed_by_name_on_the_command_line() {
     let place = Place::new();
     let server = keeper(&place);
     server.enqueue([
-        json!({"id": "a", "queue": "mail"}),
-        json!({"id": "b", "queue": "mail"}),
-        json!({"id": "c", "queue": "mail", "delay": "1h"}),
-        json!({"id": "d", "queue": "reports"}),
+        json!({"id": "a", "kind": "noop", "queue": "mail"}),
+        json!({"id": "b", "kind": "noop", "queue": "mail"}),
+        json!({"id": "c", "kind": "noop", "queue": "mail", "delay": "1h"}),
+        json!({"id": "d", "kind": "noop", "queue": "reports"}),
     ]);
     let ran = server.beaver(&place, &["queues", "pause", "mail", "reports"]).exits(0);
     assert_eq!(ran.stdout, "paused mail\npaused reports\n");
@@ -99,7 +99,10 @@ fn queues_are_paused_resumed_and_removed_by_name_on_the_command_line() {
 fn without_a_server_queues_and_sets_are_changed_in_the_directory_itself() {
     let place = Place::new();
     let server = keeper(&place);
-    server.enqueue([json!({"id": "a", "queue": "mail"}), json!({"id": "b", "queue": "other"})]);
+    server.enqueue([
+        json!({"id": "a", "kind": "noop", "queue": "mail"}),
+        json!({"id": "b", "kind": "noop", "queue": "other"}),
+    ]);
     server.terminate();
     place.beaver(&["queues", "pause", "mail", "--offline", "--data-dir", "data"]).exits(0);
     let kill = ["jobs", "kill", "--status", "pending", "--queue", "other", "--offline", "--data-dir", "data"];

@@ -7,7 +7,8 @@
 //! | field | is | when absent or `null` |
 //! |---|---|---|
 //! | `id` | 1 to 255 bytes of text | generated |
-//! | `queue`, `kind` | a name | from [`JobDefaults`] |
+//! | `kind` | a name | from [`JobDefaults`]; refused if that has none |
+//! | `queue` | a name | from [`JobDefaults`] |
 //! | `payload` | any JSON value (here `null` is a value) | `{}` |
 //! | `priority` | 0 to 9, 9 first | 5 |
 //! | `run_at` | RFC 3339 text; not together with `delay` | now |

@@ -9,7 +9,7 @@ use super::*;
 
 fn defaults() -> JobDefaults {
     JobDefaults {
-        kind: KindName::parse("simulate").unwrap(),
+        kind: Some(KindName::parse("simulate").unwrap()),
         queue: QueueName::parse("default").unwrap(),
         payload_bytes_max: 1 << 20,
         jobs_bytes_max: usize::MAX,
