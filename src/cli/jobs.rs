@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::{Output, note};
-use super::table::{count, of_facts, plain};
+use super::table::{count, of_facts};
 use super::target::{Access, TargetArgs};
+use crate::plain::plain;
 use crate::query::words::{ActionWords, FilterWords, ListWords};
 
 /// Examples below `beaver jobs --help`.

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
-use super::table::{count, of_numbers, plain, time};
+use super::table::{count, of_numbers, time};
 use super::target::{Access, Target, TargetArgs};
 use crate::client::{Client, ClientError};
+use crate::plain::plain;
 use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.

@@ -12,9 +12,10 @@ use super::exit::CliFailure;
 use super::output::Output;
 use super::queues::{CountsByStatus, QueueRow, counts_table};
 use super::setup;
-use super::table::{count, of_facts, plain};
+use super::table::{count, of_facts};
 use super::target::{Access, TargetArgs};
 use super::workers::RemoteView;
+use crate::plain::plain;
 use crate::wire::answers::OFFLINE;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
@@ -266,7 +267,7 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
     let runs_max = job.max_retry.saturating_add(1);
     fact("attempt", format!("{} (up to {} if they fail)", job.attempt, count(runs_max, "run")));
     if let Some(backoff) = &job.backoff {
-        fact("back-off", backoff.to_string());
+        fact("back-off", plain(&backoff.to_string()));
     }
     if job.exhausted.as_deref() == Some("drop") {
         fact("exhausted", "drop: cancelled when all attempts failed".to_owned());
@@ -289,11 +290,11 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
         fact("worker", name.unwrap_or_else(|| worker.to_string()));
     }
     if let Some(custom) = &job.custom {
-        fact("custom", custom.to_string());
+        fact("custom", plain(&custom.to_string()));
     }
-    fact("payload", job.payload.to_string());
+    fact("payload", plain(&job.payload.to_string()));
     if let Some(result) = &job.result {
-        fact("result", result.to_string());
+        fact("result", plain(&result.to_string()));
     }
     for failed in &job.errors {
         let kind = serde_json::to_value(failed.failure.kind).unwrap_or_default();

@@ -21,13 +21,6 @@ pub(crate) fn of_facts() -> Table {
     table
 }
 
-/// Text of unknown origin on one line: a control character must not reach the terminal.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
-}
-
 /// `250ms`, `1m 30s`, `2d 3h`: from a second on without what is below it.
 pub(crate) fn time(ms: u64) -> String {
     const DAY_S: i64 = 24 * 60 * 60;
@@ -50,11 +43,6 @@ pub(crate) fn count(number: u64, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
-    }
 
     #[test]
     fn a_time_is_as_exact_as_anybody_wants_to_know() {

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
-use super::table::{count, of_facts, plain};
+use super::table::{count, of_facts};
 use super::target::{Access, TargetArgs};
 use crate::client::{Client, ClientError};
+use crate::plain::plain;
 
 /// Examples below `beaver workers --help`.
 pub(crate) const EXAMPLES: &str = "\

@@ -63,6 +63,7 @@ mod cli;
 mod cli_offline;
 mod inspect;
 mod queues;
+mod terminal;
 
 mod bad_input;
 mod bugs;
