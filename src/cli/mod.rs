@@ -12,7 +12,8 @@
 //! | `target` | which server or directory a command means |
 //! | `send` | sending jobs until the outcome is known |
 //! | `setup`, `runtime` | what a command begins with, what it runs on |
-//! | `answer`, `job_view` | reading what a server says |
+//! | `answer`, `job_view`, `status_view` | reading what a server says |
+//! | `waiting` | why jobs wait |
 //! | `output`, `table`, `exit` | what a command prints, and how it ends |
 //! | `server_process` | a server as a child process |
 
@@ -40,8 +41,10 @@ mod runtime;
 mod send;
 mod server_process;
 mod setup;
+mod status_view;
 mod table;
 mod target;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -67,10 +67,10 @@ pub(crate) type CountsByStatus = BTreeMap<String, u64>;
 /// What people are shown of a queue.
 #[derive(Debug, Deserialize)]
 pub(crate) struct QueueRow {
-    queue: String,
-    paused: bool,
+    pub(super) queue: String,
+    pub(super) paused: bool,
     latency_ms: u64,
-    jobs: CountsByStatus,
+    pub(super) jobs: CountsByStatus,
 }
 
 /// Runs `beaver queues`.

@@ -55,11 +55,11 @@ enum WorkersAction {
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteView {
     connections: u64,
-    workers: Vec<WorkerView>,
+    pub(super) workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct WorkerView {
+pub(super) struct WorkerView {
     wid: String,
     hostname: String,
     pid: i64,

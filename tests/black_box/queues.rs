@@ -348,3 +348,46 @@ fn remote_workers_that_are_not_there_cannot_be_asked_for_anything() {
         assert!(metrics.lines().any(|shown| shown == line), "{line} is missing in\n{metrics}");
     }
 }
+
+/// Row 93.
+#[test]
+fn a_job_that_waits_says_why_it_waits() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1"]);
+    server.enqueue([json!({"id": "first", "kind": "noop", "queue": "paused"})]);
+    server.until_completed(1);
+    server.beaver(&place, &["queues", "pause", "paused"]).exits(0);
+    server.enqueue([
+        json!({"id": "runs-long", "kind": "simulate", "payload": {"sleep_ms": 600_000}}),
+        json!({"id": "parked", "kind": "letter", "queue": "paused"}),
+        json!({"id": "foreign", "kind": "letter"}),
+        json!({"id": "later", "kind": "noop", "delay": "1h"}),
+    ]);
+    server.until_job_is("runs-long", "in_flight");
+    server.enqueue([json!({"id": "next", "kind": "noop"})]);
+    let mut producer = Fwp::producer(&place);
+    producer.push(&json!({"jid": "runs-long", "jobtype": "simulate", "args": [], "queue": "default"}));
+    let waits = |id: &str| {
+        let told = server.beaver(&place, &["status", id]).exits(0).stdout;
+        let line = told.lines().find(|line| line.trim_start().starts_with("waits ")).unwrap_or_default();
+        line.trim_start().trim_start_matches("waits").trim().to_owned()
+    };
+    assert!(waits("parked").starts_with("queue paused is paused"), "{}", waits("parked"));
+    assert!(waits("foreign").contains("nobody takes jobs of kind \"letter\""), "{}", waits("foreign"));
+    assert!(waits("later").starts_with("for its time, "), "{}", waits("later"));
+    assert_eq!((waits("next").as_str(), waits("runs-long").as_str()), ("the only worker is busy", ""));
+    assert!(server.beaver(&place, &["status", "runs-long"]).exits(0).stdout.contains("followed by"));
+    let told = server.beaver(&place, &["status"]).exits(0).stdout;
+    for reason in [
+        "1 job waits: queue paused is paused",
+        "1 job of kind \"letter\" waits: no worker here handles it",
+        "1 job waits: the only worker is busy",
+        "1 job waits for its time",
+    ] {
+        assert!(told.contains(reason), "{reason:?} is missing in {told}");
+    }
+    // While it drains, it starts nothing more; nobody can ask then but the same engine.
+    server.kill9();
+    let told = place.beaver(&["status", "next", "--offline", "--data-dir", "data"]).exits(0).stdout;
+    assert!(told.contains("no server runs"), "{told}");
+}
