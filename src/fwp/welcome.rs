@@ -30,6 +30,7 @@ pub(crate) struct Welcomed<S> {
     pub(crate) stream: S,
     shared: Arc<FwpShared>,
     member: Member,
+    peer: SocketAddr,
     /// What it has sent already.
     inbox: Inbox,
     closed: oneshot::Receiver<CloseReason>,
@@ -97,16 +98,16 @@ where
         return None;
     }
     let inbox = inbox.with_limits(limits.line_bytes_max, &shared.long_lines);
-    Some(Welcomed { stream, shared, member, inbox, closed, _place: place })
+    Some(Welcomed { stream, shared, member, peer, inbox, closed, _place: place })
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Welcomed<S> {
     /// Holds the conversation to its end. Its timers belong to the runtime on which this is called.
     pub(crate) async fn converse(self) {
-        let Welcomed { stream, shared, member, inbox, closed, _place } = self;
+        let Welcomed { stream, shared, member, peer, inbox, closed, _place } = self;
         let limits = &shared.state.limits;
         let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
-        let session = Session::new(shared, member);
+        let session = Session::new(shared, member, peer);
         Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
     }
 }

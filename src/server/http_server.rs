@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
 use super::accept::{Acceptor, Listener, report_panic};
@@ -168,7 +171,11 @@ impl Connections {
             }
         };
         let stream = StallGuard::new(stream, self.patience);
-        let connection = self.http.serve_connection(stream, TowerToHyperService::new(self.router.clone()));
+        let routes = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let connection = self.http.serve_connection(stream, TowerToHyperService::new(routes));
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {

@@ -58,6 +58,7 @@ mod lifecycle;
 mod limits;
 mod torture;
 
+mod acts;
 mod both_ways;
 mod cli;
 mod cli_offline;

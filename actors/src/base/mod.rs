@@ -2,12 +2,13 @@
 //!
 //! [`clock`]: the interface to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
 //! `bugs`: deliberate ones, that the tests must notice, not in a release; [`byte_budget`]: memory that many share; `bytes`
-//! and `msgpack`: numbers, texts and values as bytes.
+//! and `msgpack`: numbers, texts and values as bytes; [`line_limit`]: how much of the same the log gets.
 
 pub(crate) mod bugs;
 pub mod byte_budget;
 pub(crate) mod bytes;
 pub mod clock;
 pub(crate) mod failpoint;
+pub mod line_limit;
 pub mod metrics;
 pub(crate) mod msgpack;
