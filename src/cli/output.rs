@@ -1,7 +1,7 @@
 //! Stdout for results: buffered, and ending quietly when its reader leaves. Stderr for what is said about them.
 
 use std::fmt::{self, Display};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use serde::Serialize;
 
@@ -24,6 +24,15 @@ impl Output {
     /// Stdout cannot be written, or its reader left ([`CliFailure::reader_left`]).
     pub(crate) fn line(&mut self, line: impl Display) -> Result<(), CliFailure> {
         writeln!(self.0, "{}", plain_lines(&line.to_string())).map_err(|error| CliFailure::of_stdout(&error))
+    }
+
+    /// Prints text as it is; on a terminal, it cannot steer it.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), CliFailure> {
+        let text = if io::stdout().is_terminal() { plain_lines(text) } else { text.into() };
+        self.0.write_all(text.as_bytes()).map_err(|error| CliFailure::of_stdout(&error))
     }
 
     /// Prints a value as one line of JSON.

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::queues::counts_table;
 use super::setup;
 use super::status_view::{AttemptTotals, JobAnswer, Log, QueueAnswer, Recovery, Snapshot, Workers};
-use super::table::{count, of_facts};
+use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
 use super::waiting;
 use crate::plain::plain;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
 }
 
 fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailure> {
-    output.line(counts_table(&answer.queues, Some(&answer.jobs)).trim_fmt())?;
+    output.line(fitted(&counts_table(&answer.queues, Some(&answer.jobs))))?;
     output.line("")?;
     let mut facts = of_facts();
     let phase = answer.phase.as_str().map_or_else(|| answer.phase.to_string(), ToOwned::to_owned);
@@ -93,9 +93,9 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
     ]);
     facts.add_row(["log", &told_log(&answer.log)]);
     facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
-    output.line(facts.trim_fmt())?;
+    output.line(fitted(&facts))?;
     for waiting in waiting::told_of_all(answer) {
-        output.line(waiting)?;
+        output.line(fitted_text(&waiting))?;
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ fn show_job(job: &JobAnswer, around: Option<&QueueAnswer>, output: &mut Output) 
         }
         fact(&format!("attempt {}", failed.attempt), format!("{kind} at {}: {message}", failed.at));
     }
-    output.line(facts.trim_fmt())
+    output.line(fitted(&facts))
 }
 
 #[cfg(test)]

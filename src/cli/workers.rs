@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
-use super::table::{count, of_facts};
+use super::table::{count, fitted, of_facts};
 use super::target::{Access, TargetArgs};
 use crate::client::{Client, ClientError};
 use crate::plain::plain;
@@ -137,7 +137,7 @@ fn table(remote: &RemoteView) -> String {
             worker.last_beat.to_string(),
         ]);
     }
-    table.trim_fmt()
+    fitted(&table)
 }
 
 impl RemoteView {

@@ -467,7 +467,7 @@ impl ConfigKey {
                 Ok(show_size(bytes))
             }
             Time(limits, set) => {
-                let duration = within(limits, read_duration(text)?)?;
+                let duration = within(limits, read_duration(text).map_err(|bad| bad.to_string())?)?;
                 set(settings, duration);
                 Ok(show_duration(duration))
             }

@@ -26,3 +26,4 @@ pub(crate) use loaded::LoadedConfig;
 pub(crate) use origin::Origin;
 pub(crate) use settings::{FwpLimits, FwpSettings, HttpLimits};
 pub use settings::{Secret, Settings};
+pub(crate) use units::{BadDuration, DURATION_MAX, read_duration};

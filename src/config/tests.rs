@@ -334,8 +334,8 @@ fn a_wrong_file_is_told_with_file_line_key_and_what_to_do() {
             "file beaver.yaml:1: allow_exec: \"yes\" is neither true nor false; allowed: true or false",
         ),
         (
-            "task_timeout: 30\n",
-            "file beaver.yaml:1: task_timeout: \"30\" has no unit (write 30s or 30ms, for example); \
+            "task_timeout: soon\n",
+            "file beaver.yaml:1: task_timeout: \"soon\" is not a duration such as 250ms, 30s, 1h30m or 7d (10 alone means 10 seconds); \
              allowed: 1ms to 3650d",
         ),
         (

@@ -6,6 +6,7 @@
 //! without running into each other. A reader of stderr that goes away stops nothing.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
@@ -60,7 +61,9 @@ pub(crate) fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilte
     if FORMAT.set(format).is_err() {
         return Ok(());
     }
-    let is_coloured = format == LogFormat::Human && io::stderr().is_terminal();
+    let is_coloured = format == LogFormat::Human
+        && io::stderr().is_terminal()
+        && wants_colours(|name| std::env::var_os(name));
     COLOURED.get_or_init(|| is_coloured);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -84,15 +87,28 @@ pub(crate) fn format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }
 
-/// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal.
+/// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal that can.
 #[must_use]
 pub(crate) fn show(bar: ProgressBar) -> ProgressBar {
+    if is_dumb(|name| std::env::var_os(name)) {
+        return ProgressBar::hidden();
+    }
     BARS.add(bar)
 }
 
 /// Does something that writes to the terminal while the progress bars are out of the way.
 pub(crate) fn beside_bars<T>(write: impl FnOnce() -> T) -> T {
     BARS.suspend(write)
+}
+
+/// Whether a terminal is to have colours: <https://no-color.org>, and a dumb one has none.
+fn wants_colours(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_unwanted = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_unwanted && !is_dumb(environment)
+}
+
+fn is_dumb(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    environment("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn filter_from(
@@ -200,6 +216,19 @@ mod tests {
         let line = plain_line(&line, true);
         assert!(line.contains("\u{1b}[0m told: \\u001b[2J"), "{line:?}");
         assert!(!line.contains("\u{1b}[2J") && !line.contains(['\u{9b}', '\u{202e}']), "{line:?}");
+    }
+
+    /// Row 94.
+    #[test]
+    fn colours_are_for_those_who_want_them() {
+        let wants = |pairs: &[(&str, &str)]| {
+            wants_colours(|name| {
+                let found = pairs.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert!(wants(&[]) && wants(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+        assert!(!wants(&[("NO_COLOR", "1")]) && !wants(&[("TERM", "dumb")]));
     }
 
     #[test]
