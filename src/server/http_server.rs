@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
-use super::accept::{Acceptor, Listener, report_panic};
+use super::accept::{Acceptor, Listener, bind_patiently, report_panic};
 use super::stall::StallGuard;
 use crate::auth::known_hosts::KnownHosts;
 use crate::auth::places::{ConnectionPlace, Places};
@@ -57,7 +57,12 @@ impl HttpServer {
     /// # Errors
     /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
     pub(crate) async fn bind(addr: SocketAddr) -> io::Result<HttpServer> {
-        let listener = TcpListener::bind(addr).await?;
+        let listener = bind_patiently(|| {
+            let listener = std::net::TcpListener::bind(addr)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = TcpListener::from_std(listener.await?)?;
         let local_addr = listener.local_addr()?;
         Ok(HttpServer { listener, local_addr })
     }

@@ -36,7 +36,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let mut signals = Signals::listen()?;
     let http = listen(&settings).await?;
     let address = http.local_addr();
-    let remote = FwpSetup::listen(&settings)?;
+    let remote = FwpSetup::listen(&settings).await?;
     let remote_address = remote.address();
     warn_about_access(&settings, address);
     keep_private(&settings);

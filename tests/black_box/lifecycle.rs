@@ -186,3 +186,27 @@ fn the_data_directory_is_for_its_user_alone_and_one_that_is_not_is_told_or_close
     place.start(&["--workers", "0", "--allow-exec"]).terminate();
     assert_eq!(mode(), 0o700);
 }
+
+/// Row 95.
+#[test]
+fn a_server_starts_though_port_and_lock_of_the_one_before_are_held_for_a_moment() {
+    let place = Place::new();
+    place.start(&["--workers", "0"]).terminate();
+    // Both held, as by a process that the kernel has not taken down yet.
+    let [http, fwp] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = [&http, &fwp].map(|listener| listener.local_addr().unwrap().port().to_string());
+    let lock = fs::File::options().write(true).open(place.data("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let letting_go = std::thread::spawn(move || {
+        // Not a wait for anything: this is how long they are held.
+        std::thread::sleep(Duration::from_millis(400));
+        drop((http, fwp));
+        std::thread::sleep(Duration::from_millis(400));
+        drop(lock);
+    });
+    let flags = ["--workers", "0", "--metrics-port", &ports[0], "--faktory-port", &ports[1]];
+    let server = place.start(&flags);
+    letting_go.join().unwrap();
+    assert!(server.address().ends_with(&ports[0]));
+    server.terminate();
+}

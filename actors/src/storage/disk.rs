@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -18,6 +19,9 @@ const PARTS_AT_ONCE: usize = 1024;
 
 /// Only the server's user reads and writes its files.
 const FILE_MODE: u32 = 0o600;
+/// How long a lock that somebody holds is tried again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The machine's file systems, by its own names.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,37 +91,11 @@ impl Storage for DiskStorage {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
-        // The directory too: somebody may remove the file under a living server, and the next one make another.
-        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
-        for held in [&file, &dir] {
-            match held.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                // Some network file systems lock only what is open for writing, which no directory is.
-                Err(TryLockError::Error(_)) if std::ptr::eq(held, &dir) => {}
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        Ok(Some(Box::new((file, dir))))
+        patiently(|| lock_once(path))
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
-        let file = match File::open(path) {
-            // A copy of a directory may lack it; the directory itself is locked by an owner, too.
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            file => Some(file?),
-        };
-        for held in [Some(&dir), file.as_ref()].into_iter().flatten() {
-            match held.try_lock_shared() {
-                // Where nothing can be locked, nobody can be kept out: what is read is checked in any case.
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-            }
-        }
-        Ok(Some(Box::new((file, dir))))
+        patiently(|| lock_shared_once(path))
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -138,6 +116,51 @@ impl Storage for DiskStorage {
             work();
         });
     }
+}
+
+/// A process that was killed holds its locks until the kernel has taken it down.
+fn patiently<T>(lock: impl Fn() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+    let give_up_at = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock()? {
+            None if Instant::now() < give_up_at => std::thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked),
+        }
+    }
+}
+
+fn lock_once(path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+    // The directory too: somebody may remove the file under a living server, and the next one make another.
+    let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    for held in [&file, &dir] {
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // Some network file systems lock only what is open for writing, which no directory is.
+            Err(TryLockError::Error(_)) if std::ptr::eq(held, &dir) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(Some(Box::new((file, dir))))
+}
+
+fn lock_shared_once(path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+    let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    let file = match File::open(path) {
+        // A copy of a directory may lack it; the directory itself is locked by an owner, too.
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        file => Some(file?),
+    };
+    for held in [Some(&dir), file.as_ref()].into_iter().flatten() {
+        match held.try_lock_shared() {
+            // Where nothing can be locked, nobody can be kept out: what is read is checked in any case.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        }
+    }
+    Ok(Some(Box::new((file, dir))))
 }
 
 struct DiskFile(File);
