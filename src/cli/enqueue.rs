@@ -111,7 +111,7 @@ pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let request = Request::identified(args.jobs(&loaded.settings)?);
     let enqueued = args
         .target
-        .with_target(&loaded, Access::Create, async |target| send::enqueue(target, &request).await)?;
+        .with_target(&loaded, Access::Change, async |target| send::enqueue(target, &request).await)?;
     let mut output = Output::stdout();
     for job in enqueued {
         match args.json {

@@ -129,6 +129,10 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == watcher::SUBCOMMAND) {
         return watcher::run();
     }
+    if let Err(failure) = setup::check_environment() {
+        failure.report();
+        return failure.exit.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => return tell(&told),

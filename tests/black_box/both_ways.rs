@@ -154,8 +154,9 @@ fn outcome(args: &[&str], ran: &Ran) -> (Option<i32>, Vec<Value>, String) {
         rows.iter_mut().for_each(still);
         return (ran.code, rows, said);
     }
-    // Below the table stand facts about the process that answers.
+    // Below the table stand facts about the process that answers; so does why a job waits.
     let lines = ran.stdout.lines().take_while(|line| !is_overview || !line.trim().is_empty());
+    let lines = lines.filter(|line| !line.trim_start().starts_with("waits "));
     let rows =
         lines.map(|line| line.split_whitespace().filter(|word| !is_time(word)).collect::<Vec<_>>().join(" "));
     (ran.code, rows.map(Value::from).collect(), said)
