@@ -17,6 +17,7 @@
 //! | `config` | what an operator can set |
 //! | `telemetry` | the log of the process |
 //! | `suggest` | did you mean |
+//! | `plain` | text that cannot steer a terminal |
 
 #![warn(unreachable_pub)]
 
@@ -35,6 +36,7 @@ mod wire;
 
 mod config;
 mod handlers;
+mod plain;
 mod suggest;
 mod telemetry;
 

@@ -1,7 +1,10 @@
-//! Who may do what, for every way in: `password` for remote workers, `web_pages` for what browsers send unasked;
+//! Who may do what, for every way in: `password` and `guesses` for remote workers, `known_hosts` and `web_pages` for what browsers send
+//! unasked;
 //! `handshake_gate`: where it is computed who somebody is; and `places`: how many are served.
 
+pub(crate) mod guesses;
 pub(crate) mod handshake_gate;
+pub(crate) mod known_hosts;
 pub(crate) mod password;
 pub(crate) mod places;
 pub(crate) mod web_pages;

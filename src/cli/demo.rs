@@ -22,6 +22,7 @@ use super::job_view::{Glance, Sighting};
 use super::output::{Output, note};
 use super::runtime;
 use super::server_process::{self, ServerProcess, StartingServer, failed, unanswered};
+use super::table::fitted;
 use crate::client::{Client, ClientError};
 use crate::telemetry::logging;
 
@@ -219,7 +220,7 @@ async fn sightings(
 fn show(account: &Account) -> Result<(), CliFailure> {
     let verdict = account.verdict();
     let mut output = Output::stdout();
-    output.line(account.table(&verdict).trim_fmt())?;
+    output.line(fitted(&account.table(&verdict)))?;
     match verdict.complaint() {
         None => output.line("Every job is accounted for.")?,
         Some(complaint) => {

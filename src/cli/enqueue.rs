@@ -48,7 +48,7 @@ pub(crate) struct EnqueueArgs {
         "exhausted", "custom", "timeout", "env", "cwd", "program",
     ])]
     file: Option<PathBuf>,
-    /// Which handler runs the job [default: default_kind of the configuration]
+    /// Which handler runs the job [default: default_kind of the configuration, if it has one]
     #[arg(short, long, value_name = "KIND", conflicts_with = "program")]
     kind: Option<String>,
     /// What the handler gets: any JSON value [default: {}]
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &EnqueueArgs) -> Result<(), CliFailure> {
     let request = Request::identified(args.jobs(&loaded.settings)?);
     let enqueued = args
         .target
-        .with_target(&loaded, Access::Create, async |target| send::enqueue(target, &request).await)?;
+        .with_target(&loaded, Access::Change, async |target| send::enqueue(target, &request).await)?;
     let mut output = Output::stdout();
     for job in enqueued {
         match args.json {
@@ -268,11 +268,11 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use beaver_actors::ids::KindName;
     use beaver_actors::jobs::Backoff;
     use clap::Parser;
 
     use super::*;
-    use crate::config::{self, ConfigFlags};
 
     #[derive(Parser)]
     struct EnqueueLine {
@@ -338,9 +338,11 @@ mod tests {
 
     #[test]
     fn what_the_flags_leave_out_comes_from_the_configuration() {
-        let job = only(&["--payload", "[1, 2]"]);
-        let settings = config::load(&ConfigFlags::default()).unwrap().settings;
-        assert_eq!((job.kind, job.queue), (settings.default_kind, settings.default_queue));
+        let kind = KindName::parse("mail").unwrap();
+        let settings = Settings { default_kind: Some(kind.clone()), ..Settings::default() };
+        let args = EnqueueLine::try_parse_from(["enqueue", "--payload", "[1, 2]"]).unwrap().args;
+        let job = args.jobs(&settings).unwrap().remove(0);
+        assert_eq!((job.kind, job.queue), (kind, settings.default_queue));
         assert_eq!(job.payload.as_str(), "[1,2]");
         assert_eq!((job.timeout, job.max_retry), (None, None));
     }

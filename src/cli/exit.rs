@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use beaver_actors::engine::{Ending, Engine, FailCause, Phase};
 
 use crate::client::ClientError;
+use crate::plain::plain_lines;
 use crate::server::ServerError;
 use crate::telemetry::logging::{self, LogFormat};
 use crate::wire::answers::{OFFLINE, UNKNOWN};
@@ -104,7 +105,7 @@ impl CliFailure {
             return;
         }
         // A stderr that is gone is no reason to panic: the exit code still tells.
-        let _ = writeln!(io::stderr(), "{self}");
+        let _ = writeln!(io::stderr(), "{}", plain_lines(&self.to_string()));
     }
 }
 

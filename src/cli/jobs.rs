@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::{Output, note};
-use super::table::{count, of_facts, plain};
+use super::table::{count, fitted, of_facts};
 use super::target::{Access, TargetArgs};
+use crate::plain::plain;
 use crate::query::words::{ActionWords, FilterWords, ListWords};
 
 /// Examples below `beaver jobs --help`.
@@ -217,7 +218,7 @@ fn table(jobs: Vec<Value>) -> Result<String, CliFailure> {
             plain(&error.chars().take(MESSAGE_CHARS_MAX).collect::<String>()),
         ]);
     }
-    Ok(table.trim_fmt())
+    Ok(fitted(&table))
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@
 //! | file | story |
 //! |---|---|
 //! | `run` | the server |
-//! | `enqueue`, `status`, `cancel`, `queues`, `jobs`, `workers` | asking a server, or working on a data directory |
+//! | `enqueue`, `status`, `output_of_job`, `cancel`, `queues`, `jobs`, `workers` | asking a server, or working on a data directory |
 //! | `inspect`, `doctor`, `config` | looking at a data directory, repairing it; looking at the configuration |
 //! | `demo`, `torture` | a server of their own that is killed |
 //! | `target` | which server or directory a command means |
 //! | `send` | sending jobs until the outcome is known |
+//! | `mistakes` | what was probably meant |
 //! | `setup`, `runtime` | what a command begins with, what it runs on |
-//! | `answer`, `job_view` | reading what a server says |
+//! | `answer`, `job_view`, `status_view` | reading what a server says |
+//! | `waiting` | why jobs wait |
 //! | `output`, `table`, `exit` | what a command prints, and how it ends |
 //! | `server_process` | a server as a child process |
 
@@ -23,6 +25,7 @@ mod run;
 mod cancel;
 mod enqueue;
 mod jobs;
+mod output_of_job;
 mod queues;
 mod status;
 mod workers;
@@ -35,14 +38,18 @@ mod torture;
 
 mod answer;
 mod job_view;
+mod mistakes;
 mod output;
 mod runtime;
 mod send;
 mod server_process;
 mod setup;
+mod status_view;
 mod table;
 mod target;
+mod waiting;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -83,6 +90,9 @@ enum CliCommand {
     /// Show the queue at a glance, or one job
     #[command(after_help = status::EXAMPLES)]
     Status(Box<status::StatusArgs>),
+    /// Print what a job's program wrote
+    #[command(after_help = output_of_job::EXAMPLES)]
+    Output(Box<output_of_job::OutputArgs>),
     /// Withdraw a job; if it runs, it is told to stop
     #[command(after_help = cancel::EXAMPLES)]
     Cancel(Box<cancel::CancelArgs>),
@@ -119,6 +129,10 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == watcher::SUBCOMMAND) {
         return watcher::run();
     }
+    if let Err(failure) = setup::check_environment() {
+        failure.report();
+        return failure.exit.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => return tell(&told),
@@ -142,6 +156,7 @@ impl CliCommand {
             CliCommand::Run(args) => run::run(args),
             CliCommand::Enqueue(args) => enqueue::run(args),
             CliCommand::Status(args) => status::run(args),
+            CliCommand::Output(args) => output_of_job::run(args),
             CliCommand::Cancel(args) => cancel::run(args),
             CliCommand::Queues(args) => queues::run(args),
             CliCommand::Jobs(args) => jobs::run(args),
@@ -158,6 +173,10 @@ impl CliCommand {
 /// Help, the version, or what is wrong with the command line. A reader that left is no trouble.
 fn tell(told: &clap::Error) -> ExitCode {
     let _ = told.print();
+    let args: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(hint) = mistakes::hint(told, &args) {
+        let _ = writeln!(io::stderr(), "\nhint: {hint}");
+    }
     match told.use_stderr() {
         true => Exit::Usage.into(),
         false => Exit::Ok.into(),

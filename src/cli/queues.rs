@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
-use super::table::{count, of_numbers, plain, time};
+use super::table::{count, fitted, of_numbers, time};
 use super::target::{Access, Target, TargetArgs};
 use crate::client::{Client, ClientError};
+use crate::plain::plain;
 use crate::query::words::no_such_queue;
 
 /// Examples below `beaver queues --help`.
@@ -66,10 +67,10 @@ pub(crate) type CountsByStatus = BTreeMap<String, u64>;
 /// What people are shown of a queue.
 #[derive(Debug, Deserialize)]
 pub(crate) struct QueueRow {
-    queue: String,
-    paused: bool,
+    pub(super) queue: String,
+    pub(super) paused: bool,
     latency_ms: u64,
-    jobs: CountsByStatus,
+    pub(super) jobs: CountsByStatus,
 }
 
 /// Runs `beaver queues`.
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
         answers.iter().try_for_each(|answer| output.json(answer))?;
     } else if args.action == QueuesAction::List {
         let rows = answers.into_iter().map(answer_of).collect::<Result<Vec<QueueRow>, _>>()?;
-        output.line(counts_table(&rows, None).trim_fmt())?;
+        output.line(fitted(&counts_table(&rows, None)))?;
     } else {
         names
             .iter()

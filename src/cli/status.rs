@@ -1,20 +1,19 @@
 //! `beaver status`: the queue at a glance, or one job with its attempts and errors.
 
-use beaver_actors::ids::Timestamp;
-use beaver_actors::jobs::failure::FailedAttempt;
+use beaver_actors::jobs::Status;
 use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
-use super::queues::{CountsByStatus, QueueRow, counts_table};
+use super::queues::counts_table;
 use super::setup;
-use super::table::{count, of_facts, plain};
+use super::status_view::{AttemptTotals, JobAnswer, Log, QueueAnswer, Recovery, Snapshot, Workers};
+use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
-use super::workers::RemoteView;
+use super::waiting;
+use crate::plain::plain;
 use crate::wire::answers::OFFLINE;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
@@ -42,77 +41,21 @@ pub(crate) struct StatusArgs {
     target: TargetArgs,
 }
 
-/// The parts of a queue's status that people are shown.
-#[derive(Debug, Deserialize)]
-struct QueueAnswer {
-    phase: Value,
-    version: String,
-    jobs: CountsByStatus,
-    queues: Vec<QueueRow>,
-    totals: AttemptTotals,
-    waiting_for_worker: Vec<WaitingRow>,
-    workers: Workers,
-    log: Log,
-    snapshot: Option<Snapshot>,
-    recovery: Recovery,
-    /// None of a directory that no server works on.
-    remote: Option<RemoteView>,
-}
-
-#[derive(Debug, Deserialize)]
-struct AttemptTotals {
-    processed: u64,
-    failed: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct WaitingRow {
-    kind: String,
-    pending: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Workers {
-    count: u64,
-    busy: u64,
-    idle: u64,
-    restarts: u64,
-    kinds: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Log {
-    seq: u64,
-    durable_seq: u64,
-    accepts_jobs: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Snapshot {
-    seq: u64,
-    taken_at: Timestamp,
-    bytes: u64,
-    jobs: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Recovery {
-    duration_ms: f64,
-    snapshot_jobs: u64,
-    events: u64,
-    interrupted: u64,
-    torn_bytes: u64,
-}
-
 /// Runs `beaver status`.
 ///
 /// # Errors
 /// The job is not there, or nobody answers.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
-    let answer = args.target.ask(Access::Look, async |client| match &id {
-        Some(id) => client.job(&id.to_string()).await,
-        None => client.status().await,
+    let (answer, around) = args.target.ask(Access::Look, async |client| match &id {
+        Some(id) => {
+            let job = client.job(&id.to_string()).await?;
+            // Why it waits lies around it.
+            let is_waiting = !args.json && job["status"] == Status::Pending.as_str();
+            let around = if is_waiting { Some(client.status().await?) } else { None };
+            Ok((job, around))
+        }
+        None => Ok((client.status().await?, None)),
     })?;
     let mut output = Output::stdout();
     if args.json {
@@ -120,14 +63,14 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
         return output.finish();
     }
     match id {
-        Some(_) => show_job(&answer_of(answer)?, &mut output)?,
+        Some(_) => show_job(&answer_of(answer)?, around.map(answer_of).transpose()?.as_ref(), &mut output)?,
         None => show_queue(&answer_of(answer)?, &mut output)?,
     }
     output.finish()
 }
 
 fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailure> {
-    output.line(counts_table(&answer.queues, Some(&answer.jobs)).trim_fmt())?;
+    output.line(fitted(&counts_table(&answer.queues, Some(&answer.jobs))))?;
     output.line("")?;
     let mut facts = of_facts();
     let phase = answer.phase.as_str().map_or_else(|| answer.phase.to_string(), ToOwned::to_owned);
@@ -150,9 +93,9 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
     ]);
     facts.add_row(["log", &told_log(&answer.log)]);
     facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
-    output.line(facts.trim_fmt())?;
-    for waiting in told_waiting(answer) {
-        output.line(waiting)?;
+    output.line(fitted(&facts))?;
+    for waiting in waiting::told_of_all(answer) {
+        output.line(fitted_text(&waiting))?;
     }
     Ok(())
 }
@@ -211,62 +154,26 @@ fn told_recovery(recovery: &Recovery, is_only_read: bool) -> String {
     told
 }
 
-/// Jobs that no worker takes. Nobody needs to hear it of a directory that no server works on.
-fn told_waiting(answer: &QueueAnswer) -> Vec<String> {
-    if answer.workers.count == 0 {
-        return Vec::new();
-    }
-    let told = |waiting: &WaitingRow| {
-        let (verb, them) = if waiting.pending == 1 { ("waits", "it") } else { ("wait", "them") };
-        format!(
-            "{} of kind \"{}\" {verb} for a worker that handles {them}",
-            count(waiting.pending, "job"),
-            plain(&waiting.kind)
-        )
-    };
-    answer.waiting_for_worker.iter().map(told).collect()
-}
-
-/// The parts of a job that people are shown.
-#[derive(Debug, Deserialize)]
-struct JobAnswer {
-    id: String,
-    status: String,
-    queue: String,
-    kind: String,
-    priority: u8,
-    attempt: u64,
-    max_retry: u64,
-    backoff: Option<Value>,
-    exhausted: Option<String>,
-    custom: Option<Value>,
-    timeout_ms: u64,
-    created_at: Timestamp,
-    run_at: Option<Timestamp>,
-    /// A number here, a name elsewhere.
-    worker: Option<Value>,
-    started_at: Option<Timestamp>,
-    deadline: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-    errors: Vec<FailedAttempt>,
-    result: Option<Value>,
-    payload: Value,
-}
-
-fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
+fn show_job(job: &JobAnswer, around: Option<&QueueAnswer>, output: &mut Output) -> Result<(), CliFailure> {
     let mut facts = of_facts();
     let mut fact = |name: &str, value: String| {
         facts.add_row([name, &value]);
     };
     fact("id", plain(&job.id));
     fact("status", plain(&job.status));
+    if let Some(why) = waiting::told_of(job, around) {
+        fact("waits", why);
+    }
+    if job.is_followed {
+        fact("followed by", "another job of this id, which waits until this one has ended".to_owned());
+    }
     fact("queue", plain(&job.queue));
     fact("kind", plain(&job.kind));
     fact("priority", job.priority.to_string());
     let runs_max = job.max_retry.saturating_add(1);
     fact("attempt", format!("{} (up to {} if they fail)", job.attempt, count(runs_max, "run")));
     if let Some(backoff) = &job.backoff {
-        fact("back-off", backoff.to_string());
+        fact("back-off", plain(&backoff.to_string()));
     }
     if job.exhausted.as_deref() == Some("drop") {
         fact("exhausted", "drop: cancelled when all attempts failed".to_owned());
@@ -289,11 +196,11 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
         fact("worker", name.unwrap_or_else(|| worker.to_string()));
     }
     if let Some(custom) = &job.custom {
-        fact("custom", custom.to_string());
+        fact("custom", plain(&custom.to_string()));
     }
-    fact("payload", job.payload.to_string());
+    fact("payload", plain(&job.payload.to_string()));
     if let Some(result) = &job.result {
-        fact("result", result.to_string());
+        fact("result", plain(&result.to_string()));
     }
     for failed in &job.errors {
         let kind = serde_json::to_value(failed.failure.kind).unwrap_or_default();
@@ -304,7 +211,7 @@ fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {
         }
         fact(&format!("attempt {}", failed.attempt), format!("{kind} at {}: {message}", failed.at));
     }
-    output.line(facts.trim_fmt())
+    output.line(fitted(&facts))
 }
 
 #[cfg(test)]
@@ -338,19 +245,6 @@ mod tests {
         assert!(row_of("mail.out (paused)").contains("12,000"), "{table}");
         assert!(row_of("(all)").contains("12,000"), "{table}");
         assert!(row_of("queue").contains("in_flight"), "{table}");
-    }
-
-    #[test]
-    fn jobs_that_nobody_here_handles_are_told_unless_there_are_no_workers_at_all() {
-        assert_eq!(
-            told_waiting(&answer(1, 12)),
-            ["12 jobs of kind \"mail\" wait for a worker that handles them"]
-        );
-        assert_eq!(
-            told_waiting(&answer(1, 1)),
-            ["1 job of kind \"mail\" waits for a worker that handles it"]
-        );
-        assert!(told_waiting(&answer(0, 12)).is_empty());
     }
 
     #[test]

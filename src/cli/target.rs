@@ -6,6 +6,10 @@
 //! | `--offline` | the data directory, under its lock; questions only look at it |
 //! | neither | the first server that answers, else the data directory |
 //!
+//! Nothing here makes a data directory: that is for `beaver run`. And what changes something works on one only if the
+//! command line names it or says `--offline`: where nobody asked for that, a server is restarting, and a job in some
+//! other directory would never run.
+//!
 //! Servers are looked for at the address that one left in the data directory, then at `bind:metrics_port`.
 //! But a data directory that the command line names (`--data-dir`) is meant: what answers at
 //! `bind:metrics_port` serves another one, or its address would be in that directory.
@@ -48,8 +52,6 @@ pub(crate) enum Access {
     Look,
     /// It changes what is there.
     Change,
-    /// It puts something into it, and makes it if need be.
-    Create,
 }
 
 /// A queue that can be asked.
@@ -116,6 +118,7 @@ impl TargetArgs {
     /// Finds the queue. On an actix system only.
     async fn open(&self, loaded: &LoadedConfig, access: Access) -> Result<Target, CliFailure> {
         let settings = &loaded.settings;
+        // That it is text was looked at when the command began.
         let variable = std::env::var(URL_VARIABLE).ok();
         let defaults = default_urls(
             SocketAddr::new(settings.bind, settings.metrics_port),
@@ -131,6 +134,13 @@ impl TargetArgs {
             if client.is_live().await {
                 return Ok(Target::server(client));
             }
+        }
+        if access == Access::Change && !self.offline && !names_directory(loaded) {
+            let dir = settings.engine.data_dir.display();
+            let message = format!("{}, so nothing was changed", nobody_answers(&urls));
+            return Err(CliFailure::new(Exit::NoServer, message).hint(format!(
+                "try again when the server runs; --offline works on {dir} itself, which a server has to be started on later"
+            )));
         }
         open_directory(settings, &urls, access).await
     }
@@ -202,7 +212,9 @@ fn client(url: &str) -> Result<Client, CliFailure> {
 
 async fn open_directory(settings: &Settings, tried: &[String], access: Access) -> Result<Target, CliFailure> {
     let dir = settings.engine.data_dir.clone();
-    if access == Access::Change && !dir.exists() {
+    // A change must not make one, not even of a directory that is there.
+    let is_store = settings.engine.wal_dir.exists() || settings.engine.snapshot_dir.exists();
+    if access == Access::Change && !is_store {
         return Err(nothing_there(tried, &dir));
     }
     let mut options = settings.engine.clone();
@@ -212,7 +224,7 @@ async fn open_directory(settings: &Settings, tried: &[String], access: Access) -
     options.snapshot_at_stop = false;
     let (engine, doing) = match access {
         Access::Look => (Engine::open_read_only(options), "reading"),
-        Access::Change | Access::Create => (Engine::start(options, Handlers::new()), "working on"),
+        Access::Change => (Engine::start(options, Handlers::new()), "working on"),
     };
     match engine.ready().await {
         Ok(()) => {

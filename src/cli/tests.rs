@@ -34,6 +34,32 @@ fn no_command_shows_the_help_and_an_unknown_one_is_refused() {
     assert_eq!(refused(&["--version"]), ErrorKind::DisplayVersion);
 }
 
+/// Row 94.
+#[test]
+fn habits_of_other_tools_are_told_what_they_are_called_here() {
+    let hint = |line: &[&str]| {
+        let args: Vec<_> = line.iter().map(|&word| word.to_owned()).collect();
+        let error = Cli::try_parse_from([&["beaver"], line].concat()).unwrap_err();
+        mistakes::hint(&error, &args).unwrap_or_default()
+    };
+    assert_eq!(hint(&["enqueue", "ls", "-la"]), "a program goes behind --: beaver enqueue -- ls -la");
+    assert_eq!(
+        hint(&["enqueue", "--timeout", "1h", "du", "a b"]),
+        "a program goes behind --: beaver enqueue --timeout 1h -- du 'a b'"
+    );
+    assert_eq!(hint(&["enqueue", "--colour", "red"]), "");
+    for (word, here) in [
+        ("add", "beaver enqueue -- PROGRAM"),
+        ("ls", "beaver jobs list"),
+        ("logs", "beaver output ID"),
+        ("retry", "beaver jobs run-now"),
+        ("Start", "beaver run"),
+    ] {
+        assert!(hint(&[word]).contains(here), "{word}: {}", hint(&[word]));
+    }
+    assert_eq!(hint(&["frobnicate"]), "");
+}
+
 #[test]
 fn jobs_come_from_a_file_from_flags_or_from_a_program_but_never_from_two_of_them() {
     for line in [

@@ -33,9 +33,9 @@ use super::exit::{CliFailure, Exit};
 use super::output::{Output, note};
 use super::runtime;
 use super::server_process::{self, ServerProcess, StartingServer, failed};
-use super::table::of_facts;
+use super::table::{fitted, of_facts};
+use crate::config::read_duration;
 use crate::telemetry::logging;
-use crate::wire::job::parse_duration;
 
 /// How long it lasts when nobody says.
 const FOR_DEFAULT: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ pub(crate) struct TortureArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Kill for this long, such as 90s or 1h [default: 60s, or without end with --kills]
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = read_duration)]
     lasts: Option<Duration>,
     /// Kill at most this many times
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
@@ -341,7 +341,7 @@ impl TortureReport {
         let mut output = Output::stdout();
         match args.json {
             true => output.json(&self.json(args))?,
-            false => output.line(self.table(args).trim_fmt())?,
+            false => output.line(fitted(&self.table(args)))?,
         }
         output.finish()
     }

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
-use super::table::{count, of_facts, plain};
+use super::table::{count, fitted, of_facts};
 use super::target::{Access, TargetArgs};
 use crate::client::{Client, ClientError};
+use crate::plain::plain;
 
 /// Examples below `beaver workers --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -54,11 +55,11 @@ enum WorkersAction {
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteView {
     connections: u64,
-    workers: Vec<WorkerView>,
+    pub(super) workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct WorkerView {
+pub(super) struct WorkerView {
     wid: String,
     hostname: String,
     pid: i64,
@@ -136,7 +137,7 @@ fn table(remote: &RemoteView) -> String {
             worker.last_beat.to_string(),
         ]);
     }
-    table.trim_fmt()
+    fitted(&table)
 }
 
 impl RemoteView {

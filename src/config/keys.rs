@@ -112,12 +112,13 @@ pub(super) static KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "default_kind",
         heading: JOBS,
-        default: "simulate",
-        form: Text("KIND", "1 to 128 bytes without control characters", |s, text| {
-            s.default_kind = KindName::parse(text).map_err(|_| "is no name for a kind".to_owned())?;
+        default: "",
+        form: Text("KIND", "1 to 128 bytes without control characters, or nothing", |s, text| {
+            let kind = (!text.is_empty()).then(|| KindName::parse(text)).transpose();
+            s.default_kind = kind.map_err(|_| "is no name for a kind".to_owned())?;
             Ok(())
         }),
-        help: "Kind of a job that names none",
+        help: "Kind of a job that names none; without it such a job is refused",
     },
     ConfigKey {
         name: "default_queue",
@@ -325,6 +326,16 @@ pub(super) static KEYS: &[ConfigKey] = &[
         help: "How long cancelled jobs are kept",
     },
     ConfigKey {
+        name: "http_hosts",
+        heading: HTTP,
+        default: "",
+        form: Text("NAMES", "names of hosts with commas between them, or nothing", |s, text| {
+            s.http.hosts = hosts(text)?;
+            Ok(())
+        }),
+        help: "Further names of this server: on 127.0.0.1 it answers for localhost, its address and these only",
+    },
+    ConfigKey {
         name: "body_bytes_max",
         heading: HTTP,
         default: "256MiB",
@@ -456,7 +467,7 @@ impl ConfigKey {
                 Ok(show_size(bytes))
             }
             Time(limits, set) => {
-                let duration = within(limits, read_duration(text)?)?;
+                let duration = within(limits, read_duration(text).map_err(|bad| bad.to_string())?)?;
                 set(settings, duration);
                 Ok(show_duration(duration))
             }
@@ -533,6 +544,23 @@ fn read_count(text: &str) -> Result<u64, String> {
     }
     // Only an overflow is left to go wrong, and then the largest number says "too large" further on.
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// The names in a list; ports do not belong there, since a browser's name for a server counts with any.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(host).collect()
+}
+
+fn host(name: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    let has_port = name.contains(':') && !name.starts_with('[');
+    match name.chars().all(is_plain) && !has_port {
+        true => Ok(name.to_owned()),
+        false => {
+            Err(format!("has {name:?}, which is no host's name (write it without scheme, port and path)"))
+        }
+    }
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

@@ -17,7 +17,8 @@ use super::settings::Settings;
 /// Read when neither `--config` nor `BEAVER_CONFIG` names a file, if it exists in the working directory.
 const FILE_IN_WORKING_DIR: &str = "beaver.yaml";
 
-const CONFIG_VARIABLE: &str = "BEAVER_CONFIG";
+/// Names the file.
+pub(crate) const CONFIG_VARIABLE: &str = "BEAVER_CONFIG";
 
 /// Variables that start like a key's and are read elsewhere, or set for the programs that jobs run.
 const OTHER_VARIABLES: [&str; 8] = [

@@ -21,8 +21,9 @@ mod units;
 mod tests;
 
 pub(crate) use flags::{ConfigFlags, DataFlags};
-pub(crate) use load::load;
+pub(crate) use load::{CONFIG_VARIABLE, load};
 pub(crate) use loaded::LoadedConfig;
 pub(crate) use origin::Origin;
 pub(crate) use settings::{FwpLimits, FwpSettings, HttpLimits};
 pub use settings::{Secret, Settings};
+pub(crate) use units::{BadDuration, DURATION_MAX, read_duration};

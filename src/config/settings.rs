@@ -17,8 +17,8 @@ pub struct Settings {
     pub bind: IpAddr,
     /// Port of the HTTP server, for the API and the metrics; 0 means any free one.
     pub metrics_port: u16,
-    /// Kind of a job that names none.
-    pub default_kind: KindName,
+    /// Kind of a job that names none; without it such a job is refused.
+    pub default_kind: Option<KindName>,
     /// Queue of a job that names none.
     pub default_queue: QueueName,
     /// Whether jobs may run programs.
@@ -91,6 +91,8 @@ impl fmt::Debug for Secret {
 /// What the HTTP server puts up with.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
+    /// Names of this server besides those of its machine.
+    pub hosts: Vec<String>,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Connections at the same time.
@@ -108,11 +110,12 @@ impl Settings {
             engine: EngineOptions::in_dir(""),
             bind: Ipv4Addr::UNSPECIFIED.into(),
             metrics_port: 0,
-            default_kind: KindName::parse("unset").expect("a word is a name"),
+            default_kind: None,
             default_queue: QueueName::parse("unset").expect("a word is a name"),
             allow_exec: false,
             stop_grace: Duration::ZERO,
             http: HttpLimits {
+                hosts: Vec::new(),
                 body_bytes_max: 0,
                 connections_max: 0,
                 header_timeout: Duration::ZERO,

@@ -111,6 +111,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("dead_retention_age", "7d"),
     ("cancelled_retention_count", "20"),
     ("cancelled_retention_age", "2d"),
+    ("http_hosts", "queue.example.org, queue"),
     ("body_bytes_max", "2MiB"),
     ("connections_max", "10"),
     ("header_timeout", "1s"),
@@ -136,7 +137,7 @@ fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
     assert_eq!(format!("{:?}", settings.engine), format!("{:?}", EngineOptions::in_dir("beaver-data")));
     assert!(settings.bind.is_loopback());
     assert_eq!(settings.metrics_port, 9090);
-    assert_eq!(settings.default_kind.as_str(), "simulate");
+    assert_eq!(settings.default_kind, None);
     assert_eq!(settings.default_queue.as_str(), "default");
     assert!(!settings.allow_exec);
     assert_eq!(settings.stop_grace, Duration::from_secs(5));
@@ -333,8 +334,8 @@ fn a_wrong_file_is_told_with_file_line_key_and_what_to_do() {
             "file beaver.yaml:1: allow_exec: \"yes\" is neither true nor false; allowed: true or false",
         ),
         (
-            "task_timeout: 30\n",
-            "file beaver.yaml:1: task_timeout: \"30\" has no unit (write 30s or 30ms, for example); \
+            "task_timeout: soon\n",
+            "file beaver.yaml:1: task_timeout: \"soon\" is not a duration such as 250ms, 30s, 1h30m or 7d (10 alone means 10 seconds); \
              allowed: 1ms to 3650d",
         ),
         (

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jiff::SpanRelativeTo;
-use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
+use jiff::{Span, SpanRelativeTo};
 
 /// A day is 24 hours here: nobody wants a timeout that depends on daylight saving.
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -25,25 +25,51 @@ pub(super) const fn days(days: u64) -> Duration {
     Duration::from_secs(days * DAY_SECS)
 }
 
-/// Reads `30s`, `5m`, `1h30m`, `250ms`, `7d`. The error is what is wrong, as the end of a sentence.
-pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
+/// Text is no duration: what is wrong with it, as the end of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadDuration {
+    /// It is written in no known way.
+    #[error("is not a duration such as 250ms, 30s, 1h30m or 7d (10 alone means 10 seconds)")]
+    Unreadable,
+    /// Before now.
+    #[error("is negative")]
+    Negative,
+    /// How long these are depends on when they begin.
+    #[error("uses weeks, months or years (write days: 7d is 7 times 24 hours)")]
+    Calendar,
+    /// Nobody means that.
+    #[error("is longer than 100 years")]
+    TooLong,
+}
+
+/// Nothing in a queue is meant to wait or to run longer than a hundred years; more is a slip of units.
+pub(crate) const DURATION_MAX: Duration = days(100 * 365);
+
+/// Reads `30s`, `5m`, `1h30m`, `250ms`, `7d`, and `10` as seconds: the one rule for durations that are text. Parts of a
+/// millisecond are rounded up.
+///
+/// # Errors
+/// See [`BadDuration`].
+pub(crate) fn read_duration(text: &str) -> Result<Duration, BadDuration> {
+    let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("has no unit (write {text}s or {text}ms, for example)"));
+        let seconds = text.parse().map_err(|_| BadDuration::TooLong)?;
+        let duration = Duration::from_secs(seconds);
+        return if duration > DURATION_MAX { Err(BadDuration::TooLong) } else { Ok(duration) };
     }
-    let span = SpanParser::new()
-        .parse_span(text)
-        .map_err(|_| "is not a duration such as 250ms, 30s, 1h30m or 7d".to_owned())?;
+    let span: Span = text.parse().map_err(|_| BadDuration::Unreadable)?;
     if span.is_negative() {
-        return Err("is negative".to_owned());
+        return Err(BadDuration::Negative);
     }
-    let has_calendar_units = span.get_weeks() != 0 || span.get_months() != 0 || span.get_years() != 0;
-    if has_calendar_units {
-        return Err("uses weeks, months or years (write days: 7d is 7 times 24 hours)".to_owned());
+    if span.get_weeks() != 0 || span.get_months() != 0 || span.get_years() != 0 {
+        return Err(BadDuration::Calendar);
     }
-    span.to_duration(SpanRelativeTo::days_are_24_hours())
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "is too long".to_owned())
+    let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| BadDuration::TooLong)?;
+    let exact = Duration::try_from(exact).map_err(|_| BadDuration::Negative)?;
+    // Everything after this counts in milliseconds; a short timeout must not become none.
+    let ms = exact.as_nanos().div_ceil(1_000_000);
+    let duration = Duration::from_millis(u64::try_from(ms).map_err(|_| BadDuration::TooLong)?);
+    if duration > DURATION_MAX { Err(BadDuration::TooLong) } else { Ok(duration) }
 }
 
 /// Writes a duration so that [`read_duration`] reads it back.
@@ -96,6 +122,10 @@ mod tests {
             ("7d", 604_800_000, "7d"),
             ("1d12h", 129_600_000, "36h"),
             ("0s", 0, "0s"),
+            ("10", 10_000, "10s"),
+            ("0", 0, "0s"),
+            ("1.5h", 5_400_000, "1h30m"),
+            ("100us", 1, "1ms"),
         ] {
             let duration = read_duration(text).unwrap();
             assert_eq!(duration, Duration::from_millis(ms), "{text}");
@@ -107,12 +137,15 @@ mod tests {
     #[test]
     fn a_wrong_duration_says_what_is_wrong_with_it() {
         for (text, problem) in [
-            ("30", "has no unit (write 30s or 30ms, for example)"),
-            ("soon", "is not a duration such as 250ms, 30s, 1h30m or 7d"),
-            ("", "is not a duration such as 250ms, 30s, 1h30m or 7d"),
-            ("-3s", "is negative"),
-            ("2w", "uses weeks, months or years (write days: 7d is 7 times 24 hours)"),
-            ("1 month", "uses weeks, months or years (write days: 7d is 7 times 24 hours)"),
+            ("soon", BadDuration::Unreadable),
+            ("", BadDuration::Unreadable),
+            ("5 parsecs", BadDuration::Unreadable),
+            ("-3s", BadDuration::Negative),
+            ("5m ago", BadDuration::Negative),
+            ("2w", BadDuration::Calendar),
+            ("1 month", BadDuration::Calendar),
+            ("2000000h", BadDuration::TooLong),
+            ("99999999999999999999", BadDuration::TooLong),
         ] {
             assert_eq!(read_duration(text).unwrap_err(), problem, "{text}");
         }

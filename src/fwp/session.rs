@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,6 +26,7 @@ use super::reply::{self, SHUTDOWN};
 use super::state::FwpShared;
 use crate::query::fits::condition;
 use crate::remote::registry::Member;
+use crate::telemetry::acts::{self, Asker};
 use crate::wire::faktory_job::{self, JobReader, Refused};
 
 /// How long a FETCH waits for a job: clients give up after 5 s.
@@ -36,6 +38,7 @@ const NO_BATCHES: &str = "batch subsystem is only available in Faktory Enterpris
 pub(super) struct Session {
     shared: Arc<FwpShared>,
     member: Member,
+    peer: SocketAddr,
     reader: JobReader,
     /// The queues of its last FETCH, as text and read: most workers always ask for the same.
     fetched: (String, Arc<[QueueName]>),
@@ -52,11 +55,14 @@ pub(super) enum Pending {
     Held(Pin<Box<Sleep>>),
     Acked(Answer<()>, JobId),
     Failed(Answer<()>, JobId),
-    Paused(Answer<Vec<QueueName>>),
-    Counted(Answer<u64>),
+    Paused(Answer<Vec<QueueName>>, Act),
+    Counted(Answer<u64>, Act),
     Info(Answer<EngineStatus>),
     Latencies(Answer<EngineStatus>, Vec<String>),
 }
+
+/// What an operator asked for: its name, and the words for it.
+pub(super) struct Act(&'static str, String);
 
 /// A reply that is known at once.
 pub(super) enum Said {
@@ -95,9 +101,16 @@ impl Said {
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<FwpShared>, member: Member) -> Session {
+    pub(super) fn new(shared: Arc<FwpShared>, member: Member, peer: SocketAddr) -> Session {
         let reader = JobReader::new(shared.state.payload_bytes_max);
-        Session { shared, member, reader, fetched: (String::new(), Arc::default()), scratch: Vec::new() }
+        Session {
+            shared,
+            member,
+            peer,
+            reader,
+            fetched: (String::new(), Arc::default()),
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether others might soon be told that the server is busy.
@@ -139,7 +152,7 @@ impl Session {
             FwpCommand::Fail(job) => self.fail(job),
             FwpCommand::Beat(beat) => self.beat(beat),
             FwpCommand::Info => Ok(Pending::Info(engine.status())),
-            FwpCommand::Flush => Ok(Pending::Counted(engine.flush())),
+            FwpCommand::Flush => Ok(Pending::Counted(engine.flush(), Act("flushed", "all".to_owned()))),
             FwpCommand::Queue(queues) => self.queue(queues),
             FwpCommand::Mutate(mutation) => self.mutate(mutation),
             FwpCommand::Track => Err(NO_TRACKING.to_owned()),
@@ -198,10 +211,13 @@ impl Session {
 
     fn queue(&self, text: &str) -> Result<Pending, String> {
         let engine = &self.shared.state.engine;
+        let act = |name| Act(name, text.to_owned());
         Ok(match QueueCommand::parse(text)? {
-            QueueCommand::Pause(queues) => Pending::Paused(engine.pause(queues)),
-            QueueCommand::Resume(queues) => Pending::Paused(engine.resume(queues)),
-            QueueCommand::Remove(queues) => Pending::Counted(engine.remove_queues(queues)),
+            QueueCommand::Pause(queues) => Pending::Paused(engine.pause(queues), act("queue paused")),
+            QueueCommand::Resume(queues) => Pending::Paused(engine.resume(queues), act("queue resumed")),
+            QueueCommand::Remove(queues) => {
+                Pending::Counted(engine.remove_queues(queues), act("queue removed"))
+            }
             QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
         })
     }
@@ -210,7 +226,8 @@ impl Session {
         let Mutation { action, target, filter } = Mutation::parse(text)?;
         let test = filter.glob.map(condition);
         let chosen = Filter { ids: filter.jids, kind: filter.kind, test, ..Filter::default() };
-        Ok(Pending::Counted(self.shared.state.engine.act(action, target, chosen)))
+        let act = Act("jobs changed", text.to_owned());
+        Ok(Pending::Counted(self.shared.state.engine.act(action, target, chosen), act))
     }
 
     /// Writes the reply once it is known.
@@ -261,8 +278,12 @@ impl Session {
                     false => reply::error(out, &reply::no_such_job(job)),
                 })
             }
-            Pending::Paused(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
-            Pending::Counted(answer) => ready!(Pin::new(answer).poll(cx)).map(|_| reply::ok(out)),
+            Pending::Paused(answer, act) => {
+                ready!(Pin::new(answer).poll(cx)).map(|_| self.carried_out(act, out))
+            }
+            Pending::Counted(answer, act) => {
+                ready!(Pin::new(answer).poll(cx)).map(|_| self.carried_out(act, out))
+            }
             Pending::Info(answer) => {
                 let status = ready!(Pin::new(answer).poll(cx));
                 status.map(|status| reply::bulk(out, &info::info(&status, &self.facts())))
@@ -283,6 +304,11 @@ impl Session {
                 After::Next
             }
         })
+    }
+
+    fn carried_out(&self, Act(name, what): &Act, out: &mut Vec<u8>) {
+        acts::tell(name, what, Asker::Peer(self.peer));
+        reply::ok(out);
     }
 
     fn deliver(&mut self, delivery: Delivery, out: &mut Vec<u8>) {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::long_line_gate::LongLineGate;
+use crate::auth::guesses::Guesses;
 use crate::auth::handshake_gate::HandshakeGate;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
@@ -40,6 +41,8 @@ pub(crate) struct FwpShared {
     pub(super) commands: AtomicU64,
     pub(super) long_lines: ByteBudget,
     pub(super) long_line_gate: LongLineGate,
+    /// Who tried a wrong password.
+    pub(super) guesses: Guesses,
     /// Where it is computed who somebody is.
     pub(crate) handshake_gate: HandshakeGate,
 }
@@ -54,6 +57,7 @@ impl FwpShared {
             commands: AtomicU64::new(0),
             long_lines,
             long_line_gate: LongLineGate::new(),
+            guesses: Guesses::default(),
             handshake_gate: HandshakeGate::new(),
         }
     }

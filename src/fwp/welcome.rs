@@ -30,6 +30,7 @@ pub(crate) struct Welcomed<S> {
     pub(crate) stream: S,
     shared: Arc<FwpShared>,
     member: Member,
+    peer: SocketAddr,
     /// What it has sent already.
     inbox: Inbox,
     closed: oneshot::Receiver<CloseReason>,
@@ -60,8 +61,16 @@ where
             Err(BadHello::Refused(format!("no HELLO within {limit:?} (faktory_handshake_timeout)")))
         }),
     };
+    let known = match greeted {
+        Ok(greeted) => tokio::select! {
+            biased;
+            _ = &mut closed => return None,
+            known = identify(&shared, greeted, peer) => known,
+        },
+        Err(bad) => Err(bad),
+    };
     let mut said = Vec::new();
-    let introduced = greeted.and_then(|hello| {
+    let introduced = known.and_then(|hello| {
         if matches!(place, ConnectionPlace::Surplus(_)) {
             reply::ok(&mut said);
             return Err(BadHello::Refused(format!("too many connections: {}", limits.connections_max)));
@@ -89,16 +98,16 @@ where
         return None;
     }
     let inbox = inbox.with_limits(limits.line_bytes_max, &shared.long_lines);
-    Some(Welcomed { stream, shared, member, inbox, closed, _place: place })
+    Some(Welcomed { stream, shared, member, peer, inbox, closed, _place: place })
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Welcomed<S> {
     /// Holds the conversation to its end. Its timers belong to the runtime on which this is called.
     pub(crate) async fn converse(self) {
-        let Welcomed { stream, shared, member, inbox, closed, _place } = self;
+        let Welcomed { stream, shared, member, peer, inbox, closed, _place } = self;
         let limits = &shared.state.limits;
         let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
-        let session = Session::new(shared, member);
+        let session = Session::new(shared, member, peer);
         Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
     }
 }
@@ -108,21 +117,23 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &[u8]) -> io::Result<
     stream.flush().await
 }
 
+/// What a client says that it is, and what it was asked to show it.
+struct Greeted {
+    hello: Hello,
+    challenge: Option<Challenge>,
+}
+
 /// Says hello and hears who it is.
-async fn greet<S>(shared: &FwpShared, stream: &mut S, inbox: &mut Inbox) -> Result<Hello, BadHello>
+async fn greet<S>(shared: &FwpShared, stream: &mut S, inbox: &mut Inbox) -> Result<Greeted, BadHello>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let challenge = shared.state.password.as_ref().map(|password| (password, Challenge::new()));
-    let challenge = match challenge {
-        None => None,
-        Some((password, Ok(challenge))) => Some((password, challenge)),
-        Some((_, Err(error))) => {
+    let challenge =
+        shared.state.password.as_ref().map(|_| Challenge::new()).transpose().map_err(|error| {
             error!(%error, "cannot ask for the password");
-            return Err(BadHello::Refused(error.to_string()));
-        }
-    };
-    let greeting = greeting(challenge.as_ref().map(|(_, challenge)| challenge));
+            BadHello::Refused(error.to_string())
+        })?;
+    let greeting = greeting(challenge.as_ref());
     let gone = |_: io::Error| BadHello::Stranger;
     say(stream, greeting.as_bytes()).await.map_err(gone)?;
     let line = loop {
@@ -135,10 +146,21 @@ where
             bytes => inbox.filled(bytes),
         }
     };
-    let hello = Hello::parse(inbox.text(line))?;
-    let Some((password, challenge)) = challenge else { return Ok(hello) };
-    let password = password.clone();
+    Ok(Greeted { hello: Hello::parse(inbox.text(line))?, challenge })
+}
+
+/// Whether it knows the password, if there is one. That is looked at when it is the turn of its address.
+async fn identify(shared: &FwpShared, greeted: Greeted, peer: SocketAddr) -> Result<Hello, BadHello> {
+    let Greeted { hello, challenge } = greeted;
+    let (Some(password), Some(challenge)) = (shared.state.password.clone(), challenge) else {
+        return Ok(hello);
+    };
+    let turn = shared.guesses.turn(peer.ip()).await;
+    turn.map_err(|too_many| BadHello::Refused(too_many.to_string()))?;
     let check = move || hello.knows(&password, &challenge).then_some(hello);
-    let known = shared.handshake_gate.compute(check).await;
+    let known = timeout(shared.state.limits.handshake_timeout, shared.handshake_gate.compute(check)).await;
+    let known =
+        known.map_err(|_| BadHello::Refused("busy: too many handshakes; try again later".to_owned()))?;
+    shared.guesses.was(peer.ip(), known.is_some());
     known.ok_or_else(|| BadHello::Refused("Invalid password".to_owned()))
 }

@@ -1,10 +1,13 @@
 //! What the routes share: the engine, the limits, and how an answer is given.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request};
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
@@ -14,6 +17,7 @@ use super::error::ApiError;
 use super::metrics::MetricsPage;
 use crate::config::{HttpLimits, Settings};
 use crate::remote::registry::Registry;
+use crate::telemetry::acts::Asker;
 use crate::wire::answers::OFFLINE;
 use crate::wire::job::JobDefaults;
 
@@ -47,6 +51,18 @@ pub(super) struct Api {
 /// The name of a job, a queue or a worker in a path.
 pub(super) type NameInPath = Result<Path<String>, PathRejection>;
 
+/// Who sends a request.
+pub(super) struct AskedBy(pub(super) Asker);
+
+impl<S: Sync> FromRequestParts<S> for AskedBy {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<AskedBy, Infallible> {
+        // Connections have an address; requests of this process have none.
+        Ok(AskedBy(parts.extensions.get::<SocketAddr>().copied().map_or(Asker::InProcess, Asker::Peer)))
+    }
+}
+
 /// What a route gives.
 pub(super) type RouteAnswer = Result<Response, ApiError>;
 
@@ -66,6 +82,7 @@ impl Api {
     /// For requests of this very process, which need no protection from themselves.
     pub(super) fn in_process(engine: Engine, settings: &Settings) -> Api {
         let limits = HttpLimits {
+            hosts: Vec::new(),
             body_bytes_max: usize::MAX,
             connections_max: usize::MAX,
             header_timeout: FOR_EVER,

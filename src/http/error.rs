@@ -60,9 +60,18 @@ impl ApiError {
     }
 
     pub(crate) fn from_a_web_page() -> ApiError {
-        let message =
-            "requests that change something are not taken from web pages (they send an Origin header)";
+        let message = "requests that change something are not taken from web pages of other servers (which the headers \
+                       Origin and Sec-Fetch-Site tell)";
         ApiError::new(StatusCode::FORBIDDEN, "from_a_web_page", message)
+    }
+
+    pub(crate) fn unknown_host(host: &str) -> ApiError {
+        let message = format!(
+            "{:?} is none of the names of this server: ask for localhost or its address, or have the name added to its \
+             configuration (http_hosts)",
+            beginning(host)
+        );
+        ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message)
     }
 
     pub(crate) fn no_such_path(uri: &Uri) -> ApiError {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use beaver_actors::engine::Engine;
@@ -13,12 +13,13 @@ use beaver_actors::engine::Engine;
 use super::context::{Api, HttpState};
 use super::error::ApiError;
 use super::routes::{jobs, probes, queues, sets, status, workers};
+use crate::auth::known_hosts::KnownHosts;
 use crate::auth::web_pages;
 use crate::config::Settings;
 
-/// All routes, ready to serve.
-pub(crate) fn router(state: HttpState) -> Router {
-    routes(guarded).with_state(Arc::new(Api::new(state)))
+/// All routes, ready to serve those who ask for one of `hosts`.
+pub(crate) fn router(state: HttpState, hosts: KnownHosts) -> Router {
+    for_known_hosts(routes(guarded).with_state(Arc::new(Api::new(state))), hosts)
 }
 
 /// All routes for requests of this very process. They enter below what guards a server: who may change something is
@@ -55,10 +56,25 @@ fn guarded<S: Clone + Send + Sync + 'static>(mutating: Router<S>) -> Router<S> {
 }
 
 async fn refuse_web_pages(request: Request, next: Next) -> Result<Response, ApiError> {
-    if web_pages::sent(request.headers()) {
-        Err(ApiError::from_a_web_page())
-    } else {
-        Ok(next.run(request).await)
+    match web_pages::may_write(request.headers()) {
+        true => Ok(next.run(request).await),
+        false => Err(ApiError::from_a_web_page()),
+    }
+}
+
+/// In front of everything, also of what is not there: nothing at all is said to others.
+fn for_known_hosts(routes: Router, hosts: KnownHosts) -> Router {
+    routes.layer(from_fn_with_state(Arc::new(hosts), refuse_unknown_hosts))
+}
+
+async fn refuse_unknown_hosts(
+    State(hosts): State<Arc<KnownHosts>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    match hosts.unknown_in(request.uri(), request.headers()) {
+        None => Ok(next.run(request).await),
+        Some(host) => Err(ApiError::unknown_host(&host)),
     }
 }
 
@@ -77,7 +93,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::header::ORIGIN;
+    use axum::http::header::{HOST, ORIGIN};
     use tower::ServiceExt;
 
     use super::*;
@@ -115,5 +131,21 @@ mod tests {
         assert_eq!((answer("GET", None).await, answer("GET", page).await), (200, 200));
         assert_eq!((answer("POST", None).await, answer("POST", page).await), (200, 403));
         assert_eq!((answer("PUT", None).await, answer("PUT", page).await), (405, 405));
+    }
+
+    /// Row 81.
+    #[tokio::test]
+    async fn nothing_is_said_to_a_host_that_is_not_known_not_even_that_there_is_nothing() {
+        let routes = with_fallbacks(Router::new().route("/jobs", get(|| async { "looked" })));
+        let router = for_known_hosts(routes, KnownHosts::of("127.0.0.1:9090".parse().unwrap(), &[]));
+        for (method, path, known, unknown) in
+            [("GET", "/jobs", 200, 421), ("GET", "/nothing", 404, 421), ("PUT", "/jobs", 405, 421)]
+        {
+            for (host, status) in [("localhost:9090", known), ("rebound.example:9090", unknown)] {
+                let request = Request::builder().method(method).uri(path).header(HOST, host);
+                let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                assert_eq!(response.status().as_u16(), status, "{method} {path} of {host}");
+            }
+        }
     }
 }

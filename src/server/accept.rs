@@ -8,12 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, warn};
 
 /// Wait after the first failed accept of a row; doubles with each further one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long an address that somebody holds is tried again.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where connections come from.
 pub trait Listener: Send + 'static {
@@ -90,6 +93,22 @@ impl<L: Listener> Acceptor<L> {
     }
 }
 
+/// Takes an address, which is tried again for a while: a server that was killed holds it until the kernel has taken it down.
+///
+/// # Errors
+/// As the system gives it in the end.
+pub(super) async fn bind_patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let give_up_at = Instant::now() + BIND_PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up_at => {
+                sleep(BIND_PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// How long to leave the listener alone after `error`, the one after `failures` others in a row.
 ///
 /// A client that went away before it was accepted says nothing about the next one. Everything else (no file
@@ -141,6 +160,19 @@ mod tests {
         assert!(timeout(ACCEPT_PAUSE * 3 / 2, acceptor.next()).await.is_err());
         acceptor.next().await;
         assert_eq!(start.elapsed(), ACCEPT_PAUSE * 3);
+    }
+
+    /// Row 95.
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_held_for_a_moment_is_taken_after_it_and_one_that_stays_held_is_told() {
+        let (start, in_use) = (Instant::now(), || io::Error::from(io::ErrorKind::AddrInUse));
+        let held_for = |time: Duration| move || if start.elapsed() < time { Err(in_use()) } else { Ok(()) };
+        bind_patiently(held_for(Duration::from_millis(1_500))).await.unwrap();
+        let told = bind_patiently(held_for(Duration::from_secs(600))).await.unwrap_err();
+        assert_eq!(told.kind(), io::ErrorKind::AddrInUse);
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        let denied = bind_patiently(|| Err::<(), _>(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(denied.await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use beaver_actors::engine::Engine;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
+use super::accept::bind_patiently;
 use super::error::ServerError;
 use super::fwp_server::{FwpHandle, FwpServer};
 use super::tls;
@@ -28,7 +29,7 @@ impl FwpSetup {
     ///
     /// # Errors
     /// The address is taken, or a file cannot be read.
-    pub(super) fn listen(settings: &Settings) -> Result<FwpSetup, ServerError> {
+    pub(super) async fn listen(settings: &Settings) -> Result<FwpSetup, ServerError> {
         let registry = Registry::new(Arc::new(SystemClock::default()));
         let Some(port) = settings.fwp.port else { return Ok(FwpSetup { listening: None, registry }) };
         let password = password(&settings.fwp)?;
@@ -41,7 +42,7 @@ impl FwpSetup {
             }
             _ => None,
         };
-        let server = bind(SocketAddr::new(settings.bind, port))?;
+        let server = bind(SocketAddr::new(settings.bind, port)).await?;
         let address = server.local_addr();
         if !address.ip().is_loopback() && password.is_none() {
             warn_about_access(settings, address);
@@ -86,8 +87,8 @@ fn read_password(file: &Path) -> Result<Secret, String> {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<FwpServer, ServerError> {
-    FwpServer::bind(address).map_err(|source| ServerError::Listen {
+async fn bind(address: SocketAddr) -> Result<FwpServer, ServerError> {
+    bind_patiently(|| FwpServer::bind(address)).await.map_err(|source| ServerError::Listen {
         address,
         source,
         port: ("faktory_port", "0 takes any free one, off none"),

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -18,10 +20,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
-use super::accept::{Acceptor, Listener, report_panic};
+use super::accept::{Acceptor, Listener, bind_patiently, report_panic};
 use super::stall::StallGuard;
+use crate::auth::known_hosts::KnownHosts;
 use crate::auth::places::{ConnectionPlace, Places};
 use crate::config::HttpLimits;
 use crate::http::{HttpState, router};
@@ -53,7 +57,12 @@ impl HttpServer {
     /// # Errors
     /// As the system gives it; [`io::ErrorKind::AddrInUse`] when another process listens there.
     pub(crate) async fn bind(addr: SocketAddr) -> io::Result<HttpServer> {
-        let listener = TcpListener::bind(addr).await?;
+        let listener = bind_patiently(|| {
+            let listener = std::net::TcpListener::bind(addr)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = TcpListener::from_std(listener.await?)?;
         let local_addr = listener.local_addr()?;
         Ok(HttpServer { listener, local_addr })
     }
@@ -76,7 +85,8 @@ impl<L: Listener> HttpServer<L> {
     pub fn spawn(self, state: HttpState) -> HttpHandle {
         let limits = state.limits.clone();
         let metrics = Arc::clone(state.engine.metrics());
-        self.serve(router(state), &limits, move || metrics.requests_busy.add(1))
+        let hosts = KnownHosts::of(self.local_addr, &limits.hosts);
+        self.serve(router(state, hosts), &limits, move || metrics.requests_busy.add(1))
     }
 
     fn serve(
@@ -166,7 +176,11 @@ impl Connections {
             }
         };
         let stream = StallGuard::new(stream, self.patience);
-        let connection = self.http.serve_connection(stream, TowerToHyperService::new(self.router.clone()));
+        let routes = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let connection = self.http.serve_connection(stream, TowerToHyperService::new(routes));
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {

@@ -7,6 +7,7 @@
 //! | `http_server`, `stall` | who gets a connection for HTTP, for how long, and how all of them end |
 //! | `fwp_server`, `fwp_setup`, `tls`, `movable` | the same for remote workers, who are handed to another thread |
 //! | `address_file` | where others find the server |
+//! | `privacy` | its directories are for its user alone |
 //! | `recovery_view` | how recovery is shown |
 //! | `error` | why it does not start |
 
@@ -24,6 +25,7 @@ pub(crate) mod tls;
 
 pub(crate) mod address_file;
 mod error;
+mod privacy;
 mod recovery_view;
 
 pub use accept::Listener;

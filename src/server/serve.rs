@@ -17,6 +17,7 @@ use super::error::ServerError;
 use super::fwp_server::FwpHandle;
 use super::fwp_setup::FwpSetup;
 use super::http_server::{HttpHandle, HttpServer};
+use super::privacy::keep_private;
 use super::recovery_view::RecoveryView;
 use super::signals::Signals;
 use crate::config::Settings;
@@ -35,9 +36,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let mut signals = Signals::listen()?;
     let http = listen(&settings).await?;
     let address = http.local_addr();
-    let remote = FwpSetup::listen(&settings)?;
+    let remote = FwpSetup::listen(&settings).await?;
     let remote_address = remote.address();
     warn_about_access(&settings, address);
+    keep_private(&settings);
     let handlers = prepare_handlers(&settings).await?;
     let engine = Engine::start(settings.engine.clone(), handlers);
     let http = http.spawn(HttpState {

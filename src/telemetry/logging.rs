@@ -6,15 +6,22 @@
 //! without running into each other. A reader of stderr that goes away stops nothing.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
+use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{LazyLock, OnceLock};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar};
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer, debug_fn};
+
+use crate::plain::{plain, plain_line};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
@@ -39,6 +46,8 @@ pub(crate) struct BadFilter {
 const FILTER_VARIABLES: [&str; 2] = ["BEAVER_LOG", "RUST_LOG"];
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+/// Whether lines have colours of our own.
+static COLOURED: OnceLock<bool> = OnceLock::new();
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Starts logging for the whole process, from `level` on unless the environment says otherwise.
@@ -52,16 +61,20 @@ pub(crate) fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilte
     if FORMAT.set(format).is_err() {
         return Ok(());
     }
+    let is_coloured = format == LogFormat::Human
+        && io::stderr().is_terminal()
+        && wants_colours(|name| std::env::var_os(name));
+    COLOURED.get_or_init(|| is_coloured);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
-        .with_ansi(format == LogFormat::Human && io::stderr().is_terminal())
+        .with_ansi(is_coloured)
         // It would complain on stderr about a stderr that is gone, and panic.
         .log_internal_errors(false)
         .with_writer(|| BesideBars);
     // Only a test that brings its own subscriber can be here first; then that one listens.
     let _ = match format {
-        LogFormat::Human => builder.try_init(),
+        LogFormat::Human => builder.fmt_fields(human_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     std::panic::set_hook(Box::new(log_panic));
@@ -74,15 +87,28 @@ pub(crate) fn format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }
 
-/// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal.
+/// Shows a progress bar on stderr, below the log lines; nothing is shown if stderr is not a terminal that can.
 #[must_use]
 pub(crate) fn show(bar: ProgressBar) -> ProgressBar {
+    if is_dumb(|name| std::env::var_os(name)) {
+        return ProgressBar::hidden();
+    }
     BARS.add(bar)
 }
 
 /// Does something that writes to the terminal while the progress bars are out of the way.
 pub(crate) fn beside_bars<T>(write: impl FnOnce() -> T) -> T {
     BARS.suspend(write)
+}
+
+/// Whether a terminal is to have colours: <https://no-color.org>, and a dumb one has none.
+fn wants_colours(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_unwanted = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_unwanted && !is_dumb(environment)
+}
+
+fn is_dumb(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    environment("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn filter_from(
@@ -103,12 +129,30 @@ fn filter_from(
     })
 }
 
+/// How the message and the fields of a line are written: nothing in them can be taken for a colour of ours.
+fn human_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let text = plain(&format!("{value:?}"));
+        match field.name() {
+            "message" => write!(writer, "{text}"),
+            // Of the crate `log`, told in front already.
+            name if name.starts_with("log.") => Ok(()),
+            name if writer.has_ansi_escapes() => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{text}"),
+            name => write!(writer, "{name}={text}"),
+        }
+    })
+    .delimited(" ")
+}
+
 /// Writes to stderr while the progress bars are out of the way. One log line is one write.
 struct BesideBars;
 
 impl Write for BesideBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        beside_bars(|| io::stderr().write(line))
+        // What is told came with jobs.
+        let safe = plain_line(&String::from_utf8_lossy(line), COLOURED.get() == Some(&true));
+        beside_bars(|| io::stderr().write_all(safe.as_bytes()))?;
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -144,6 +188,47 @@ mod tests {
         assert_eq!(filter(&[("RUST_LOG", "warn")]).unwrap(), "warn");
         assert_eq!(filter(&[("RUST_LOG", "warn"), ("BEAVER_LOG", "debug")]).unwrap(), "debug");
         assert_eq!(filter(&[("RUST_LOG", "warn"), ("BEAVER_LOG", "")]).unwrap(), "warn");
+    }
+
+    /// Row 91.
+    #[test]
+    fn a_coloured_line_has_no_escape_but_its_own() {
+        #[derive(Clone, Default)]
+        struct Kept(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Kept {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(line);
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(true);
+        let subscriber = subscriber.fmt_fields(human_fields()).with_writer(move || writer.clone()).finish();
+        let hostile = "\u{1b}[2J \u{9b}31m \u{202e}";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(field = hostile, shown = %hostile, "told: {hostile}");
+        });
+        let line = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let line = plain_line(&line, true);
+        assert!(line.contains("\u{1b}[0m told: \\u001b[2J"), "{line:?}");
+        assert!(!line.contains("\u{1b}[2J") && !line.contains(['\u{9b}', '\u{202e}']), "{line:?}");
+    }
+
+    /// Row 94.
+    #[test]
+    fn colours_are_for_those_who_want_them() {
+        let wants = |pairs: &[(&str, &str)]| {
+            wants_colours(|name| {
+                let found = pairs.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert!(wants(&[]) && wants(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+        assert!(!wants(&[("NO_COLOR", "1")]) && !wants(&[("TERM", "dumb")]));
     }
 
     #[test]

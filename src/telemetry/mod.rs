@@ -1,3 +1,4 @@
-//! What the program says about itself while it works: `logging`.
+//! What the process tells about itself: `logging` is how, `acts` what operators do.
 
+pub(crate) mod acts;
 pub(crate) mod logging;

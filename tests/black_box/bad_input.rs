@@ -28,11 +28,11 @@ fn a_body_of_100_mb_is_refused_announced_or_not() {
     let place = Place::new();
     let server = server(&place, &["--body-bytes-max", "64MiB"]);
     let payload = vec![b'x'; BYTES];
-    let body = [b"{\"payload\": \"", payload.as_slice(), b"\"}"].concat();
+    let body = [b"{\"kind\": \"noop\", \"payload\": \"", payload.as_slice(), b"\"}"].concat();
     server.post(&body).refuses(413, "body_too_large", &["67108864", "body_bytes_max"]);
 
     let mut stream = connect(server.address()).unwrap();
-    stream.write_all(b"POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\n").unwrap();
+    stream.write_all(b"POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n").unwrap();
     stream.write_all(b"transfer-encoding: chunked\r\n\r\n").unwrap();
     for piece in body.chunks(1 << 20) {
         stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).unwrap();
@@ -113,8 +113,8 @@ fn what_is_not_a_job_is_refused_by_line_and_field() {
         (r#"{"queue": "a b"}"#, "bad_job", &["\"queue\""]),
         (r#"{"id": ""}"#, "bad_job", &["\"id\""]),
         (r#"{"id": "a\u0000b"}"#, "bad_job", &["\"id\""]),
-        ("{\"id\": \"a\"}\n{\"id\": 7}", "bad_job", &["line 2", "\"id\""]),
-        ("[{\"id\": \"a\"}, 7]", "bad_job", &["a job"]),
+        ("{\"kind\": \"a\"}\n{\"id\": 7}", "bad_job", &["line 2", "\"id\""]),
+        ("[{\"kind\": \"a\"}, 7]", "bad_job", &["a job"]),
         ("not json", "bad_json", &["line 1"]),
         ("{\"payload\": ", "bad_json", &["line 1"]),
         ("", "bad_job", &["no jobs"]),
@@ -152,13 +152,14 @@ fn half_a_request_and_then_silence_is_cut_off() {
     let place = Place::new();
     let server = server(&place, &["--header-timeout", "200ms", "--request-timeout", "300ms"]);
     // Closed without a word: there is no request to answer.
-    for half in ["", "POST /api/v1/jobs HT", "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\n"] {
+    for half in ["", "POST /api/v1/jobs HT", "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\n"] {
         let mut stream = connect(server.address()).unwrap();
         stream.write_all(half.as_bytes()).unwrap();
         assert!(receive(&mut stream).is_err(), "{half:?}");
     }
     let mut stream = connect(server.address()).unwrap();
-    let half = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"id\": \"half\"";
+    let half =
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"id\": \"half\"";
     stream.write_all(half.as_bytes()).unwrap();
     receive(&mut stream).unwrap().refuses(408, "request_timeout", &["nothing was done"]);
     is_well(&server);
@@ -191,11 +192,39 @@ fn a_full_queue_refuses_more_and_takes_jobs_again_when_some_are_done() {
     let server = place.start(&["--workers", "0", "--jobs-max", "3"]);
     server.enqueue(["a", "b"].map(|id| json!({"id": id, "kind": "noop"})));
     // All or nothing: one of the two would fit.
-    server.post("{\"id\": \"c\"}\n{\"id\": \"d\"}\n").refuses(429, "too_many_jobs", &["jobs_max"]);
+    server.post("{\"id\":\"c\",\"kind\":\"a\"}\n{\"id\":\"d\",\"kind\":\"a\"}\n").refuses(
+        429,
+        "too_many_jobs",
+        &["jobs_max"],
+    );
     assert_eq!(server.count("pending"), 2);
-    server.enqueue([json!({"id": "c"})]);
-    server.post(r#"{"id": "d"}"#).refuses(429, "too_many_jobs", &["3"]);
+    server.enqueue([json!({"id": "c", "kind": "noop"})]);
+    server.post(r#"{"id": "d", "kind": "noop"}"#).refuses(429, "too_many_jobs", &["3"]);
     assert_eq!(server.request("DELETE", "/api/v1/jobs/a", "").status, 200);
-    server.enqueue([json!({"id": "d"})]);
+    server.enqueue([json!({"id": "d", "kind": "noop"})]);
     server.terminate();
+}
+
+/// Row 96.
+#[test]
+fn a_job_without_a_kind_is_refused_with_both_ways_out_unless_there_is_a_default() {
+    let place = Place::new();
+    let server = server(&place, &[]);
+    let before = server.status()["log"]["seq"].clone();
+    for (body, line) in [
+        ("{}", "line 1"),
+        (r#"{"id": "a", "payload": {"to": "ben"}}"#, "line 1"),
+        (r#"{"id": "a", "kind": null}"#, "line 1"),
+        ("{\"id\": \"a\", \"kind\": \"noop\"}\n{\"id\": \"b\"}", "line 2"),
+        ("[{\"id\": \"a\", \"kind\": \"noop\"},\n {\"id\": \"b\"}]", "line 2"),
+    ] {
+        server.post(body).refuses(400, "bad_job", &[line, "no kind", "add \"kind\"", "default_kind"]);
+    }
+    let ran = server.beaver(&place, &["enqueue", "--payload", "{}"]).exits(2);
+    ran.says(&["no kind", "--kind", "default_kind"]);
+    assert_eq!(server.status()["log"]["seq"], before);
+    drop(server);
+    let server = place.start(&["--workers", "0", "--default-kind", "mail"]);
+    assert_eq!(server.post(r#"{"id": "a"}"#).status, 201);
+    assert_eq!(server.job("a")["kind"], "mail");
 }

@@ -18,7 +18,7 @@ const STORY: &[Step] = &[
     (
         0,
         &["enqueue", "--file", "-", "--json"],
-        "[{\"id\":\"b\"},{\"id\":\"c\",\"kind\":\"mail\",\"queue\":\"out\",\"priority\":9}]",
+        "[{\"id\":\"b\",\"kind\":\"mail\"},{\"id\":\"c\",\"kind\":\"mail\",\"queue\":\"out\",\"priority\":9}]",
     ),
     (
         0,
@@ -35,7 +35,7 @@ const STORY: &[Step] = &[
         &["enqueue", "--file", "-"],
         "{\"id\":\"d\",\"kind\":\"mail\"}\n{\"id\":\"e\",\"kind\":\"mail\",\"payload\":\"@large\"}\n",
     ),
-    (0, &["enqueue", "--id", "f", "--payload", "1"], ""),
+    (0, &["enqueue", "--kind", "mail", "--id", "f", "--payload", "1"], ""),
     (0, &["status"], ""),
     (0, &["status", "--json"], ""),
     (0, &["status", "b"], ""),
@@ -154,8 +154,9 @@ fn outcome(args: &[&str], ran: &Ran) -> (Option<i32>, Vec<Value>, String) {
         rows.iter_mut().for_each(still);
         return (ran.code, rows, said);
     }
-    // Below the table stand facts about the process that answers.
+    // Below the table stand facts about the process that answers; so does why a job waits.
     let lines = ran.stdout.lines().take_while(|line| !is_overview || !line.trim().is_empty());
+    let lines = lines.filter(|line| !line.trim_start().starts_with("waits "));
     let rows =
         lines.map(|line| line.split_whitespace().filter(|word| !is_time(word)).collect::<Vec<_>>().join(" "));
     (ran.code, rows.map(Value::from).collect(), said)

@@ -21,9 +21,9 @@ fn a_file_may_hold_an_array_an_object_or_one_object_a_line() {
     let place = Place::new();
     let server = keeper(&place);
     let files = [
-        (r#"[{"id": "a1"}, {"id": "a2", "kind": "noop"}]"#, "a1\na2\n"),
+        (r#"[{"id": "a1", "kind": "noop"}, {"id": "a2", "kind": "noop"}]"#, "a1\na2\n"),
         ("{\n  \"id\": \"b1\",\n  \"kind\": \"noop\"\n}\n", "b1\n"),
-        ("{\"id\": \"c1\"}\n\n{\"id\": \"c2\"}\n", "c1\nc2\n"),
+        ("{\"id\": \"c1\", \"kind\": \"noop\"}\n\n{\"id\": \"c2\", \"kind\": \"noop\"}\n", "c1\nc2\n"),
     ];
     for (content, ids) in files {
         let file = place.write("jobs", content);
@@ -31,7 +31,9 @@ fn a_file_may_hold_an_array_an_object_or_one_object_a_line() {
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (ids, ""));
     }
     let args = ["enqueue", "--url", &server.url(), "--file", "-", "--json"];
-    let ran = place.beaver_with(&args, "{\"id\": \"d1\"}\n{\"id\": \"a1\"}\n").exits(0);
+    let ran = place
+        .beaver_with(&args, "{\"id\": \"d1\", \"kind\": \"noop\"}\n{\"id\": \"a1\", \"kind\": \"noop\"}\n")
+        .exits(0);
     let told = [json!({"id": "d1", "created": true}), json!({"id": "a1", "created": false})];
     assert_eq!(ran.json_lines(), told);
     assert_eq!(server.count("pending"), 6);
@@ -54,14 +56,23 @@ fn a_bad_line_is_named_and_nothing_of_its_file_is_enqueued() {
     let place = Place::new();
     let server = keeper(&place);
     for (content, told) in [
-        ("{\"id\": \"a\"}\n{\"id\": \"b\"}\n{\"id\": 3}\n", &["jobs: line 3", "\"id\"", "not a string"][..]),
         (
-            "{\"id\": \"a\"}\n\n{\"id\": \"b\", \"prioritty\": 3}\n",
+            "{\"id\": \"a\", \"kind\": \"noop\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n{\"id\": 3}\n",
+            &["jobs: line 3", "\"id\"", "not a string"][..],
+        ),
+        (
+            "{\"id\": \"a\", \"kind\": \"noop\"}\n\n{\"id\": \"b\", \"kind\": \"noop\", \"prioritty\": 3}\n",
             &["line 3", "prioritty", "did you mean \"priority\"?"],
         ),
-        ("{\"id\": \"a\"}\n{\"id\": \"b\"\n{\"id\": \"c\"}\n", &["line 2"]),
-        ("[{\"id\": \"a\"},\n {\"id\": \"b\", \"priority\": 10}]", &["line 2", "priority", "0 to 9"]),
-        ("{\"id\": \"a\"}\nnot json\n", &["line 2"]),
+        (
+            "{\"id\": \"a\", \"kind\": \"noop\"}\n{\"id\": \"b\", \"kind\": \"noop\"\n{\"id\": \"c\", \"kind\": \"noop\"}\n",
+            &["line 2"],
+        ),
+        (
+            "[{\"id\": \"a\", \"kind\": \"noop\"},\n {\"id\": \"b\", \"kind\": \"noop\", \"priority\": 10}]",
+            &["line 2", "priority", "0 to 9"],
+        ),
+        ("{\"id\": \"a\", \"kind\": \"noop\"}\nnot json\n", &["line 2"]),
         ("", &["no jobs"]),
     ] {
         let file = place.write("jobs", content);
@@ -71,10 +82,11 @@ fn a_bad_line_is_named_and_nothing_of_its_file_is_enqueued() {
             .says(told)
             .says(&["nothing was enqueued"]);
     }
-    let file = place.write("jobs", b"{\"id\": \"a\"}\n\xff\n");
+    let file = place.write("jobs", b"{\"id\": \"a\", \"kind\": \"noop\"}\n\xff\n");
     server.beaver(&place, &["enqueue", "--file", &file]).exits(5).says(&["line 2", "not UTF-8"]);
     // What only the server can refuse is all or nothing as well.
-    let too_large = format!("{{\"id\": \"a\"}}\n{{\"payload\": \"{}\"}}\n", "x".repeat(2 << 20));
+    let too_large =
+        format!("{{\"kind\":\"a\"}}\n{{\"kind\":\"a\",\"payload\":\"{}\"}}\n", "x".repeat(2 << 20));
     let file = place.write("jobs", too_large);
     server.beaver(&place, &["enqueue", "--file", &file]).exits(5).says(&["payload_bytes_max"]);
     assert_eq!(server.status()["log"]["seq"], 1, "only its start is in the log");

@@ -1,24 +1,27 @@
 //! The command line without a server: the data directory itself, under its lock.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::harness::{Place, count};
+use crate::harness::{Place, count, run};
 
 #[test]
 fn jobs_enqueued_offline_run_when_a_server_comes() {
     let place = Place::new();
+    place.make_store();
     let args = ["enqueue", "--offline", "--data-dir", "data", "--kind", "noop"];
     let ran = place.beaver(&[&args[..], &["--id", "a"]].concat()).exits(0);
     assert_eq!(ran.stdout, "a\n");
     ran.says(&["no server was asked: working on data directly"]);
     let ran = place.beaver_with(
         &["enqueue", "--offline", "--data-dir", "data", "--file", "-", "--json"],
-        "{\"id\": \"a\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n",
+        "{\"id\": \"a\", \"kind\": \"noop\"}\n{\"id\": \"b\", \"kind\": \"noop\"}\n",
     );
     let told = [json!({"id": "a", "created": false}), json!({"id": "b", "created": true})];
     assert_eq!(ran.exits(0).json_lines(), told);
@@ -38,12 +41,74 @@ fn jobs_enqueued_offline_run_when_a_server_comes() {
 #[test]
 fn without_a_url_and_a_server_the_directory_itself_is_used_and_that_is_said() {
     let place = Place::new();
+    place.make_store();
     // A configured port that nobody listens on, so that no server of this machine is found by chance.
-    place.write("beaver.yaml", "data_dir: here\nmetrics_port: 1\n");
-    let ran = place.beaver(&["enqueue", "--kind", "noop", "--id", "a"]).exits(0);
-    ran.says(&["no server answers at http://127.0.0.1:1", "working on here directly"]);
-    let status = place.beaver(&["status", "--json"]).exits(0).says(&["reading here directly"]).json();
-    assert_eq!(count(&status, "pending"), 1);
+    place.write("beaver.yaml", "data_dir: data\nmetrics_port: 1\n");
+    let status = place.beaver(&["status", "--json"]).exits(0).says(&["reading data directly"]).json();
+    assert_eq!(count(&status, "pending"), 0);
+    let ran = place.beaver(&["enqueue", "--kind", "noop", "--data-dir", "data"]).exits(0);
+    ran.says(&["working on data directly"]);
+}
+
+/// Row 82.
+#[test]
+fn what_changes_something_makes_no_store_and_writes_to_none_that_was_not_named() {
+    let place = Place::new();
+    place.write("beaver.yaml", "metrics_port: 1\n");
+    fs::create_dir(place.path("empty")).unwrap();
+    let changes = [
+        &["enqueue", "--kind", "noop"][..],
+        &["enqueue", "--", "ls"],
+        &["cancel", "x"],
+        &["queues", "pause", "x"],
+        &["queues", "resume", "x"],
+        &["queues", "remove", "x", "--yes"],
+        &["jobs", "run-now", "--status", "dead"],
+        &["jobs", "kill", "--status", "pending", "--yes"],
+        &["jobs", "discard", "--status", "dead", "--yes"],
+        &["jobs", "move", "--status", "dead", "--to", "x"],
+        &["workers", "quiet", "x"],
+        &["output", "x"],
+        &["status", "x"],
+    ];
+    let before = content(&place.path(""));
+    for args in changes {
+        for target in
+            [&[][..], &["--offline"], &["--data-dir", "empty"], &["--offline", "--data-dir", "none"]]
+        {
+            let ran = place.beaver(&[args.split_at(1).0, target, args.split_at(1).1].concat()).exits(4);
+            assert!(ran.stdout.is_empty() && ran.stderr.contains("hint: "), "{}", ran.told());
+        }
+    }
+    assert!(content(&place.path("")) == before, "something was made");
+
+    // One that is there is written to only when it is meant: the server may be restarting elsewhere.
+    place.write("beaver.yaml", "data_dir: data\nmetrics_port: 1\n");
+    place.make_store();
+    let before = content(&place.path("data"));
+    let enqueue = ["enqueue", "--kind", "noop"];
+    place.beaver(&enqueue).exits(4).says(&["nothing was changed", "--offline works on data"]);
+    assert!(content(&place.path("data")) == before);
+    place.beaver(&[&enqueue[..], &["--offline"]].concat()).exits(0);
+    place.beaver(&[&enqueue[..], &["--data-dir", "data"]].concat()).exits(0);
+}
+
+/// Row 82.
+#[test]
+fn a_variable_that_is_no_text_is_told_and_not_taken_for_one_that_is_not_set() {
+    let place = Place::new();
+    for (name, args) in [
+        ("BEAVER_URL", &["enqueue", "--kind", "noop"][..]),
+        ("BEAVER_URL", &["status"]),
+        ("BEAVER_LOG", &["config"]),
+        ("BEAVER_LOG_FORMAT", &["run"]),
+        ("BEAVER_DATA_DIR", &["doctor"]),
+    ] {
+        let mut command = place.command();
+        command.args(args).env(name, OsStr::from_bytes(b"http://b\xe8ver.example:1"));
+        run(&mut command, b"").exits(2).says(&[name, "not UTF-8"]);
+    }
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0);
 }
 
 #[test]
@@ -157,7 +222,7 @@ fn a_directory_that_cannot_be_made_is_a_storage_failure_that_names_it() {
     place.write("file", "not a directory");
     place.run_to_its_end(&["--data-dir", "file/data"]).exits(74).says(&["file/data", "cannot create"]);
     let offline = ["enqueue", "--kind", "noop", "--offline", "--data-dir", "file/data"];
-    place.beaver(&offline).exits(74).says(&["file/data"]);
+    place.beaver(&offline).exits(4).says(&["no data in file/data"]);
     let (ran, proc) = (place.run_to_its_end(&["--data-dir", "/proc/beaver"]), "/proc/beaver");
     ran.exits(74).says(&[proc]);
     assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "not a directory");

@@ -227,6 +227,7 @@ fn a_job_that_kills_the_server_again_and_again_is_dead_in_the_end_and_the_others
     let poison = json!({"id": "poison", "kind": "exec", "payload": payload, "max_retry": 2, "priority": 9});
     let others = ids(10).into_iter().map(|id| json!({"id": id, "kind": "noop"}));
     let jobs: String = [poison].into_iter().chain(others).map(|job| format!("{job}\n")).collect();
+    place.make_store();
     place.beaver_with(&["enqueue", "--offline", "--data-dir", "data", "--file", "-"], &jobs).exits(0);
     let flags = ["--workers", "1", "--allow-exec"];
     for run in 1..=3 {

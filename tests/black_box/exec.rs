@@ -193,7 +193,7 @@ fn exec_jobs_wait_where_they_are_not_allowed_and_status_says_so() {
     assert_eq!(server.job("waits")["status"], "pending");
     assert_eq!(server.status()["waiting_for_worker"], json!([{"kind": "exec", "pending": 1}]));
     let told = server.beaver(&place, &["status"]).exits(0).stdout;
-    assert!(told.contains("1 job of kind \"exec\" waits for a worker that handles it"), "{told}");
+    assert!(told.contains("1 job of kind \"exec\" waits: no worker here handles it"), "{told}");
     server.terminate();
     let server = start(&place);
     server.until_job_is("waits", "completed");

@@ -116,7 +116,8 @@ fn a_request_whose_connection_broke_is_done_once_however_often_it_is_sent() {
     let place = Place::new();
     let server = place.start(&["--workers", "2"]);
     let cut = |method: &str, path: &str, body: &str, sent: usize| {
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
         let bytes = (head + body).into_bytes();
         let mut stream = connect(server.address()).unwrap();
         stream.write_all(&bytes[..sent.min(bytes.len())]).unwrap();

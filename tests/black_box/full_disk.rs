@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -133,6 +133,10 @@ fn a_disk_too_full_to_start_on_is_a_storage_failure_that_says_so() {
     let Some(disk) = SmallDisk::mount_at(place.path("disk"), "4m") else { return };
     let flags = ["--data-dir", "disk/data", "--segment-bytes", "1MiB"];
     let enqueue = ["enqueue", "--offline", "--data-dir", "disk/data", "--kind", "noop"];
+    let mut server = place.start_in_passing(&[&flags[..], &["--workers", "0"]].concat(), Stdio::null());
+    wait("a server", None, || fs::read(place.path("disk/data/http.addr")).ok());
+    server.kill().unwrap();
+    server.wait().unwrap();
     run(place.command().args(enqueue).args(["--id", "a"]).env("BEAVER_SEGMENT_BYTES", "1MiB"), b"").exits(0);
     let ballast = disk.fill();
     place.run_to_its_end(&flags).exits(74).says(&["disk/data", "full"]);
@@ -145,6 +149,7 @@ fn a_disk_too_full_to_start_on_is_a_storage_failure_that_says_so() {
 #[test]
 fn a_limit_on_file_sizes_is_a_storage_failure_that_says_so() {
     let place = Place::new();
+    place.make_store();
     let enqueue = ["enqueue", "--offline", "--data-dir", "data", "--kind", "noop", "--id", "a"];
     place.beaver(&enqueue).exits(0);
     // Below the size of a segment, whether the shell's blocks have 512 bytes or 1 KiB.

@@ -23,6 +23,10 @@ const TAIL_LINES: usize = 25;
 /// What a server gets unless the test says otherwise. Small segments, so that they are filled and sealed.
 const DEFAULT_FLAGS: [(&str, &str); 2] = [("--log-format", "json"), ("--segment-bytes", "1MiB")];
 
+/// What the caller of the tests left open (an editor's terminal, the pipes of `make -j`, a lock) is closed before a limit
+/// on descriptors counts it.
+const CLOSE_INHERITED: &str = "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-";
+
 /// A directory of one test: `data` in it is beaver's, and it is where commands run.
 pub struct Place {
     dir: TempDir,
@@ -89,6 +93,11 @@ impl Place {
         server
     }
 
+    /// Makes `data` a store without jobs.
+    pub fn make_store(&self) {
+        self.start(&["--workers", "0"]).terminate();
+    }
+
     /// Runs a server that is expected to end by itself, with a log for people.
     pub fn run_to_its_end(&self, flags: &[&str]) -> Ran {
         self.run_to_its_end_under("true", flags)
@@ -107,7 +116,7 @@ impl Place {
 
     /// A command of beaver in the process that has run a line of shell before.
     fn command_under(&self, limits: &str) -> Command {
-        let script = format!("{limits} && exec \"$0\" \"$@\"");
+        let script = format!("{CLOSE_INHERITED}; {limits} && exec \"$0\" \"$@\"");
         let mut command = self.command_of("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_beaver")]);
         command

@@ -1,5 +1,7 @@
 //! Start, stop, and standing idle; and the demo, which shows all of it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -167,4 +169,44 @@ fn the_demo_loses_nothing() {
     };
     assert_eq!((row("enqueued"), row("lost"), row("run again after completion")), ("300", "0", "0"));
     assert!(ran.stdout.ends_with("Every job is accounted for.\n"), "{}", ran.told());
+}
+
+/// Row 96.
+#[test]
+fn the_data_directory_is_for_its_user_alone_and_one_that_is_not_is_told_or_closed() {
+    let place = Place::new();
+    let mode = || fs::metadata(place.path("data")).unwrap().permissions().mode() & 0o777;
+    // With an ordinary mask, and programs allowed.
+    place.start_under("umask 022", &["--workers", "0", "--allow-exec"]).terminate();
+    assert_eq!(mode(), 0o700);
+    fs::set_permissions(place.path("data"), Permissions::from_mode(0o755)).unwrap();
+    place.start(&["--workers", "0"]).terminate();
+    assert_eq!(mode(), 0o755, "it may be so on purpose");
+    assert!(place.log().contains("chmod 700"), "{}", place.log());
+    place.start(&["--workers", "0", "--allow-exec"]).terminate();
+    assert_eq!(mode(), 0o700);
+}
+
+/// Row 95.
+#[test]
+fn a_server_starts_though_port_and_lock_of_the_one_before_are_held_for_a_moment() {
+    let place = Place::new();
+    place.start(&["--workers", "0"]).terminate();
+    // Both held, as by a process that the kernel has not taken down yet.
+    let [http, fwp] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = [&http, &fwp].map(|listener| listener.local_addr().unwrap().port().to_string());
+    let lock = fs::File::options().write(true).open(place.data("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let letting_go = std::thread::spawn(move || {
+        // Not a wait for anything: this is how long they are held.
+        std::thread::sleep(Duration::from_millis(400));
+        drop((http, fwp));
+        std::thread::sleep(Duration::from_millis(400));
+        drop(lock);
+    });
+    let flags = ["--workers", "0", "--metrics-port", &ports[0], "--faktory-port", &ports[1]];
+    let server = place.start(&flags);
+    letting_go.join().unwrap();
+    assert!(server.address().ends_with(&ports[0]));
+    server.terminate();
 }

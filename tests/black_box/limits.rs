@@ -65,9 +65,9 @@ fn two_hundred_slow_clients_hold_up_nobody_and_are_got_rid_of() {
     let starts = [
         "",
         "GET /api/v1/st",
-        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{\"id\": ",
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{\"id\": ",
         // A whole request, the answer of which is never read.
-        "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
     for (number, stream) in slow.iter_mut().enumerate() {
         stream.write_all(starts[number % starts.len()].as_bytes()).unwrap();

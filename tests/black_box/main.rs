@@ -59,11 +59,13 @@ mod limits;
 mod moved;
 mod torture;
 
+mod acts;
 mod both_ways;
 mod cli;
 mod cli_offline;
 mod inspect;
 mod queues;
+mod terminal;
 
 mod bad_input;
 mod bugs;

@@ -63,10 +63,10 @@ fn queues_are_paused_resumed_and_removed_by_name_on_the_command_line() {
     let place = Place::new();
     let server = keeper(&place);
     server.enqueue([
-        json!({"id": "a", "queue": "mail"}),
-        json!({"id": "b", "queue": "mail"}),
-        json!({"id": "c", "queue": "mail", "delay": "1h"}),
-        json!({"id": "d", "queue": "reports"}),
+        json!({"id": "a", "kind": "noop", "queue": "mail"}),
+        json!({"id": "b", "kind": "noop", "queue": "mail"}),
+        json!({"id": "c", "kind": "noop", "queue": "mail", "delay": "1h"}),
+        json!({"id": "d", "kind": "noop", "queue": "reports"}),
     ]);
     let ran = server.beaver(&place, &["queues", "pause", "mail", "reports"]).exits(0);
     assert_eq!(ran.stdout, "paused mail\npaused reports\n");
@@ -99,7 +99,10 @@ fn queues_are_paused_resumed_and_removed_by_name_on_the_command_line() {
 fn without_a_server_queues_and_sets_are_changed_in_the_directory_itself() {
     let place = Place::new();
     let server = keeper(&place);
-    server.enqueue([json!({"id": "a", "queue": "mail"}), json!({"id": "b", "queue": "other"})]);
+    server.enqueue([
+        json!({"id": "a", "kind": "noop", "queue": "mail"}),
+        json!({"id": "b", "kind": "noop", "queue": "other"}),
+    ]);
     server.terminate();
     place.beaver(&["queues", "pause", "mail", "--offline", "--data-dir", "data"]).exits(0);
     let kill = ["jobs", "kill", "--status", "pending", "--queue", "other", "--offline", "--data-dir", "data"];
@@ -344,4 +347,47 @@ fn remote_workers_that_are_not_there_cannot_be_asked_for_anything() {
     for line in ["queue_remote_connections 0", "queue_remote_workers 0"] {
         assert!(metrics.lines().any(|shown| shown == line), "{line} is missing in\n{metrics}");
     }
+}
+
+/// Row 93.
+#[test]
+fn a_job_that_waits_says_why_it_waits() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1"]);
+    server.enqueue([json!({"id": "first", "kind": "noop", "queue": "paused"})]);
+    server.until_completed(1);
+    server.beaver(&place, &["queues", "pause", "paused"]).exits(0);
+    server.enqueue([
+        json!({"id": "runs-long", "kind": "simulate", "payload": {"sleep_ms": 600_000}}),
+        json!({"id": "parked", "kind": "letter", "queue": "paused"}),
+        json!({"id": "foreign", "kind": "letter"}),
+        json!({"id": "later", "kind": "noop", "delay": "1h"}),
+    ]);
+    server.until_job_is("runs-long", "in_flight");
+    server.enqueue([json!({"id": "next", "kind": "noop"})]);
+    let mut producer = Fwp::producer(&place);
+    producer.push(&json!({"jid": "runs-long", "jobtype": "simulate", "args": [], "queue": "default"}));
+    let waits = |id: &str| {
+        let told = server.beaver(&place, &["status", id]).exits(0).stdout;
+        let line = told.lines().find(|line| line.trim_start().starts_with("waits ")).unwrap_or_default();
+        line.trim_start().trim_start_matches("waits").trim().to_owned()
+    };
+    assert!(waits("parked").starts_with("queue paused is paused"), "{}", waits("parked"));
+    assert!(waits("foreign").contains("nobody takes jobs of kind \"letter\""), "{}", waits("foreign"));
+    assert!(waits("later").starts_with("for its time, "), "{}", waits("later"));
+    assert_eq!((waits("next").as_str(), waits("runs-long").as_str()), ("the only worker is busy", ""));
+    assert!(server.beaver(&place, &["status", "runs-long"]).exits(0).stdout.contains("followed by"));
+    let told = server.beaver(&place, &["status"]).exits(0).stdout;
+    for reason in [
+        "1 job waits: queue paused is paused",
+        "1 job of kind \"letter\" waits: no worker here handles it",
+        "1 job waits: the only worker is busy",
+        "1 job waits for its time",
+    ] {
+        assert!(told.contains(reason), "{reason:?} is missing in {told}");
+    }
+    // While it drains, it starts nothing more; nobody can ask then but the same engine.
+    server.kill9();
+    let told = place.beaver(&["status", "next", "--offline", "--data-dir", "data"]).exits(0).stdout;
+    assert!(told.contains("no server runs"), "{told}");
 }

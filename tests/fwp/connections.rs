@@ -32,6 +32,44 @@ fn pipelined_commands_are_answered_in_order_and_a_fetch_holds_up_what_follows() 
     );
 }
 
+/// Row 96.
+#[test]
+fn guesses_of_the_password_take_longer_and_longer_and_the_right_one_gets_in_all_the_same() {
+    serve(
+        |state| state.password = Some(Secret::new("foobar")),
+        |bench| async move {
+            let (start, mut took) = (Instant::now(), Vec::new());
+            for _ in 0..20 {
+                let mut client = Client(BufReader::new(bench.pipe()));
+                client.reply().await;
+                assert_eq!(client.ask(r#"HELLO {"v":2,"pwdhash":"00"}"#).await, "-ERR Invalid password");
+                took.push(start.elapsed().as_millis());
+            }
+            // Slips cost nothing.
+            assert!(took[4] < 100 && (3_000..4_000).contains(&took[10]) && took[19] > 20_000, "{took:?}");
+            let mut crowd: Vec<_> = (0..200).map(|_| Client(BufReader::new(bench.pipe()))).collect();
+            for client in &mut crowd {
+                client.reply().await;
+                client.send(r#"HELLO {"v":2,"pwdhash":"00"}"#).await;
+            }
+            let mut looked_at = 0;
+            for client in &mut crowd {
+                match client.reply().await.as_str() {
+                    "-ERR Invalid password" => looked_at += 1,
+                    reply => assert!(reply.contains("too many wrong passwords"), "{reply}"),
+                }
+            }
+            assert!(looked_at <= 2, "{looked_at}");
+            let mut client = Client(BufReader::new(bench.pipe()));
+            let greeting = client.reply().await;
+            let hi: Value = serde_json::from_str(greeting.strip_prefix("+HI ").unwrap()).unwrap();
+            let iterations = u32::try_from(hi["i"].as_u64().unwrap()).unwrap();
+            let pwdhash = password_hash("foobar", hi["s"].as_str().unwrap(), iterations);
+            assert_eq!(client.ask(&format!("HELLO {}", json!({"v": 2, "pwdhash": pwdhash}))).await, "+OK");
+        },
+    );
+}
+
 #[test]
 fn only_who_knows_the_password_is_let_in() {
     serve(

@@ -12,7 +12,7 @@ const PAYLOAD_BYTES_MAX: usize = 4096;
 pub fn jobs(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let defaults = JobDefaults {
-        kind: KindName::parse("noop").expect("a good name"),
+        kind: Some(KindName::parse("noop").expect("a good name")),
         queue: QueueName::parse("default").expect("a good name"),
         payload_bytes_max: PAYLOAD_BYTES_MAX,
         jobs_bytes_max: usize::MAX,

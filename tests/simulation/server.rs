@@ -128,7 +128,7 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let state = HttpState {
         engine: engine.clone(),
         defaults: JobDefaults {
-            kind,
+            kind: Some(kind),
             queue: QueueName::parse("default")?,
             payload_bytes_max: 1 << 20,
             jobs_bytes_max: 1 << 24,

@@ -17,7 +17,7 @@ const ROOMS: [&[&str]; 12] = [
     &["handlers"],
     &["config"],
     &["telemetry"],
-    &["suggest"],
+    &["suggest", "plain"],
 ];
 
 #[test]

@@ -15,7 +15,7 @@ pub struct EngineStatus {
     pub queues: Vec<QueueStatus>,
     /// Attempts that ended, since ever.
     pub totals: Totals,
-    /// Pending jobs that no worker here handles.
+    /// Pending jobs that no worker here handles, but for those in paused queues.
     pub waiting_for_worker: Vec<WaitingKind>,
     /// The pool of local workers.
     pub workers: WorkersStatus,
@@ -67,7 +67,7 @@ pub struct WaitingKind {
 }
 
 impl WaitingKind {
-    /// Every kind with pending jobs that no worker here handles.
+    /// Every kind with pending jobs that no worker here handles, and that do not wait for their queue.
     pub(crate) fn all(table: &JobTable) -> Vec<WaitingKind> {
         let waiting = table.pending_without_worker();
         waiting.map(|(kind, pending)| WaitingKind { kind: kind.clone(), pending }).collect()

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, fstatvfs, mkdirat, openat, renameat, seek,
@@ -26,6 +27,9 @@ const PARTS_AT_ONCE: usize = 1024;
 const FILE_MODE: u32 = 0o600;
 /// The same for directories.
 const DIR_MODE: u32 = 0o700;
+/// How long a lock that somebody holds is tried again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The machine's file systems, by its own names.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,41 @@ impl DiskStorage {
             retry_on_intr(|| openat(dir, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(FILE_MODE)))
         };
         Ok(File::from(self.held.at(path, open)?))
+    }
+
+    fn lock_once(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let file = self.open_as(path, OFlags::WRONLY | OFlags::CREATE)?;
+        // The directory too: somebody may remove the file under a living server, and the next one make another.
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for held in [&file, &dir] {
+            match held.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                // Some network file systems lock only what is open for writing, which no directory is.
+                Err(TryLockError::Error(_)) if std::ptr::eq(held, &dir) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
+    }
+
+    fn lock_shared_once(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let file = match self.open_as(path, OFlags::RDONLY) {
+            // A copy of a directory may lack it; the directory itself is locked by an owner, too.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
+        for held in [Some(&dir), file.as_ref()].into_iter().flatten() {
+            match held.try_lock_shared() {
+                // Where nothing can be locked, nobody can be kept out: what is read is checked in any case.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+            }
+        }
+        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
     }
 }
 
@@ -120,38 +159,11 @@ impl Storage for DiskStorage {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let file = self.open_as(path, OFlags::WRONLY | OFlags::CREATE)?;
-        // The directory too: somebody may remove the file under a living server, and the next one make another.
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        for held in [&file, &dir] {
-            match held.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                // Some network file systems lock only what is open for writing, which no directory is.
-                Err(TryLockError::Error(_)) if std::ptr::eq(held, &dir) => {}
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
+        patiently(|| self.lock_once(path))
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let dir = self.open_as(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let file = match self.open_as(path, OFlags::RDONLY) {
-            // A copy of a directory may lack it; the directory itself is locked by an owner, too.
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            file => Some(file?),
-        };
-        for held in [Some(&dir), file.as_ref()].into_iter().flatten() {
-            match held.try_lock_shared() {
-                // Where nothing can be locked, nobody can be kept out: what is read is checked in any case.
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-            }
-        }
-        Ok(Some(Box::new((self.held.hold(parent, dir), file))))
+        patiently(|| self.lock_shared_once(path))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -176,6 +188,17 @@ impl Storage for DiskStorage {
             }
             work();
         }));
+    }
+}
+
+/// A process that was killed holds its locks until the kernel has taken it down.
+fn patiently<T>(lock: impl Fn() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+    let give_up_at = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock()? {
+            None if Instant::now() < give_up_at => std::thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked),
+        }
     }
 }
 

@@ -565,6 +565,17 @@ fn jobs_of_unknown_kinds_wait_without_holding_up_the_others() {
     let waiting: Vec<_> =
         table.pending_without_worker().map(|(kind, count)| (kind.to_string(), count)).collect();
     assert_eq!(waiting, [("foreign".to_owned(), 2)]);
+    let queue = QueueName::parse("default").unwrap();
+    for (paused, kinds) in [(true, 0), (false, 1)] {
+        let set = Command::SetPaused { queue: queue.clone(), paused };
+        let event = table.decide(set, Timestamp(1), &mut dice).unwrap().unwrap();
+        table.apply(table.last().next(), event).unwrap();
+        assert_eq!(
+            table.pending_without_worker().count(),
+            kinds,
+            "what waits for its queue waits for no worker"
+        );
+    }
     let dispatch = Command::Dispatch { worker: WorkerId(0) };
     let event = table.decide(dispatch, Timestamp(1), &mut dice).unwrap().expect("the mail is found");
     table.apply(table.last().next(), event).unwrap();

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use rustix::process::Pid;
@@ -83,7 +83,7 @@ impl StoreMark {
 
     /// As [`StoreMark::open`]; creates the directory and its identity if missing, durably.
     fn open_or_create(data_dir: &Path) -> io::Result<StoreMark> {
-        fs::create_dir_all(data_dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
         if let Some(store) = StoreMark::open(data_dir)? {
             return Ok(store);
         }

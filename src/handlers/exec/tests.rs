@@ -60,7 +60,7 @@ fn shell(script: &str) -> Value {
 /// A script that can call `note TEXT`. One that has set a trap spins after its note instead of sleeping: a
 /// shell that is just starting a program, or about to wait for one, may swallow a signal.
 fn shell_with_notes(notes: &Notes, script: &str) -> Value {
-    shell(&format!("note() {{ echo $1 > {}; }}; {script}", notes.path().display()))
+    shell(&format!("note() {{ echo $1 > '{}'; }}; {script}", notes.path().display()))
 }
 
 fn pid_in(text: &Value) -> Pid {
@@ -266,7 +266,7 @@ async fn dropping_the_run_kills_the_group() {
 async fn the_watcher_hears_of_every_group_and_of_its_end() {
     let mut notes = Notes::new();
     let mark = any_mark();
-    let script = format!("exec cat > {}", notes.path().display());
+    let script = format!("exec cat > '{}'", notes.path().display());
     let program = WatcherProgram {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],

@@ -180,7 +180,7 @@ mod tests {
 
     /// A link whose watcher passes on what it is told, prefixed with its own process id.
     fn link_to(notes: &Notes) -> WatcherLink {
-        let script = format!("while read -r line; do echo $$ $line > {}; done", notes.path().display());
+        let script = format!("while read -r line; do echo $$ $line > '{}'; done", notes.path().display());
         let program = WatcherProgram {
             path: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],

@@ -10,9 +10,10 @@ use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
 use crate::http::body::HeldBody;
-use crate::http::context::{Api, NameInPath, RouteAnswer};
+use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
+use crate::telemetry::acts;
 use crate::wire::answers::CancelledJob;
 use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 
@@ -48,9 +49,10 @@ pub(crate) async fn job(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAns
     Ok(Json(job).into_response())
 }
 
-pub(crate) async fn cancel(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
+pub(crate) async fn cancel(State(api): State<Arc<Api>>, AskedBy(by): AskedBy, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
     in_time(api.deadline(), api.engine.cancel(id.clone())).await?;
+    acts::tell("job cancelled", &id.to_string(), by);
     Ok(Json(CancelledJob { id, status: Status::Cancelled }).into_response())
 }
 

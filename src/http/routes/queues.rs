@@ -8,10 +8,11 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::{QueueSet, QueueStatus};
 use beaver_actors::ids::QueueName;
 
-use crate::http::context::{Api, NameInPath, RouteAnswer, name_in};
+use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer, name_in};
 use crate::http::deadline::{Deadline, in_time};
 use crate::http::error::ApiError;
 use crate::query::words::no_such_queue;
+use crate::telemetry::acts::{self, Asker};
 use crate::wire::answers::{PausedQueue, RemovedQueue};
 
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
@@ -19,25 +20,38 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
     Ok(Json(status.queues).into_response())
 }
 
-pub(crate) async fn pause(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
-    set_paused(&api, name, true).await
+pub(crate) async fn pause(
+    State(api): State<Arc<Api>>,
+    AskedBy(by): AskedBy,
+    name: NameInPath,
+) -> RouteAnswer {
+    set_paused(&api, by, name, true).await
 }
 
-pub(crate) async fn resume(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
-    set_paused(&api, name, false).await
+pub(crate) async fn resume(
+    State(api): State<Arc<Api>>,
+    AskedBy(by): AskedBy,
+    name: NameInPath,
+) -> RouteAnswer {
+    set_paused(&api, by, name, false).await
 }
 
-async fn set_paused(api: &Api, name: NameInPath, paused: bool) -> RouteAnswer {
+async fn set_paused(api: &Api, by: Asker, name: NameInPath, paused: bool) -> RouteAnswer {
     let (deadline, queue) = (api.deadline(), queue_name(name)?);
     let set = QueueSet::Named(vec![queue.clone()]);
     let answer = if paused { api.engine.pause(set) } else { api.engine.resume(set) };
     if in_time(deadline, answer).await?.is_empty() {
         return Err(unknown_queue(api, deadline, &queue).await);
     }
+    acts::tell(if paused { "queue paused" } else { "queue resumed" }, queue.as_str(), by);
     Ok(Json(PausedQueue { queue, paused }).into_response())
 }
 
-pub(crate) async fn remove(State(api): State<Arc<Api>>, name: NameInPath) -> RouteAnswer {
+pub(crate) async fn remove(
+    State(api): State<Arc<Api>>,
+    AskedBy(by): AskedBy,
+    name: NameInPath,
+) -> RouteAnswer {
     let (deadline, queue) = (api.deadline(), queue_name(name)?);
     // The engine passes over unknown ones, which would hide a slip of the pen; what is removed does not come back.
     let queues = in_time(deadline, api.engine.status()).await?.queues;
@@ -46,6 +60,7 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, name: NameInPath) -> Rou
     }
     let removed = api.engine.remove_queues(QueueSet::Named(vec![queue.clone()]));
     let discarded = in_time(deadline, removed).await?;
+    acts::tell("queue removed", &format!("{queue} with {discarded} pending jobs"), by);
     Ok(Json(RemovedQueue { queue, discarded }).into_response())
 }
 

@@ -8,10 +8,11 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, LISTED_BYTES_MAX};
 
-use crate::http::context::{Api, NameInPath, RouteAnswer};
+use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
 use crate::query::words::{ActionWords, ListWords};
+use crate::telemetry::acts;
 use crate::wire::answers::{ChangedJobs, JobList};
 
 /// What takes requests about sets, among the names of jobs.
@@ -33,7 +34,12 @@ pub(crate) async fn list(
     Ok(Json(listed(jobs, limit)).into_response())
 }
 
-pub(crate) async fn act(State(api): State<Arc<Api>>, path: NameInPath, request: Request) -> RouteAnswer {
+pub(crate) async fn act(
+    State(api): State<Arc<Api>>,
+    AskedBy(by): AskedBy,
+    path: NameInPath,
+    request: Request,
+) -> RouteAnswer {
     if !path.is_ok_and(|Path(name)| name == ACTIONS) {
         return Err(ApiError::wrong_method(request.method(), request.uri()));
     }
@@ -42,6 +48,8 @@ pub(crate) async fn act(State(api): State<Arc<Api>>, path: NameInPath, request: 
     let words = read(body.text()?).map_err(ApiError::bad_request)?;
     let (action, set, filter) = words.read().map_err(ApiError::bad_request)?;
     let changed = in_time(deadline, api.engine.act(action, set, filter)).await?;
+    let asked = serde_json::to_string(&words).unwrap_or_default();
+    acts::tell("jobs changed", &format!("{changed} by {asked}"), by);
     Ok(Json(ChangedJobs { changed }).into_response())
 }
 

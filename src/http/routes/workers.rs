@@ -7,25 +7,30 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::Serialize;
 
-use crate::http::context::{Api, NameInPath, RouteAnswer, name_in};
+use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer, name_in};
 use crate::http::error::ApiError;
 use crate::remote::registry::Registry;
 use crate::remote::status::WorkerState;
+use crate::telemetry::acts::{self, Asker};
 
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> RouteAnswer {
     Ok(Json(api.remote()?.status()).into_response())
 }
 
-pub(crate) async fn quiet(State(api): State<Arc<Api>>, wid: NameInPath) -> RouteAnswer {
-    ask(api.remote()?, wid, WorkerState::Quiet)
+pub(crate) async fn quiet(State(api): State<Arc<Api>>, AskedBy(by): AskedBy, wid: NameInPath) -> RouteAnswer {
+    ask(api.remote()?, by, wid, WorkerState::Quiet)
 }
 
-pub(crate) async fn terminate(State(api): State<Arc<Api>>, wid: NameInPath) -> RouteAnswer {
-    ask(api.remote()?, wid, WorkerState::Terminate)
+pub(crate) async fn terminate(
+    State(api): State<Arc<Api>>,
+    AskedBy(by): AskedBy,
+    wid: NameInPath,
+) -> RouteAnswer {
+    ask(api.remote()?, by, wid, WorkerState::Terminate)
 }
 
 /// What the worker is to do; it hears of it with its next sign of life.
-fn ask(remote: &Registry, wid: NameInPath, state: WorkerState) -> RouteAnswer {
+fn ask(remote: &Registry, by: Asker, wid: NameInPath, state: WorkerState) -> RouteAnswer {
     #[derive(Serialize)]
     struct Asked {
         wid: String,
@@ -36,6 +41,7 @@ fn ask(remote: &Registry, wid: NameInPath, state: WorkerState) -> RouteAnswer {
     if !remote.ask(&wid, state) {
         return Err(ApiError::no_such_worker(&wid));
     }
+    acts::tell("worker asked", &format!("{wid} to {}", state.as_str()), by);
     Ok(Json(Asked { wid, state }).into_response())
 }
 
@@ -49,7 +55,7 @@ mod tests {
     #[test]
     fn a_worker_that_is_not_connected_cannot_be_asked_for_anything() {
         let remote = Registry::new(Arc::new(SystemClock::default()));
-        let refused = ask(&remote, Ok(Path("w1".into())), WorkerState::Quiet).unwrap_err();
+        let refused = ask(&remote, Asker::InProcess, Ok(Path("w1".into())), WorkerState::Quiet).unwrap_err();
         assert_eq!(refused.into_response().status().as_u16(), 404);
     }
 }

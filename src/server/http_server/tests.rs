@@ -18,6 +18,7 @@ const SHORT: Duration = Duration::from_millis(30);
 
 fn limits() -> HttpLimits {
     HttpLimits {
+        hosts: Vec::new(),
         body_bytes_max: 1_000,
         connections_max: 100,
         header_timeout: PATIENT,

@@ -7,23 +7,23 @@
 //! | field | is | when absent or `null` |
 //! |---|---|---|
 //! | `id` | 1 to 255 bytes of text | generated |
-//! | `queue`, `kind` | a name | from [`JobDefaults`] |
+//! | `kind` | a name | from [`JobDefaults`]; refused if that has none |
+//! | `queue` | a name | from [`JobDefaults`] |
 //! | `payload` | any JSON value (here `null` is a value) | `{}` |
 //! | `priority` | 0 to 9, 9 first | 5 |
 //! | `run_at` | RFC 3339 text; not together with `delay` | now |
-//! | `delay` | `"5m"`, or milliseconds | now |
+//! | `delay` | `"5m"`, or a number of milliseconds; text without a unit is seconds | now |
 //! | `timeout` | `"30s"`, or milliseconds | the server's `task_timeout` |
 //! | `max_retry` | an integer; 0 is never again | the server's `max_retry` |
 //! | `backoff` | the pauses between attempts: see there | `"server"` |
 //! | `exhausted` | what becomes of it when all attempts failed: `"dead"`, or `"drop"` (cancelled) | `"dead"` |
 //! | `custom` | an object that travels with the job unread | none |
 //!
-//! `read` reads jobs out of text, `bad_job` says what is wrong where; `backoff`, `duration` and `values` are how single
+//! `read` reads jobs out of text, `bad_job` says what is wrong where; `backoff` and `values` are how single
 //! fields are written; `write` is a job on its way to a server.
 
 mod backoff;
 mod bad_job;
-mod duration;
 mod read;
 mod values;
 mod write;
@@ -31,7 +31,6 @@ mod write;
 use beaver_actors::jobs::JobSpec;
 
 pub(crate) use bad_job::{BadJob, BadJobKind};
-pub(crate) use duration::parse_duration;
 pub use read::JobDefaults;
 pub use write::write_line;
 

@@ -35,14 +35,17 @@ const FIELDS: &[&str] = &[
     "exhausted",
     "custom",
 ];
+/// What is said of a job without a kind.
+const NO_KIND: &str = "the job has no kind, which says what runs it: add \"kind\" to it (--kind on the command line), or set \
+                       default_kind in the configuration";
 /// Longer words of `serde_json` about what it found are shortened.
 const FOUND_BYTES_MAX: usize = 100;
 
 /// What a job gets where it does not say, and how large its payload may be.
 #[derive(Clone, Debug)]
 pub struct JobDefaults {
-    /// For jobs without a `kind`.
-    pub kind: KindName,
+    /// For jobs without a `kind`, which are refused if there is none.
+    pub kind: Option<KindName>,
     /// For jobs without a `queue`.
     pub queue: QueueName,
     /// Largest payload, in bytes of compact JSON.
@@ -92,10 +95,13 @@ enum Problem {
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(text: &'t str, defaults: &'t JobDefaults) -> Reader<'t> {
+        // Of no meaning but for its allocation.
+        let kind =
+            defaults.kind.clone().unwrap_or_else(|| KindName::parse("none").expect("a word is a name"));
         Reader {
             text,
             defaults,
-            last: LastNames::new(defaults.queue.clone(), defaults.kind.clone()),
+            last: LastNames::new(defaults.queue.clone(), kind),
             in_job: false,
             refusal: None,
             bytes: 0,
@@ -244,13 +250,21 @@ impl<'t> Visitor<'t> for JobVisitor<'_, 't> {
 
     fn visit_map<A: MapAccess<'t>>(self, mut fields: A) -> Result<JobSpec, A::Error> {
         let mut draft = JobDraft::default();
+        let mut last = None;
         while let Some((Text(name), value)) = fields.next_entry::<Text<'t>, &'t RawValue>()? {
             if let Err(problem) = draft.set(&name, value, self.reader) {
                 self.reader.refuse(value.get(), problem);
                 return Err(A::Error::custom("refused"));
             }
+            last = Some(value);
         }
-        let spec = draft.finish(self.reader.defaults);
+        let Some(spec) = draft.finish(self.reader.defaults) else {
+            // Its last field says where it is.
+            if let Some(value) = last {
+                self.reader.refuse(value.get(), Problem::NotAllowed(NO_KIND.to_owned()));
+            }
+            return Err(A::Error::custom(NO_KIND));
+        };
         self.reader.bytes = self.reader.bytes.saturating_add(spec.weight());
         // Three bytes of text can be a job of a hundred times that in memory, so all of them are counted here.
         if self.reader.bytes > self.reader.defaults.jobs_bytes_max {
@@ -330,10 +344,11 @@ impl JobDraft {
         }
     }
 
-    fn finish(self, defaults: &JobDefaults) -> JobSpec {
+    /// None if nobody knows its kind.
+    fn finish(self, defaults: &JobDefaults) -> Option<JobSpec> {
         let queue = self.queue.unwrap_or_else(|| defaults.queue.clone());
-        let kind = self.kind.unwrap_or_else(|| defaults.kind.clone());
-        JobSpec {
+        let kind = self.kind.or_else(|| defaults.kind.clone())?;
+        Some(JobSpec {
             id: self.id,
             priority: self.priority.unwrap_or_default(),
             start: self.start.unwrap_or(Start::Now),
@@ -343,7 +358,7 @@ impl JobDraft {
             exhausted: self.exhausted,
             custom: self.custom,
             ..JobSpec::new(queue, kind, self.payload.unwrap_or_else(Payload::empty))
-        }
+        })
     }
 }
 

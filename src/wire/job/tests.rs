@@ -9,7 +9,7 @@ use super::*;
 
 fn defaults() -> JobDefaults {
     JobDefaults {
-        kind: KindName::parse("simulate").unwrap(),
+        kind: Some(KindName::parse("simulate").unwrap()),
         queue: QueueName::parse("default").unwrap(),
         payload_bytes_max: 1 << 20,
         jobs_bytes_max: usize::MAX,
@@ -160,7 +160,9 @@ fn a_wrong_value_is_repeated_with_its_field_and_with_what_is_allowed() {
         assert_eq!(error.to_string(), format!("line 1: {message}"));
     }
     assert!(refused(r#"{"run_at":"yesterday"}"#).message.contains("RFC 3339"));
-    assert!(refused(r#"{"delay":"soon"}"#).message.contains(r#""soon" is not a duration such as "30s""#));
+    assert!(
+        refused(r#"{"delay":"soon"}"#).message.contains(r#""soon" is not a duration such as 250ms, 30s"#)
+    );
     assert!(refused(r#"{"delay":1.5}"#).message.contains("1.5 is not a duration"));
 }
 

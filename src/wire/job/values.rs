@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::duration::{BadDuration, from_millis, parse_duration};
+use crate::config::{BadDuration, DURATION_MAX, read_duration as read_text};
 use crate::suggest::shortened;
 
 /// The text that a value is; borrowed unless it was written with escapes.
@@ -24,8 +24,9 @@ pub(super) fn text_of(value: &RawValue) -> Result<Cow<'_, str>, String> {
 /// `"30s"`, or a number of milliseconds.
 pub(super) fn read_duration(value: &RawValue) -> Result<Duration, String> {
     let duration = match value.get().parse::<u64>() {
-        Ok(ms) => from_millis(ms),
-        Err(_) => text_of(value).map_err(|_| BadDuration::Unreadable).and_then(|text| parse_duration(&text)),
+        Ok(ms) if Duration::from_millis(ms) > DURATION_MAX => Err(BadDuration::TooLong),
+        Ok(ms) => Ok(Duration::from_millis(ms)),
+        Err(_) => text_of(value).map_err(|_| BadDuration::Unreadable).and_then(|text| read_text(&text)),
     };
     duration.map_err(|error| format!("{} {error}", shortened(value.get())))
 }

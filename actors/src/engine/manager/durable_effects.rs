@@ -6,9 +6,9 @@ use crate::api::outcome::EngineError;
 use crate::api::requests::Delivery;
 use crate::api::status::EngineStatus;
 use crate::engine::messages::{Halt, Reply};
-use crate::ids::{JobId, QueueName, Seq, Token, WorkerId};
+use crate::ids::{Attempt, JobId, KindName, QueueName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
-use crate::jobs::{JobView, Rejection};
+use crate::jobs::{Exhausted, JobView, Rejection};
 
 /// One thing that follows. It says what is to be done and does nothing: two can be compared, printed and counted.
 #[derive(Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub(super) enum Effect {
     Viewed(Reply<JobView>, Box<Result<JobView, EngineError>>),
     /// The server at a glance.
     Status(Reply<EngineStatus>, Box<EngineStatus>),
+    /// A job has used up its attempts.
+    Died(Box<Death>),
     /// A job for a local worker, under this lease.
     Run(WorkerId, JobId, Token),
     /// An order to a local worker to end what it runs.
@@ -36,6 +38,20 @@ pub(super) enum Effect {
     Deliver(Reply<Option<Delivery>>, JobId, Token),
     /// No job for a remote worker.
     Undelivered(Reply<Option<Delivery>>),
+}
+
+/// What the log says of a job that has used up its attempts.
+#[derive(Debug, PartialEq)]
+pub(super) struct Death {
+    pub job: JobId,
+    pub kind: KindName,
+    pub queue: QueueName,
+    pub attempt: Attempt,
+    pub at: Timestamp,
+    /// Dead, or dropped.
+    pub end: Exhausted,
+    /// The first line of the last error.
+    pub error: String,
 }
 
 /// Effects in the order in which they followed, each with the position that must be durable before it is let out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::handler::StopReason;
 use crate::base::failpoint;
 use crate::base::metrics::Metrics;
-use crate::engine::manager::durable_effects::{DurableEffects, Effect};
+use crate::engine::manager::durable_effects::{Death, DurableEffects, Effect};
 use crate::engine::manager::group_commit::GroupCommit;
 use crate::engine::manager::ready_queues::ReadyQueues;
 use crate::engine::manager::waiting_fetches::WaitingFetches;
@@ -19,6 +19,8 @@ use crate::wal::writer::Room;
 /// While the disk is full, jobs are only started as long as the log has this much room for each that runs:
 /// enough for its result.
 const ROOM_PER_JOB: u64 = 512 << 10;
+/// How much of a dead job's last error the log repeats, in characters.
+const ERROR_CHARS_MAX: usize = 200;
 
 /// Asks the file system for the space that is left.
 pub(super) type FreeSpace = Box<dyn Fn() -> Option<u64> + Send>;
@@ -77,7 +79,22 @@ impl Ledger {
         failpoint::pass("manager.record").expect("this point is for panics");
         self.count(&event);
         self.ready.mark_ready(&event.kind, &self.fetches);
-        journal::record(&mut self.table, self.commit.group(), event)
+        let death = self.death_by(&event);
+        let seq = journal::record(&mut self.table, self.commit.group(), event);
+        if let Some(death) = death {
+            self.hold(Effect::Died(Box::new(death)));
+        }
+        seq
+    }
+
+    /// What is to be told of a job that uses up its attempts by this event.
+    fn death_by(&self, event: &Event) -> Option<Death> {
+        let EventKind::Exhaust { job, failure, end, .. } = &event.kind else { return None };
+        let view = self.table.view(job)?;
+        let error = failure.message.lines().next().unwrap_or_default();
+        let error = error.chars().take(ERROR_CHARS_MAX).collect();
+        let (kind, queue, attempt) = (view.kind, view.queue, view.attempt);
+        Some(Death { job: job.clone(), kind, queue, attempt, at: event.at, end: *end, error })
     }
 
     /// Decides a command and records the event that follows, if one does.

@@ -33,13 +33,15 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
 };
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::api::handler::StopReason;
 use crate::api::status::SnapshotStatus;
 use crate::base::clock::SteadyTime;
+use crate::base::line_limit::LineLimit;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
 use crate::engine::manager::bulk_ops::BulkOps;
-use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::durable_effects::{Death, Effect};
 use crate::engine::manager::group_commit::AfterLook;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::pool::Pool;
@@ -51,7 +53,7 @@ use crate::engine::messages::{
 };
 use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::model::policy::millis;
-use crate::jobs::{JobTable, Status};
+use crate::jobs::{Exhausted, JobTable, Status};
 
 /// The owner of the jobs, on the thread `beaver-manager`.
 pub struct JobManagerActor {
@@ -66,6 +68,8 @@ pub struct JobManagerActor {
     timer: Option<(Timestamp, SpawnHandle)>,
     /// What could be seen when it was last told that there is something new to see.
     told: Visible,
+    /// How many dead jobs of a kind the log tells of.
+    deaths: LineLimit,
     /// While draining: told when nothing runs and nothing is held any more.
     drained: Option<oneshot::Sender<()>>,
     _guard: ExitGuard,
@@ -100,6 +104,7 @@ impl JobManagerActor {
             snapshot,
             timer: None,
             told: Visible::default(),
+            deaths: LineLimit::default(),
             drained: None,
             settings,
             _guard: guard,
@@ -193,6 +198,7 @@ impl JobManagerActor {
             Effect::Viewed(reply, found) => reply.answer(*found),
             Effect::Status(reply, status) => reply.answer(Ok(*status)),
             Effect::Undelivered(reply) => reply.answer(Ok(None)),
+            Effect::Died(death) => self.tell_death(&death),
             Effect::Run(worker, job, token) => return self.run(worker, &job, token),
             Effect::Halt(worker, halt) => {
                 if let Some(address) = self.pool.address(worker) {
@@ -216,6 +222,20 @@ impl JobManagerActor {
             }
         }
         false
+    }
+
+    /// One line, or a count of many of the same kind.
+    fn tell_death(&mut self, death: &Death) {
+        let Some(left_out) = self.deaths.admit(death.kind.as_str(), death.at.0) else { return };
+        let Death { job, kind, queue, attempt, end, error, .. } = death;
+        let what = match end {
+            Exhausted::Dead => "a job is dead: all its attempts failed",
+            Exhausted::Drop => "a job was dropped: all its attempts failed",
+        };
+        match left_out {
+            0 => warn!(%job, %kind, %queue, attempts = attempt.0, %error, "{what}"),
+            _ => warn!(%job, %kind, %queue, attempts = attempt.0, %error, left_out, "{what}"),
+        }
     }
 
     /// Sends a job to its worker, unless one of them is gone. True if the worker is free again.

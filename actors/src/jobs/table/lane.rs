@@ -22,6 +22,8 @@ pub(super) type Rank = (Reverse<Priority>, LinePlace);
 pub(crate) struct Lane {
     pub(super) key: LaneKey,
     pub(super) list: List,
+    /// How many jobs are in it.
+    pub(super) len: u32,
     /// None while it is empty.
     pub(super) rank: Option<Rank>,
     /// Its place among the heads of its kind and of its queue.

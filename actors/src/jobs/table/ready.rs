@@ -35,8 +35,6 @@ pub(crate) struct Ready {
 struct KindLanes {
     /// Those that are not empty, and whose queue is not paused.
     heap: LaneHeap,
-    /// Pending jobs of the kind, those in paused queues included.
-    len: u64,
 }
 
 impl Ready {
@@ -85,7 +83,7 @@ impl Ready {
     /// Empties every lane; the links are those of nobody then.
     pub fn clear(&mut self) {
         for lane in &mut self.lanes {
-            (lane.list, lane.rank, lane.at) = (List::EMPTY, None, [NOWHERE; 2]);
+            (lane.list, lane.len, lane.rank, lane.at) = (List::EMPTY, 0, None, [NOWHERE; 2]);
         }
         self.kinds.iter_mut().for_each(|kind| *kind = KindLanes::default());
         self.queues.iter_mut().for_each(|heap| *heap = LaneHeap::default());
@@ -157,9 +155,10 @@ impl Ready {
         }
     }
 
-    /// How many jobs of `kind` are pending.
+    /// How many jobs of `kind` are pending in queues that are not paused.
     pub fn len_of(&self, kind: KindKey) -> u64 {
-        self.kinds.get(kind.0 as usize).map_or(0, |kind| kind.len)
+        let lanes = self.kinds.get(kind.0 as usize).map_or(&[][..], |kind| kind.heap.all());
+        lanes.iter().map(|lane| u64::from(self.lanes[*lane as usize].len)).sum()
     }
 
     /// The pending jobs, lane by lane, in line.
@@ -205,7 +204,7 @@ impl Ready {
             return *number;
         }
         let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");
-        self.lanes.push(Lane { key, list: List::EMPTY, rank: None, at: [NOWHERE; 2] });
+        self.lanes.push(Lane { key, list: List::EMPTY, len: 0, rank: None, at: [NOWHERE; 2] });
         self.numbers.insert(key, number);
         self.make_room(queue, Some(kind));
         number
@@ -220,11 +219,10 @@ impl Ready {
         }
     }
 
-    /// Adds `more`, which may be negative, to the number of jobs of the lane's kind.
+    /// Adds `more`, which may be negative, to the number of jobs of a lane.
     #[inline]
-    fn count(&mut self, number: LaneNumber, more: i64) {
-        let (_, kind, _) = self.lanes[number as usize].key;
-        let len = &mut self.kinds[kind.0 as usize].len;
+    fn count(&mut self, number: LaneNumber, more: i32) {
+        let len = &mut self.lanes[number as usize].len;
         *len = len.checked_add_signed(more).expect("a job that leaves a lane was counted in");
     }
 

@@ -62,7 +62,7 @@ impl JobTable {
         self.sections.totals
     }
 
-    /// Kinds with pending jobs that no local worker takes, and how many.
+    /// Kinds with pending jobs that no local worker takes although their queue is not paused, and how many.
     pub fn pending_without_worker(&self) -> impl Iterator<Item = (&KindName, u64)> {
         let all = self.kinds.all().iter().enumerate().map(|(number, name)| (KindKey(number as u32), name));
         all.filter(|(kind, _)| !self.handled.contains(kind))

@@ -1,0 +1,74 @@
+//! `beaver output`: what a job's program wrote, as text.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::exit::{CliFailure, Exit};
+use super::output::{Output, note};
+use super::setup::parse_id;
+use super::target::{Access, TargetArgs};
+use crate::plain::plain_lines;
+
+/// Examples below `beaver output --help`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  beaver output order-17                 # stdout of its program to stdout, stderr to stderr
+  beaver output order-17 2>/dev/null | head
+
+Of what a program writes, the first and last 64 KiB are kept. On a terminal, control characters are escaped. The
+result of a job of another kind is printed as JSON. A job that has no result (yet): exit code 3.";
+
+/// Flags of `beaver output`.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// The job
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Runs `beaver output`.
+///
+/// # Errors
+/// The job is not there, has no result, or nobody answers.
+pub(crate) fn run(args: &OutputArgs) -> Result<(), CliFailure> {
+    let id = parse_id(&args.id)?;
+    let job = args.target.ask(Access::Look, async |client| client.job(&id.to_string()).await)?;
+    let Some(result) = job.get("result").filter(|result| !result.is_null()) else {
+        let status = job["status"].as_str().unwrap_or("in no known status");
+        return Err(CliFailure::new(Exit::NotFound, format!("job {id} is {status} and has left no output"))
+            .hint(format!("`beaver status {id}` shows what is known of it")));
+    };
+    let mut output = Output::stdout();
+    match written(result) {
+        Some((stdout, stderr)) if !args.json => {
+            output.text(stdout)?;
+            output.finish()?;
+            let stderr = if io::stderr().is_terminal() { plain_lines(stderr) } else { stderr.into() };
+            // A stderr that is gone has no reader.
+            let _ = io::stderr().write_all(stderr.as_bytes());
+            for (name, kept) in [("stdout", stdout), ("stderr", &stderr)] {
+                let bytes = result[format!("{name}_bytes")].as_u64().unwrap_or_default();
+                if bytes > kept.len() as u64 {
+                    note(format_args!("{name} was {bytes} bytes long; its middle was not kept"));
+                }
+            }
+            Ok(())
+        }
+        _ => {
+            output.json(result)?;
+            output.finish()
+        }
+    }
+}
+
+/// What a program wrote to stdout and stderr, if it is the result of one.
+fn written(result: &Value) -> Option<(&str, &str)> {
+    Some((result.get("stdout")?.as_str()?, result.get("stderr")?.as_str()?))
+}
