@@ -3,6 +3,7 @@
 use beaver_actors::ids::Timestamp;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::answer_of;
@@ -130,7 +131,7 @@ fn list(args: &JobsArgs) -> Result<(), CliFailure> {
     if args.json {
         jobs.iter().try_for_each(|job| output.json(job))?;
     } else if !jobs.is_empty() {
-        output.line(table(jobs)?)?;
+        output.line(table(&jobs)?)?;
     }
     output.finish()?;
     if more {
@@ -200,11 +201,11 @@ impl JobsArgs {
     }
 }
 
-fn table(jobs: Vec<Value>) -> Result<String, CliFailure> {
+fn table(jobs: &[Box<RawValue>]) -> Result<String, CliFailure> {
     let mut table = of_facts();
     table.set_header(["id", "queue", "kind", "attempt", "created", "not before", "last error"]);
     for job in jobs {
-        let job: JobRow = answer_of(job)?;
+        let job: JobRow = answer_of(&**job)?;
         let error =
             job.errors.last().and_then(|error| error["failure"]["message"].as_str()).unwrap_or_default();
         table.add_row([

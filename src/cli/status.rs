@@ -6,6 +6,7 @@ use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::answer::answer_of;
 use super::exit::CliFailure;
@@ -120,8 +121,8 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
         return output.finish();
     }
     match id {
-        Some(_) => show_job(&answer_of(answer)?, &mut output)?,
-        None => show_queue(&answer_of(answer)?, &mut output)?,
+        Some(_) => show_job(&answer_of(&*answer)?, &mut output)?,
+        None => show_queue(&answer_of(&*answer)?, &mut output)?,
     }
     output.finish()
 }
@@ -239,7 +240,7 @@ struct JobAnswer {
     max_retry: u64,
     backoff: Option<Value>,
     exhausted: Option<String>,
-    custom: Option<Value>,
+    custom: Option<Box<RawValue>>,
     timeout_ms: u64,
     created_at: Timestamp,
     run_at: Option<Timestamp>,
@@ -249,8 +250,8 @@ struct JobAnswer {
     deadline: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     errors: Vec<FailedAttempt>,
-    result: Option<Value>,
-    payload: Value,
+    result: Option<Box<RawValue>>,
+    payload: Box<RawValue>,
 }
 
 fn show_job(job: &JobAnswer, output: &mut Output) -> Result<(), CliFailure> {

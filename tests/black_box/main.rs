@@ -62,6 +62,7 @@ mod both_ways;
 mod cli;
 mod cli_offline;
 mod inspect;
+mod odd_texts;
 mod queues;
 
 mod bad_input;

@@ -2,7 +2,7 @@
 //!
 //! [`clock`]: the interface to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
 //! `bugs`: deliberate ones, that the tests must notice, not in a release; [`byte_budget`]: memory that many share; `bytes`
-//! and `msgpack`: numbers, texts and values as bytes.
+//! and `msgpack`: numbers, texts and values as bytes; [`surrogates`]: halves of characters in JSON.
 
 pub(crate) mod bugs;
 pub mod byte_budget;
@@ -11,3 +11,4 @@ pub mod clock;
 pub(crate) mod failpoint;
 pub mod metrics;
 pub(crate) mod msgpack;
+pub mod surrogates;

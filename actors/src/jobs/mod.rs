@@ -33,7 +33,7 @@ pub use event::{Event, EventKind};
 pub use filter::{Filter, JobTest, LISTED_BYTES_MAX};
 pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
-pub use model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
+pub use model::payload::{Payload, PayloadError, PayloadRef, PayloadStore, UnreadablePayload};
 pub use model::policy::{Backoff, Policy, Retention};
 pub use model::text::{TextAt, TextPart, TextRef};
 pub use rejection::Rejection;
