@@ -113,17 +113,12 @@ impl Session {
     /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
     pub(super) fn submit(&mut self, line: &[u8], is_late: bool) -> Option<Pending> {
         self.shared.commands.fetch_add(1, Relaxed);
-        let line = match std::str::from_utf8(line) {
+        let line = match command::text_of(line) {
             Ok(line) => line,
-            Err(error) => {
-                return Some(Pending::error(format!(
-                    "not UTF-8 after byte {} of the line",
-                    error.valid_up_to()
-                )));
-            }
+            Err(error) => return Some(Pending::error(error)),
         };
         let engine = &self.shared.state.engine;
-        let pending = match FwpCommand::parse(line) {
+        let pending = match FwpCommand::parse(&line) {
             FwpCommand::Push(_) | FwpCommand::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
             FwpCommand::Push(_) | FwpCommand::PushBulk(_)
                 if let Err(busy) = engine.refuse_if_busy(line.len()) =>

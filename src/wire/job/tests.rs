@@ -160,6 +160,7 @@ fn a_wrong_value_is_repeated_with_its_field_and_with_what_is_allowed() {
         assert_eq!(error.to_string(), format!("line 1: {message}"));
     }
     assert!(refused(r#"{"run_at":"yesterday"}"#).message.contains("RFC 3339"));
+    assert!(refused(r#"{"run_at":"9999-12-31T23:59:59Z"}"#).message.contains("too late"));
     assert!(refused(r#"{"delay":"soon"}"#).message.contains(r#""soon" is not a duration such as "30s""#));
     assert!(refused(r#"{"delay":1.5}"#).message.contains("1.5 is not a duration"));
 }
