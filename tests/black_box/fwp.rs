@@ -1,6 +1,7 @@
 //! The work protocol against the real program: every command, kills, passwords, TLS.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::thread;
@@ -208,6 +209,45 @@ fn a_worker_in_the_registry_is_asked_to_be_quiet_over_http() {
     assert_eq!(worker.json(r#"BEAT {"wid":"w1"}"#), json!({"state": "quiet"}));
     assert_eq!(worker.ask("FETCH default"), "$-1");
     assert!(place.log().contains("supervisor/remote[w1]"), "{}", place.log());
+}
+
+/// Row 80.
+#[test]
+fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() {
+    let place = Place::new();
+    let file = place.write("secret", "open sesame\n");
+    let home = place.text("home");
+    fs::create_dir_all(place.path("home/.faktory/conf.d")).unwrap();
+    for password in [file.as_str(), "open"] {
+        let server = place
+            .start_under(&format!("export FAKTORY_PASSWORD={password} HOME={home}"), &["--workers", "0"]);
+        assert!(Fwp::connect(&place).reply().contains("\"s\":"), "asks for {password}");
+        assert!(place.log().contains("FAKTORY_PASSWORD") && !place.log().contains("sesame"));
+        server.kill9();
+    }
+    let production = format!("export FAKTORY_ENV=production HOME={home}");
+    place
+        .run_to_its_end_under(&production, &[])
+        .exits(2)
+        .says(&["FAKTORY_ENV=production: no password is set", "faktory_password_file"]);
+    place
+        .run_to_its_end_under(&format!("{production} FAKTORY_PASSWORD={home}/none"), &[])
+        .exits(1)
+        .says(&["home/none"]);
+    place.write("home/.faktory/conf.d/own.toml", "[faktory]\npassword = \"x\"\n");
+    place
+        .run_to_its_end_under(&format!("export HOME={home}"), &[])
+        .exits(2)
+        .says(&["own.toml: sets a password"]);
+    place.write("home/.faktory/password", "filed");
+    let server = place.start_under(&format!("export FAKTORY_LICENSE=1 HOME={home}"), &["--workers", "0"]);
+    assert!(Fwp::connect(&place).reply().contains("\"s\":"));
+    for told in ["own.toml is not read", "FAKTORY_LICENSE is not read", ".faktory/password"] {
+        assert!(place.log().contains(told), "{told}");
+    }
+    // Questions about the configuration do not depend on it.
+    place.beaver(&["config"]).exits(0);
+    server.kill9();
 }
 
 #[test]
