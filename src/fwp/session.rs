@@ -226,11 +226,21 @@ impl Session {
                     EngineError::RejectedAt { rejection, .. } => EngineError::Rejected(rejection),
                     error => error,
                 });
-                pushed.map(|_| reply::ok(out))
+                pushed.map(|pushed| match pushed.iter().find(|job| job.conflicts) {
+                    Some(job) => reply::error(out, &reply::waits_otherwise(&job.id)),
+                    None => reply::ok(out),
+                })
             }
             Pending::PushedMany(answer, refused) => {
                 let pushed = ready!(Pin::new(answer).poll(cx));
-                pushed.map(|_| reply::bulk(out, &refusals(refused)))
+                pushed.map(|pushed| {
+                    let conflicts = pushed
+                        .into_iter()
+                        .filter(|job| job.conflicts)
+                        .map(|job| Refused { why: reply::waits_otherwise(&job.id), jid: job.id.to_string() });
+                    refused.extend(conflicts);
+                    reply::bulk(out, &refusals(refused));
+                })
             }
             Pending::Fetched(answer) => {
                 let fetched = ready!(Pin::new(answer).poll(cx));

@@ -12,7 +12,7 @@
 pub(crate) mod apply;
 pub mod command;
 pub(crate) mod counts;
-mod decide;
+pub(crate) mod decide;
 pub(crate) mod event;
 pub(crate) mod filter;
 pub(crate) mod intern;
