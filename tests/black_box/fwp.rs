@@ -211,6 +211,42 @@ fn a_worker_in_the_registry_is_asked_to_be_quiet_over_http() {
     assert!(place.log().contains("supervisor/remote[w1]"), "{}", place.log());
 }
 
+/// Row 89.
+#[test]
+fn the_job_of_a_worker_that_is_gone_is_put_back_over_http_and_on_the_command_line() {
+    let place = Place::new();
+    let server = start(&place, &[]);
+    for (number, by_http) in [true, false].into_iter().enumerate() {
+        let jid = format!("hostage{number}");
+        let mut gone = Fwp::worker(&place, "gone");
+        gone.push(&job(&jid));
+        assert_eq!(gone.fetch("default"), jid);
+        drop(gone);
+        if by_http {
+            let body =
+                json!({"action": "requeue", "status": "in_flight", "filter": {"ids": [jid]}}).to_string();
+            let answer = server.request("POST", "/api/v1/jobs/actions", body);
+            assert_eq!(answer.body, r#"{"changed":1}"#);
+        } else {
+            server.beaver(&place, &["jobs", "requeue", "--status", "in-flight"]).exits(2).says(&["--yes"]);
+            let ran =
+                server.beaver(&place, &["jobs", "requeue", "--status", "in-flight", "--id", &jid]).exits(0);
+            assert_eq!(ran.stdout, "put back in line 1 job\n");
+        }
+        let mut rescuer = Fwp::worker(&place, "rescuer");
+        assert_eq!(rescuer.fetch("default"), jid);
+        let mut back = Fwp::worker(&place, "gone");
+        assert!(back.ask(&format!("FAIL {}", json!({"jid": jid}))).starts_with("-ERR Job not found"));
+        back.ack(&jid);
+        assert_eq!(server.job(&jid)["status"], "in_flight");
+        rescuer.ack(&jid);
+        assert_eq!(server.job(&jid)["status"], "completed");
+    }
+    let (rows, _) = place.inspect("wal");
+    assert_eq!(rows.iter().filter(|row| row["type"] == "REQUEUE").count(), 2);
+    server.terminate();
+}
+
 /// Row 80.
 #[test]
 fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() {
