@@ -113,7 +113,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         name: "default_kind",
         heading: JOBS,
         default: "simulate",
-        form: Text("KIND", "1 to 128 bytes without control characters", |s, text| {
+        form: Text("KIND", "1 to 1024 bytes without control characters", |s, text| {
             s.default_kind = KindName::parse(text).map_err(|_| "is no name for a kind".to_owned())?;
             Ok(())
         }),
@@ -123,7 +123,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         name: "default_queue",
         heading: JOBS,
         default: "default",
-        form: Text("QUEUE", "1 to 128 characters of a-z A-Z 0-9 . _ -", |s, text| {
+        form: Text("QUEUE", "1 to 1024 characters of a-z A-Z 0-9 . _ -", |s, text| {
             s.default_queue = QueueName::parse(text).map_err(|_| "is no name for a queue".to_owned())?;
             Ok(())
         }),

@@ -370,7 +370,7 @@ fn a_wrong_file_is_told_with_file_line_key_and_what_to_do() {
         ),
         (
             "default_queue: a/b\n",
-            "file beaver.yaml:1: default_queue: \"a/b\" is no name for a queue; allowed: 1 to 128 \
+            "file beaver.yaml:1: default_queue: \"a/b\" is no name for a queue; allowed: 1 to 1024 \
              characters of a-z A-Z 0-9 . _ -",
         ),
         (

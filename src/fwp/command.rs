@@ -218,9 +218,11 @@ impl QueueCommand {
     pub fn parse(text: &str) -> Result<QueueCommand, String> {
         let mut words = text.split_ascii_whitespace();
         let sub = words.next().unwrap_or_default();
-        if !["PAUSE", "RESUME", "REMOVE", "LATENCY"].contains(&sub) {
+        // The verb has to be in capitals, what follows it need not.
+        let known = ["PAUSE", "RESUME", "REMOVE", "LATENCY"].into_iter();
+        let Some(sub) = known.into_iter().find(|known| known.eq_ignore_ascii_case(sub)) else {
             return Err(format!("no such QUEUE subcommand: {sub}"));
-        }
+        };
         let names: Vec<&str> = words.collect();
         if names.is_empty() {
             return Err(format!("QUEUE {sub} needs at least one queue"));
@@ -271,7 +273,7 @@ mod tests {
     #[test]
     fn an_ack_names_a_job() {
         assert_eq!(acked_job(r#"{"jid":"12345678"}"#).unwrap(), Some(JobId::parse("12345678").unwrap()));
-        assert_eq!(acked_job(&format!(r#"{{"jid":"{}"}}"#, "x".repeat(300))).unwrap(), None);
+        assert_eq!(acked_job(&format!(r#"{{"jid":"{}"}}"#, "x".repeat(1_025))).unwrap(), None);
         for text in ["", "{}", r#"{"jid":""}"#, r#"{"jid":7}"#, "12345678"] {
             assert!(acked_job(text).unwrap_err().starts_with("invalid ACK"), "{text}");
         }
@@ -293,7 +295,7 @@ mod tests {
         assert_eq!(failure.message.chars().count(), 1_000);
         assert_eq!(failure.backtrace.len(), 50);
         assert_eq!(failed_job("{}").unwrap_err(), "missing JID");
-        let nobody = "x".repeat(300);
+        let nobody = "x".repeat(1_025);
         let unknown = failed_job(&format!(r#"{{"jid":"{nobody}"}}"#)).unwrap_err();
         assert_eq!(unknown, format!("Job not found {nobody}"));
         assert!(failed_job("{").unwrap_err().starts_with("invalid FAIL"));
@@ -327,6 +329,8 @@ mod tests {
         let queue = |name| QueueName::parse(name).unwrap();
         let parse = QueueCommand::parse;
         assert_eq!(parse("PAUSE *").unwrap(), QueueCommand::Pause(QueueSet::All));
+        assert_eq!(parse("pause *").unwrap(), QueueCommand::Pause(QueueSet::All));
+        assert_eq!(parse("Latency a").unwrap(), QueueCommand::Latency(vec!["a".into()]));
         let named = QueueCommand::Remove(QueueSet::Named(vec![queue("a"), queue("b")]));
         assert_eq!(parse("REMOVE a / b").unwrap(), named, "no queue can have the name /");
         assert_eq!(parse("LATENCY a").unwrap(), QueueCommand::Latency(vec!["a".into()]));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use beaver_actors::engine::EngineStatus;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::Status;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The version of the protocol's original that is spoken; clients compare it.
 const PROTOCOL_RELEASE: &str = "1.10.0";
@@ -72,7 +72,20 @@ struct Scan {
     enqueued: u64,
     cycles: u64,
     size: u64,
-    wall_time_sec: f64,
+    wall_time_sec: Seconds,
+}
+
+/// Written as the protocol's original does: whole ones without a fraction, which some clients read as integers.
+#[derive(Clone, Copy, Default)]
+struct Seconds(f64);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.fract() == 0.0 {
+            true => serializer.serialize_u64(self.0 as u64),
+            false => serializer.serialize_f64(self.0),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -154,8 +167,9 @@ pub(crate) fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
     let known: HashMap<&str, u64> =
         status.queues.iter().map(|queue| (queue.queue.as_str(), queue.latency_ms)).collect();
     let latency_ms = |name: &str| known.get(name).copied().unwrap_or_default();
-    let latencies: BTreeMap<&str, f64> =
-        names.iter().map(|name| (name.as_str(), latency_ms(name) as f64 / 1_000.0)).collect();
+    let seconds = |name: &str| Seconds(latency_ms(name) as f64 / 1_000.0);
+    let latencies: BTreeMap<&str, Seconds> =
+        names.iter().map(|name| (name.as_str(), seconds(name))).collect();
     serde_json::to_vec(&latencies).expect("text and numbers are always JSON")
 }
 
@@ -167,6 +181,12 @@ mod tests {
     fn the_time_of_day_is_written_with_two_digits_each() {
         assert_eq!(utc_time("2026-11-21T09:05:07.999Z".parse().unwrap()), "09:05:07 UTC");
         assert_eq!(utc_time(Timestamp(0)), "00:00:00 UTC");
+    }
+
+    #[test]
+    fn seconds_are_written_without_a_fraction_that_they_do_not_have() {
+        let written = [0.0, 2.0, 0.32].map(|seconds| serde_json::to_string(&Seconds(seconds)).unwrap());
+        assert_eq!(written, ["0", "2", "0.32"]);
     }
 
     #[test]

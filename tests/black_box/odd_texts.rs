@@ -365,3 +365,22 @@ fn a_program_gets_in_its_environment_and_on_its_input_what_the_text_means() {
     }
     server.terminate();
 }
+
+#[test]
+fn names_of_a_kibibyte_survive_a_kill_and_a_snapshot() {
+    let place = Place::new();
+    let server = start(&place, &[]);
+    let [id, queue, kind] = ["i", "q", "k"].map(|letter| letter.repeat(1_024));
+    server.enqueue([json!({"id": id, "queue": queue, "kind": kind})]);
+    server.kill9();
+    let server = start(&place, &[]);
+    let job = server.job(&id);
+    assert_eq!((&job["queue"], &job["kind"]), (&json!(queue), &json!(kind)));
+    server.terminate();
+    assert_eq!(place.inspect("snapshot").0[0]["job_id"], json!(id));
+    let server = start(&place, &[]);
+    assert_eq!(server.job(&id), job);
+    let ran = server.beaver(&place, &["cancel", &id]);
+    assert_eq!(ran.exits(0).stderr, "");
+    server.terminate();
+}

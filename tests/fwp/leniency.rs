@@ -201,3 +201,32 @@ fn a_worker_that_was_terminated_works_again_when_it_comes_back() {
 fn how_it_is_said(state: WorkerState) -> &'static str {
     if state == WorkerState::Quiet { "quiet" } else { "terminate" }
 }
+
+#[test]
+fn names_may_have_a_kibibyte_each() {
+    serve(
+        |_| (),
+        |bench| async move {
+            let long = |letter: &str| letter.repeat(1_024);
+            let (jid, kind, queue, wid) = (long("j"), long("k"), long("q"), long("w"));
+            let mut worker = bench.worker(&wid).await;
+            worker.push(json!({"jid": jid, "jobtype": kind, "args": [], "queue": queue})).await;
+            let fetched = worker.json(&format!("FETCH {queue}")).await;
+            assert_eq!(
+                (&fetched["jid"], &fetched["jobtype"], &fetched["queue"]),
+                (&json!(jid), &json!(kind), &json!(queue))
+            );
+            assert_eq!(worker.ask(&format!(r#"BEAT {{"wid":"{wid}"}}"#)).await, "+OK");
+            assert_eq!(worker.ask(&format!(r#"FAIL {{"jid":"{jid}"}}"#)).await, "+OK");
+            for (field, what) in [("jid", "id"), ("jobtype", "jobtype"), ("queue", "queue")] {
+                let mut job = json!({"jid": "12345678", "jobtype": "mail", "args": []});
+                job[field] = json!("x".repeat(1_025));
+                let told = worker.ask(&format!("PUSH {job}")).await;
+                assert!(
+                    told.starts_with(&format!("-ERR {what} ")) && told.contains("at most 1024"),
+                    "{told}"
+                );
+            }
+        },
+    );
+}

@@ -6,7 +6,7 @@
 //!
 //! | field | is | when absent or `null` |
 //! |---|---|---|
-//! | `id` | 1 to 255 bytes of text | generated |
+//! | `id` | 1 to 1,024 bytes of text | generated |
 //! | `queue`, `kind` | a name | from [`JobDefaults`] |
 //! | `payload` | any JSON value (here `null` is a value) | `{}` |
 //! | `priority` | 0 to 9, 9 first | 5 |
