@@ -62,7 +62,7 @@ fn honour_in(
     env: &BTreeMap<String, OsString>,
     dirs: &[PathBuf],
 ) -> Result<Vec<Finding>, ConfigError> {
-    if loaded.settings.fwp.port.is_none() {
+    if loaded.settings.fwp.port.is_none() && loaded.settings.fwp.web_port.is_none() {
         return Ok(Vec::new());
     }
     let mut findings = Vec::new();

@@ -357,13 +357,20 @@ pub(super) static KEYS: &[ConfigKey] = &[
         heading: REMOTE,
         default: "7419",
         form: Text("PORT|off", "0 to 65535, or off", |s, text| {
-            s.fwp.port = match text {
-                "off" => None,
-                _ => Some(fit(within(&(0..=65535), read_count(text)?)?)),
-            };
+            s.fwp.port = port_or_off(text)?;
             Ok(())
         }),
         help: "Port for workers that speak the protocol of Faktory; 0 takes any free one, off none",
+    },
+    ConfigKey {
+        name: "faktory_web_port",
+        heading: REMOTE,
+        default: "off",
+        form: Text("PORT|off", "0 to 65535, or off", |s, text| {
+            s.fwp.web_port = port_or_off(text)?;
+            Ok(())
+        }),
+        help: "Port for monitoring that was made for Faktory: /stats and /health over HTTP",
     },
     ConfigKey {
         name: "faktory_password",
@@ -515,6 +522,13 @@ pub(super) fn nearest_key(given: &str) -> Option<&'static str> {
 /// Narrows a number that the key's limits keep within the field's type.
 fn fit<T: TryFrom<u64>>(number: u64) -> T {
     T::try_from(number).ok().expect("the limits of every key lie within the type of its field")
+}
+
+fn port_or_off(text: &str) -> Result<Option<u16>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => Ok(Some(fit(within(&(0..=65535), read_count(text)?)?))),
+    }
 }
 
 fn within<T: PartialOrd>(limits: &RangeInclusive<T>, value: T) -> Result<T, String> {

@@ -116,6 +116,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("header_timeout", "1s"),
     ("request_timeout", "2s"),
     ("faktory_port", "off"),
+    ("faktory_web_port", "7420"),
     ("faktory_password", Secret::MASK),
     ("faktory_password_file", "/run/secrets/faktory"),
     ("faktory_tls_cert", "/etc/cert.pem"),

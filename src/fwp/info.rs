@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::EngineStatus;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::Status;
 use serde::{Serialize, Serializer};
+
+use crate::remote::registry::Registry;
 
 /// The version of the protocol's original that is spoken; clients compare it.
 const PROTOCOL_RELEASE: &str = "1.10.0";
@@ -27,6 +30,33 @@ pub(crate) struct Facts {
     pub(crate) workers: usize,
     /// Workers that were given up.
     pub(crate) reaped: u64,
+}
+
+impl Facts {
+    /// As they are now.
+    pub(crate) fn of(registry: &Registry, clock: &dyn Clock) -> Facts {
+        let (workers, reaped) = registry.workers();
+        Facts {
+            now: clock.now(),
+            uptime: registry.uptime(),
+            connections: registry.connections(),
+            commands: registry.commands(),
+            workers,
+            reaped,
+        }
+    }
+
+    fn server(&self) -> InfoServer {
+        InfoServer {
+            description: DESCRIPTION,
+            faktory_version: PROTOCOL_RELEASE,
+            // Clients take 0 for "no answer".
+            uptime: self.uptime.as_secs().max(1),
+            connections: self.connections,
+            command_count: self.commands,
+            used_memory_mb: resident_mib(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -134,17 +164,21 @@ pub(crate) fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
             total_failures: status.totals.failed,
             total_processed: status.totals.processed,
         },
-        server: InfoServer {
-            description: DESCRIPTION,
-            faktory_version: PROTOCOL_RELEASE,
-            // Clients take 0 for "no answer".
-            uptime: facts.uptime.as_secs().max(1),
-            connections: facts.connections,
-            command_count: facts.commands,
-            used_memory_mb: resident_mib(),
-        },
+        server: facts.server(),
     };
     serde_json::to_vec(&info).expect("text and numbers are always JSON")
+}
+
+/// The part of INFO that is known without asking the engine.
+#[must_use]
+pub(super) fn health(facts: &Facts) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Health {
+        now: Timestamp,
+        server: InfoServer,
+    }
+    let health = Health { now: facts.now, server: facts.server() };
+    serde_json::to_vec(&health).expect("text and numbers are always JSON")
 }
 
 fn utc_time(now: Timestamp) -> String {

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -112,7 +111,7 @@ impl Session {
 
     /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
     pub(super) fn submit(&mut self, line: &[u8], is_late: bool) -> Option<Pending> {
-        self.shared.commands.fetch_add(1, Relaxed);
+        self.shared.state.registry.count_command();
         let line = match command::text_of(line) {
             Ok(line) => line,
             Err(error) => return Some(Pending::error(error)),
@@ -315,15 +314,7 @@ impl Session {
 
     fn facts(&self) -> Facts {
         let state = &self.shared.state;
-        let (workers, reaped) = state.registry.workers();
-        Facts {
-            now: state.clock.now(),
-            uptime: self.shared.since.elapsed(),
-            connections: state.registry.connections(),
-            commands: self.shared.commands.load(Relaxed),
-            workers,
-            reaped,
-        }
+        Facts::of(&state.registry, &*state.clock)
     }
 }
 

@@ -4,7 +4,7 @@
 //! none for a moment. Remote workers are no actors: nothing that they do crashes anything here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,9 @@ pub(crate) struct Introduction {
 pub struct Registry {
     inner: Arc<Mutex<Inner>>,
     clock: Arc<dyn Clock>,
+    /// What all clients asked for so far.
+    commands: Arc<AtomicU64>,
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -98,7 +101,24 @@ impl Registry {
     /// An empty one.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Registry {
-        Registry { inner: Arc::default(), clock }
+        Registry { inner: Arc::default(), clock, commands: Arc::default(), since: Instant::now() }
+    }
+
+    /// Somebody asked for something.
+    pub(crate) fn count_command(&self) {
+        self.commands.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was so.
+    #[must_use]
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands.load(Relaxed)
+    }
+
+    /// How long somebody could come.
+    #[must_use]
+    pub(crate) fn uptime(&self) -> Duration {
+        self.since.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

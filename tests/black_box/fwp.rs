@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fwp_client::{Fwp, address, job, start};
 use crate::harness::{Place, wait};
+use crate::http_client::{request, send};
 
 #[test]
 fn every_command_is_answered_as_the_protocol_says() {
@@ -245,6 +246,58 @@ fn the_job_of_a_worker_that_is_gone_is_put_back_over_http_and_on_the_command_lin
     let (rows, _) = place.inspect("wal");
     assert_eq!(rows.iter().filter(|row| row["type"] == "REQUEUE").count(), 2);
     server.terminate();
+}
+
+#[test]
+fn monitoring_that_was_made_for_faktory_finds_its_two_addresses() {
+    let place = Place::new();
+    let secret = place.write("secret", "open:sesame");
+    let server = start(&place, &["--faktory-web-port", "0", "--faktory-password-file", &secret]);
+    let address = || {
+        let log = place.log();
+        let line = log.lines().find(|line| line.contains("faktory_web"))?;
+        let line: Value = serde_json::from_str(line).unwrap();
+        Some(line["faktory_web"].as_str()?.strip_prefix("http://")?.to_owned())
+    };
+    let web = wait("the address of the web port", None, address);
+    server.enqueue([json!({"kind": "mail", "queue": "q"})]);
+    let health = request(&web, "GET", "/health", b"").unwrap();
+    assert_eq!(health.status, 200);
+    let health = health.json();
+    assert!(health["now"].is_string() && health["server"]["uptime"].as_u64() > Some(0), "{health}");
+    assert!(health.get("faktory").is_none(), "nothing about jobs without the password");
+    for (credentials, status) in [("any:open:sesame", 200), ("any:wrong", 401), ("", 401)] {
+        let header = format!("authorization: Basic {}", base64(credentials));
+        let stats = send(&web, "GET", "/stats", &[&header], b"").unwrap();
+        assert_eq!(stats.status, status, "{credentials}: {}", stats.body);
+        if status == 200 {
+            let stats = stats.json();
+            assert_eq!(stats["faktory"]["queues"], json!({"q": 1}));
+            assert_eq!(stats["faktory"]["tasks"]["Retries"]["wall_time_sec"], 0);
+            assert_eq!(stats["server"]["faktory_version"], health["server"]["faktory_version"]);
+        }
+    }
+    assert_eq!(request(&web, "GET", "/", b"").unwrap().status, 404);
+    assert_eq!(request(&web, "POST", "/stats", b"").unwrap().status, 405);
+    server.terminate();
+    let place = Place::new();
+    let server = start(&place, &[]);
+    assert!(place.log().contains("\"faktory_web\":\"off\""));
+    server.terminate();
+}
+
+/// RFC 4648, 4, for text whose length is no matter.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - three.len()));
+        let digit = |place: usize| char::from(DIGITS[bits >> (18 - 6 * place) & 63]);
+        encoded.extend((0..=three.len()).map(digit));
+        encoded.extend(std::iter::repeat_n('=', 3 - three.len()));
+    }
+    encoded
 }
 
 /// Row 80.
