@@ -209,7 +209,7 @@ async fn sightings(
         let Some(answered) = asked.join_next().await else { return Ok(sighted) };
         let (answer, id) = answered.map_err(|error| failed(error.to_string()))?;
         let job = match answer {
-            Ok(job) => Some(Sighting::read(job)?),
+            Ok(job) => Some(Sighting::read(&job)?),
             Err(ClientError::Refused { status: 404, .. }) => None,
             Err(error) => return Err(unanswered(error)),
         };

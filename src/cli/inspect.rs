@@ -6,7 +6,7 @@ use std::io;
 
 use beaver_actors::tools::inspect::{self, InspectError, LogState};
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::exit::{CliFailure, Exit};
 use super::output::Output;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliFailure> {
     let engine = setup::load(&args.data.clone().into())?.settings.engine;
     let mut output = Output::stdout();
     let mut stdout_error = None;
-    let mut print = |row: Value| {
+    let mut print = |row: &RawValue| {
         output.json_row(&row).map_err(|error| {
             let kind = error.kind();
             stdout_error = Some(error);

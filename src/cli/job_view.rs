@@ -4,6 +4,7 @@ use beaver_actors::jobs::failure::FailedAttempt;
 use beaver_actors::jobs::{FailureKind, Status};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::answer::unreadable;
 use super::exit::CliFailure;
@@ -33,7 +34,8 @@ impl Glance {
     ///
     /// # Errors
     /// It has another shape.
-    pub(crate) fn read(status: &Value) -> Result<Glance, CliFailure> {
+    pub(crate) fn read(answer: &RawValue) -> Result<Glance, CliFailure> {
+        let status: Value = serde_json::from_str(answer.get()).map_err(|_| unreadable("status", answer))?;
         let of = |wanted: Status| status["jobs"][wanted.as_str()].as_u64();
         let sum = |finished: bool| {
             Status::ALL
@@ -51,7 +53,7 @@ impl Glance {
                 recovery_ms: status["recovery"]["duration_ms"].as_f64()?,
             })
         };
-        glance().ok_or_else(|| unreadable("status", status))
+        glance().ok_or_else(|| unreadable("status", answer))
     }
 }
 
@@ -60,8 +62,8 @@ impl Sighting {
     ///
     /// # Errors
     /// It has another shape.
-    pub(crate) fn read(job: Value) -> Result<Sighting, CliFailure> {
-        Sighting::deserialize(&job).map_err(|_| unreadable("job", &job))
+    pub(crate) fn read(job: &RawValue) -> Result<Sighting, CliFailure> {
+        Sighting::deserialize(job).map_err(|_| unreadable("job", job))
     }
 
     /// Whether a server ended in the middle of one of its runs.
@@ -74,6 +76,7 @@ impl Sighting {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
@@ -85,7 +88,8 @@ mod tests {
             "recovery": {"duration_ms": 1.5},
         });
         let expected = Glance { known: 28, unfinished: 10, completed: 5, recovery_ms: 1.5 };
-        assert_eq!(Glance::read(&status).unwrap(), expected);
-        assert!(Glance::read(&json!({"jobs": {"pending": 1}})).is_err());
+        let read = |status| Glance::read(&to_raw_value(&status).unwrap());
+        assert_eq!(read(status).unwrap(), expected);
+        assert!(read(json!({"jobs": {"pending": 1}})).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use beaver_actors::ids::Timestamp;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::answer_of;
@@ -19,6 +20,7 @@ Examples:
   beaver jobs list --status dead
   beaver jobs run-now --status dead --kind mail      # try them again
   beaver jobs move --status pending --queue mail --match '*\"to\":\"ann\"*' --to slow
+  beaver jobs requeue --status in-flight --id order-17   # its worker is gone
   beaver jobs kill --status retrying --id order-17 --id order-18
   beaver jobs discard --status dead --yes            # all of them
 
@@ -56,7 +58,7 @@ pub(crate) struct JobsArgs {
     /// The queue to which jobs are moved
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
-    /// Kill, discard or cancel all jobs in the status, if no filter says which
+    /// Requeue, kill, discard or cancel all jobs in the status, if no filter says which
     #[arg(long)]
     yes: bool,
     /// Print one JSON object a job, or {"changed"} for what is done to them
@@ -72,6 +74,8 @@ enum JobsAction {
     List,
     /// Make scheduled, retrying or dead jobs pending now
     RunNow,
+    /// Put jobs in flight back in line; a report of the worker that had one counts no more
+    Requeue,
     /// Declare pending, scheduled or retrying jobs dead
     Kill,
     /// Make them disappear
@@ -88,6 +92,7 @@ impl JobsAction {
         match self {
             JobsAction::List => ("list", "listed"),
             JobsAction::RunNow => ("run_now", "made pending"),
+            JobsAction::Requeue => ("requeue", "put back in line"),
             JobsAction::Kill => ("kill", "killed"),
             JobsAction::Discard => ("discard", "discarded"),
             JobsAction::Cancel => ("cancel", "cancelled"),
@@ -96,7 +101,7 @@ impl JobsAction {
     }
 
     fn is_destructive(self) -> bool {
-        matches!(self, JobsAction::Kill | JobsAction::Discard | JobsAction::Cancel)
+        matches!(self, JobsAction::Requeue | JobsAction::Kill | JobsAction::Discard | JobsAction::Cancel)
     }
 }
 
@@ -131,7 +136,7 @@ fn list(args: &JobsArgs) -> Result<(), CliFailure> {
     if args.json {
         jobs.iter().try_for_each(|job| output.json(job))?;
     } else if !jobs.is_empty() {
-        output.line(table(jobs)?)?;
+        output.line(table(&jobs)?)?;
     }
     output.finish()?;
     if more {
@@ -201,11 +206,11 @@ impl JobsArgs {
     }
 }
 
-fn table(jobs: Vec<Value>) -> Result<String, CliFailure> {
+fn table(jobs: &[Box<RawValue>]) -> Result<String, CliFailure> {
     let mut table = of_facts();
     table.set_header(["id", "queue", "kind", "attempt", "created", "not before", "last error"]);
     for job in jobs {
-        let job: JobRow = answer_of(job)?;
+        let job: JobRow = answer_of(&**job)?;
         let error =
             job.errors.last().and_then(|error| error["failure"]["message"].as_str()).unwrap_or_default();
         table.add_row([
@@ -252,6 +257,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_undone_is_not_done_to_all_without_a_yes() {
+        assert!(args(&["requeue", "--status", "in-flight"]).action_words().is_err());
         for action in ["kill", "discard", "cancel"] {
             let failure = args(&[action, "--status", "pending"]).action_words().unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

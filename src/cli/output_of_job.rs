@@ -3,8 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::answer::answer_of;
 use super::exit::{CliFailure, Exit};
 use super::output::{Output, note};
 use super::setup::parse_id;
@@ -40,35 +42,47 @@ pub(crate) struct OutputArgs {
 pub(crate) fn run(args: &OutputArgs) -> Result<(), CliFailure> {
     let id = parse_id(&args.id)?;
     let job = args.target.ask(Access::Look, async |client| client.job(&id.to_string()).await)?;
-    let Some(result) = job.get("result").filter(|result| !result.is_null()) else {
-        let status = job["status"].as_str().unwrap_or("in no known status");
+    let JobWithResult { status, result } = answer_of(&*job)?;
+    let Some(result) = result else {
         return Err(CliFailure::new(Exit::NotFound, format!("job {id} is {status} and has left no output"))
             .hint(format!("`beaver status {id}` shows what is known of it")));
     };
     let mut output = Output::stdout();
-    match written(result) {
-        Some((stdout, stderr)) if !args.json => {
-            output.text(stdout)?;
-            output.finish()?;
-            let stderr = if io::stderr().is_terminal() { plain_lines(stderr) } else { stderr.into() };
-            // A stderr that is gone has no reader.
-            let _ = io::stderr().write_all(stderr.as_bytes());
-            for (name, kept) in [("stdout", stdout), ("stderr", &stderr)] {
-                let bytes = result[format!("{name}_bytes")].as_u64().unwrap_or_default();
-                if bytes > kept.len() as u64 {
-                    note(format_args!("{name} was {bytes} bytes long; its middle was not kept"));
-                }
-            }
-            Ok(())
-        }
-        _ => {
-            output.json(result)?;
-            output.finish()
+    // That of a job of another kind is shown as it is.
+    let written = if args.json { None } else { serde_json::from_str::<Written>(result.get()).ok() };
+    let Some(written) = written else {
+        output.json(&result)?;
+        return output.finish();
+    };
+    output.text(&written.stdout)?;
+    output.finish()?;
+    let stderr =
+        if io::stderr().is_terminal() { plain_lines(&written.stderr) } else { written.stderr.into() };
+    // A stderr that is gone has no reader.
+    let _ = io::stderr().write_all(stderr.as_bytes());
+    for (name, kept, bytes) in
+        [("stdout", &*written.stdout, written.stdout_bytes), ("stderr", &stderr, written.stderr_bytes)]
+    {
+        if bytes > kept.len() as u64 {
+            note(format_args!("{name} was {bytes} bytes long; its middle was not kept"));
         }
     }
+    Ok(())
 }
 
-/// What a program wrote to stdout and stderr, if it is the result of one.
-fn written(result: &Value) -> Option<(&str, &str)> {
-    Some((result.get("stdout")?.as_str()?, result.get("stderr")?.as_str()?))
+#[derive(Deserialize)]
+struct JobWithResult {
+    status: String,
+    result: Option<Box<RawValue>>,
+}
+
+/// What a program wrote, as the result of its job has it.
+#[derive(Deserialize)]
+struct Written {
+    stdout: String,
+    stderr: String,
+    #[serde(default)]
+    stdout_bytes: u64,
+    #[serde(default)]
+    stderr_bytes: u64,
 }

@@ -38,6 +38,6 @@ pub(crate) struct RunArgs {
 /// It could not start, or had to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<(), CliFailure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
-    let settings = setup::load(&args.config)?.settings;
+    let settings = setup::load_for_server(&args.config)?.settings;
     runtime::block_on(async { from_ending(serve(settings).await?) })
 }

@@ -6,7 +6,7 @@ use beaver_actors::ids::JobId;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::exit::CliFailure;
-use crate::config::{CONFIG_VARIABLE, ConfigFlags, LoadedConfig};
+use crate::config::{CONFIG_VARIABLE, ConfigFlags, LoadedConfig, faktory};
 use crate::telemetry::logging::{self, LogFormat};
 
 /// Starts the log of this process.
@@ -47,6 +47,16 @@ pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
     crate::config::load(flags).map_err(|error| {
         CliFailure::usage(error.to_string()).hint("`beaver config` shows what is in force and why")
     })
+}
+
+/// As [`load`], for a server, which also honours what was set up for Faktory's.
+///
+/// # Errors
+/// It makes no sense, or the server would be open although it was meant to ask for a password.
+pub(crate) fn load_for_server(flags: &ConfigFlags) -> Result<LoadedConfig, CliFailure> {
+    let mut loaded = load(flags)?;
+    faktory::honour(&mut loaded).map_err(|error| CliFailure::usage(error.to_string()))?;
+    Ok(loaded)
 }
 
 /// Reads the id of a job.

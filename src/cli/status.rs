@@ -3,13 +3,16 @@
 use beaver_actors::jobs::Status;
 use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
+use serde::Deserialize;
 
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
 use super::queues::counts_table;
 use super::setup;
-use super::status_view::{AttemptTotals, JobAnswer, Log, QueueAnswer, Recovery, Snapshot, Workers};
+use super::status_view::{
+    AttemptTotals, JobAnswer, Log, QueueAnswer, Recovery, Snapshot, StatusOfJob, Workers,
+};
 use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
 use super::waiting;
@@ -51,7 +54,8 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
         Some(id) => {
             let job = client.job(&id.to_string()).await?;
             // Why it waits lies around it.
-            let is_waiting = !args.json && job["status"] == Status::Pending.as_str();
+            let is_waiting = !args.json
+                && StatusOfJob::deserialize(&*job).is_ok_and(|job| job.status == Status::Pending.as_str());
             let around = if is_waiting { Some(client.status().await?) } else { None };
             Ok((job, around))
         }
@@ -63,8 +67,12 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
         return output.finish();
     }
     match id {
-        Some(_) => show_job(&answer_of(answer)?, around.map(answer_of).transpose()?.as_ref(), &mut output)?,
-        None => show_queue(&answer_of(answer)?, &mut output)?,
+        Some(_) => show_job(
+            &answer_of(&*answer)?,
+            around.as_deref().map(answer_of).transpose()?.as_ref(),
+            &mut output,
+        )?,
+        None => show_queue(&answer_of(&*answer)?, &mut output)?,
     }
     output.finish()
 }
@@ -199,6 +207,9 @@ fn show_job(job: &JobAnswer, around: Option<&QueueAnswer>, output: &mut Output) 
         fact("custom", plain(&custom.to_string()));
     }
     fact("payload", plain(&job.payload.to_string()));
+    for text in &job.unreadable {
+        fact("unreadable", plain(text));
+    }
     if let Some(result) = &job.result {
         fact("result", plain(&result.to_string()));
     }

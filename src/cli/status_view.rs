@@ -4,6 +4,7 @@ use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::failure::FailedAttempt;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::queues::{CountsByStatus, QueueRow};
 use super::workers::RemoteView;
@@ -70,6 +71,12 @@ pub(super) struct Recovery {
     pub(super) torn_bytes: u64,
 }
 
+/// Where a job is in its life.
+#[derive(Debug, Deserialize)]
+pub(super) struct StatusOfJob {
+    pub(super) status: String,
+}
+
 /// The parts of a job that people are shown.
 #[derive(Debug, Deserialize)]
 pub(super) struct JobAnswer {
@@ -82,7 +89,7 @@ pub(super) struct JobAnswer {
     pub(super) max_retry: u64,
     pub(super) backoff: Option<Value>,
     pub(super) exhausted: Option<String>,
-    pub(super) custom: Option<Value>,
+    pub(super) custom: Option<Box<RawValue>>,
     pub(super) timeout_ms: u64,
     pub(super) created_at: Timestamp,
     pub(super) run_at: Option<Timestamp>,
@@ -95,6 +102,9 @@ pub(super) struct JobAnswer {
     pub(super) deadline: Option<Timestamp>,
     pub(super) finished_at: Option<Timestamp>,
     pub(super) errors: Vec<FailedAttempt>,
-    pub(super) result: Option<Value>,
-    pub(super) payload: Value,
+    pub(super) result: Option<Box<RawValue>>,
+    /// Texts that cannot be read back from the disk.
+    #[serde(default)]
+    pub(super) unreadable: Vec<String>,
+    pub(super) payload: Box<RawValue>,
 }

@@ -19,6 +19,7 @@ use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use self::in_process::InProcess;
@@ -94,11 +95,11 @@ impl Client {
         }
     }
 
-    /// One job with all that the server tells about it.
+    /// One job with all that the server tells about it, as it is written.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `not_found`, among others.
-    pub(crate) async fn job(&self, id: &str) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn job(&self, id: &str) -> Result<Box<RawValue>, ClientError> {
         self.ask(Method::GET, &job_path(id), Vec::new()).await
     }
 
@@ -106,7 +107,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) async fn status(&self) -> Result<serde_json::Value, ClientError> {
+    pub(crate) async fn status(&self) -> Result<Box<RawValue>, ClientError> {
         self.ask(Method::GET, "/api/v1/status", Vec::new()).await
     }
 
@@ -149,10 +150,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) async fn jobs(
-        &self,
-        words: &ListWords,
-    ) -> Result<(Vec<serde_json::Value>, bool), ClientError> {
+    pub(crate) async fn jobs(&self, words: &ListWords) -> Result<(Vec<Box<RawValue>>, bool), ClientError> {
         let query: Vec<_> =
             words.pairs().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
         let path = format!("/api/v1/jobs?{}", query.join("&"));

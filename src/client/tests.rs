@@ -130,7 +130,7 @@ async fn a_single_job_is_answered_by_a_single_object() {
 #[tokio::test]
 async fn an_id_travels_in_the_path_whatever_its_characters() {
     let (client, server) = scripted(http("200 OK", r#"{"id":"café/1 ?"}"#)).await;
-    assert_eq!(client.job("café/1 ?").await.unwrap()["id"], "café/1 ?");
+    assert!(client.job("café/1 ?").await.unwrap().get().contains(r#""id":"café/1 ?""#));
     let request = server.await.unwrap();
     assert!(request.starts_with("GET /api/v1/jobs/caf%C3%A9%2F1%20%3F HTTP/1.1\r\n"), "{request}");
     assert!(

@@ -59,6 +59,14 @@ pub(crate) enum ConfigError {
         /// What would be right.
         allowed: String,
     },
+    /// Something that was set up for Faktory's server, which cannot be passed over.
+    #[error("{place}: {problem}")]
+    MeantForFaktory {
+        /// The variable or the file.
+        place: String,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
     /// Each value is fine for itself, but not the two together.
     #[error("{} and {} do not go together: {why}", both[0], both[1])]
     Conflict {

@@ -113,7 +113,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         name: "default_kind",
         heading: JOBS,
         default: "",
-        form: Text("KIND", "1 to 128 bytes without control characters, or nothing", |s, text| {
+        form: Text("KIND", "1 to 1024 bytes without control characters, or nothing", |s, text| {
             let kind = (!text.is_empty()).then(|| KindName::parse(text)).transpose();
             s.default_kind = kind.map_err(|_| "is no name for a kind".to_owned())?;
             Ok(())
@@ -124,7 +124,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         name: "default_queue",
         heading: JOBS,
         default: "default",
-        form: Text("QUEUE", "1 to 128 characters of a-z A-Z 0-9 . _ -", |s, text| {
+        form: Text("QUEUE", "1 to 1024 characters of a-z A-Z 0-9 . _ -", |s, text| {
             s.default_queue = QueueName::parse(text).map_err(|_| "is no name for a queue".to_owned())?;
             Ok(())
         }),
@@ -368,13 +368,20 @@ pub(super) static KEYS: &[ConfigKey] = &[
         heading: REMOTE,
         default: "7419",
         form: Text("PORT|off", "0 to 65535, or off", |s, text| {
-            s.fwp.port = match text {
-                "off" => None,
-                _ => Some(fit(within(&(0..=65535), read_count(text)?)?)),
-            };
+            s.fwp.port = port_or_off(text)?;
             Ok(())
         }),
         help: "Port for workers that speak the protocol of Faktory; 0 takes any free one, off none",
+    },
+    ConfigKey {
+        name: "faktory_web_port",
+        heading: REMOTE,
+        default: "off",
+        form: Text("PORT|off", "0 to 65535, or off", |s, text| {
+            s.fwp.web_port = port_or_off(text)?;
+            Ok(())
+        }),
+        help: "Port for monitoring that was made for Faktory: /stats and /health over HTTP",
     },
     ConfigKey {
         name: "faktory_password",
@@ -526,6 +533,13 @@ pub(super) fn nearest_key(given: &str) -> Option<&'static str> {
 /// Narrows a number that the key's limits keep within the field's type.
 fn fit<T: TryFrom<u64>>(number: u64) -> T {
     T::try_from(number).ok().expect("the limits of every key lie within the type of its field")
+}
+
+fn port_or_off(text: &str) -> Result<Option<u16>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => Ok(Some(fit(within(&(0..=65535), read_count(text)?)?))),
+    }
 }
 
 fn within<T: PartialOrd>(limits: &RangeInclusive<T>, value: T) -> Result<T, String> {

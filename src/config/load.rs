@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, instead_of};
+use super::faktory::PASSWORD_VARIABLE;
 use super::file::{self, FileEntry};
 use super::flags::ConfigFlags;
 use super::keys::{ConfigKey, KEYS};
@@ -32,7 +33,7 @@ const OTHER_VARIABLES: [&str; 8] = [
     "BEAVER_STORE",
 ];
 
-/// The `BEAVER_*` variables that are set to something.
+/// The `BEAVER_*` variables that are set to something, and Faktory's password.
 pub(super) type Environment = BTreeMap<String, OsString>;
 
 /// Reads the configuration of this process: `flags`, its environment and the file.
@@ -46,12 +47,16 @@ pub(super) type Environment = BTreeMap<String, OsString>;
 pub(crate) fn load(flags: &ConfigFlags) -> Result<LoadedConfig, ConfigError> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, value)| name.starts_with("BEAVER_") && !value.is_empty())
+        .filter(|(name, value)| is_ours(name) && !value.is_empty())
         .collect();
     for warning in unknown_variables(&env) {
         tracing::warn!("{warning}");
     }
     load_from(flags, &env, Path::new(""))
+}
+
+fn is_ours(variable: &str) -> bool {
+    variable.starts_with("BEAVER_") || variable == PASSWORD_VARIABLE
 }
 
 /// [`load`] with nothing hidden: the environment and the working directory are arguments.
@@ -61,11 +66,14 @@ pub(super) fn load_from(
     working_dir: &Path,
 ) -> Result<LoadedConfig, ConfigError> {
     let file = ConfigFile::find(flags, env, working_dir)?;
+    let of_faktory = password_of_faktory(file.as_ref(), env, flags)?;
     let mut settings = Settings::default();
     let mut values = Vec::with_capacity(KEYS.len());
     for key in KEYS {
         let mut in_force = None;
-        for Given { text, origin } in layers(key, file.as_ref(), env, flags)? {
+        let of_faktory =
+            of_faktory.iter().filter(|(wanted, _)| *wanted == key.name).map(|(_, given)| given.clone());
+        for Given { text, origin } in layers(key, file.as_ref(), env, flags)?.into_iter().chain(of_faktory) {
             let value = match key.apply(&mut settings, &text) {
                 Ok(value) => value,
                 Err(problem) => {
@@ -94,9 +102,33 @@ impl Default for Settings {
 }
 
 /// What somebody said about one key.
+#[derive(Clone)]
 struct Given {
     text: String,
     origin: Origin,
+}
+
+/// What Faktory's variable says about the password, and about which key, if nobody says anything about either in beaver's
+/// own words: what begins with `/` is a file.
+fn password_of_faktory(
+    file: Option<&ConfigFile>,
+    env: &Environment,
+    flags: &ConfigFlags,
+) -> Result<Option<(&'static str, Given)>, ConfigError> {
+    const KEYS_OF_PASSWORD: [&str; 2] = ["faktory_password", "faktory_password_file"];
+    let Some(value) = env.get(PASSWORD_VARIABLE).filter(|value| !value.is_empty()) else { return Ok(None) };
+    for key in KEYS.iter().filter(|key| KEYS_OF_PASSWORD.contains(&key.name)) {
+        if layers(key, file, env, flags)?.iter().any(|given| !given.text.is_empty()) {
+            return Ok(None);
+        }
+    }
+    let place = || PASSWORD_VARIABLE.to_owned();
+    let Some(text) = value.to_str().map(str::to_owned) else {
+        return Err(ConfigError::MeantForFaktory { place: place(), problem: "is not UTF-8".to_owned() });
+    };
+    let [password, password_file] = KEYS_OF_PASSWORD;
+    let key = if text.starts_with('/') { password_file } else { password };
+    Ok(Some((key, Given { text, origin: Origin::Env(place()) })))
 }
 
 /// All that is said about `key`; the last one wins.
@@ -182,7 +214,7 @@ impl ConfigFile {
 /// A warning for each variable that nobody reads.
 pub(super) fn unknown_variables(env: &Environment) -> Vec<String> {
     env.keys()
-        .filter(|name| !OTHER_VARIABLES.contains(&name.as_str()))
+        .filter(|name| name.starts_with("BEAVER_") && !OTHER_VARIABLES.contains(&name.as_str()))
         .filter(|name| KEYS.iter().all(|key| key.variable() != **name))
         .map(|name| {
             let key = name.strip_prefix("BEAVER_").unwrap_or(name).to_lowercase();

@@ -5,9 +5,11 @@
 //! `configs/default.yaml`.
 //!
 //! `flags` and `file` carry text, `units` reads it, `load` lays one over the other; the outcome is `loaded`, which has
-//! the `settings` for the program and the `origin` of each value for people. `error` says what is wrong.
+//! the `settings` for the program and the `origin` of each value for people. `faktory` is what was set up for another server.
+//! `error` says what is wrong.
 
 mod error;
+pub(crate) mod faktory;
 mod file;
 mod flags;
 mod keys;

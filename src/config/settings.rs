@@ -36,6 +36,8 @@ pub struct Settings {
 pub struct FwpSettings {
     /// Its port; 0 means any free one, and without one there is no such server.
     pub port: Option<u16>,
+    /// The port of its web addresses for monitoring, in the same way.
+    pub web_port: Option<u16>,
     /// What clients have to know.
     pub password: Option<Secret>,
     /// A file that holds it.
@@ -123,6 +125,7 @@ impl Settings {
             },
             fwp: FwpSettings {
                 port: None,
+                web_port: None,
                 password: None,
                 password_file: None,
                 tls_cert: None,

@@ -117,6 +117,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("header_timeout", "1s"),
     ("request_timeout", "2s"),
     ("faktory_port", "off"),
+    ("faktory_web_port", "7420"),
     ("faktory_password", Secret::MASK),
     ("faktory_password_file", "/run/secrets/faktory"),
     ("faktory_tls_cert", "/etc/cert.pem"),
@@ -371,7 +372,7 @@ fn a_wrong_file_is_told_with_file_line_key_and_what_to_do() {
         ),
         (
             "default_queue: a/b\n",
-            "file beaver.yaml:1: default_queue: \"a/b\" is no name for a queue; allowed: 1 to 128 \
+            "file beaver.yaml:1: default_queue: \"a/b\" is no name for a queue; allowed: 1 to 1024 \
              characters of a-z A-Z 0-9 . _ -",
         ),
         (

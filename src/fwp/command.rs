@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::reply;
 use crate::remote::status::WorkerState;
+use crate::wire::for_people::{self, mended};
 
 /// More queues in one FETCH are refused: each costs time whenever a job arrives.
 const QUEUES_MAX: usize = 1_000;
@@ -75,6 +76,21 @@ impl<'l> FwpCommand<'l> {
     }
 }
 
+/// A line as text. In a report, what is no UTF-8 becomes U+FFFD: only its texts for people may have such bytes, and
+/// without it a job would wait for its reservation to expire.
+///
+/// # Errors
+/// It is not UTF-8, and not a report.
+pub(super) fn text_of(line: &[u8]) -> Result<Cow<'_, str>, String> {
+    match std::str::from_utf8(line) {
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) if ["ACK ", "FAIL ", "BEAT "].iter().any(|verb| line.starts_with(verb.as_bytes())) => {
+            Ok(String::from_utf8_lossy(line))
+        }
+        Err(error) => Err(format!("not UTF-8 after byte {} of the line", error.valid_up_to())),
+    }
+}
+
 /// Reads the queues of a FETCH.
 ///
 /// # Errors
@@ -103,7 +119,8 @@ pub fn acked_job(text: &str) -> Result<Option<JobId>, String> {
         #[serde(borrow)]
         jid: Cow<'l, str>,
     }
-    let ack: Ack<'_> = serde_json::from_str(text).map_err(|error| format!("invalid ACK: {error}"))?;
+    let text = mended(text);
+    let ack: Ack<'_> = serde_json::from_str(&text).map_err(|error| format!("invalid ACK: {error}"))?;
     match ack.jid.is_empty() {
         true => Err("invalid ACK: missing jid".to_owned()),
         false => Ok(JobId::parse(&ack.jid).ok()),
@@ -119,16 +136,20 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
     struct Fail<'l> {
         #[serde(borrow, default)]
         jid: Cow<'l, str>,
-        errtype: Option<String>,
-        message: Option<String>,
-        backtrace: Option<Vec<String>>,
+        #[serde(deserialize_with = "for_people::text", default)]
+        errtype: String,
+        #[serde(deserialize_with = "for_people::text", default)]
+        message: String,
+        #[serde(deserialize_with = "for_people::texts", default)]
+        backtrace: Vec<String>,
     }
-    let fail: Fail<'_> = serde_json::from_str(text).map_err(|error| format!("invalid FAIL: {error}"))?;
+    let text = mended(text);
+    let fail: Fail<'_> = serde_json::from_str(&text).map_err(|error| format!("invalid FAIL: {error}"))?;
     if fail.jid.is_empty() {
         return Err("missing JID".to_owned());
     }
     let job = JobId::parse(&fail.jid).map_err(|_| reply::no_such_job(&fail.jid))?;
-    let mut lines = fail.backtrace.unwrap_or_default();
+    let mut lines = fail.backtrace;
     lines.truncate(BACKTRACE_LINES_MAX);
     let failure = Failure::new(FailureKind::Error, shortened(fail.message, MESSAGE_CHARS_MAX))
         .of_type(shortened(fail.errtype, ERRTYPE_CHARS_MAX))
@@ -136,8 +157,7 @@ pub fn failed_job(text: &str) -> Result<(JobId, Failure), String> {
     Ok((job, failure))
 }
 
-fn shortened(text: Option<String>, chars_max: usize) -> String {
-    let mut text = text.unwrap_or_default();
+fn shortened(mut text: String, chars_max: usize) -> String {
     if text.is_empty() {
         return UNKNOWN.to_owned();
     }
@@ -155,8 +175,10 @@ pub struct Beat {
     /// The name that it gave in its HELLO.
     pub(crate) wid: String,
     /// What it says it is doing, if it does.
-    pub(crate) current_state: Option<String>,
+    #[serde(deserialize_with = "for_people::text")]
+    pub(crate) current_state: String,
     /// Resident memory of its process, in KiB.
+    #[serde(deserialize_with = "for_people::number")]
     pub(crate) rss_kb: Option<i64>,
 }
 
@@ -166,12 +188,12 @@ impl Beat {
     /// # Errors
     /// It cannot be read.
     pub fn parse(text: &str) -> Result<Beat, String> {
-        serde_json::from_str(text).map_err(|error| format!("invalid BEAT: {error}"))
+        serde_json::from_str(&mended(text)).map_err(|error| format!("invalid BEAT: {error}"))
     }
 
     /// The state that it says it is in.
     pub(super) fn state(&self) -> WorkerState {
-        self.current_state.as_deref().map_or(WorkerState::Running, WorkerState::read)
+        WorkerState::read(&self.current_state)
     }
 }
 
@@ -196,9 +218,11 @@ impl QueueCommand {
     pub fn parse(text: &str) -> Result<QueueCommand, String> {
         let mut words = text.split_ascii_whitespace();
         let sub = words.next().unwrap_or_default();
-        if !["PAUSE", "RESUME", "REMOVE", "LATENCY"].contains(&sub) {
+        // The verb has to be in capitals, what follows it need not.
+        let known = ["PAUSE", "RESUME", "REMOVE", "LATENCY"].into_iter();
+        let Some(sub) = known.into_iter().find(|known| known.eq_ignore_ascii_case(sub)) else {
             return Err(format!("no such QUEUE subcommand: {sub}"));
-        }
+        };
         let names: Vec<&str> = words.collect();
         if names.is_empty() {
             return Err(format!("QUEUE {sub} needs at least one queue"));
@@ -249,7 +273,7 @@ mod tests {
     #[test]
     fn an_ack_names_a_job() {
         assert_eq!(acked_job(r#"{"jid":"12345678"}"#).unwrap(), Some(JobId::parse("12345678").unwrap()));
-        assert_eq!(acked_job(&format!(r#"{{"jid":"{}"}}"#, "x".repeat(300))).unwrap(), None);
+        assert_eq!(acked_job(&format!(r#"{{"jid":"{}"}}"#, "x".repeat(1_025))).unwrap(), None);
         for text in ["", "{}", r#"{"jid":""}"#, r#"{"jid":7}"#, "12345678"] {
             assert!(acked_job(text).unwrap_err().starts_with("invalid ACK"), "{text}");
         }
@@ -271,10 +295,33 @@ mod tests {
         assert_eq!(failure.message.chars().count(), 1_000);
         assert_eq!(failure.backtrace.len(), 50);
         assert_eq!(failed_job("{}").unwrap_err(), "missing JID");
-        let nobody = "x".repeat(300);
+        let nobody = "x".repeat(1_025);
         let unknown = failed_job(&format!(r#"{{"jid":"{nobody}"}}"#)).unwrap_err();
         assert_eq!(unknown, format!("Job not found {nobody}"));
         assert!(failed_job("{").unwrap_err().starts_with("invalid FAIL"));
+    }
+
+    /// Row 85.
+    #[test]
+    fn a_report_is_read_whatever_its_text_for_people_holds() {
+        let line = b"FAIL {\"jid\":\"12345678\",\"errtype\":7,\"message\":\"caf\xe9 \\udc00\",\"backtrace\":[\"a\",null,\"\\ud800\"]}";
+        let text = text_of(line).unwrap();
+        let FwpCommand::Fail(report) = FwpCommand::parse(&text) else { panic!("{text}") };
+        let (job, failure) = failed_job(report).unwrap();
+        assert_eq!((job.to_string().as_str(), failure.errtype.as_str()), ("12345678", "7"));
+        assert_eq!(failure.message, "caf\u{fffd} \u{fffd}");
+        assert_eq!(failure.backtrace, ["a", "", "\u{fffd}"]);
+        let beat = Beat::parse(r#"{"wid":"w\ud800","current_state":"\ud83d","rss_kb":7.5}"#).unwrap();
+        assert_eq!(
+            (beat.wid.as_str(), beat.state(), beat.rss_kb),
+            ("w\u{fffd}", WorkerState::Running, Some(7))
+        );
+        assert_eq!(
+            acked_job(r#"{"jid":"12345678","note":"\ud800"}"#).unwrap(),
+            JobId::parse("12345678").ok()
+        );
+        let pushed = text_of(b"PUSH {\"jid\":\"\xe9\"}").unwrap_err();
+        assert_eq!(pushed, "not UTF-8 after byte 13 of the line", "what is not for people is not changed");
     }
 
     #[test]
@@ -282,6 +329,8 @@ mod tests {
         let queue = |name| QueueName::parse(name).unwrap();
         let parse = QueueCommand::parse;
         assert_eq!(parse("PAUSE *").unwrap(), QueueCommand::Pause(QueueSet::All));
+        assert_eq!(parse("pause *").unwrap(), QueueCommand::Pause(QueueSet::All));
+        assert_eq!(parse("Latency a").unwrap(), QueueCommand::Latency(vec!["a".into()]));
         let named = QueueCommand::Remove(QueueSet::Named(vec![queue("a"), queue("b")]));
         assert_eq!(parse("REMOVE a / b").unwrap(), named, "no queue can have the name /");
         assert_eq!(parse("LATENCY a").unwrap(), QueueCommand::Latency(vec!["a".into()]));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::auth::password::Challenge;
 use crate::config::Secret;
 use crate::remote::registry::Introduction;
+use crate::wire::for_people;
 use crate::wire::null::null_means_default;
 
 /// The version of the protocol that is spoken.
@@ -32,23 +33,23 @@ pub struct Hello {
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) pwdhash: String,
     /// The name of its machine, for people.
-    #[serde(deserialize_with = "null_means_default")]
+    #[serde(deserialize_with = "for_people::text")]
     pub(crate) hostname: String,
     /// Its name as a worker; empty for none.
     #[serde(deserialize_with = "null_means_default")]
     pub(crate) wid: String,
     /// The number of its process there.
-    #[serde(deserialize_with = "null_means_default")]
-    pub(crate) pid: i64,
+    #[serde(deserialize_with = "for_people::number")]
+    pub(crate) pid: Option<i64>,
     /// What it says about itself.
-    #[serde(deserialize_with = "null_means_default")]
+    #[serde(deserialize_with = "for_people::texts")]
     pub(crate) labels: Vec<String>,
 }
 
 impl From<Hello> for Introduction {
     fn from(hello: Hello) -> Introduction {
         let Hello { wid, hostname, pid, labels, .. } = hello;
-        Introduction { wid, hostname, pid, labels }
+        Introduction { wid, hostname, pid: pid.unwrap_or_default(), labels }
     }
 }
 
@@ -69,7 +70,9 @@ impl Hello {
     pub fn parse(line: &[u8]) -> Result<Hello, BadHello> {
         let object = line.strip_prefix(b"HELLO ").filter(|rest| rest.starts_with(b"{"));
         let object = object.ok_or(BadHello::Stranger)?;
-        serde_json::from_slice(object).map_err(|error| BadHello::Refused(format!("invalid HELLO: {error}")))
+        // A worker is not turned away for the name of its machine.
+        serde_json::from_str(&for_people::mended_bytes(object))
+            .map_err(|error| BadHello::Refused(format!("invalid HELLO: {error}")))
     }
 
     /// Whether it answers a challenge with the right password. Takes the same time for every wrong one.
@@ -113,7 +116,7 @@ mod tests {
     fn a_hello_says_who_a_worker_is_and_may_leave_out_anything() {
         let line = br#"HELLO {"hostname":"h","wid":"w1","pid":7,"labels":["a"],"v":2,"new":[1]}"#;
         let hello = Hello::parse(line).unwrap();
-        assert_eq!((hello.wid.as_str(), hello.pid, hello.labels.len(), hello.v), ("w1", 7, 1, 2));
+        assert_eq!((hello.wid.as_str(), hello.pid, hello.labels.len(), hello.v), ("w1", Some(7), 1, 2));
         let hello = Hello::parse(br#"HELLO {"wid":null,"labels":null,"pid":null}"#).unwrap();
         assert_eq!((hello.wid.as_str(), hello.v), ("", 0));
     }

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::EngineStatus;
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::Status;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::remote::registry::Registry;
 
 /// The version of the protocol's original that is spoken; clients compare it.
 const PROTOCOL_RELEASE: &str = "1.10.0";
@@ -27,6 +30,33 @@ pub(crate) struct Facts {
     pub(crate) workers: usize,
     /// Workers that were given up.
     pub(crate) reaped: u64,
+}
+
+impl Facts {
+    /// As they are now.
+    pub(crate) fn of(registry: &Registry, clock: &dyn Clock) -> Facts {
+        let (workers, reaped) = registry.workers();
+        Facts {
+            now: clock.now(),
+            uptime: registry.uptime(),
+            connections: registry.connections(),
+            commands: registry.commands(),
+            workers,
+            reaped,
+        }
+    }
+
+    fn server(&self) -> InfoServer {
+        InfoServer {
+            description: DESCRIPTION,
+            faktory_version: PROTOCOL_RELEASE,
+            // Clients take 0 for "no answer".
+            uptime: self.uptime.as_secs().max(1),
+            connections: self.connections,
+            command_count: self.commands,
+            used_memory_mb: resident_mib(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -72,7 +102,20 @@ struct Scan {
     enqueued: u64,
     cycles: u64,
     size: u64,
-    wall_time_sec: f64,
+    wall_time_sec: Seconds,
+}
+
+/// Written as the protocol's original does: whole ones without a fraction, which some clients read as integers.
+#[derive(Clone, Copy, Default)]
+struct Seconds(f64);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.fract() == 0.0 {
+            true => serializer.serialize_u64(self.0 as u64),
+            false => serializer.serialize_f64(self.0),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -121,17 +164,21 @@ pub(crate) fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
             total_failures: status.totals.failed,
             total_processed: status.totals.processed,
         },
-        server: InfoServer {
-            description: DESCRIPTION,
-            faktory_version: PROTOCOL_RELEASE,
-            // Clients take 0 for "no answer".
-            uptime: facts.uptime.as_secs().max(1),
-            connections: facts.connections,
-            command_count: facts.commands,
-            used_memory_mb: resident_mib(),
-        },
+        server: facts.server(),
     };
     serde_json::to_vec(&info).expect("text and numbers are always JSON")
+}
+
+/// The part of INFO that is known without asking the engine.
+#[must_use]
+pub(super) fn health(facts: &Facts) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Health {
+        now: Timestamp,
+        server: InfoServer,
+    }
+    let health = Health { now: facts.now, server: facts.server() };
+    serde_json::to_vec(&health).expect("text and numbers are always JSON")
 }
 
 fn utc_time(now: Timestamp) -> String {
@@ -154,8 +201,9 @@ pub(crate) fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
     let known: HashMap<&str, u64> =
         status.queues.iter().map(|queue| (queue.queue.as_str(), queue.latency_ms)).collect();
     let latency_ms = |name: &str| known.get(name).copied().unwrap_or_default();
-    let latencies: BTreeMap<&str, f64> =
-        names.iter().map(|name| (name.as_str(), latency_ms(name) as f64 / 1_000.0)).collect();
+    let seconds = |name: &str| Seconds(latency_ms(name) as f64 / 1_000.0);
+    let latencies: BTreeMap<&str, Seconds> =
+        names.iter().map(|name| (name.as_str(), seconds(name))).collect();
     serde_json::to_vec(&latencies).expect("text and numbers are always JSON")
 }
 
@@ -167,6 +215,12 @@ mod tests {
     fn the_time_of_day_is_written_with_two_digits_each() {
         assert_eq!(utc_time("2026-11-21T09:05:07.999Z".parse().unwrap()), "09:05:07 UTC");
         assert_eq!(utc_time(Timestamp(0)), "00:00:00 UTC");
+    }
+
+    #[test]
+    fn seconds_are_written_without_a_fraction_that_they_do_not_have() {
+        let written = [0.0, 2.0, 0.32].map(|seconds| serde_json::to_string(&Seconds(seconds)).unwrap());
+        assert_eq!(written, ["0", "2", "0.32"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `connection` | bytes and limits |
 //! | `long_line_gate` | who may send a long line now |
 //! | `state` | what all connections share |
+//! | `web` | what monitoring asks over HTTP |
 //!
 //! A FETCH is a dispatch under a lease; an ACK or a FAIL counts only under that lease. What was answered `+OK` is on
 //! disk. A line that is too long is answered with an error and ends its connection; every other mistake is answered
@@ -24,6 +25,7 @@ pub(crate) mod mutate;
 mod reply;
 mod session;
 mod state;
+pub(crate) mod web;
 pub(crate) mod welcome;
 
 pub(crate) use state::FwpShared;

@@ -36,6 +36,9 @@ impl Mutation {
     /// # Errors
     /// It is not JSON, or says something that does not exist.
     pub fn parse(text: &str) -> Result<Mutation, String> {
+        if text.trim().is_empty() {
+            return Err("invalid format".to_owned());
+        }
         let sent: SentMutation = serde_json::from_str(text).map_err(faktory_job::not_json)?;
         let target = match sent.target.as_str() {
             "scheduled" => Status::Scheduled,
@@ -122,6 +125,7 @@ mod tests {
         let refused = |text| Mutation::parse(text).unwrap_err();
         assert_eq!(refused(r#"{"cmd":"eat","target":"dead"}"#), "unknown mutate operation");
         assert_eq!(refused(r#"{"cmd":"kill","target":"queues"}"#), "invalid target for mutation command");
+        assert_eq!(refused(" "), "invalid format");
         assert!(refused("{").starts_with("invalid JSON: "));
         let endless =
             format!(r#"{{"cmd":"kill","target":"dead","filter":{{"regexp":"{}"}}}}"#, "x".repeat(1_001));

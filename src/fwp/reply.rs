@@ -14,6 +14,13 @@ pub(super) fn no_such_job(jid: impl Display) -> String {
     format!("Job not found {jid}")
 }
 
+/// The error for a job whose jid another one waits under.
+pub(super) fn waits_otherwise(jid: impl Display) -> String {
+    format!(
+        "Job {jid} waits already, with other content: nothing was changed; push under another jid, or discard the one that waits"
+    )
+}
+
 /// Appends `+OK`.
 pub(crate) fn ok(out: &mut Vec<u8>) {
     out.extend_from_slice(b"+OK\r\n");

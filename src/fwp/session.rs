@@ -8,7 +8,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -125,18 +124,13 @@ impl Session {
 
     /// Starts what a line asks for; `None` for END. New jobs that come late are turned away.
     pub(super) fn submit(&mut self, line: &[u8], is_late: bool) -> Option<Pending> {
-        self.shared.commands.fetch_add(1, Relaxed);
-        let line = match std::str::from_utf8(line) {
+        self.shared.state.registry.count_command();
+        let line = match command::text_of(line) {
             Ok(line) => line,
-            Err(error) => {
-                return Some(Pending::error(format!(
-                    "not UTF-8 after byte {} of the line",
-                    error.valid_up_to()
-                )));
-            }
+            Err(error) => return Some(Pending::error(error)),
         };
         let engine = &self.shared.state.engine;
-        let pending = match FwpCommand::parse(line) {
+        let pending = match FwpCommand::parse(&line) {
             FwpCommand::Push(_) | FwpCommand::PushBulk(_) if is_late => Err(engine.turn_away().to_string()),
             FwpCommand::Push(_) | FwpCommand::PushBulk(_)
                 if let Err(busy) = engine.refuse_if_busy(line.len()) =>
@@ -248,11 +242,21 @@ impl Session {
                     EngineError::RejectedAt { rejection, .. } => EngineError::Rejected(rejection),
                     error => error,
                 });
-                pushed.map(|_| reply::ok(out))
+                pushed.map(|pushed| match pushed.iter().find(|job| job.conflicts) {
+                    Some(job) => reply::error(out, &reply::waits_otherwise(&job.id)),
+                    None => reply::ok(out),
+                })
             }
             Pending::PushedMany(answer, refused) => {
                 let pushed = ready!(Pin::new(answer).poll(cx));
-                pushed.map(|_| reply::bulk(out, &refusals(refused)))
+                pushed.map(|pushed| {
+                    let conflicts = pushed
+                        .into_iter()
+                        .filter(|job| job.conflicts)
+                        .map(|job| Refused { why: reply::waits_otherwise(&job.id), jid: job.id.to_string() });
+                    refused.extend(conflicts);
+                    reply::bulk(out, &refusals(refused));
+                })
             }
             Pending::Fetched(answer) => {
                 let fetched = ready!(Pin::new(answer).poll(cx));
@@ -336,15 +340,7 @@ impl Session {
 
     fn facts(&self) -> Facts {
         let state = &self.shared.state;
-        let (workers, reaped) = state.registry.workers();
-        Facts {
-            now: state.clock.now(),
-            uptime: self.shared.since.elapsed(),
-            connections: state.registry.connections(),
-            commands: self.shared.commands.load(Relaxed),
-            workers,
-            reaped,
-        }
+        Facts::of(&state.registry, &*state.clock)
     }
 }
 

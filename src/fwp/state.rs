@@ -1,12 +1,10 @@
 //! What the connections of remote workers share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use beaver_actors::base::byte_budget::ByteBudget;
 use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::Engine;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::long_line_gate::LongLineGate;
@@ -34,11 +32,9 @@ pub struct FwpState {
     pub limits: FwpLimits,
 }
 
-/// The same, with what the server counts.
+/// The same, with what is shared to keep within limits.
 pub(crate) struct FwpShared {
     pub(crate) state: FwpState,
-    pub(super) since: Instant,
-    pub(super) commands: AtomicU64,
     pub(super) long_lines: ByteBudget,
     pub(super) long_line_gate: LongLineGate,
     /// Who tried a wrong password.
@@ -53,8 +49,6 @@ impl FwpShared {
         let long_lines = ByteBudget::new(state.limits.line_bytes_max.saturating_mul(16));
         FwpShared {
             state,
-            since: Instant::now(),
-            commands: AtomicU64::new(0),
             long_lines,
             long_line_gate: LongLineGate::new(),
             guesses: Guesses::default(),

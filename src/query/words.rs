@@ -15,7 +15,7 @@ use crate::suggest::{instead_of, nearest, shortened};
 use crate::wire::null::null_means_default;
 
 /// What can be done to a set, as it is written.
-const ACTIONS: [&str; 5] = ["run_now", "kill", "discard", "cancel", "move"];
+const ACTIONS: [&str; 6] = ["run_now", "requeue", "kill", "discard", "cancel", "move"];
 /// How many jobs are listed at once at most.
 const LIMIT_MAX: usize = 1_000;
 /// How many jobs are listed when nobody says.
@@ -54,7 +54,7 @@ pub(crate) struct ListWords {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ActionWords {
-    /// `run_now`, `kill`, `discard`, `cancel` or `move`.
+    /// `run_now`, `requeue`, `kill`, `discard`, `cancel` or `move`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) action: Option<String>,
     /// In which status the jobs are.
@@ -175,6 +175,7 @@ impl ActionWords {
             ("move", Some(to)) => SetAction::Move(QueueName::parse(to).map_err(|error| error.to_string())?),
             (_, Some(_)) => return Err("to is only for move".to_owned()),
             ("run_now", None) => SetAction::RunNow,
+            ("requeue", None) => SetAction::Requeue,
             ("kill", None) => SetAction::Kill,
             ("discard", None) => SetAction::Discard,
             ("cancel", None) => SetAction::Cancel,
@@ -183,6 +184,11 @@ impl ActionWords {
         let status = read_status(self.status.as_deref())?;
         let (can, done, others) = match action {
             SetAction::RunNow => (status.can_run_now(), "run now", "scheduled, retrying and dead"),
+            SetAction::Requeue => (
+                status == Status::InFlight,
+                "be requeued",
+                "for scheduled, retrying and dead ones there is run_now; in_flight",
+            ),
             SetAction::Kill => (status.can_be_killed(), "be killed", "pending, scheduled and retrying"),
             SetAction::Discard => (true, "be discarded", "all"),
             SetAction::Cancel => (!status.is_finished(), "be cancelled", "unfinished"),
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn a_word_that_means_nothing_is_told_with_what_would_be_right() {
         for (json, told) in [
-            (r#"{"status":"dead"}"#, "action is missing: run_now, kill, discard, cancel, move"),
+            (r#"{"status":"dead"}"#, "action is missing: run_now, requeue, kill, discard, cancel, move"),
             (r#"{"action":"kil","status":"dead"}"#, r#"unknown action "kil": did you mean "kill"?"#),
             (r#"{"action":"kill"}"#, "status is missing: pending, scheduled"),
             (r#"{"action":"discard","status":"ded"}"#, r#"unknown status "ded": did you mean "dead"?"#),
@@ -260,6 +266,7 @@ mod tests {
                 r#"{"action":"kill","status":"dead"}"#,
                 "dead jobs cannot be killed: pending, scheduled and retrying",
             ),
+            (r#"{"action":"requeue","status":"dead"}"#, "dead ones there is run_now; in_flight ones can"),
             (r#"{"action":"run_now","status":"completed"}"#, "completed jobs cannot run now"),
             (r#"{"action":"cancel","status":"dead"}"#, "dead jobs cannot be cancelled: unfinished ones can"),
             (r#"{"action":"discard","status":"dead","filter":{"ids":[]}}"#, "ids is empty"),

@@ -4,7 +4,7 @@
 //! none for a moment. Remote workers are no actors: nothing that they do crashes anything here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,9 @@ pub(crate) struct Introduction {
 pub struct Registry {
     inner: Arc<Mutex<Inner>>,
     clock: Arc<dyn Clock>,
+    /// What all clients asked for so far.
+    commands: Arc<AtomicU64>,
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -98,7 +101,24 @@ impl Registry {
     /// An empty one.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Registry {
-        Registry { inner: Arc::default(), clock }
+        Registry { inner: Arc::default(), clock, commands: Arc::default(), since: Instant::now() }
+    }
+
+    /// Somebody asked for something.
+    pub(crate) fn count_command(&self) {
+        self.commands.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was so.
+    #[must_use]
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands.load(Relaxed)
+    }
+
+    /// How long somebody could come.
+    #[must_use]
+    pub(crate) fn uptime(&self) -> Duration {
+        self.since.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -139,10 +159,11 @@ impl Registry {
         (inner.workers.len(), inner.reaped)
     }
 
-    /// Asks a worker to go on to a state; it hears of it at its next BEAT. False if there is none of this name.
+    /// Asks a worker to go on to a state; it hears of it at its next BEAT. False if none of this name is connected.
     pub fn ask(&self, wid: &str, state: WorkerState) -> bool {
         let inner = self.lock();
-        let Some(worker) = inner.workers.get(wid) else { return false };
+        let is_there = |worker: &&WorkerEntry| worker.connections > 0;
+        let Some(worker) = inner.workers.get(wid).filter(is_there) else { return false };
         worker.shared.advance(state);
         tracing::info!(actor = %actor(wid), state = state.as_str(), "asked");
         true
@@ -265,23 +286,30 @@ impl Member {
             connection.wid = Some(introduction.wid.clone());
         }
         let Introduction { wid, hostname, pid, labels } = introduction;
-        let worker = inner.workers.entry(wid).or_insert_with_key(|wid| {
-            tracing::info!(actor = %actor(wid), hostname, pid, "connected");
-            WorkerEntry {
-                hostname,
-                pid,
-                labels,
-                reported: WorkerState::Running,
-                started_at: now,
-                last_beat: now,
-                silent_since: Instant::now(),
-                rss_kb: None,
-                connections: 0,
-                shared: Arc::default(),
-            }
-        });
-        worker.connections += 1;
-        self.shared = Arc::clone(&worker.shared);
+        if let Some(worker) = inner.workers.get_mut(&wid).filter(|worker| worker.connections > 0) {
+            worker.connections += 1;
+            self.shared = Arc::clone(&worker.shared);
+            return Ok(());
+        }
+        tracing::info!(actor = %actor(&wid), hostname, pid, "connected");
+        // A process that comes under the name of one that has gone begins afresh: what that one was asked to do was meant
+        // for it. Its leases are still counted.
+        let leases = inner.workers.remove(&wid).map(|gone| std::mem::take(&mut *gone.shared.leases()));
+        self.shared =
+            Arc::new(WorkerCell { leases: Mutex::new(leases.unwrap_or_default()), ..WorkerCell::default() });
+        let worker = WorkerEntry {
+            hostname,
+            pid,
+            labels,
+            reported: WorkerState::Running,
+            started_at: now,
+            last_beat: now,
+            silent_since: Instant::now(),
+            rss_kb: None,
+            connections: 1,
+            shared: Arc::clone(&self.shared),
+        };
+        inner.workers.insert(wid, worker);
         Ok(())
     }
 
@@ -380,6 +408,32 @@ mod tests {
         assert_eq!(registry.status().workers[0].rss_kb, Some(9));
         assert!(!registry.ask("nobody", WorkerState::Quiet));
         assert_eq!(registry.beat("nobody", WorkerState::Running, None), Err(UnknownWorker));
+    }
+
+    /// Row 79.
+    #[test]
+    fn a_wid_whose_last_connection_has_gone_begins_afresh() {
+        let registry = registry();
+        for how in [WorkerState::Quiet, WorkerState::Terminate] {
+            let (first, _a) = worker(&registry, "pod");
+            let (second, _b) = worker(&registry, "pod");
+            assert!(registry.ask("pod", how));
+            registry.beat("pod", how, Some(9)).unwrap();
+            drop(first);
+            let (third, _c) = worker(&registry, "pod");
+            assert!(
+                !second.takes_jobs() && !third.takes_jobs(),
+                "one connection is left of those that were asked"
+            );
+            drop((second, third));
+            assert_eq!(registry.status().workers[0].state, how, "shown as it was left");
+            assert!(!registry.ask("pod", WorkerState::Terminate), "nobody would hear of it");
+            let (again, _d) = worker(&registry, "pod");
+            assert!(again.takes_jobs());
+            assert_eq!(registry.beat("pod", WorkerState::Running, None), Ok(None));
+            let status = registry.status().workers.remove(0);
+            assert_eq!((status.state, status.connections, status.rss_kb), (WorkerState::Running, 1, None));
+        }
     }
 
     #[test]

@@ -71,7 +71,11 @@ impl FwpSetup {
     }
 }
 
-fn password(settings: &FwpSettings) -> Result<Option<Secret>, ServerError> {
+/// The password in force, read from its file if it is in one.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn password(settings: &FwpSettings) -> Result<Option<Secret>, ServerError> {
     let Some(file) = &settings.password_file else { return Ok(settings.password.clone()) };
     read_password(file).map(Some).map_err(|problem| ServerError::Setup {
         message: format!("{}: {problem}", file.display()),

@@ -89,6 +89,11 @@ impl<L: Listener> HttpServer<L> {
         self.serve(router(state, hosts), &limits, move || metrics.requests_busy.add(1))
     }
 
+    /// Answers with a router of its own, on the tokio runtime of the caller.
+    pub(crate) fn spawn_router(self, router: Router, limits: &HttpLimits) -> HttpHandle {
+        self.serve(router, limits, || {})
+    }
+
     fn serve(
         self,
         router: Router,

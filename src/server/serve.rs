@@ -4,10 +4,12 @@
 //! and a port in use is told before anything else happens. However the engine ends, the server ends with it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::Durability;
+use beaver_actors::base::clock::SystemClock;
 use beaver_actors::engine::{Ending, Engine, FailCause, Phase, Progress};
 use beaver_actors::jobs::Status;
 use tracing::{error, info, warn};
@@ -15,12 +17,13 @@ use tracing::{error, info, warn};
 use super::address_file::{AddressFile, url_of};
 use super::error::ServerError;
 use super::fwp_server::FwpHandle;
-use super::fwp_setup::FwpSetup;
+use super::fwp_setup::{self, FwpSetup};
 use super::http_server::{HttpHandle, HttpServer};
 use super::privacy::keep_private;
 use super::recovery_view::RecoveryView;
 use super::signals::Signals;
 use crate::config::Settings;
+use crate::fwp::web::{WebState, web_router};
 use crate::handlers::{self, exec};
 use crate::http::HttpState;
 use crate::wire::job::JobDefaults;
@@ -38,6 +41,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let address = http.local_addr();
     let remote = FwpSetup::listen(&settings).await?;
     let remote_address = remote.address();
+    let web = listen_for_monitoring(&settings).await?;
     warn_about_access(&settings, address);
     keep_private(&settings);
     let handlers = prepare_handlers(&settings).await?;
@@ -48,9 +52,24 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
     });
+    let registry = remote.registry.clone();
     let fwp = remote.spawn(&settings, &engine);
-    let addresses = Addresses { http: address, fwp: remote_address };
-    let server = RunningServer { settings, addresses, engine, http, fwp, address_files: Vec::new() };
+    let web_address = web.as_ref().map(HttpServer::local_addr);
+    let web = match web {
+        None => None,
+        Some(web) => {
+            let state = WebState {
+                engine: engine.clone(),
+                registry,
+                clock: Arc::new(SystemClock::default()),
+                password: fwp_setup::password(&settings.fwp)?,
+                request_timeout: settings.http.request_timeout,
+            };
+            Some(web.spawn_router(web_router(state), &settings.http))
+        }
+    };
+    let addresses = Addresses { http: address, fwp: remote_address, web: web_address };
+    let server = RunningServer { settings, addresses, engine, http, fwp, web, address_files: Vec::new() };
     Ok(server.attend(&mut signals).await)
 }
 
@@ -58,6 +77,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
 struct Addresses {
     http: SocketAddr,
     fwp: Option<SocketAddr>,
+    web: Option<SocketAddr>,
 }
 
 /// A server whose engine has been started.
@@ -67,6 +87,7 @@ struct RunningServer {
     engine: Engine,
     http: HttpHandle,
     fwp: Option<FwpHandle>,
+    web: Option<HttpHandle>,
     address_files: Vec<AddressFile>,
 }
 
@@ -95,7 +116,12 @@ impl RunningServer {
                 fwp.shut_down(LAST_ANSWERS).await;
             }
         };
-        tokio::join!(self.http.shut_down(LAST_ANSWERS), fwp_ends);
+        let web_ends = async {
+            if let Some(web) = self.web {
+                web.shut_down(LAST_ANSWERS).await;
+            }
+        };
+        tokio::join!(self.http.shut_down(LAST_ANSWERS), fwp_ends, web_ends);
         if ending == Ending::Clean {
             info!("stopped");
         }
@@ -160,6 +186,7 @@ impl RunningServer {
         info!(
             url = url_of(self.addresses.http),
             faktory = self.addresses.fwp.map_or_else(|| "off".to_owned(), |address| format!("tcp://{address}")),
+            faktory_web = self.addresses.web.map_or_else(|| "off".to_owned(), url_of),
             data_dir = %self.settings.engine.data_dir.display(),
             durability = told(self.settings.engine.durability),
             workers = status.workers.count,
@@ -180,6 +207,18 @@ async fn listen(settings: &Settings) -> Result<HttpServer, ServerError> {
         source,
         port: ("metrics_port", "0 takes any free one"),
     })
+}
+
+/// The web port of the work protocol, if it is on.
+async fn listen_for_monitoring(settings: &Settings) -> Result<Option<HttpServer>, ServerError> {
+    let Some(port) = settings.fwp.web_port else { return Ok(None) };
+    let address = SocketAddr::new(settings.bind, port);
+    let bound = HttpServer::bind(address).await.map_err(|source| ServerError::Listen {
+        address,
+        source,
+        port: ("faktory_web_port", "0 takes any free one, off none"),
+    });
+    bound.map(Some)
 }
 
 /// Nobody has to show a password here, so the operator hears who is let in.

@@ -140,8 +140,12 @@ impl JobReader {
         if !args.get().starts_with('[') {
             return Err("args is not an array".to_owned());
         }
-        let payload =
-            Payload::from_raw(only_object(args).unwrap_or(args)).map_err(|error| error.to_string())?;
+        // Looked at as a whole: a place in it is one in what was sent.
+        let payload = match only_object(args) {
+            Some(object) => Payload::from_raw(object).or_else(|_| Payload::from_raw(args)),
+            None => Payload::from_raw(args),
+        };
+        let payload = payload.map_err(|error| error.to_string().replacen("payload", "args", 1))?;
         let (bytes, bytes_max) = (payload.as_str().len(), self.payload_bytes_max);
         match bytes > bytes_max {
             true => Err(Rejection::PayloadTooLarge { bytes, bytes_max }.to_string()),

@@ -86,12 +86,12 @@ fn an_id_of_10_kb_is_refused_everywhere() {
     let server = server(&place, &[]);
     let id = "x".repeat(10_000);
     let answer = server.post(json!({"id": id}).to_string());
-    answer.refuses(400, "bad_job", &["\"id\"", "255"]);
+    answer.refuses(400, "bad_job", &["\"id\"", "1024"]);
     assert!(answer.body.len() < 500, "it is not repeated at length: {}", answer.body);
-    server.get(&format!("/api/v1/jobs/{id}")).refuses(400, "bad_id", &["255"]);
+    server.get(&format!("/api/v1/jobs/{id}")).refuses(400, "bad_id", &["1024"]);
     server.request("DELETE", &format!("/api/v1/jobs/{id}"), "").refuses(400, "bad_id", &[]);
     for args in [&["status", &id][..], &["cancel", &id], &["enqueue", "--kind", "a", "--id", &id]] {
-        server.beaver(&place, args).exits(2).says(&["255"]);
+        server.beaver(&place, args).exits(2).says(&["1024"]);
     }
     is_well(&server);
 }

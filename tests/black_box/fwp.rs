@@ -1,6 +1,7 @@
 //! The work protocol against the real program: every command, kills, passwords, TLS.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fwp_client::{Fwp, address, job, start};
 use crate::harness::{Place, wait};
+use crate::http_client::{request, send};
 
 #[test]
 fn every_command_is_answered_as_the_protocol_says() {
@@ -208,6 +210,133 @@ fn a_worker_in_the_registry_is_asked_to_be_quiet_over_http() {
     assert_eq!(worker.json(r#"BEAT {"wid":"w1"}"#), json!({"state": "quiet"}));
     assert_eq!(worker.ask("FETCH default"), "$-1");
     assert!(place.log().contains("supervisor/remote[w1]"), "{}", place.log());
+}
+
+/// Row 89.
+#[test]
+fn the_job_of_a_worker_that_is_gone_is_put_back_over_http_and_on_the_command_line() {
+    let place = Place::new();
+    let server = start(&place, &[]);
+    for (number, by_http) in [true, false].into_iter().enumerate() {
+        let jid = format!("hostage{number}");
+        let mut gone = Fwp::worker(&place, "gone");
+        gone.push(&job(&jid));
+        assert_eq!(gone.fetch("default"), jid);
+        drop(gone);
+        if by_http {
+            let body =
+                json!({"action": "requeue", "status": "in_flight", "filter": {"ids": [jid]}}).to_string();
+            let answer = server.request("POST", "/api/v1/jobs/actions", body);
+            assert_eq!(answer.body, r#"{"changed":1}"#);
+        } else {
+            server.beaver(&place, &["jobs", "requeue", "--status", "in-flight"]).exits(2).says(&["--yes"]);
+            let ran =
+                server.beaver(&place, &["jobs", "requeue", "--status", "in-flight", "--id", &jid]).exits(0);
+            assert_eq!(ran.stdout, "put back in line 1 job\n");
+        }
+        let mut rescuer = Fwp::worker(&place, "rescuer");
+        assert_eq!(rescuer.fetch("default"), jid);
+        let mut back = Fwp::worker(&place, "gone");
+        assert!(back.ask(&format!("FAIL {}", json!({"jid": jid}))).starts_with("-ERR Job not found"));
+        back.ack(&jid);
+        assert_eq!(server.job(&jid)["status"], "in_flight");
+        rescuer.ack(&jid);
+        assert_eq!(server.job(&jid)["status"], "completed");
+    }
+    let (rows, _) = place.inspect("wal");
+    assert_eq!(rows.iter().filter(|row| row["type"] == "REQUEUE").count(), 2);
+    server.terminate();
+}
+
+#[test]
+fn monitoring_that_was_made_for_faktory_finds_its_two_addresses() {
+    let place = Place::new();
+    let secret = place.write("secret", "open:sesame");
+    let server = start(&place, &["--faktory-web-port", "0", "--faktory-password-file", &secret]);
+    let address = || {
+        let log = place.log();
+        let line = log.lines().find(|line| line.contains("faktory_web"))?;
+        let line: Value = serde_json::from_str(line).unwrap();
+        Some(line["faktory_web"].as_str()?.strip_prefix("http://")?.to_owned())
+    };
+    let web = wait("the address of the web port", None, address);
+    server.enqueue([json!({"kind": "mail", "queue": "q"})]);
+    let health = request(&web, "GET", "/health", b"").unwrap();
+    assert_eq!(health.status, 200);
+    let health = health.json();
+    assert!(health["now"].is_string() && health["server"]["uptime"].as_u64() > Some(0), "{health}");
+    assert!(health.get("faktory").is_none(), "nothing about jobs without the password");
+    for (credentials, status) in [("any:open:sesame", 200), ("any:wrong", 401), ("", 401)] {
+        let header = format!("authorization: Basic {}", base64(credentials));
+        let stats = send(&web, "GET", "/stats", &[&header], b"").unwrap();
+        assert_eq!(stats.status, status, "{credentials}: {}", stats.body);
+        if status == 200 {
+            let stats = stats.json();
+            assert_eq!(stats["faktory"]["queues"], json!({"q": 1}));
+            assert_eq!(stats["faktory"]["tasks"]["Retries"]["wall_time_sec"], 0);
+            assert_eq!(stats["server"]["faktory_version"], health["server"]["faktory_version"]);
+        }
+    }
+    assert_eq!(request(&web, "GET", "/", b"").unwrap().status, 404);
+    assert_eq!(request(&web, "POST", "/stats", b"").unwrap().status, 405);
+    server.terminate();
+    let place = Place::new();
+    let server = start(&place, &[]);
+    assert!(place.log().contains("\"faktory_web\":\"off\""));
+    server.terminate();
+}
+
+/// RFC 4648, 4, for text whose length is no matter.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - three.len()));
+        let digit = |place: usize| char::from(DIGITS[bits >> (18 - 6 * place) & 63]);
+        encoded.extend((0..=three.len()).map(digit));
+        encoded.extend(std::iter::repeat_n('=', 3 - three.len()));
+    }
+    encoded
+}
+
+/// Row 80.
+#[test]
+fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() {
+    let place = Place::new();
+    let file = place.write("secret", "open sesame\n");
+    let home = place.text("home");
+    fs::create_dir_all(place.path("home/.faktory/conf.d")).unwrap();
+    for password in [file.as_str(), "open"] {
+        let server = place
+            .start_under(&format!("export FAKTORY_PASSWORD={password} HOME={home}"), &["--workers", "0"]);
+        assert!(Fwp::connect(&place).reply().contains("\"s\":"), "asks for {password}");
+        assert!(place.log().contains("FAKTORY_PASSWORD") && !place.log().contains("sesame"));
+        server.kill9();
+    }
+    let production = format!("export FAKTORY_ENV=production HOME={home}");
+    place
+        .run_to_its_end_under(&production, &[])
+        .exits(2)
+        .says(&["FAKTORY_ENV=production: no password is set", "faktory_password_file"]);
+    place
+        .run_to_its_end_under(&format!("{production} FAKTORY_PASSWORD={home}/none"), &[])
+        .exits(1)
+        .says(&["home/none"]);
+    place.write("home/.faktory/conf.d/own.toml", "[faktory]\npassword = \"x\"\n");
+    place
+        .run_to_its_end_under(&format!("export HOME={home}"), &[])
+        .exits(2)
+        .says(&["own.toml: sets a password"]);
+    place.write("home/.faktory/password", "filed");
+    let server = place.start_under(&format!("export FAKTORY_LICENSE=1 HOME={home}"), &["--workers", "0"]);
+    assert!(Fwp::connect(&place).reply().contains("\"s\":"));
+    for told in ["own.toml is not read", "FAKTORY_LICENSE is not read", ".faktory/password"] {
+        assert!(place.log().contains(told), "{told}");
+    }
+    // Questions about the configuration do not depend on it.
+    place.beaver(&["config"]).exits(0);
+    server.kill9();
 }
 
 #[test]

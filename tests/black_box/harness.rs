@@ -154,7 +154,8 @@ impl Place {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path());
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BEAVER_") || name == "RUST_LOG" {
+            let text = name.to_string_lossy();
+            if text.starts_with("BEAVER_") || text.starts_with("FAKTORY_") || name == "RUST_LOG" {
                 command.env_remove(name);
             }
         }

@@ -64,6 +64,7 @@ mod both_ways;
 mod cli;
 mod cli_offline;
 mod inspect;
+mod odd_texts;
 mod queues;
 mod terminal;
 

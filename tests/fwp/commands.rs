@@ -35,20 +35,83 @@ fn a_jid_that_is_pushed_again_while_its_job_runs_runs_again_when_that_has_ended(
             let mut client = bench.worker("w1").await;
             client.push(job("again001")).await;
             assert_eq!(client.json("FETCH default").await["args"], json!([1]));
-            for args in [2, 3] {
-                client.push(json!({ "jid": "again001", "jobtype": "mail", "args": [args] })).await;
-            }
+            let again = |args: u8| json!({"jid": "again001", "jobtype": "mail", "args": [args]});
+            client.push(again(2)).await;
+            client.push(again(2)).await;
+            let other = client.ask(&format!("PUSH {}", again(3))).await;
+            assert!(other.starts_with("-ERR Job again001 waits already, with other content"), "{other}");
             assert_eq!(client.ask("FETCH default").await, "$-1", "the first still runs");
             assert_eq!(client.ask(r#"ACK {"jid":"again001"}"#).await, "+OK");
             let next = client.json("FETCH default").await;
-            assert_eq!((names(&next), &next["args"]), ("again001".into(), &json!([3])), "the last one");
+            assert_eq!((names(&next), &next["args"]), ("again001".into(), &json!([2])), "and no third time");
             assert_eq!(client.ask(r#"FAIL {"jid":"again001","message":"no"}"#).await, "+OK");
-            client.push(job("again001")).await;
-            assert_eq!(
-                client.json("INFO").await["faktory"]["tasks"]["Retries"]["size"],
-                1,
-                "it is this one still"
-            );
+            client.push(again(2)).await;
+            let retries = client.json("INFO").await["faktory"]["tasks"]["Retries"]["size"].clone();
+            assert_eq!(retries, 1, "it is this one still");
+            assert_eq!(client.ask(&format!("PUSH {}", again(1))).await, other);
+        },
+    );
+}
+
+/// Row 87.
+#[test]
+fn a_jid_that_waits_is_pushed_again_with_the_same_content_or_refused_and_never_dropped_in_silence() {
+    serve_on(
+        |options| options.payload_memory_bytes = 0,
+        |_| (),
+        |bench| async move {
+            let mut client = bench.worker("w1").await;
+            let long = "x".repeat(200);
+            let whole = json!({
+                "jid": "waits001", "jobtype": "mail", "args": [long], "queue": "q", "priority": 5, "retry": 3,
+                "reserve_for": 90, "backtrace": 2, "custom": {"note": long}, "at": "2026-09-22T00:00:00Z",
+            });
+            for at in ["2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"] {
+                let mut whole = whole.clone();
+                whole["at"] = json!(at);
+                client.push(whole.clone()).await;
+                whole["created_at"] = json!("2026-01-01T00:00:00Z");
+                client.push(whole.clone()).await;
+                let before = client.json("INFO").await["faktory"].clone();
+                for (field, value) in [
+                    ("jobtype", json!("sms")),
+                    ("args", json!(["y".repeat(200)])),
+                    ("args", json!([])),
+                    ("queue", json!("other")),
+                    ("priority", json!(9)),
+                    ("retry", json!(4)),
+                    ("retry", json!(0)),
+                    ("reserve_for", json!(91)),
+                    ("backtrace", json!(3)),
+                    ("custom", json!({"note": "z".repeat(200)})),
+                    ("custom", Value::Null),
+                    ("at", json!("2099-01-01T00:00:00.001Z")),
+                ] {
+                    let mut other = whole.clone();
+                    other[field] = value;
+                    let told = client.ask(&format!("PUSH {other}")).await;
+                    assert!(
+                        told.starts_with("-ERR Job waits001 waits already, with other content"),
+                        "{field}: {told}"
+                    );
+                    let bulk = json!([other, whole, {"jid": "waits002", "jobtype": "mail", "args": []}]);
+                    let told = client.json(&format!("PUSHB {bulk}")).await;
+                    assert_eq!(told.as_object().unwrap().len(), 1, "{told}");
+                    assert!(told["waits001"].as_str().unwrap().contains("other content"), "{told}");
+                }
+                let after = client.json("INFO").await["faktory"].clone();
+                assert_eq!(
+                    (&after["sets"], &after["queues"]["q"]),
+                    (&before["sets"], &before["queues"]["q"])
+                );
+                if at.starts_with("2099") {
+                    assert_eq!(client.ask(r#"MUTATE {"cmd":"discard","target":"scheduled"}"#).await, "+OK");
+                }
+            }
+            let fetched = client.json("FETCH q").await;
+            assert_eq!((&fetched["args"], &fetched["custom"]["note"]), (&whole["args"], &whole["args"][0]));
+            assert_eq!(client.ask(r#"ACK {"jid":"waits001"}"#).await, "+OK");
+            client.push(json!({"jid": "waits001", "jobtype": "sms", "args": []})).await;
         },
     );
 }
@@ -292,7 +355,7 @@ fn queues_are_paused_resumed_removed_and_measured() {
             pass(Duration::from_secs(3)).await;
             let latency = client.json("QUEUE LATENCY a b nobody").await;
             assert!(latency["a"].as_f64().unwrap() >= 5.0, "{latency}");
-            assert_eq!((&latency["b"], &latency["nobody"]), (&json!(0.0), &json!(0.0)));
+            assert_eq!((&latency["b"], &latency["nobody"]), (&json!(0), &json!(0)));
             assert_eq!(client.ask("QUEUE RESUME *").await, "+OK");
             assert_eq!(names(&client.json("FETCH a").await), "first001");
             assert_eq!(client.ask(r#"ACK {"jid":"first001"}"#).await, "+OK");
@@ -316,7 +379,7 @@ fn info_has_the_shape_that_dashboards_know() {
             pass(Duration::from_secs(90)).await;
             let mut client = bench.worker("w2").await;
             let info = client.json("INFO").await;
-            let scan = |size: u64| json!({"enqueued": 0, "cycles": 0, "size": size, "wall_time_sec": 0.0});
+            let scan = |size: u64| json!({"enqueued": 0, "cycles": 0, "size": size, "wall_time_sec": 0});
             assert_eq!(
                 info["faktory"],
                 json!({

@@ -3,6 +3,7 @@
 
 mod commands;
 mod connections;
+mod leniency;
 mod overload;
 mod threads;
 

@@ -131,6 +131,8 @@ pub struct Ledger {
     paused: BTreeMap<&'static str, u64>,
     /// Since when, and in which life of the server, a worker is known to be quiet.
     quiet: BTreeMap<String, (u64, u64)>,
+    /// When a worker last connected: with its only connection, it has begun afresh.
+    connected: BTreeMap<String, u64>,
     workers: BTreeSet<String>,
     /// Jobs that somebody wanted to take away from the workers that have them.
     contested: BTreeSet<String>,
@@ -396,11 +398,25 @@ impl World {
         });
     }
 
-    /// A worker was told to be quiet, in one life of the server.
-    pub fn quieted(&self, wid: &str, asked_in_boot: u64) {
+    /// A worker has a new connection. Whether the server has seen the end of all others is not known.
+    pub fn connected(&self, wid: &str) {
+        self.see(format!("connected {wid}"), |seen, order| {
+            seen.ledger.connected.insert(wid.to_owned(), order);
+            seen.ledger.quiet.remove(wid);
+        });
+    }
+
+    /// Somebody is about to ask a worker to be quiet.
+    pub fn quieting(&self, wid: &str) -> u64 {
+        self.see(format!("quieting {wid}"), |_, order| order)
+    }
+
+    /// A worker was told to be quiet, in one life of the server, since this moment.
+    pub fn quieted(&self, wid: &str, asked_in_boot: u64, since: u64) {
         let is_same_life = self.boots.load(SeqCst) == asked_in_boot;
         self.see(format!("quieted {wid}"), |seen, order| {
-            if is_same_life {
+            let begins_afresh = seen.ledger.connected.get(wid).is_some_and(|connected| *connected > since);
+            if is_same_life && !begins_afresh {
                 seen.ledger.quiet.insert(wid.to_owned(), (order, asked_in_boot));
             }
         });

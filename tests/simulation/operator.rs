@@ -101,10 +101,10 @@ async fn mutate(world: &World, server: &mut Connection, dice: &mut fastrand::Rng
 async fn interfere(world: &World, dice: &mut fastrand::Rng) {
     if dice.bool() {
         let Some(wid) = dice.choice(world.workers()) else { return };
-        let boot = world.boots.load(SeqCst);
+        let (boot, since) = (world.boots.load(SeqCst), world.quieting(&wid));
         let path = format!("/api/v1/workers/{wid}/quiet");
         if let Answer::Status(200, _) = request("POST", &path, String::new()).await {
-            world.quieted(&wid, boot);
+            world.quieted(&wid, boot, since);
         }
         return;
     }

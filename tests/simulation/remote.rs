@@ -152,6 +152,13 @@ enum Next {
     Vanished(Delivery),
 }
 
+/// A connection of a worker.
+async fn open(world: &World, wid: &str) -> Option<Connection> {
+    let connection = Connection::open(Some(wid)).await?;
+    world.connected(wid);
+    Some(connection)
+}
+
 async fn consume(world: &World, number: u64, nth: u64) {
     let mut dice = fastrand::Rng::with_seed(world.seed ^ (number << 40) ^ (nth << 48) ^ 0x63);
     // On some machines both workers are one with two connections.
@@ -167,7 +174,7 @@ async fn consume(world: &World, number: u64, nth: u64) {
         // Mostly it comes back under the name that it had.
         life += u64::from(dice.u32(0..4) == 0);
         let wid = format!("{name}-{life}");
-        let Some(mut server) = Connection::open(Some(&wid)).await else { continue };
+        let Some(mut server) = open(world, &wid).await else { continue };
         for _ in 0..dice.u32(3..20) {
             if world.is_healed() {
                 break;
@@ -215,7 +222,7 @@ async fn live_through(
         0 => return Next::Vanished(delivery),
         1 | 2 => {
             // It hangs up without a word, and comes back under the same name.
-            let Some(mut again) = Connection::open(Some(&delivery.wid)).await else {
+            let Some(mut again) = open(world, &delivery.wid).await else {
                 return Next::Vanished(delivery);
             };
             std::mem::swap(server, &mut again);
@@ -302,7 +309,7 @@ async fn work_in_peace(world: &World, wid: &str, vanished: &[Delivery]) {
     let fetch = format!("FETCH {}", queues.join(" "));
     let mut too_late: Vec<Delivery> = vanished.to_vec();
     while !world.is_drained_within(RECONNECTS_AFTER).await {
-        let Some(mut server) = Connection::open(Some(wid)).await else { continue };
+        let Some(mut server) = open(world, wid).await else { continue };
         while !world.is_drained() {
             let late = too_late.iter().position(|delivery| world.age(delivery) > SURELY_EXPIRED);
             if let Some(mut delivery) = late.map(|at| too_late.swap_remove(at)) {
@@ -325,7 +332,7 @@ async fn work_in_peace(world: &World, wid: &str, vanished: &[Delivery]) {
 
 /// The worker has been away for longer than its reservation.
 async fn report_too_late(world: &World, delivery: &mut Delivery) {
-    if let Some(mut server) = Connection::open(Some(&delivery.wid)).await {
+    if let Some(mut server) = open(world, &delivery.wid).await {
         report(world, &mut server, delivery, Verb::Fail, 1).await;
     }
 }

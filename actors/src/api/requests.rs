@@ -128,6 +128,8 @@ pub enum QueueSet {
 pub enum SetAction {
     /// Scheduled, retrying and dead ones become pending.
     RunNow,
+    /// Those in flight go back in line: their leases end, and a run in this process is told to stop. No attempt is counted.
+    Requeue,
     /// Pending, scheduled and retrying ones are declared dead.
     Kill,
     /// They are discarded.

@@ -3,7 +3,7 @@
 //! [`clock`]: the interface to time; [`metrics`]: what is counted; [`failpoint`]: places where tests let something go wrong;
 //! `bugs`: deliberate ones, that the tests must notice, not in a release; [`byte_budget`]: memory that many share; `bytes`
 //! and `msgpack`: numbers, texts and values as bytes; `threads`: for work that may be done without one; [`line_limit`]: how
-//! much of the same the log gets.
+//! much of the same the log gets; [`surrogates`]: halves of characters in JSON.
 
 pub(crate) mod bugs;
 pub mod byte_budget;
@@ -13,4 +13,5 @@ pub(crate) mod failpoint;
 pub mod line_limit;
 pub mod metrics;
 pub(crate) mod msgpack;
+pub mod surrogates;
 pub(crate) mod threads;

@@ -11,11 +11,11 @@ use crate::ids::invalid::{InvalidName, printable};
 use crate::ids::timestamp::Timestamp;
 
 /// Longest job id that is accepted, in bytes.
-pub const JOB_ID_BYTES_MAX: usize = 255;
+pub const JOB_ID_BYTES_MAX: usize = 1_024;
 
 /// Name of a job, unique among the jobs that beaver still knows.
 ///
-/// Given by the producer (1 to 255 bytes of UTF-8 without control characters) or generated as a
+/// Given by the producer (1 to 1,024 bytes of UTF-8 without control characters) or generated as a
 /// [ULID](https://github.com/ulid/spec), which takes 16 bytes without an allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JobId(Repr);

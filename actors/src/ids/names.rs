@@ -9,14 +9,14 @@ use crate::ids::invalid::{InvalidName, printable};
 use crate::ids::job_id::JOB_ID_BYTES_MAX;
 
 /// Longest queue or kind name that is accepted, in bytes.
-pub const NAME_BYTES_MAX: usize = 128;
+pub const NAME_BYTES_MAX: usize = 1_024;
 
-/// Name of a queue: 1 to 128 characters of `a-z A-Z 0-9 . _ -`.
+/// Name of a queue: 1 to 1,024 characters of `a-z A-Z 0-9 . _ -`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct QueueName(Arc<str>);
 
-/// Which handler runs a job: 1 to 128 bytes of UTF-8 without control characters.
+/// Which handler runs a job: 1 to 1,024 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct KindName(Arc<str>);
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for KindName {
 pub struct RemoteName(Arc<str>);
 
 impl RemoteName {
-    /// Reads a name that a worker gave itself: 1 to 255 bytes of UTF-8 without control characters.
+    /// Reads a name that a worker gave itself: 1 to 1,024 bytes of UTF-8 without control characters.
     ///
     /// # Errors
     /// The text is empty, too long, or has a control character.

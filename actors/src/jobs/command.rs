@@ -41,8 +41,8 @@ pub struct JobSpec {
     pub backtrace_lines: u32,
     /// Whether a completed job of this id gives way to it, instead of being taken for it.
     pub replaces_completed: bool,
-    /// Whether it follows a running job of this id when that has ended, instead of being taken for it. Of several, the last
-    /// one does.
+    /// Whether it follows a running job of this id when that has ended, instead of being taken for it. With it, a job that
+    /// waits under the id is compared: see [`Enqueued::conflicts`].
     pub follows_running: bool,
 }
 
@@ -238,6 +238,10 @@ pub struct Enqueued {
     pub id: JobId,
     /// False when a job with this id existed already; then nothing was added.
     pub created: bool,
+    /// Whether nothing was added because a job waits under this id that is another one. Only looked for if the job
+    /// [`follows_running`](JobSpec::follows_running).
+    #[serde(skip)]
+    pub conflicts: bool,
     /// Where the log stood: everything up to here was durable when this was answered.
     #[serde(skip)]
     pub seq: Seq,

@@ -12,7 +12,7 @@
 pub(crate) mod apply;
 pub mod command;
 pub(crate) mod counts;
-mod decide;
+pub(crate) mod decide;
 pub(crate) mod event;
 pub(crate) mod filter;
 pub(crate) mod intern;
@@ -33,7 +33,7 @@ pub use event::{Event, EventKind};
 pub use filter::{Filter, JobTest, LISTED_BYTES_MAX};
 pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
-pub use model::payload::{Payload, PayloadRef, PayloadStore, UnreadablePayload};
+pub use model::payload::{Payload, PayloadError, PayloadRef, PayloadStore, UnreadablePayload};
 pub use model::policy::{Backoff, Policy, Retention};
 pub use model::text::{TextAt, TextPart, TextRef};
 pub use rejection::Rejection;

@@ -146,7 +146,8 @@ impl Delta {
         }
         self.last = seq;
         self.last_at = self.last_at.max(event.at);
-        self.bytes += EVENT_BYTES + event.kind.text_bytes();
+        let id_bytes = event.kind.job().map_or(0, JobId::text_len);
+        self.bytes += EVENT_BYTES + id_bytes + event.kind.text_bytes();
         self.sections.apply(seq, &event.kind);
         let Event { at, job_seq, kind } = event;
         match kind {

@@ -1,4 +1,4 @@
-//! Log and snapshots as JSON values, one a row, for `jq` and for people. Reads only; a server may be running.
+//! Log and snapshots as objects of JSON, one a row, for `jq` and for people. Reads only; a server may be running.
 //!
 //! An event is `{"seq", "type", "job_id", "timestamp", "checksum", "data"}`. `checksum` is the one on disk that covers
 //! the event: its batch's payload crc32. The last row is `{"summary": {...}}`.
@@ -8,7 +8,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::ids::{Epoch, Seq, Token};
 use crate::jobs::event::{Event, EventKind, NewJob};
@@ -26,7 +27,37 @@ use crate::wal::format::BatchHeader;
 use crate::wal::recovery::{EachEvent, ReplayFrom, recover, segments};
 
 /// Takes the rows; an error of its own (such as a closed pipe) ends the reading.
-pub type Row<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
+pub type Row<'a> = &'a mut dyn FnMut(&RawValue) -> io::Result<()>;
+
+/// An object of JSON whose fields stay in their order, and texts of jobs in it as they are: a tree of values could not
+/// hold `1e400` or a name that is given twice.
+#[derive(Default)]
+struct RowObject(Vec<(&'static str, Box<RawValue>)>);
+
+impl RowObject {
+    fn with(mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> RowObject {
+        self.set(name, value);
+        self
+    }
+
+    fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        let value = to_raw_value(value).expect("text, numbers and valid JSON are always written");
+        self.0.push((name, value));
+    }
+}
+
+impl Serialize for RowObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// An object with these fields.
+macro_rules! object {
+    ({ $($name:literal: $value:expr),* $(,)? }) => {
+        RowObject::default()$(.with($name, &$value))*
+    };
+}
 
 /// What can be said of a log or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +126,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
         if let EventKind::Term { epoch: begins, .. } = event.kind {
             epoch = begins;
         }
-        written = row(event_row(seq, &event, batch, epoch));
+        written = give(row, &event_row(seq, &event, batch, epoch));
         match &written {
             Ok(()) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -113,7 +144,7 @@ pub fn log(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
             problem: format!("{} at byte {}: {}", torn.path.display(), torn.offset, torn.problem),
         },
     };
-    summarize(verdict, json!({ "events": events, "last_seq": last }), row)
+    summarize(verdict, object!({ "events": events, "last_seq": last }), row)
 }
 
 /// Every job of the newest snapshot in `dir`, then a summary.
@@ -129,7 +160,7 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
     };
     let path = store.path_of(newest);
     let mut jobs = 0_u64;
-    let mut rows = || -> Result<Value, SnapshotOrWrite> {
+    let mut rows = || -> Result<RowObject, SnapshotOrWrite> {
         let state = store.open_state(newest.last).map_err(|error| match error {
             SnapshotError::NotFound { .. } => leads_nowhere(&path, newest.parent),
             error => error,
@@ -142,14 +173,14 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
             for mut record in records {
                 jobs += 1;
                 record.fill(|text| payloads.find(text))?;
-                row(job_row(record)).map_err(SnapshotOrWrite::Write)?;
+                give(row, &job_row(record)).map_err(SnapshotOrWrite::Write)?;
             }
         }
-        Ok(json!({ "last_seq": header.last, "taken_at": header.taken_at, "bytes": bytes }))
+        Ok(object!({ "last_seq": header.last, "taken_at": header.taken_at, "bytes": bytes }))
     };
     match rows() {
         Ok(mut facts) => {
-            facts["jobs"] = jobs.into();
+            facts.set("jobs", &jobs);
             summarize(LogState::Whole, facts, row)
         }
         Err(SnapshotOrWrite::Write(error)) => Err(InspectError::Write(error)),
@@ -157,7 +188,7 @@ pub fn snapshot(dir: &Path, row: Row<'_>) -> Result<LogState, InspectError> {
             Err(InspectError::Storage(error.to_string()))
         }
         Err(SnapshotOrWrite::Snapshot(error)) => {
-            summarize(LogState::Damaged { problem: error.to_string() }, json!({ "jobs": jobs }), row)
+            summarize(LogState::Damaged { problem: error.to_string() }, object!({ "jobs": jobs }), row)
         }
     }
 }
@@ -183,25 +214,29 @@ fn summarize_damage(error: WalError, last: Seq, events: u64, row: Row<'_>) -> Re
         return Err(InspectError::Storage(error.to_string()));
     }
     let verdict = LogState::Damaged { problem: error.to_string() };
-    summarize(verdict, json!({ "events": events, "last_seq": last }), row)
+    summarize(verdict, object!({ "events": events, "last_seq": last }), row)
 }
 
-fn summarize(verdict: LogState, mut facts: Value, row: Row<'_>) -> Result<LogState, InspectError> {
-    facts["verdict"] = match &verdict {
+fn summarize(verdict: LogState, mut facts: RowObject, row: Row<'_>) -> Result<LogState, InspectError> {
+    let word = match &verdict {
         LogState::Whole => "whole",
         LogState::TornTail { .. } => "torn_tail",
         LogState::Damaged { .. } => "damaged",
-    }
-    .into();
+    };
+    facts.set("verdict", word);
     if let LogState::TornTail { problem } | LogState::Damaged { problem } = &verdict {
-        facts["problem"] = problem.as_str().into();
+        facts.set("problem", problem);
     }
-    row(json!({ "summary": facts })).map_err(InspectError::Write)?;
+    give(row, &object!({ "summary": facts })).map_err(InspectError::Write)?;
     Ok(verdict)
 }
 
-fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> Value {
-    json!({
+fn give(row: Row<'_>, object: &RowObject) -> io::Result<()> {
+    row(&to_raw_value(object)?)
+}
+
+fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> RowObject {
+    object!({
         "seq": seq,
         "type": event.kind.name(),
         "job_id": event.kind.job(),
@@ -212,86 +247,89 @@ fn event_row(seq: Seq, event: &Event, batch: &BatchHeader, epoch: Epoch) -> Valu
 }
 
 /// What an event says. `epoch` is what the state was in when it was applied.
-fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> Value {
+fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> RowObject {
     match kind {
         EventKind::Enqueue(new) | EventKind::Follow { job: _, next: new } => added(new),
         EventKind::Dispatch { job: _, holder, attempt, deadline } => {
             let token = Token { epoch, seq };
-            json!({ "worker": holder, "token": token, "attempt": attempt, "deadline": deadline })
+            object!({ "worker": holder, "token": token, "attempt": attempt, "deadline": deadline })
         }
-        EventKind::Ack { job: _, token, result } => json!({ "token": token.of(epoch), "result": result }),
+        EventKind::Ack { job: _, token, result } => object!({ "token": token.of(epoch), "result": result }),
         EventKind::Retry { job: _, token, failure, retry_at, result } => {
             let mut data = failed(token.of(epoch), failure, result);
-            data["retry_at"] = json!(retry_at);
+            data.set("retry_at", retry_at);
             data
         }
         EventKind::Requeue { job: _, token, failure, counted, not_before } => {
             let mut data = failed(token.of(epoch), failure, &None);
-            (data["counted"], data["not_before"]) = (json!(counted), json!(not_before));
+            data.set("counted", counted);
+            data.set("not_before", not_before);
             data
         }
         EventKind::Exhaust { job: _, token, failure, result, end } => {
             let mut data = failed(token.of(epoch), failure, result);
-            data["end"] = json!(end);
+            data.set("end", end);
             data
         }
         EventKind::Extend { job: _, token, deadline } => {
-            json!({ "token": token.of(epoch), "deadline": deadline })
+            object!({ "token": token.of(epoch), "deadline": deadline })
         }
-        EventKind::Output { job: _, token, result } => json!({ "token": token.of(epoch), "result": result }),
+        EventKind::Output { job: _, token, result } => {
+            object!({ "token": token.of(epoch), "result": result })
+        }
         EventKind::Cancel { job: _ }
         | EventKind::Kill { job: _ }
         | EventKind::RunNow { job: _ }
-        | EventKind::Discard { job: _ } => json!({}),
-        EventKind::Move { job: _, queue } | EventKind::RemoveQueue { queue } => json!({ "queue": queue }),
-        EventKind::SetPaused { queue, paused } => json!({ "queue": queue, "paused": paused }),
-        EventKind::Promote { due, through } => json!({ "due": due, "through": through }),
-        EventKind::Digest { digest } => json!({ "digest": format!("{digest:016x}") }),
+        | EventKind::Discard { job: _ } => object!({}),
+        EventKind::Move { job: _, queue } | EventKind::RemoveQueue { queue } => object!({ "queue": queue }),
+        EventKind::SetPaused { queue, paused } => object!({ "queue": queue, "paused": paused }),
+        EventKind::Promote { due, through } => object!({ "due": due, "through": through }),
+        EventKind::Digest { digest } => object!({ "digest": format!("{digest:016x}") }),
         EventKind::Forget { completed, dead, cancelled } => {
-            json!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
+            object!({ "completed_through": completed, "dead_through": dead, "cancelled_through": cancelled })
         }
-        EventKind::Term { epoch, parent, branched_at } => json!({
+        EventKind::Term { epoch, parent, branched_at } => object!({
             "timeline": epoch.timeline.to_string(), "term": epoch.term.0, "parent": parent.to_string(),
             "branched_at": branched_at,
         }),
         EventKind::Lead { grace_ms, margin_ms } => {
-            json!({ "grace_ms": grace_ms, "margin_ms": margin_ms })
+            object!({ "grace_ms": grace_ms, "margin_ms": margin_ms })
         }
     }
 }
 
-fn added(new: &NewJob) -> Value {
+fn added(new: &NewJob) -> RowObject {
     let NewJob { id: _, profile, content, run_at } = new;
     let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
         profile;
     let Content { payload, custom } = content;
-    json!({
+    object!({
         "queue": queue, "kind": kind, "payload": payload, "priority": priority, "run_at": run_at,
         "timeout_ms": timeout_ms, "max_retry": max_retry, "backoff": backoff, "exhausted": exhausted,
         "custom": custom, "backtrace_lines": backtrace_lines,
     })
 }
 
-fn failed(token: Token, failure: &Failure, result: &Option<Payload>) -> Value {
-    json!({
+fn failed(token: Token, failure: &Failure, result: &Option<Payload>) -> RowObject {
+    object!({
         "token": token, "reason": failure.kind, "message": failure.message, "errtype": failure.errtype,
         "backtrace": failure.backtrace, "result": result,
     })
 }
 
-fn job_row(job: JobRecord) -> Value {
+fn job_row(job: JobRecord) -> RowObject {
     let JobRecord { id, enqueued_seq, created_at, profile, content, life } = job;
     let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
         profile;
     let Content { payload, custom } = content;
     let Life { state, attempt, line_seq, failures, failed, result, last_token, successor } = life;
     let lease = match &state {
-        JobState::InFlight(lease) => Some(json!({
+        JobState::InFlight(lease) => Some(object!({
             "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
         })),
         _ => None,
     };
-    json!({
+    object!({
         "job_id": id, "seq": enqueued_seq, "status": state.status(), "queue": queue, "kind": kind,
         "priority": priority, "attempt": attempt, "failed": failed, "max_retry": max_retry,
         "backoff": backoff, "exhausted": exhausted, "timeout_ms": timeout_ms, "backtrace_lines": backtrace_lines,

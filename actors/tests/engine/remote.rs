@@ -383,6 +383,37 @@ fn the_report_on_a_job_that_was_cancelled_or_discarded_meanwhile_is_refused() {
     });
 }
 
+/// Row 89.
+#[test]
+fn a_job_that_is_put_back_by_hand_goes_to_the_next_worker_and_the_report_of_the_first_is_refused() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let id = enqueue(&engine, JobSpec { max_retry: Some(0), ..named("held", "a") }).await;
+        enqueue(&engine, named("later", "a")).await;
+        let first = fetch_now(&engine, &["a"], "ada").await.expect("a job");
+        let only = || Filter { ids: Some(vec![id.clone()]), ..Filter::default() };
+        assert_eq!(engine.act(SetAction::Requeue, Status::InFlight, only()).await, Ok(1));
+        assert_eq!(engine.act(SetAction::Requeue, Status::InFlight, only()).await, Ok(0), "it waits");
+        for token in [None, Some(first.token)] {
+            let refused = succeed(&engine, &id, claim("ada", token)).await.unwrap_err();
+            assert!(matches!(refused, EngineError::Rejected(Rejection::NotHeld { .. })), "{refused}");
+        }
+        // It is so also after a start, and its place in line is the one that it had.
+        assert_eq!(engine.stop(None).await, Ending::Clean);
+        let engine = ready(&disk, options(), Handlers::new()).await;
+        let next = fetch_now(&engine, &["a"], "bob").await.expect("a job");
+        assert_eq!((&next.job.id, next.job.failed), (&id, 0));
+        let failure = Failure::new(FailureKind::Error, "late");
+        let late = engine
+            .report(id.clone(), claim("ada", Some(first.token)), AttemptEnd::Failure(failure, None))
+            .await;
+        assert!(late.is_err());
+        assert_eq!(engine.job(id.clone()).await.unwrap().status, Status::InFlight);
+        succeed(&engine, &id, claim("bob", Some(next.token))).await.unwrap();
+    });
+}
+
 #[test]
 fn workers_that_wait_when_the_server_stops_are_told_so_and_the_stop_does_not_wait_for_them() {
     on_system(|| async {

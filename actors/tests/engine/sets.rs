@@ -197,6 +197,25 @@ fn discarding_a_running_job_reaches_its_handler_at_once() {
     });
 }
 
+/// Row 89.
+#[test]
+fn a_running_job_that_is_put_back_is_stopped_and_runs_again_without_an_attempt_being_counted() {
+    on_system(|| async {
+        let (long, mut heard) = runs_until_stopped();
+        let engine = ready(&SimStorage::new(), options(), Handlers::new().with(kind("long"), long)).await;
+        let id = enqueue(&engine, JobSpec { max_retry: Some(0), ..job("long") }).await;
+        assert_eq!(heard.recv().await, Some(None), "it runs");
+        assert_eq!(engine.act(SetAction::Requeue, Status::InFlight, only(&[&id])).await, Ok(1));
+        let mut told = vec![heard.recv().await.unwrap(), heard.recv().await.unwrap()];
+        told.sort_by_key(Option::is_some);
+        assert_eq!(told, [None, Some(StopReason::Cancelled)], "the first is stopped, and it runs again");
+        let view = engine.job(id.clone()).await.unwrap();
+        assert_eq!((view.status, view.failed, view.attempt.0), (Status::InFlight, 0, 2));
+        assert_eq!(&*view.errors[0].failure.message, "put back in line by an operator");
+        assert_eq!(engine.act(SetAction::Requeue, Status::Dead, only(&[&id])).await, Ok(0));
+    });
+}
+
 #[test]
 fn a_dead_job_that_is_run_now_gets_one_more_attempt() {
     on_system(|| async {

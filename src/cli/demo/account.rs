@@ -102,6 +102,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
@@ -110,10 +111,8 @@ mod tests {
         let failed = |kind: &&str| json!({"attempt": 1, "at": "2026-01-01T00:00:00Z", "counted": true, "failure": failure(kind)});
         let errors: Vec<_> = errors.iter().map(failed).collect();
         let finished_at = format!("moment {attempt}");
-        Sighting::read(
-            json!({"status": status, "attempt": attempt, "finished_at": finished_at, "errors": errors}),
-        )
-        .unwrap()
+        let job = json!({"status": status, "attempt": attempt, "finished_at": finished_at, "errors": errors});
+        Sighting::read(&to_raw_value(&job).unwrap()).unwrap()
     }
 
     /// Three jobs: one done before the kill, one interrupted by it, one that only failed by itself.

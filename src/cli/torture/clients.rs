@@ -169,7 +169,7 @@ pub(crate) async fn watch(shared: Arc<Load>, mut dice: Rng) {
 /// Looks at one acknowledged job; whether it was seen completed.
 pub(crate) async fn look(shared: &Load, server: &Client, id: &str) -> bool {
     match server.job(id).await {
-        Ok(job) => match Sighting::read(job) {
+        Ok(job) => match Sighting::read(&job) {
             Ok(sighting) => shared.history().sighted(id, Some(sighting)),
             Err(failure) => {
                 shared.history().complain(failure.to_string());

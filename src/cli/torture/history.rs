@@ -113,6 +113,7 @@ impl History {
     pub(crate) fn read_log(&mut self, data_dir: &Path) -> Result<(), CliFailure> {
         let mut broken = Vec::new();
         let state = inspect::log(&data_dir.join("wal"), &mut |row| {
+            let row: Value = serde_json::from_str(row.get())?;
             if row.get("summary").is_none()
                 && let Err(problem) = self.event(&row)
             {
@@ -135,8 +136,9 @@ impl History {
     pub(crate) fn ended(&mut self, data_dir: &Path) -> Result<Verdict, CliFailure> {
         let mut jobs = BTreeMap::new();
         let state = inspect::snapshot(&data_dir.join("snapshots"), &mut |row| {
-            if let Some(id) = row["job_id"].as_str().map(str::to_owned) {
-                jobs.insert(id, Sighting::read(row));
+            let job: Value = serde_json::from_str(row.get())?;
+            if let Some(id) = job["job_id"].as_str() {
+                jobs.insert(id.to_owned(), Sighting::read(row));
             }
             Ok(())
         });
@@ -238,6 +240,7 @@ fn whole(state: Result<LogState, InspectError>, what: &str) -> Result<(), CliFai
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
@@ -314,8 +317,8 @@ mod tests {
     }
 
     fn sighting(status: &str, attempt: u32) -> Sighting {
-        Sighting::read(json!({"status": status, "attempt": attempt, "finished_at": null, "errors": []}))
-            .unwrap()
+        let job = json!({"status": status, "attempt": attempt, "finished_at": null, "errors": []});
+        Sighting::read(&to_raw_value(&job).unwrap()).unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! | field | is | when absent or `null` |
 //! |---|---|---|
-//! | `id` | 1 to 255 bytes of text | generated |
+//! | `id` | 1 to 1,024 bytes of text | generated |
 //! | `kind` | a name | from [`JobDefaults`]; refused if that has none |
 //! | `queue` | a name | from [`JobDefaults`] |
 //! | `payload` | any JSON value (here `null` is a value) | `{}` |

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName, Timestamp};
-use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Payload, Rejection, Start};
+use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Payload, PayloadError, Rejection, Start};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -82,7 +82,7 @@ pub(super) struct Reader<'t> {
 /// carries only text and the place where reading stopped, which may be lines further down.
 struct Refusal {
     kind: BadJobKind,
-    /// Where the value begins in the whole text.
+    /// Where the value, or what is wrong in it, begins in the whole text.
     offset: usize,
     message: String,
 }
@@ -91,6 +91,19 @@ struct Refusal {
 enum Problem {
     NotAllowed(String),
     TooLarge(String),
+    /// No reader of JSON takes what stands at this byte of the value.
+    Unreadable(usize, String),
+}
+
+impl Problem {
+    /// What is wrong with a text that is kept, called `what`.
+    fn of_text(what: &str, error: &PayloadError) -> Problem {
+        let message = error.to_string().replacen("payload", what, 1);
+        match error {
+            PayloadError::HalfCharacter { at, .. } => Problem::Unreadable(*at, message),
+            PayloadError::NotJson(_) | PayloadError::TooDeep => Problem::NotAllowed(message),
+        }
+    }
 }
 
 impl<'t> Reader<'t> {
@@ -158,8 +171,11 @@ impl<'t> Reader<'t> {
             return BadJob { kind, line: None, column: None, index: None, message };
         }
         if let Some(Refusal { kind, offset, message }) = self.refusal.take() {
-            let line = 1 + self.text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count();
-            return BadJob { kind, line: Some(line), column: None, index, message };
+            let before = &self.text.as_bytes()[..offset];
+            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            let in_line = before.iter().rev().take_while(|&&byte| byte != b'\n').count();
+            let column = (kind == BadJobKind::NotJson).then_some(in_line + 1);
+            return BadJob { kind, line: Some(line), column, index, message };
         }
         let line = line.unwrap_or(error.line());
         let message = without_place(error);
@@ -178,12 +194,13 @@ impl<'t> Reader<'t> {
     }
 
     fn refuse(&mut self, value: &str, problem: Problem) {
-        let (kind, message) = match problem {
-            Problem::NotAllowed(message) => (BadJobKind::NotAJob, message),
-            Problem::TooLarge(message) => (BadJobKind::PayloadTooLarge, message),
+        let (kind, at, message) = match problem {
+            Problem::NotAllowed(message) => (BadJobKind::NotAJob, 0, message),
+            Problem::TooLarge(message) => (BadJobKind::PayloadTooLarge, 0, message),
+            Problem::Unreadable(at, message) => (BadJobKind::NotJson, at, message),
         };
         // Every value is a slice of the text, so the distance between the two is its place.
-        let offset = value.as_ptr().addr() - self.text.as_ptr().addr();
+        let offset = value.as_ptr().addr() - self.text.as_ptr().addr() + at;
         self.refusal = Some(Refusal { kind, offset, message });
     }
 }
@@ -396,7 +413,7 @@ fn read_payload(value: &RawValue, bytes_max: usize) -> Result<Payload, Problem> 
             return Err(Problem::TooLarge(Rejection::PayloadTooLarge { bytes, bytes_max }.to_string()));
         }
     }
-    Payload::from_raw(value).map_err(|error| Problem::NotAllowed(error.to_string()))
+    Payload::from_raw(value).map_err(|error| Problem::of_text("payload", &error))
 }
 
 fn read_exhausted(value: &RawValue) -> Result<Exhausted, String> {
@@ -423,8 +440,7 @@ fn read_custom(value: &RawValue, bytes_max: usize) -> Result<Payload, Problem> {
         );
         return Err(Problem::TooLarge(message));
     }
-    Payload::from_raw(value)
-        .map_err(|error| Problem::NotAllowed(error.to_string().replacen("payload", "field \"custom\"", 1)))
+    Payload::from_raw(value).map_err(|error| Problem::of_text("field \"custom\"", &error))
 }
 
 /// How long valid JSON is without the white space between its tokens, which is how a payload is measured.

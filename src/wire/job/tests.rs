@@ -160,6 +160,7 @@ fn a_wrong_value_is_repeated_with_its_field_and_with_what_is_allowed() {
         assert_eq!(error.to_string(), format!("line 1: {message}"));
     }
     assert!(refused(r#"{"run_at":"yesterday"}"#).message.contains("RFC 3339"));
+    assert!(refused(r#"{"run_at":"9999-12-31T23:59:59Z"}"#).message.contains("too late"));
     assert!(
         refused(r#"{"delay":"soon"}"#).message.contains(r#""soon" is not a duration such as 250ms, 30s"#)
     );
@@ -169,7 +170,7 @@ fn a_wrong_value_is_repeated_with_its_field_and_with_what_is_allowed() {
 #[test]
 fn an_id_of_ten_kilobytes_is_refused_in_a_short_message() {
     let message = refused(&format!(r#"{{"id":"{}"}}"#, "x".repeat(10_000))).to_string();
-    assert!(message.contains("has 10000 bytes, and at most 255 are allowed"), "{message}");
+    assert!(message.contains("has 10000 bytes, and at most 1024 are allowed"), "{message}");
     assert!(message.len() < 200, "{message}");
 }
 

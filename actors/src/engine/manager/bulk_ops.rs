@@ -9,10 +9,15 @@ use crate::engine::manager::ledger::Ledger;
 use crate::engine::messages::Reply;
 use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::filter::{ListRoom, Members};
-use crate::jobs::{Command, Filter, JobTable, JobView, PayloadStore, Rejection, Status};
+use crate::jobs::{
+    Command, Failure, FailureKind, Filter, JobTable, JobView, PayloadStore, Rejection, Status,
+};
 
 /// Jobs that are looked at in one step.
 const EXAMINED_AT_ONCE: usize = 1_000;
+
+/// What the history of a job says of an attempt that was taken from its worker by hand.
+const PUT_BACK: &str = "put back in line by an operator";
 
 /// Operations in the order in which they were asked for. The first is under way.
 #[derive(Default)]
@@ -214,6 +219,12 @@ impl BulkOp {
 fn act_on(ledger: &mut Ledger, action: &SetAction, job: JobId, now: Timestamp) -> Result<bool, Rejection> {
     let done = match action {
         SetAction::RunNow => ledger.execute(Command::RunNow { job }, now),
+        SetAction::Requeue => {
+            let Some(token) = ledger.table.lease(&job).map(|lease| lease.token) else { return Ok(false) };
+            let failure = Failure::new(FailureKind::Lost, PUT_BACK);
+            let command = Command::Requeue { job: job.clone(), token, failure, counts: false };
+            ledger.take_away(command, &job, now)
+        }
         SetAction::Kill => ledger.execute(Command::Kill { job }, now),
         SetAction::Move(queue) => ledger.execute(Command::Move { job, queue: queue.clone() }, now),
         SetAction::Cancel => ledger.take_away(Command::Cancel { job: job.clone() }, &job, now),

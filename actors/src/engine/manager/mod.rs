@@ -316,7 +316,7 @@ impl Handler<Submit> for JobManagerActor {
 
     fn handle(&mut self, submit: Submit, ctx: &mut Context<JobManagerActor>) {
         let now = self.begin_turn();
-        requests::submit(&mut self.ledger, &mut self.bulk, submit, now);
+        requests::submit(&mut self.ledger, &mut self.bulk, &*self.settings.payload_store, submit, now);
         self.step_bulk_later(ctx);
         self.end_turn(ctx);
     }

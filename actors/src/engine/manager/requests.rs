@@ -9,12 +9,19 @@ use crate::engine::manager::remote;
 use crate::engine::messages::{Reply, Submit};
 use crate::ids::{JobId, QueueName, Timestamp};
 use crate::jobs::command::Enqueued;
+use crate::jobs::decide::enqueue::Offer;
 use crate::jobs::{Command, JobSpec, JobView, PayloadStore, Rejection};
 
 /// Does what is asked, or begins to if it is asked of many jobs.
-pub(super) fn submit(ledger: &mut Ledger, bulk: &mut BulkOps, submit: Submit, now: Timestamp) {
+pub(super) fn submit(
+    ledger: &mut Ledger,
+    bulk: &mut BulkOps,
+    payload_store: &dyn PayloadStore,
+    submit: Submit,
+    now: Timestamp,
+) {
     match submit {
-        Submit::Enqueue { jobs, reply } => match enqueue(ledger, jobs, now) {
+        Submit::Enqueue { jobs, reply } => match enqueue(ledger, payload_store, jobs, now) {
             Ok(answers) => ledger.hold(Effect::Enqueued(reply, answers)),
             Err(error) => reply.answer(Err(error)),
         },
@@ -50,7 +57,12 @@ fn hold_outcome(ledger: &mut Ledger, reply: Reply<()>, outcome: Result<(), Rejec
     });
 }
 
-fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Vec<Enqueued>, EngineError> {
+fn enqueue(
+    ledger: &mut Ledger,
+    payload_store: &dyn PayloadStore,
+    jobs: Vec<JobSpec>,
+    now: Timestamp,
+) -> Result<Vec<Enqueued>, EngineError> {
     // All that could be rejected is rejected before the first job is added: all or nothing.
     ledger.admit(jobs.len(), jobs.iter().map(JobSpec::weight).sum())?;
     for (index, job) in jobs.iter().enumerate() {
@@ -62,7 +74,9 @@ fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Ve
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
         let given = job.id.clone();
-        let event = ledger.decide_enqueue(job, now)?;
+        let offer =
+            if job.follows_running { ledger.table.offer(&job, now, payload_store) } else { Offer::New };
+        let event = if offer == Offer::New { ledger.decide_enqueue(job, now)? } else { None };
         let created = event.is_some();
         let id = match event {
             Some(event) => {
@@ -73,7 +87,12 @@ fn enqueue(ledger: &mut Ledger, jobs: Vec<JobSpec>, now: Timestamp) -> Result<Ve
             None => given,
         };
         let id = id.expect("a generated id is new, so an event follows that names it");
-        answers.push(Enqueued { id, created, seq: ledger.table.last() });
+        answers.push(Enqueued {
+            id,
+            created,
+            conflicts: offer == Offer::Conflicts,
+            seq: ledger.table.last(),
+        });
     }
     Ok(answers)
 }

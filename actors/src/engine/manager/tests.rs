@@ -28,7 +28,7 @@ use crate::wal::writer::Room;
 const ADA: WorkerId = WorkerId(0);
 
 fn submit(ledger: &mut Ledger, message: Submit) {
-    requests::submit(ledger, &mut BulkOps::default(), message, NOW);
+    requests::submit(ledger, &mut BulkOps::default(), &NoPayloads, message, NOW);
 }
 
 fn job(name: &str) -> JobId {
@@ -49,7 +49,8 @@ fn jobs_that_are_added_are_answered_after_the_last_of_them_one_answer_a_job() {
     let jobs = vec![spec_of("a"), spec_of("b"), spec_of("a")];
     submit(&mut ledger, Submit::Enqueue { jobs, reply: Reply::numbered(1) });
     let answers = [("a", true, 1), ("b", true, 2), ("a", false, 2)];
-    let answers = answers.map(|(id, created, seq)| Enqueued { id: job(id), created, seq: Seq(seq) });
+    let answers =
+        answers.map(|(id, created, seq)| Enqueued { id: job(id), created, conflicts: false, seq: Seq(seq) });
     assert_eq!(held(&mut ledger), [(Seq(2), Effect::Enqueued(Reply::numbered(1), answers.to_vec()))]);
     assert_eq!(ledger.commit.take_group().unwrap().group.count, 2);
 }
@@ -303,7 +304,7 @@ fn a_bulk_operation_goes_step_by_step_and_is_answered_after_its_last_event() {
         filter: Filter::default(),
         reply: Reply::numbered(1),
     };
-    requests::submit(&mut ledger, &mut bulk, kill, NOW);
+    requests::submit(&mut ledger, &mut bulk, &NoPayloads, kill, NOW);
     assert!(bulk.take_due() && !bulk.take_due(), "its next step is seen to once");
     bulk.step(&mut ledger, &NoPayloads, NOW);
     assert_eq!((held(&mut ledger), ledger.table.counts().of(Status::Dead)), (vec![], 1_000));
@@ -323,7 +324,7 @@ fn bulk_operations_are_refused_on_a_full_disk_and_when_the_server_stops() {
     let (mut ledger, mut bulk) = (ledger_with(1), BulkOps::default());
     let ask = |ledger: &mut Ledger, bulk: &mut BulkOps| {
         let (reply, answer) = Reply::with_receiver(1);
-        requests::submit(ledger, bulk, Submit::Flush { reply }, NOW);
+        requests::submit(ledger, bulk, &NoPayloads, Submit::Flush { reply }, NOW);
         answer
     };
     ledger.room.accepts_jobs = false;
@@ -347,7 +348,7 @@ fn a_queue_that_is_removed_is_forgotten_after_its_pending_jobs_and_keeps_the_oth
     enqueue(&mut ledger, JobSpec { start: Start::After(Duration::from_secs(9)), ..spec() });
     let queues = QueueSet::Named(vec![queue("default"), queue("nobody")]);
     let remove = Submit::RemoveQueues { queues, reply: Reply::numbered(1) };
-    requests::submit(&mut ledger, &mut bulk, remove, NOW);
+    requests::submit(&mut ledger, &mut bulk, &NoPayloads, remove, NOW);
     bulk.step(&mut ledger, &NoPayloads, NOW);
     assert_eq!(held(&mut ledger), [(Seq(6), Effect::Changed(Reply::numbered(1), 2))]);
     assert_eq!(ledger.table.counts().of(Status::Scheduled), 1);

@@ -4,7 +4,7 @@
 //! worker gets, and when a waiting one may be got), `finish` (reports on attempts), `queues`, `retention`.
 
 mod dispatch;
-mod enqueue;
+pub(crate) mod enqueue;
 mod finish;
 mod queues;
 mod retention;

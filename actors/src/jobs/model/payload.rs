@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::surrogates::{ESCAPE_BYTES, lone_surrogate};
 use crate::ids::Seq;
 use crate::jobs::model::text::{Storable, TextAt, TextRef};
 
@@ -71,6 +72,14 @@ pub enum PayloadError {
     /// Nested deeper than [`DEPTH_MAX`].
     #[error("payload is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
+    /// An escape in a string is half of a surrogate pair, which readers of JSON refuse.
+    #[error("payload has half of a surrogate pair at byte {at}: {escape} alone stands for no character")]
+    HalfCharacter {
+        /// Where it stands, in the text as it was given.
+        at: usize,
+        /// The escape.
+        escape: String,
+    },
 }
 
 impl Payload {
@@ -86,24 +95,28 @@ impl Payload {
         Payload("null".into())
     }
 
-    /// Checks that `text` is one JSON value, not nested too deep, and keeps it without white space.
+    /// Checks that `text` is one JSON value, not nested too deep, and keeps it without white space, and otherwise as it
+    /// is: numbers of any size and spelling, names that are given twice, escapes.
     ///
     /// # Errors
-    /// It is not JSON, or deeper than [`DEPTH_MAX`].
+    /// See [`PayloadError`].
     pub fn parse(text: &str) -> Result<Payload, PayloadError> {
         // The depth first: a reader that recurses must never see ten thousand brackets.
         let compact = compact(text)?;
         serde_json::from_str::<serde::de::IgnoredAny>(text)
             .map_err(|error| PayloadError::NotJson(error.to_string()))?;
+        only_whole_characters(text)?;
         Ok(Payload(compact.into()))
     }
 
     /// As [`Payload::parse`], for text that a JSON reader has already found valid.
     ///
     /// # Errors
-    /// It is deeper than [`DEPTH_MAX`].
+    /// It is deeper than [`DEPTH_MAX`], or has half of a character.
     pub fn from_raw(raw: &RawValue) -> Result<Payload, PayloadError> {
-        Ok(Payload(compact(raw.get())?.into()))
+        let compact = compact(raw.get())?;
+        only_whole_characters(raw.get())?;
+        Ok(Payload(compact.into()))
     }
 
     /// Turns any serialisable value into a payload.
@@ -159,6 +172,14 @@ impl Serialize for Payload {
         }
         let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
+    }
+}
+
+/// The grammar of JSON allows half of a surrogate pair, which no reader can make text of.
+fn only_whole_characters(json: &str) -> Result<(), PayloadError> {
+    match lone_surrogate(json, 0) {
+        None => Ok(()),
+        Some(at) => Err(PayloadError::HalfCharacter { at, escape: json[at..at + ESCAPE_BYTES].to_owned() }),
     }
 }
 
@@ -268,6 +289,18 @@ mod tests {
         assert_eq!(Payload::parse(&deep), Err(PayloadError::TooDeep));
         let fits = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
         assert!(Payload::parse(&fits).is_ok());
+    }
+
+    /// Row 84.
+    #[test]
+    fn half_of_a_character_is_refused_with_its_place_and_every_number_is_kept_as_it_is_written() {
+        let half = |at, escape: &str| Err(PayloadError::HalfCharacter { at, escape: escape.to_owned() });
+        assert_eq!(Payload::parse(r#"[ "a\ud83d" ]"#), half(4, "\\ud83d"));
+        let raw = RawValue::from_string(r#"{"\uDFFF":1}"#.to_owned()).unwrap();
+        assert_eq!(Payload::from_raw(&raw), half(2, "\\uDFFF"));
+        for text in ["1e400", "[-2e999,1.10,-0,123456789012345678901]", r#"{"a":1,"a":2,"\u0000":"\/"}"#] {
+            assert_eq!(Payload::parse(text).unwrap().as_str(), text);
+        }
     }
 
     #[test]

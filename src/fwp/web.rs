@@ -1,0 +1,111 @@
+//! The two addresses of the protocol's web port that monitoring asks: `/stats`, which is INFO, and `/health`, which is the part
+//! of it that costs nothing. There are no pages for people.
+//!
+//! Where workers need a password, `/stats` asks for it as well (HTTP Basic, any user name); `/health` never does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use beaver_actors::base::clock::Clock;
+use beaver_actors::engine::{Engine, Phase};
+use subtle::ConstantTimeEq as _;
+use tokio::time::{sleep, timeout};
+
+use super::info::{self, Facts};
+use crate::config::Secret;
+use crate::remote::registry::Registry;
+
+/// How long a wrong password waits for its answer.
+const GUESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the web port tells about.
+#[derive(Clone)]
+pub(crate) struct WebState {
+    /// Answers about jobs.
+    pub(crate) engine: Engine,
+    /// Who is connected.
+    pub(crate) registry: Registry,
+    /// What the answers say the time is.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What clients have to know for `/stats`, if anything.
+    pub(crate) password: Option<Secret>,
+    /// For an answer.
+    pub(crate) request_timeout: Duration,
+}
+
+/// The routes of the web port.
+pub(crate) fn web_router(state: WebState) -> Router {
+    Router::new().route("/stats", get(stats)).route("/health", get(health)).with_state(state)
+}
+
+async fn stats(State(state): State<WebState>, headers: HeaderMap) -> Response {
+    if !state.lets_in(&headers) {
+        sleep(GUESS_PAUSE).await;
+        let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"beaver\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "the password of the workers, with any user name\n")
+            .into_response();
+    }
+    match timeout(state.request_timeout, state.engine.status()).await {
+        Ok(Ok(status)) => json(StatusCode::OK, info::info(&status, &state.facts())),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no answer in time (request_timeout)\n").into_response(),
+    }
+}
+
+async fn health(State(state): State<WebState>) -> Response {
+    let status = match *state.engine.phase().borrow() {
+        Phase::Serving => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json(status, info::health(&state.facts()))
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+impl WebState {
+    fn facts(&self) -> Facts {
+        Facts::of(&self.registry, &*self.clock)
+    }
+
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(password) = &self.password else { return true };
+        let given = headers.get(AUTHORIZATION).and_then(|value| password_in(value.to_str().ok()?));
+        given.is_some_and(|given| given.ct_eq(password.reveal().as_bytes()).into())
+    }
+}
+
+/// The password of an `Authorization: Basic` header.
+fn password_in(header: &str) -> Option<Vec<u8>> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let mut pair = STANDARD.decode(encoded.trim()).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(pair.split_off(colon + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_stands_behind_the_first_colon() {
+        let header = |pair: &str| format!("basic {}", STANDARD.encode(pair));
+        assert_eq!(password_in(&header("any:open:sesame")), Some(b"open:sesame".to_vec()));
+        assert_eq!(password_in(&header(":")), Some(Vec::new()));
+        for header in ["Basic", "Basic x y", "Bearer YTpi", &header("none")] {
+            assert_eq!(password_in(header), None, "{header}");
+        }
+    }
+}
