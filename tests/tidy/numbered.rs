@@ -25,6 +25,16 @@ fn the_fault_list_names_tests_that_exist_and_all_that_name_its_rows() {
     assert_eq!(of(&good.replace("| 2 |", "| 5 |")), 1, "numbers have no gap");
     assert_eq!(of(&good.replace("| 4 |", "| 3 |")), 2, "and no double; row 4 is named by a test");
     assert_eq!(
+        of(&good.replace("| 1 |", "| 9 |").replace("| 2 |", "| 1 |").replace("| 9 |", "| 2 |")),
+        1,
+        "in order"
+    );
+    assert_eq!(
+        of("| 3 | a | `engine::wal::is_it` |\n\n| 1 | a |\n| 2 | a |\n| 4 | a |\n"),
+        0,
+        "of their table"
+    );
+    assert_eq!(
         of(&good.replace("engine::wal::is_it", "engine::wal::is_it_not")),
         2,
         "nothing of that name; unnamed"
@@ -54,15 +64,24 @@ fn decisions_are_numbered_and_say_when_and_how_they_were_measured() {
 fn faults(list: &str, tree: &Tree) -> Violations {
     let mut found = Violations::new();
     let mut rows = BTreeSet::new();
-    for (line, number) in list.lines().filter_map(|line| Some((line, row_number(line)?))) {
-        if number != rows.len() + 1 {
-            found.push(format!("{FAULTS}: row {number} stands where row {} should", rows.len() + 1));
+    let mut before = 0;
+    for line in list.lines() {
+        let Some(number) = row_number(line) else {
+            // A row that is mended moves up, so the order is one of each table.
+            before = 0;
+            continue;
+        };
+        if !rows.insert(number) || number <= before {
+            found.push(format!("{FAULTS}: row {number} stands behind row {before}, or twice"));
         }
-        rows.insert(number);
+        before = number;
         for name in code_spans(line).filter(|name| name.contains("::") && !is_there(name, tree)) {
             found
                 .push(format!("{FAULTS}: row {number} names {name}, which is neither a function nor a file"));
         }
+    }
+    if let Some(gap) = (1..=rows.len()).find(|number| !rows.contains(number)) {
+        found.push(format!("{FAULTS}: there is no row {gap}"));
     }
     for (path, text) in sources(tree) {
         for (numbers, test) in cited(text) {
