@@ -7,6 +7,7 @@ use std::path::Path;
 use beaver_actors::ids::Token;
 use serde_json::{Value, json};
 
+use crate::fwp_client::{self, Fwp};
 use crate::harness::{Place, Server, count, is_alive, wait};
 
 fn exec(id: &str, script: &str) -> Value {
@@ -156,6 +157,64 @@ fn a_cancelled_program_is_ended_and_stays_cancelled() {
     until_gone(&pids);
     assert_eq!(server.job("long")["status"], "cancelled");
     server.until("free workers", |status| status["workers"]["idle"] == 2);
+}
+
+/// Row 90.
+#[test]
+fn what_a_cancelled_program_wrote_is_kept_and_its_id_is_free_when_it_has_ended() {
+    let place = Place::new();
+    let flags = ["--workers", "2", "--allow-exec", "--stop-grace", "5m"];
+    let server = place.start(&flags);
+    let (up, go) = (place.text("up"), place.text("go"));
+    let script = format!(
+        "trap 'until test -e \"{go}\"; do :; done; echo tidied; exit 1' TERM; echo half; touch '{up}'; while :; do :; done"
+    );
+    server.enqueue([exec("painter-1", &script)]);
+    wait("the program", None, || fs::exists(&up).unwrap().then_some(()));
+    let cancelled = server.request("DELETE", "/api/v1/jobs/painter-1", "");
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+
+    let again = exec("painter-1", "echo second");
+    let refused = server.post(format!("{}\n{again}\n", exec("other", "true")));
+    let told = &refused.json()["error"];
+    assert_eq!((refused.status, &told["code"], &told["index"]), (409, &json!("ending"), &json!(2)), "{told}");
+    assert_eq!(server.get("/api/v1/jobs/other").status, 404, "all or none");
+    let pushed = Fwp::producer(&place).ask(&format!("PUSH {}", fwp_client::job("painter-1")));
+    assert!(pushed.starts_with("-ERR") && pushed.contains("still ending"), "{pushed}");
+    let ran = server.beaver(&place, &["enqueue", "--id", "painter-1", "--", "true"]).exits(5);
+    assert!(ran.stderr.contains("painter-1") && ran.stderr.contains("still ending"), "{}", ran.told());
+
+    fs::write(go, "").unwrap();
+    let kept =
+        wait("its output", None, || Some(server.job("painter-1")).filter(|job| !job["result"].is_null()));
+    assert_eq!((&kept["status"], &kept["result"]["stdout"]), (&json!("cancelled"), &json!("half\ntidied\n")));
+    server.kill9();
+    let server = place.start(&flags);
+    assert_eq!(server.job("painter-1")["result"], kept["result"]);
+    server.enqueue([again]);
+    assert_eq!(server.until_job_is("painter-1", "completed")["result"]["stdout"], "second\n");
+}
+
+/// Row 90: discarded jobs leave nothing behind, and neither does their id.
+#[test]
+fn the_id_of_a_discarded_program_is_free_when_it_has_ended_and_at_once_if_it_never_ran() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1", "--allow-exec", "--stop-grace", "5m"]);
+    let (up, go) = (place.text("up"), place.text("go"));
+    let script =
+        format!("trap 'until test -e \"{go}\"; do :; done; exit' TERM; touch '{up}'; while :; do :; done");
+    server.enqueue([exec("runs", &script)]);
+    wait("the program", None, || fs::exists(&up).unwrap().then_some(()));
+    server.enqueue([exec("waits", "true")]);
+    let filter = json!({"action": "discard", "status": "pending", "filter": {"ids": ["waits"]}});
+    assert_eq!(server.request("POST", "/api/v1/jobs/actions", filter.to_string()).json()["changed"], 1);
+    let filter = json!({"action": "discard", "status": "in_flight", "filter": {"ids": ["runs"]}});
+    assert_eq!(server.request("POST", "/api/v1/jobs/actions", filter.to_string()).json()["changed"], 1);
+    server.enqueue([exec("waits", "true")]);
+    assert_eq!(server.post(exec("runs", "true").to_string()).status, 409);
+    fs::write(go, "").unwrap();
+    wait("a free id", None, || (server.post(exec("runs", "true").to_string()).status == 201).then_some(()));
+    server.until_completed(2);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn end_when_stopped(
         Some(Err(_)) | None => None,
     };
     match reason {
-        StopReason::Cancelled => AttemptEnd::Cancelled,
+        StopReason::Cancelled => AttemptEnd::Cancelled(result),
         StopReason::Shutdown => AttemptEnd::Interrupted,
         StopReason::Timeout => {
             let message = format!("ran longer than its timeout of {} ms", timeout.as_millis());
