@@ -159,6 +159,28 @@ fn a_cancelled_program_is_ended_and_stays_cancelled() {
     server.until("free workers", |status| status["workers"]["idle"] == 2);
 }
 
+/// Row 73.
+#[test]
+fn programs_that_find_no_descriptor_are_started_later_and_none_of_them_has_failed() {
+    let place = Place::new();
+    let flags = ["--workers", "32", "--allow-exec", "--faktory-port", "off"];
+    let server = place.start_under("ulimit -n 100", &flags);
+    server.enqueue((0..40).map(|number| exec(&format!("nap-{number}"), "sleep 0.5")));
+    let end = server.until_completed(40);
+    assert_eq!((count(&end, "dead"), count(&end, "cancelled")), (0, 0), "{end}");
+    let metrics = server.get("/metrics").body;
+    let of = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert!(of("queue_jobs_postponed_total") > 0.0, "32 programs need more than 100 descriptors");
+    assert_eq!(of("queue_jobs_failed_total"), 0.0);
+    let late = (0..40).map(|number| server.job(&format!("nap-{number}"))).find(|job| job["attempt"] != 1);
+    let late = late.expect("one was postponed");
+    assert_eq!((&late["errors"][0]["failure"]["kind"], &late["failed"]), (&json!("undelivered"), &json!(0)));
+    assert!(place.log().contains("this was no attempt"), "and it is logged");
+}
+
 /// Row 90.
 #[test]
 fn what_a_cancelled_program_wrote_is_kept_and_its_id_is_free_when_it_has_ended() {

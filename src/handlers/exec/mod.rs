@@ -12,7 +12,8 @@
 //! server's `PATH`, but has none itself.
 //!
 //! Exit code 0 is success. The result, kept in any case: `exit_code` or `signal`, `stdout` and `stderr` (the
-//! first and the last 64 KiB of each, as UTF-8), `stdout_bytes`, `stderr_bytes`, `duration_ms`.
+//! first and the last 64 KiB of each, as UTF-8), `stdout_bytes`, `stderr_bytes`, `duration_ms`. A program that cannot be
+//! started because the server has no descriptors, processes or memory left was no attempt.
 //!
 //! **Everything that a program starts ends with the job**: what it left in the background, in another process group or
 //! in a session of its own. Each program runs under a [`keeper`], which ends all its descendants when it has ended
@@ -104,7 +105,12 @@ impl JobHandler for ExecHandler {
                         // It logs what it cannot end.
                         tokio::task::spawn_blocking(move || orphans::end_run(&mark, &token)).await.ok();
                     }
-                    Err(JobError::new(format!("program {}: {error}", program.command[0].display())))
+                    let message = format!("program {}: {error}", program.command[0].display());
+                    if error.is_shortage() {
+                        tracing::warn!(job = %job.id, "{message}; this was no attempt, and there is another after a pause");
+                        return Err(JobError::shortage(message));
+                    }
+                    Err(JobError::new(message))
                 }
             }
         })

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::{StopReason, StopSignal};
 use beaver_actors::ids::JobId;
+use rustix::io::Errno;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -39,15 +40,35 @@ pub(super) struct FinishedProgram {
 /// Why there is no [`FinishedProgram`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
-    /// It never ran.
+    /// It never ran, and the reason may be its own.
     #[error("{0}")]
     NotStarted(#[source] io::Error),
+    /// There are no pipes or no keeper for it, which has nothing to do with it.
+    #[error("cannot be started now: {0}")]
+    NoKeeper(#[source] io::Error),
     /// It was told to stop before it ran.
-    #[error("stopped ({0}) before it was started")]
+    #[error("stopped ({0}) while an earlier run of its job was ending")]
     StoppedBefore(StopReason),
     /// Somebody has killed its keeper, or the two do not understand each other.
     #[error("its keeper was killed, so how it ended is not known")]
     KeeperLost,
+}
+
+impl RunError {
+    /// Whether the server lacked something, so that this was no attempt.
+    pub(crate) fn is_shortage(&self) -> bool {
+        match self {
+            RunError::NotStarted(error) => is_shortage(error),
+            RunError::NoKeeper(_) | RunError::StoppedBefore(_) => true,
+            RunError::KeeperLost => false,
+        }
+    }
+}
+
+/// Whether a call has failed for lack of descriptors, processes or memory, which other jobs or other programs use.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM].contains(&errno))
 }
 
 /// Runs a program until it ends or must stop, and then ends everything that it started.
@@ -67,8 +88,8 @@ pub(super) async fn run(
         reason = stop.stopped() => return Err(RunError::StoppedBefore(reason)),
     }
     let started = Instant::now();
-    let (ours, theirs) = pipes(stdin.is_some()).map_err(RunError::NotStarted)?;
-    let running = keepers.start(job, program, theirs).await.map_err(RunError::NotStarted)?;
+    let (ours, theirs) = pipes(stdin.is_some()).map_err(RunError::NoKeeper)?;
+    let running = keepers.start(job, program, theirs).await.map_err(RunError::NoKeeper)?;
 
     let (mut stdout, mut stderr) = (Capture::default(), Capture::default());
     let end = {
@@ -183,4 +204,23 @@ async fn feed(pipe: Option<impl AsyncWrite + Unpin>, text: Option<String>) -> In
         pipe.write_all(text.as_bytes()).await.ok();
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row 73.
+    #[test]
+    fn what_the_server_lacks_is_told_from_what_is_wrong_with_the_program() {
+        let failed = |errno: Errno| RunError::NotStarted(errno.into());
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert!(failed(errno).is_shortage(), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::TOOBIG, Errno::NOEXEC, Errno::TXTBSY] {
+            assert!(!failed(errno).is_shortage(), "{errno}");
+        }
+        assert!(RunError::NoKeeper(io::ErrorKind::NotFound.into()).is_shortage(), "no job can mend that");
+        assert!(!RunError::KeeperLost.is_shortage(), "it may have run");
+    }
 }

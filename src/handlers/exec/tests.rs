@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::capture::KEPT_BYTES;
+use super::keeper::KeeperProgram;
 use super::mark::KEEPER_VARIABLE;
 use super::process::{Process, parse_pid};
 use super::testing::{Notes, SURELY, any_mark, assert_ends, test_keeper};
@@ -358,4 +359,16 @@ async fn a_job_whose_run_was_given_up_runs_again_only_when_nothing_is_left_of_it
     let script = format!("kill -0 {} 2>/dev/null && exit 9; exit 0", left.pid);
     let (_sender, job) = run_of(&shell(&script).to_string());
     end_of(tokio::spawn(handler.run(job))).await.expect("it has seen its own earlier run");
+}
+
+/// Row 73.
+#[tokio::test]
+async fn without_a_keeper_a_program_is_not_started_and_that_was_no_attempt() {
+    let broken = |path: &str| KeeperProgram { path: path.into(), arguments: Vec::new() };
+    for keeper in [broken("/nowhere/beaver"), broken("/bin/false")] {
+        let handler = ExecHandler::with_keepers(keeper, any_mark(), LONG);
+        let (_sender, job) = run_of(&shell("exit 0").to_string());
+        let error = end_of(tokio::spawn(handler.run(job))).await.unwrap_err();
+        assert!(error.is_shortage && error.message.contains("sh: cannot be started now: "), "{error:?}");
+    }
 }

@@ -148,6 +148,10 @@ fn end_when_stopped(
         // It was done in the same moment: that counts, unless it was too late anyway.
         Some(Ok(Ok(result))) if reason != StopReason::Timeout => return AttemptEnd::Success(result),
         Some(Ok(Ok(result))) => result,
+        // It waited for what it lacked until it was too late to begin.
+        Some(Ok(Err(error))) if error.is_shortage && reason == StopReason::Timeout => {
+            return AttemptEnd::Undelivered(error.message);
+        }
         Some(Ok(Err(error))) => error.result,
         Some(Err(_)) | None => None,
     };
