@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use beaver_actors::api::options::Durability;
 use beaver_actors::ids::{KindName, QueueName};
+use beaver_actors::jobs::NO_TIMEOUT;
 
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
@@ -163,6 +164,36 @@ pub(super) static KEYS: &[ConfigKey] = &[
         default: "5s",
         form: Time(NO_TIME..=LONGEST, |s, grace| s.stop_grace = grace),
         help: "How long a program that has to end may clean up between SIGTERM and SIGKILL",
+    },
+    ConfigKey {
+        name: "exec_timeout",
+        heading: JOBS,
+        default: "none",
+        form: Text("DURATION|none", "none, or 1ms to 3650d", |s, text| {
+            s.exec_limits().timeout = match text {
+                "none" => NO_TIMEOUT,
+                _ => within(&(SHORTEST..=LONGEST), read_duration(text)?)?,
+            };
+            Ok(())
+        }),
+        help: "In place of task_timeout for jobs of kind exec",
+    },
+    ConfigKey {
+        name: "exec_max_retry",
+        heading: JOBS,
+        default: "0",
+        form: Count(0..=1_000_000, |s, count| s.exec_limits().max_retry = fit(count)),
+        help: "In place of max_retry for jobs of kind exec: with 0, a program runs once",
+    },
+    ConfigKey {
+        name: "exec_env",
+        heading: JOBS,
+        default: "",
+        form: Text("NAME=VALUE", "NAME=VALUE, one a line", |s, text| {
+            s.exec_env = read_variables(text)?;
+            Ok(())
+        }),
+        help: "Variables of programs, one a line; the others are PATH, HOME, LANG, USER, SHELL and TZ of the server",
     },
     ConfigKey {
         name: "drain_timeout",
@@ -533,6 +564,26 @@ fn read_count(text: &str) -> Result<u64, String> {
     }
     // Only an overflow is left to go wrong, and then the largest number says "too large" further on.
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// Variables of an environment, one a line.
+fn read_variables(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut variables = BTreeMap::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let Some((name, value)) = line.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+            return Err(format!("has a line {line:?} that is not NAME=VALUE"));
+        };
+        if name.starts_with("BEAVER_") {
+            return Err(format!("sets {name}: names that start like this are beaver's"));
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return Err(format!("sets {name:?} with a NUL character, which no program could read"));
+        }
+        if variables.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("sets {name} twice"));
+        }
+    }
+    Ok(variables)
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

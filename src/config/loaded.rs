@@ -24,16 +24,15 @@ impl LoadedConfig {
     /// A line for each key: its name, its value and where that came from, in columns.
     #[must_use]
     pub(crate) fn render(&self) -> String {
-        let width = |text: fn(&ConfigValue) -> &str| {
-            self.values.iter().map(|value| text(value).chars().count()).max().unwrap_or(0)
+        // A value of several lines stays in its own.
+        let shown = |value: &ConfigValue| value.value.replace('\n', "\\n");
+        let width = |text: &dyn Fn(&ConfigValue) -> usize| self.values.iter().map(text).max().unwrap_or(0);
+        let key_width = width(&|value| value.key.len());
+        let value_width = width(&|value| shown(value).chars().count());
+        let line = |value: &ConfigValue| {
+            format!("{:key_width$}  {:value_width$}  {}\n", value.key, shown(value), value.origin)
         };
-        let (key_width, value_width) = (width(|value| value.key), width(|value| &value.value));
-        self.values
-            .iter()
-            .map(|ConfigValue { key, value, origin }| {
-                format!("{key:key_width$}  {value:value_width$}  {origin}\n")
-            })
-            .collect()
+        self.values.iter().map(line).collect()
     }
 
     /// The same for programs, with the file that was read:

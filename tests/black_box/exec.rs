@@ -8,7 +8,7 @@ use beaver_actors::ids::Token;
 use serde_json::{Value, json};
 
 use crate::fwp_client::{self, Fwp};
-use crate::harness::{Place, Server, count, is_alive, wait};
+use crate::harness::{Place, Server, count, is_alive, run, wait};
 
 fn exec(id: &str, script: &str) -> Value {
     json!({"id": id, "kind": "exec", "payload": {"command": ["sh", "-c", script]}, "max_retry": 0})
@@ -37,7 +37,8 @@ fn until_gone(pids: &[u32]) {
 fn a_program_runs_and_its_result_is_kept_across_a_kill() {
     let place = Place::new();
     let server = start(&place);
-    let script = "cat; echo to stderr >&2; pwd; echo $NAME-$BEAVER_JOB_ID-$BEAVER_ATTEMPT; test -z \"$HOME\"";
+    let script =
+        "cat; echo to stderr >&2; pwd; echo $NAME-$BEAVER_JOB_ID-$BEAVER_ATTEMPT; test -z \"$STRANGER\"";
     let payload = json!({
         "command": ["sh", "-c", script],
         "stdin": "from stdin\n",
@@ -157,6 +158,51 @@ fn a_cancelled_program_is_ended_and_stays_cancelled() {
     until_gone(&pids);
     assert_eq!(server.job("long")["status"], "cancelled");
     server.until("free workers", |status| status["workers"]["idle"] == 2);
+}
+
+/// Row 98.
+#[test]
+fn a_program_runs_where_it_was_queued_with_what_programs_need_and_at_most_once() {
+    let place = Place::new();
+    let server = start(&place);
+    // The caller has a directory of its own; the server runs in that of the test.
+    let caller = place.path("caller");
+    fs::create_dir(&caller).unwrap();
+    fs::write(caller.join("look.sh"), "pwd\nenv\n").unwrap();
+    let mut command = place.command();
+    command.current_dir(&caller).args(["enqueue", "--url", &server.url(), "--id", "look"]);
+    run(command.args(["--", "sh", "./look.sh"]), b"").exits(0);
+    let job = server.until_job_is("look", "completed");
+    assert_eq!((&job["max_retry"], job["timeout_ms"].as_u64()), (&json!(0), Some(3_153_600_000_000)));
+    let stdout = job["result"]["stdout"].as_str().unwrap();
+    assert!(stdout.starts_with(&format!("{}\n", caller.canonicalize().unwrap().display())), "{stdout}");
+    let ours =
+        ["BEAVER_ATTEMPT", "BEAVER_JOB_ID", "BEAVER_STORE", "BEAVER_TOKEN", "OLDPWD", "PWD", "SHLVL", "_"];
+    let names: BTreeSet<_> = stdout.lines().skip(1).map(|line| line.split_once('=').unwrap().0).collect();
+    let given: Vec<_> = names.into_iter().filter(|name| !ours.contains(name)).collect();
+    assert_eq!(given, ["HOME", "LANG", "PATH", "SHELL", "TZ", "USER"]);
+    let told = server.beaver(&place, &["status", "look"]).exits(0).stdout;
+    assert!(told.contains("up to 1 run if they fail") && told.contains("timeout   none"), "{told}");
+
+    fs::remove_dir_all(&caller).unwrap();
+    server.beaver(&place, &["enqueue", "--id", "gone", "--cwd", "caller", "--", "true"]).exits(0);
+    let dead = server.until_job_is("gone", "dead");
+    let message = dead["errors"][0]["failure"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("cwd {}: No such file", place.text("caller"))), "{message}");
+    server.terminate();
+
+    let flags =
+        ["--allow-exec", "--exec-timeout", "200ms", "--exec-max-retry", "1", "--exec-env", "COLOUR=brown"];
+    let server = place.start(&[&flags[..], &["--retry-backoff", "10ms"]].concat());
+    server.enqueue([
+        json!({"id": "slow", "kind": "exec", "payload": {"command": ["sh", "-c", "echo $COLOUR; sleep 60"]}}),
+    ]);
+    let dead = server.until_job_is("slow", "dead");
+    assert_eq!((&dead["failed"], &dead["result"]["stdout"]), (&json!(2), &json!("brown\n")));
+    server.enqueue([
+        json!({"id": "free", "kind": "exec", "timeout": "none", "payload": {"command": ["sleep", "0.5"]}}),
+    ]);
+    server.until_job_is("free", "completed");
 }
 
 /// Row 73.

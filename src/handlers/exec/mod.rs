@@ -4,12 +4,12 @@
 //! |---|---|
 //! | `command` | program and arguments, a list; no shell looks at it |
 //! | `stdin` | text for its standard input (none: nothing to read) |
-//! | `env` | its environment, an object of strings |
-//! | `cwd` | the directory it runs in (none: the server's) |
+//! | `env` | variables of its environment, an object of strings |
+//! | `cwd` | the directory it runs in (none: the server's); one that is missing is an error of the job that names it |
 //!
-//! The environment starts clean: `env`, and `BEAVER_JOB_ID`, `BEAVER_ATTEMPT`, `BEAVER_TOKEN`, `BEAVER_STORE`
-//! (see `mark.rs`), nothing of the server's own. Without `env.PATH` the program is looked for along the
-//! server's `PATH`, but has none itself.
+//! The environment starts clean: `PATH`, `HOME`, `LANG`, `USER`, `SHELL`, `TZ` and what the operator has set
+//! (see `environment.rs`); `env`, which comes before these; and `BEAVER_JOB_ID`, `BEAVER_ATTEMPT`, `BEAVER_TOKEN`,
+//! `BEAVER_STORE` (see `mark.rs`). A program without a slash in its name is looked for along its own `PATH`.
 //!
 //! Exit code 0 is success. The result, kept in any case: `exit_code` or `signal`, `stdout` and `stderr` (the
 //! first and the last 64 KiB of each, as UTF-8), `stdout_bytes`, `stderr_bytes`, `duration_ms`. A program that cannot be
@@ -24,13 +24,14 @@
 //!
 //! | file | story |
 //! |---|---|
-//! | `payload`, `variables`, `program` | what is to run: read, checked, found |
+//! | `payload`, `variables`, `environment`, `program` | what is to run: read, checked, found |
 //! | `run` | the program from its start until nothing is left of it |
 //! | `capture`, `report` | what it wrote, and what is kept of it |
 //! | `keeper` | the process that ends everything that a program started |
 //! | `mark`, `orphans` | how a program without a keeper is known as one of this data directory, and ended |
 //! | `process` | processes, held so that a signal never reaches a stranger |
 
+mod environment;
 mod payload;
 mod variables;
 
@@ -50,6 +51,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -58,6 +60,7 @@ use std::time::Duration;
 
 use beaver_actors::api::handler::{HandlerFuture, JobError, JobHandler, JobRun};
 
+use environment::Environment;
 use keeper::{KeeperProgram, Keepers, ProgramOrder};
 use mark::ProgramMark;
 pub(crate) use mark::STORE_FILE;
@@ -70,6 +73,7 @@ const GRACE_EXTRA: Duration = Duration::from_secs(2);
 /// Runs the program that a payload names, as the user of this server.
 pub(crate) struct ExecHandler {
     stop_grace: Duration,
+    environment: Arc<Environment>,
     mark: ProgramMark,
     keepers: Arc<Keepers>,
 }
@@ -77,26 +81,38 @@ pub(crate) struct ExecHandler {
 impl ExecHandler {
     /// A handler whose programs belong to that data directory; it is created if missing.
     ///
-    /// Keepers are this very program, started as `exec-keeper`.
+    /// Keepers are this very program, started as `exec-keeper`. Programs get the variables in `set` unless their job says
+    /// otherwise.
     ///
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.
-    pub(crate) fn new(data_dir: &Path, stop_grace: Duration) -> io::Result<ExecHandler> {
+    pub(crate) fn new(
+        data_dir: &Path,
+        stop_grace: Duration,
+        set: &BTreeMap<String, String>,
+    ) -> io::Result<ExecHandler> {
         let mark = ProgramMark::of_this_server(data_dir)?;
-        Ok(ExecHandler::with_keepers(KeeperProgram::this_one(), mark, stop_grace))
+        let environment = environment::of_this_server(set);
+        Ok(ExecHandler::with_keepers(KeeperProgram::this_one(), environment, mark, stop_grace))
     }
 
-    fn with_keepers(keeper: KeeperProgram, mark: ProgramMark, stop_grace: Duration) -> ExecHandler {
+    fn with_keepers(
+        keeper: KeeperProgram,
+        environment: Environment,
+        mark: ProgramMark,
+        stop_grace: Duration,
+    ) -> ExecHandler {
         let keepers = Arc::new(Keepers::new(keeper, mark.clone()));
-        ExecHandler { stop_grace, mark, keepers }
+        ExecHandler { stop_grace, environment: Arc::new(environment), mark, keepers }
     }
 }
 
 impl JobHandler for ExecHandler {
     fn run(&self, job: JobRun) -> HandlerFuture {
-        let (stop_grace, keepers, mark) = (self.stop_grace, Arc::clone(&self.keepers), self.mark.clone());
+        let (stop_grace, mark) = (self.stop_grace, self.mark.clone());
+        let (environment, keepers) = (Arc::clone(&self.environment), Arc::clone(&self.keepers));
         Box::pin(async move {
-            let (program, stdin) = prepare(&job, &mark, stop_grace)?;
+            let (program, stdin) = prepare(&job, &environment, &mark, stop_grace)?;
             match run::run(&job.id, &program, stdin, job.stop, &keepers).await {
                 Ok(finished) => finished.into_outcome(),
                 Err(error) => {
@@ -124,13 +140,17 @@ impl JobHandler for ExecHandler {
 /// The program of a job, and what it is fed.
 fn prepare(
     job: &JobRun,
+    environment: &Environment,
     mark: &ProgramMark,
     stop_grace: Duration,
 ) -> Result<(ProgramOrder, Option<String>), JobError> {
     let wanted = ExecPayload::read(&job.payload)?;
     let (name, arguments) = wanted.command.split_first().expect("a payload without a program was refused");
     let directory = program::directory(wanted.cwd.as_deref().unwrap_or(Path::new(".")))?;
-    let file = program::find(name, wanted.env.get("PATH").map(OsStr::new), &directory)?;
+    let mut variables = environment.clone();
+    variables.extend(wanted.env.into_iter().map(|(name, value)| (name.into(), value.into())));
+    let search = variables.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
+    let file = program::find(name, search, &directory)?;
 
     let ours = [
         (variables::JOB_ID, job.id.to_string()),
@@ -138,12 +158,12 @@ fn prepare(
         (variables::TOKEN, job.token.to_string()),
         (mark::VARIABLE, mark.to_string()),
     ];
-    let variables = wanted.env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    variables.extend(ours.map(|(name, value)| (name.into(), value.into())));
     let program = ProgramOrder {
         stop_grace,
         directory,
         command: [file.into_os_string()].into_iter().chain(arguments.iter().map(OsString::from)).collect(),
-        variables: variables.chain(ours.map(|(name, value)| (name.into(), value.into()))).collect(),
+        variables: variables.into_iter().collect(),
     };
     Ok((program, wanted.stdin))
 }

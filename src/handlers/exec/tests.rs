@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::capture::KEPT_BYTES;
+use super::environment::Environment;
 use super::keeper::KeeperProgram;
 use super::mark::KEEPER_VARIABLE;
 use super::process::{Process, parse_pid};
@@ -22,7 +23,14 @@ const LONG: Duration = Duration::from_secs(300);
 type Outcome = Result<Option<Payload>, JobError>;
 
 fn handler(stop_grace: Duration) -> ExecHandler {
-    ExecHandler::with_keepers(test_keeper(), any_mark(), stop_grace)
+    ExecHandler::with_keepers(test_keeper(), variables(), any_mark(), stop_grace)
+}
+
+/// What every program of these tests gets.
+fn variables() -> Environment {
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("COLOUR", "red")]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into()
 }
 
 /// What the keepers of these tests run: there is no `beaver` here that could be one. Run by anybody else, it is nothing.
@@ -194,14 +202,15 @@ async fn endless_output_is_kept_in_part_and_ended_by_a_stop() {
 }
 
 #[tokio::test]
-async fn the_environment_is_that_of_the_job_and_nothing_else() {
+async fn the_environment_is_that_of_the_job_and_of_the_operator_and_nothing_else() {
     let result = result(json!({"command": ["env"], "env": {"COLOUR": "brown"}})).await;
     let mut lines: Vec<&str> = result["stdout"].as_str().unwrap().lines().collect();
     lines.sort_unstable();
     let (store, others): (Vec<&str>, Vec<&str>) =
         lines.into_iter().partition(|line| line.starts_with("BEAVER_STORE="));
     let token = format!("BEAVER_TOKEN={TOKEN}");
-    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", &token, "COLOUR=brown"]);
+    let path = "PATH=/usr/local/bin:/usr/bin:/bin";
+    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", &token, "COLOUR=brown", path]);
     assert_eq!(store.len(), 1);
 }
 
@@ -366,7 +375,7 @@ async fn a_job_whose_run_was_given_up_runs_again_only_when_nothing_is_left_of_it
 async fn without_a_keeper_a_program_is_not_started_and_that_was_no_attempt() {
     let broken = |path: &str| KeeperProgram { path: path.into(), arguments: Vec::new() };
     for keeper in [broken("/nowhere/beaver"), broken("/bin/false")] {
-        let handler = ExecHandler::with_keepers(keeper, any_mark(), LONG);
+        let handler = ExecHandler::with_keepers(keeper, variables(), any_mark(), LONG);
         let (_sender, job) = run_of(&shell("exit 0").to_string());
         let error = end_of(tokio::spawn(handler.run(job))).await.unwrap_err();
         assert!(error.is_shortage && error.message.contains("sh: cannot be started now: "), "{error:?}");

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use beaver_actors::jobs::NO_TIMEOUT;
 use jiff::{Span, SpanRelativeTo};
 
 /// Nothing in a queue is meant to wait or to run longer than a hundred years; more is a slip of units.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const DURATION_MAX: Duration = NO_TIMEOUT;
 
 /// A text or number is not a usable duration. Says what would be; the caller names what was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

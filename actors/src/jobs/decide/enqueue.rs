@@ -69,14 +69,15 @@ impl JobTable {
             Start::After(delay) => Some(now.plus_ms(millis(delay))),
             Start::At(moment) => Some(moment),
         };
+        let limits = self.policy.limits_of(&spec.kind);
         let profile = Profile {
             queue: spec.queue,
             kind: spec.kind,
             priority: spec.priority,
             backoff: spec.backoff,
             exhausted: spec.exhausted,
-            timeout_ms: millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1),
-            max_retry: spec.max_retry.unwrap_or(self.policy.max_retry),
+            timeout_ms: millis(spec.timeout.unwrap_or(limits.timeout)).max(1),
+            max_retry: spec.max_retry.unwrap_or(limits.max_retry),
             backtrace_lines: spec.backtrace_lines,
         };
         let content = Content { payload: PayloadRef::Here(spec.payload), custom: spec.custom };
