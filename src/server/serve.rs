@@ -33,6 +33,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The server could not start.
 pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
     let mut signals = Signals::listen()?;
+    if exec::children::gets_orphans() {
+        tokio::spawn(exec::children::reap_orphans());
+    }
     let http = listen(&settings).await?;
     let address = http.local_addr();
     let remote = FwpSetup::listen(&settings)?;

@@ -30,6 +30,7 @@
 //! | `keeper` | the process that ends everything that a program started |
 //! | `mark`, `orphans` | how a program without a keeper is known as one of this data directory, and ended |
 //! | `process` | processes, held so that a signal never reaches a stranger |
+//! | `children` | waiting for keepers, and for orphans where they become children of the server |
 
 mod environment;
 mod payload;
@@ -41,6 +42,7 @@ mod capture;
 mod report;
 mod run;
 
+pub(crate) mod children;
 pub(crate) mod keeper;
 mod mark;
 pub(crate) mod orphans;

@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use beaver_actors::ids::JobId;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::messages::{KeeperReport, KeeperReports, ProgramOrder, Stdio, send_start};
 use super::process::SUBCOMMAND;
+use crate::handlers::exec::children;
 use crate::handlers::exec::mark::{KEEPER_VARIABLE, ProgramMark};
 
 /// How a keeper is started.
@@ -53,7 +55,8 @@ struct RunEntry {
 struct KeeperLink {
     socket: UnixStream,
     reports: KeeperReports,
-    process: Child,
+    /// Ends with the process.
+    ended: JoinHandle<()>,
 }
 
 impl Keepers {
@@ -122,7 +125,8 @@ impl KeeperLink {
         ours.set_nonblocking(true)?;
         // Nothing of ours but the socket: not our directory, not our output (somebody may wait for its end), not
         // our environment, not our group (Ctrl+C).
-        let process = Command::new(&program.path)
+        let mut command = Command::new(&program.path);
+        command
             .args(&program.arguments)
             .arg0("beaver")
             .env_clear()
@@ -131,10 +135,12 @@ impl KeeperLink {
             .process_group(0)
             .stdin(OwnedFd::from(theirs))
             .stdout(ChildStdio::null())
-            .stderr(ChildStdio::null())
-            .spawn()?;
+            .stderr(ChildStdio::null());
+        let ended = children::start(&mut command)?;
+        // It holds our copy of the keeper's end, which would hide that the keeper is gone.
+        drop(command);
         let mut keeper =
-            KeeperLink { socket: UnixStream::from_std(ours)?, reports: KeeperReports::default(), process };
+            KeeperLink { socket: UnixStream::from_std(ours)?, reports: KeeperReports::default(), ended };
         match keeper.reports.next(&mut keeper.socket).await? {
             Some(KeeperReport::Idle { left: 0 }) => Ok(keeper),
             // What it lacked it cannot say; mostly it is memory or descriptors.
@@ -208,14 +214,14 @@ impl RunningProgram {
 
 impl Drop for RunningProgram {
     fn drop(&mut self) {
-        let Some((mut keeper, run)) = self.in_hand.take() else { return };
+        let Some((keeper, run)) = self.in_hand.take() else { return };
         keeper.tell(b'k');
         drop(keeper.socket);
         // Without a runtime the process is about to end, and no job runs again in it.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                // It can only fail if somebody else has reaped it: then it has ended as well.
-                keeper.process.wait().await.ok();
+                // It can only fail if the runtime ends, and with it this process.
+                keeper.ended.await.ok();
                 drop(run);
             });
         }
