@@ -14,6 +14,8 @@ use beaver_actors::api::options::Durability;
 use beaver_actors::ids::{KindName, QueueName};
 use beaver_actors::jobs::NO_TIMEOUT;
 
+use tracing_subscriber::EnvFilter;
+
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
 use crate::suggest::nearest;
@@ -49,6 +51,9 @@ pub(super) enum Form {
 }
 
 use Form::{Count, DirBelow, File, Size, Switch, Text, Time};
+
+/// The key that takes effect while the server runs.
+pub(crate) const LOG_KEY: &str = "log";
 
 const EVERYDAY: Option<&str> = None;
 const JOBS: Option<&str> = Some("Jobs");
@@ -109,6 +114,17 @@ pub(super) static KEYS: &[ConfigKey] = &[
         default: "false",
         form: Switch(|s, allowed| s.allow_exec = allowed),
         help: "Let jobs of kind exec run programs as the user of this server",
+    },
+    ConfigKey {
+        name: LOG_KEY,
+        heading: EVERYDAY,
+        default: "info",
+        form: Text("FILTER", "error, warn, info, debug, or a filter such as beaver=debug,warn", |s, text| {
+            EnvFilter::builder().parse(text).map_err(|error| format!("is not a log filter: {error}"))?;
+            text.clone_into(&mut s.log);
+            Ok(())
+        }),
+        help: "Which lines of the log are written; a SIGHUP changes it while the server runs",
     },
     ConfigKey {
         name: "default_kind",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::error::ConfigError;
-use super::keys::{Form, KEYS};
-use super::origin::ConfigValue;
+use super::keys::{Form, KEYS, LOG_KEY};
+use super::origin::{ConfigValue, Origin};
 use super::settings::Settings;
 
 /// The settings in force, and where each came from.
@@ -57,6 +57,19 @@ impl LoadedConfig {
             })
             .collect();
         json!({"file": self.file.as_ref().map(|path| path.to_string_lossy()), "values": values})
+    }
+
+    /// How the log is to be filtered; none if nobody said so.
+    #[must_use]
+    pub(crate) fn log_filter(&self) -> Option<&str> {
+        (self.value(LOG_KEY).origin != Origin::Default).then_some(&self.settings.log)
+    }
+
+    /// The keys that have another value than before.
+    pub(crate) fn changed_since(&self, before: &LoadedConfig) -> impl Iterator<Item = &'static str> {
+        let pairs = self.values.iter().zip(&before.values);
+        // A secret is shown masked: whether it is another one is not seen here.
+        pairs.filter(|(now, before)| now.value != before.value).map(|(now, _)| now.key)
     }
 
     /// Refuses values that are fine one by one and make no sense together.

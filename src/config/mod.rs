@@ -21,6 +21,7 @@ mod units;
 mod tests;
 
 pub(crate) use flags::{ConfigFlags, DataFlags};
+pub(crate) use keys::LOG_KEY;
 pub(crate) use load::load;
 pub(crate) use loaded::LoadedConfig;
 pub(crate) use origin::Origin;

@@ -15,6 +15,8 @@ use beaver_actors::jobs::{NO_TIMEOUT, RunLimits};
 pub struct Settings {
     /// Handed to the engine.
     pub engine: EngineOptions,
+    /// Which lines of the log are written.
+    pub log: String,
     /// Address of both servers.
     pub bind: IpAddr,
     /// Port of the HTTP server, for the API and the metrics; 0 means any free one.
@@ -122,6 +124,7 @@ impl Settings {
     pub(super) fn unset() -> Settings {
         Settings {
             engine: EngineOptions::in_dir(""),
+            log: String::new(),
             bind: Ipv4Addr::UNSPECIFIED.into(),
             metrics_port: 0,
             default_kind: KindName::parse("unset").expect("a word is a name"),

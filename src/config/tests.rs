@@ -85,6 +85,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("bind", "::1"),
     ("metrics_port", "0"),
     ("allow_exec", "true"),
+    ("log", "beaver=debug,warn"),
     ("default_kind", "mail"),
     ("default_queue", "slow"),
     ("task_timeout", "1h30m"),
