@@ -4,6 +4,7 @@
 //! entirely or not at all.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ Examples:
   beaver enqueue --kind simulate --payload '{\"sleep_ms\": 200}'
   beaver enqueue --kind mail --id order-17 --delay 5m --payload '{\"to\": \"ann\"}'
   beaver enqueue --kind mail --backoff '{\"kind\":\"fixed\",\"delay\":\"10s\"}' --exhausted drop
-  beaver enqueue --timeout 1h -- rsync -a /srv /backup   # with run --allow-exec
+  beaver enqueue -- ./backup.sh /srv       # a program, with run --allow-exec
+  beaver enqueue --timeout 1h --max-retry 3 -- rsync -a /srv /backup
   beaver enqueue --file jobs.json          # an array, one object, or one a line
   produce-jobs | beaver enqueue --file - --json
 
@@ -36,7 +38,11 @@ priority (0-9), delay (\"5m\") or run_at (RFC 3339), timeout (\"30s\"), max_retr
              {\"kind\":\"exponential\",\"first\":\"1s\",\"max\":\"10m\",\"jitter_percent\":50}
   exhausted  what becomes of it when all attempts failed: \"dead\", or \"drop\" (cancelled)
   custom     an object that travels with the job unread
-Nothing of a file with a bad job is enqueued.";
+Nothing of a file with a bad job is enqueued.
+
+A program runs in the directory in which this command was given, without a time limit, and
+once: not again when it fails, nor after a crash, unless --max-retry asks for it (only a run
+that an orderly stop of the server has cut off begins again).";
 
 /// Flags of `beaver enqueue`.
 #[derive(Debug, Args)]
@@ -69,7 +75,8 @@ pub(crate) struct EnqueueArgs {
     /// Not before this moment, such as 2030-01-31T09:30:00Z
     #[arg(long, value_name = "TIME")]
     run_at: Option<String>,
-    /// How many more runs it gets after a failed one [default: max_retry of the server's configuration]
+    /// How many more runs it gets after a failed one [default: max_retry of the server's configuration, for PROGRAM
+    /// exec_max_retry, which is 0]
     #[arg(long, value_name = "N")]
     max_retry: Option<u32>,
     /// Pauses between its attempts: server, quartic, or a JSON object as below [default: server]
@@ -81,14 +88,16 @@ pub(crate) struct EnqueueArgs {
     /// A JSON object that travels with the job unread
     #[arg(long, value_name = "JSON")]
     custom: Option<String>,
-    /// Longest run of one attempt, such as 30s [default: task_timeout of the server's configuration]
+    /// Longest run of one attempt, such as 30s, or none [default: task_timeout of the server's configuration, for PROGRAM
+    /// exec_timeout, which is none]
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
-    /// Set a variable for PROGRAM, which starts with a clean environment; may be repeated
+    /// Set a variable for PROGRAM, which has no others but PATH, HOME, LANG, USER, SHELL, TZ and those of exec_env; may be
+    /// repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     #[arg(requires = "program", conflicts_with_all = ["kind", "payload"])]
     env: Vec<(String, String)>,
-    /// Run PROGRAM in this directory
+    /// Run PROGRAM in this directory [default: the one in which you are]
     #[arg(long, value_name = "DIR")]
     #[arg(requires = "program", conflicts_with_all = ["kind", "payload"])]
     cwd: Option<PathBuf>,
@@ -213,10 +222,9 @@ impl EnqueueArgs {
             command: &'a [String],
             #[serde(skip_serializing_if = "BTreeMap::is_empty")]
             env: BTreeMap<&'a str, &'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            cwd: Option<PathBuf>,
+            cwd: PathBuf,
         }
-        let cwd = self.cwd.as_deref().map(absolute).transpose()?;
+        let cwd = absolute(self.cwd.as_deref().unwrap_or(Path::new(".")))?;
         let env = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let exec = Exec { command: &self.program, env, cwd };
         Payload::from_value(&exec).map_err(|error| CliFailure::usage(error.to_string()))
@@ -256,7 +264,16 @@ fn shown(path: &Path) -> String {
 
 /// A relative directory means one here, not one where the server happens to run.
 fn absolute(path: &Path) -> Result<PathBuf, CliFailure> {
-    std::path::absolute(path).map_err(|error| CliFailure::usage(format!("--cwd {}: {error}", path.display())))
+    let told = |problem: &dyn fmt::Display| {
+        let hint = "--cwd names a directory for PROGRAM, such as --cwd /";
+        CliFailure::usage(format!("directory {}: {problem}", path.display())).hint(hint)
+    };
+    // "." at the end means nothing, but is in the way where the path is shown.
+    let absolute = std::path::absolute(path).map_err(|error| told(&error))?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute.components().collect()),
+        None => Err(told(&format!("{absolute:?} is not UTF-8, which the text of a job has to be"))),
+    }
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {
@@ -269,7 +286,7 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use beaver_actors::ids::KindName;
-    use beaver_actors::jobs::Backoff;
+    use beaver_actors::jobs::{Backoff, NO_TIMEOUT};
     use clap::Parser;
 
     use super::*;
@@ -353,13 +370,20 @@ mod tests {
         assert_eq!(job.kind.as_str(), "exec");
         let expected = r#"{"command":["ls","--file","$HOME"],"env":{"A":"b=c"},"cwd":"/srv"}"#;
         assert_eq!(job.payload.as_str(), expected);
+        assert_eq!((job.timeout, job.max_retry), (None, None), "they are the server's");
+        let job = only(&["--timeout", "none", "--", "ls"]);
+        assert_eq!(job.timeout, Some(NO_TIMEOUT));
     }
 
+    /// Row 98.
     #[test]
-    fn a_relative_directory_is_one_of_the_caller() {
-        let job = only(&["--cwd", "x", "--", "ls"]);
-        let here = std::env::current_dir().unwrap().join("x");
-        assert!(job.payload.as_str().contains(here.to_str().unwrap()), "{}", job.payload.as_str());
+    fn a_program_runs_where_its_caller_is_and_a_relative_directory_is_one_of_the_caller() {
+        let here = std::env::current_dir().unwrap();
+        for (line, cwd) in [(&["--", "ls"][..], here.clone()), (&["--cwd", "x", "--", "ls"], here.join("x"))]
+        {
+            let payload: serde_json::Value = serde_json::from_str(only(line).payload.as_str()).unwrap();
+            assert_eq!(payload["cwd"], cwd.to_str().unwrap());
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::handlers::exec::watcher;
+use crate::handlers::exec::keeper;
 use crate::telemetry::logging::LogFormat;
 use exit::{CliFailure, Exit};
 
@@ -125,9 +125,9 @@ enum CliCommand {
 /// Reads the command line of this process and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    // It must be up before the first program runs, and holds nothing but its pipe: nothing comes before it.
-    if std::env::args_os().nth(1).is_some_and(|first| first == watcher::SUBCOMMAND) {
-        return watcher::run();
+    // Every program waits for one of these, so nothing comes before it.
+    if std::env::args_os().nth(1).is_some_and(|first| first == keeper::SUBCOMMAND) {
+        return keeper::run();
     }
     if let Err(failure) = setup::check_environment() {
         failure.report();

@@ -1,6 +1,6 @@
 //! `beaver status`: the queue at a glance, or one job with its attempts and errors.
 
-use beaver_actors::jobs::Status;
+use beaver_actors::jobs::{NO_TIMEOUT, Status};
 use clap::Args;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
@@ -186,7 +186,8 @@ fn show_job(job: &JobAnswer, around: Option<&QueueAnswer>, output: &mut Output) 
     if job.exhausted.as_deref() == Some("drop") {
         fact("exhausted", "drop: cancelled when all attempts failed".to_owned());
     }
-    fact("timeout", format!("{:?}", std::time::Duration::from_millis(job.timeout_ms)));
+    let timeout = std::time::Duration::from_millis(job.timeout_ms);
+    fact("timeout", if timeout >= NO_TIMEOUT { "none".to_owned() } else { format!("{timeout:?}") });
     fact("created", job.created_at.to_string());
     let moments = [
         ("not before", job.run_at),

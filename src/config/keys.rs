@@ -12,7 +12,11 @@ use std::time::Duration;
 
 use beaver_actors::api::options::Durability;
 use beaver_actors::ids::{KindName, QueueName};
+use beaver_actors::jobs::NO_TIMEOUT;
 
+use tracing_subscriber::EnvFilter;
+
+use super::lists::{hosts, read_variables};
 use super::settings::{Secret, Settings};
 use super::units::{days, read_duration, read_size, show_duration, show_size};
 use crate::suggest::nearest;
@@ -48,6 +52,9 @@ pub(super) enum Form {
 }
 
 use Form::{Count, DirBelow, File, Size, Switch, Text, Time};
+
+/// The key that takes effect while the server runs.
+pub(crate) const LOG_KEY: &str = "log";
 
 const EVERYDAY: Option<&str> = None;
 const JOBS: Option<&str> = Some("Jobs");
@@ -110,6 +117,17 @@ pub(super) static KEYS: &[ConfigKey] = &[
         help: "Let jobs of kind exec run programs as the user of this server",
     },
     ConfigKey {
+        name: LOG_KEY,
+        heading: EVERYDAY,
+        default: "info",
+        form: Text("FILTER", "error, warn, info, debug, or a filter such as beaver=debug,warn", |s, text| {
+            EnvFilter::builder().parse(text).map_err(|error| format!("is not a log filter: {error}"))?;
+            text.clone_into(&mut s.log);
+            Ok(())
+        }),
+        help: "Which lines of the log are written; a SIGHUP changes it while the server runs",
+    },
+    ConfigKey {
         name: "default_kind",
         heading: JOBS,
         default: "",
@@ -164,6 +182,36 @@ pub(super) static KEYS: &[ConfigKey] = &[
         default: "5s",
         form: Time(NO_TIME..=LONGEST, |s, grace| s.stop_grace = grace),
         help: "How long a program that has to end may clean up between SIGTERM and SIGKILL",
+    },
+    ConfigKey {
+        name: "exec_timeout",
+        heading: JOBS,
+        default: "none",
+        form: Text("DURATION|none", "none, or 1ms to 3650d", |s, text| {
+            s.exec_limits().timeout = match text {
+                "none" => NO_TIMEOUT,
+                _ => within(&(SHORTEST..=LONGEST), read_duration(text).map_err(|bad| bad.to_string())?)?,
+            };
+            Ok(())
+        }),
+        help: "In place of task_timeout for jobs of kind exec",
+    },
+    ConfigKey {
+        name: "exec_max_retry",
+        heading: JOBS,
+        default: "0",
+        form: Count(0..=1_000_000, |s, count| s.exec_limits().max_retry = fit(count)),
+        help: "In place of max_retry for jobs of kind exec: with 0, a program runs once",
+    },
+    ConfigKey {
+        name: "exec_env",
+        heading: JOBS,
+        default: "",
+        form: Text("NAME=VALUE", "NAME=VALUE, one a line", |s, text| {
+            s.exec_env = read_variables(text)?;
+            Ok(())
+        }),
+        help: "Variables of programs, one a line; the others are PATH, HOME, LANG, USER, SHELL and TZ of the server",
     },
     ConfigKey {
         name: "drain_timeout",
@@ -558,23 +606,6 @@ fn read_count(text: &str) -> Result<u64, String> {
     }
     // Only an overflow is left to go wrong, and then the largest number says "too large" further on.
     Ok(text.parse().unwrap_or(u64::MAX))
-}
-
-/// The names in a list; ports do not belong there, since a browser's name for a server counts with any.
-fn hosts(text: &str) -> Result<Vec<String>, String> {
-    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.map(host).collect()
-}
-
-fn host(name: &str) -> Result<String, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-    let has_port = name.contains(':') && !name.starts_with('[');
-    match name.chars().all(is_plain) && !has_port {
-        true => Ok(name.to_owned()),
-        false => {
-            Err(format!("has {name:?}, which is no host's name (write it without scheme, port and path)"))
-        }
-    }
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

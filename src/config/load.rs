@@ -22,10 +22,9 @@ const FILE_IN_WORKING_DIR: &str = "beaver.yaml";
 pub(crate) const CONFIG_VARIABLE: &str = "BEAVER_CONFIG";
 
 /// Variables that start like a key's and are read elsewhere, or set for the programs that jobs run.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 7] = [
     CONFIG_VARIABLE,
     "BEAVER_URL",
-    "BEAVER_LOG",
     "BEAVER_LOG_FORMAT",
     "BEAVER_JOB_ID",
     "BEAVER_ATTEMPT",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::error::ConfigError;
-use super::keys::{Form, KEYS};
-use super::origin::ConfigValue;
+use super::keys::{Form, KEYS, LOG_KEY};
+use super::origin::{ConfigValue, Origin};
 use super::settings::Settings;
 
 /// The settings in force, and where each came from.
@@ -24,16 +24,15 @@ impl LoadedConfig {
     /// A line for each key: its name, its value and where that came from, in columns.
     #[must_use]
     pub(crate) fn render(&self) -> String {
-        let width = |text: fn(&ConfigValue) -> &str| {
-            self.values.iter().map(|value| text(value).chars().count()).max().unwrap_or(0)
+        // A value of several lines stays in its own.
+        let shown = |value: &ConfigValue| value.value.replace('\n', "\\n");
+        let width = |text: &dyn Fn(&ConfigValue) -> usize| self.values.iter().map(text).max().unwrap_or(0);
+        let key_width = width(&|value| value.key.len());
+        let value_width = width(&|value| shown(value).chars().count());
+        let line = |value: &ConfigValue| {
+            format!("{:key_width$}  {:value_width$}  {}\n", value.key, shown(value), value.origin)
         };
-        let (key_width, value_width) = (width(|value| value.key), width(|value| &value.value));
-        self.values
-            .iter()
-            .map(|ConfigValue { key, value, origin }| {
-                format!("{key:key_width$}  {value:value_width$}  {origin}\n")
-            })
-            .collect()
+        self.values.iter().map(line).collect()
     }
 
     /// The same for programs, with the file that was read:
@@ -58,6 +57,19 @@ impl LoadedConfig {
             })
             .collect();
         json!({"file": self.file.as_ref().map(|path| path.to_string_lossy()), "values": values})
+    }
+
+    /// How the log is to be filtered; none if nobody said so.
+    #[must_use]
+    pub(crate) fn log_filter(&self) -> Option<&str> {
+        (self.value(LOG_KEY).origin != Origin::Default).then_some(&self.settings.log)
+    }
+
+    /// The keys that have another value than before.
+    pub(crate) fn changed_since(&self, before: &LoadedConfig) -> impl Iterator<Item = &'static str> {
+        let pairs = self.values.iter().zip(&before.values);
+        // A secret is shown masked: whether it is another one is not seen here.
+        pairs.filter(|(now, before)| now.value != before.value).map(|(now, _)| now.key)
     }
 
     /// Refuses values that are fine one by one and make no sense together.

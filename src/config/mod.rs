@@ -4,7 +4,7 @@
 //! or an error that says what to change and where. The keys are in `keys`, and for people in
 //! `configs/default.yaml`.
 //!
-//! `flags` and `file` carry text, `units` reads it, `load` lays one over the other; the outcome is `loaded`, which has
+//! `flags` and `file` carry text, `units` and `lists` read it, `load` lays one over the other; the outcome is `loaded`, which has
 //! the `settings` for the program and the `origin` of each value for people. `faktory` is what was set up for another server.
 //! `error` says what is wrong.
 
@@ -13,6 +13,7 @@ pub(crate) mod faktory;
 mod file;
 mod flags;
 mod keys;
+mod lists;
 mod load;
 mod loaded;
 mod origin;
@@ -23,6 +24,7 @@ mod units;
 mod tests;
 
 pub(crate) use flags::{ConfigFlags, DataFlags};
+pub(crate) use keys::LOG_KEY;
 pub(crate) use load::{CONFIG_VARIABLE, load};
 pub(crate) use loaded::LoadedConfig;
 pub(crate) use origin::Origin;

@@ -1,5 +1,6 @@
 //! What the program runs with: everything that an operator can set, in the types of its users.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,12 +8,15 @@ use std::time::Duration;
 
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::ids::{KindName, QueueName};
+use beaver_actors::jobs::{NO_TIMEOUT, RunLimits};
 
 /// Everything that an operator can set, read and checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Handed to the engine.
     pub engine: EngineOptions,
+    /// Which lines of the log are written.
+    pub log: String,
     /// Address of both servers.
     pub bind: IpAddr,
     /// Port of the HTTP server, for the API and the metrics; 0 means any free one.
@@ -25,6 +29,8 @@ pub struct Settings {
     pub allow_exec: bool,
     /// Time between SIGTERM and SIGKILL for such a program.
     pub stop_grace: Duration,
+    /// Variables that such programs get unless their job says otherwise.
+    pub exec_env: BTreeMap<String, String>,
     /// What the HTTP server puts up with.
     pub http: HttpLimits,
     /// The server for remote workers.
@@ -106,16 +112,30 @@ pub struct HttpLimits {
 }
 
 impl Settings {
+    /// The kind whose jobs run programs.
+    #[must_use]
+    pub fn exec_kind() -> KindName {
+        KindName::parse("exec").expect("a word is a name")
+    }
+
+    /// What jobs of that kind get where they do not say.
+    pub(super) fn exec_limits(&mut self) -> &mut RunLimits {
+        let unset = RunLimits { timeout: NO_TIMEOUT, max_retry: 0 };
+        self.engine.policy.by_kind.entry(Settings::exec_kind()).or_insert(unset)
+    }
+
     /// Nothing that makes sense: the table of keys overwrites every field, and is the only home of the defaults.
     pub(super) fn unset() -> Settings {
         Settings {
             engine: EngineOptions::in_dir(""),
+            log: String::new(),
             bind: Ipv4Addr::UNSPECIFIED.into(),
             metrics_port: 0,
             default_kind: None,
             default_queue: QueueName::parse("unset").expect("a word is a name"),
             allow_exec: false,
             stop_grace: Duration::ZERO,
+            exec_env: BTreeMap::new(),
             http: HttpLimits {
                 hosts: Vec::new(),
                 body_bytes_max: 0,

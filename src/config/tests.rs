@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use beaver_actors::api::options::{Durability, EngineOptions};
+use beaver_actors::ids::KindName;
+use beaver_actors::jobs::{NO_TIMEOUT, RunLimits};
 use tempfile::TempDir;
 
 use super::error::ConfigError;
@@ -83,6 +85,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("bind", "::1"),
     ("metrics_port", "0"),
     ("allow_exec", "true"),
+    ("log", "beaver=debug,warn"),
     ("default_kind", "mail"),
     ("default_queue", "slow"),
     ("task_timeout", "1h30m"),
@@ -90,6 +93,9 @@ const SAMPLES: &[(&str, &str)] = &[
     ("retry_backoff", "2s"),
     ("retry_backoff_max", "1h"),
     ("stop_grace", "0s"),
+    ("exec_timeout", "1h"),
+    ("exec_max_retry", "2"),
+    ("exec_env", "TZ=UTC"),
     ("drain_timeout", "1m"),
     ("payload_bytes_max", "64KiB"),
     ("jobs_max", "1000"),
@@ -135,7 +141,9 @@ const PARTNERS: &[(&str, &str)] =
 #[test]
 fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
     let settings = Settings::default();
-    assert_eq!(format!("{:?}", settings.engine), format!("{:?}", EngineOptions::in_dir("beaver-data")));
+    let mut engine = EngineOptions::in_dir("beaver-data");
+    engine.policy.by_kind = settings.engine.policy.by_kind.clone();
+    assert_eq!(format!("{:?}", settings.engine), format!("{engine:?}"));
     assert!(settings.bind.is_loopback());
     assert_eq!(settings.metrics_port, 9090);
     assert_eq!(settings.default_kind, None);
@@ -511,6 +519,41 @@ fn the_json_has_numbers_booleans_and_text_as_a_file_would() {
     assert_eq!(values["segment_bytes"]["value"], "64MiB");
     assert_eq!(values["task_timeout"]["value"], "30s");
     assert_eq!(Operator::new().load().unwrap().to_json()["file"], serde_json::Value::Null);
+}
+
+/// Row 98.
+#[test]
+fn programs_run_once_and_without_a_time_limit_unless_an_operator_says_otherwise() {
+    let limits = |operator: &Operator| operator.settings().engine.policy.limits_of(&Settings::exec_kind());
+    assert_eq!(limits(&Operator::new()), RunLimits { timeout: NO_TIMEOUT, max_retry: 0 });
+    let operator =
+        Operator::new().file("exec_timeout: 2h\nexec_max_retry: 5\ntask_timeout: 1s\nmax_retry: 9\n");
+    assert_eq!(limits(&operator), RunLimits { timeout: Duration::from_secs(7200), max_retry: 5 });
+    let others = operator.settings().engine.policy.limits_of(&KindName::parse("mail").unwrap());
+    assert_eq!(others, RunLimits { timeout: Duration::from_secs(1), max_retry: 9 });
+    let error = Operator::new().file("exec_timeout: never\n").error();
+    assert!(error.contains("exec_timeout") && error.contains("none, or 1ms to 3650d"), "{error}");
+}
+
+/// Row 98.
+#[test]
+fn variables_of_programs_stand_one_a_line_and_a_bad_line_is_named() {
+    let operator = Operator::new().file("exec_env: |\n  TZ=Europe/Berlin\n  OPTIONS=a=b, c\n\n  EMPTY=\n");
+    let expected = [("EMPTY", ""), ("OPTIONS", "a=b, c"), ("TZ", "Europe/Berlin")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(operator.settings().exec_env, expected.into());
+    let shown = operator.load().unwrap().render();
+    let line = shown.lines().find(|line| line.starts_with("exec_env ")).unwrap();
+    assert!(line.contains(r"TZ=Europe/Berlin\nOPTIONS=a=b, c\n\nEMPTY="), "{line}");
+    for (text, told) in [
+        ("TZ", r#"has a line "TZ" that is not NAME=VALUE"#),
+        ("=x", r#"has a line "=x" that is not NAME=VALUE"#),
+        ("BEAVER_TOKEN=1", "sets BEAVER_TOKEN: names that start like this are beaver's"),
+        ("TZ=a\n  TZ=b", "sets TZ twice"),
+    ] {
+        let error = Operator::new().file(&format!("exec_env: |\n  {text}\n")).error();
+        assert!(error.contains(told), "{text}: {error}");
+    }
 }
 
 #[test]

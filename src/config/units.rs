@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use beaver_actors::jobs::NO_TIMEOUT;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use jiff::{Span, SpanRelativeTo};
 
@@ -43,7 +44,7 @@ pub(crate) enum BadDuration {
 }
 
 /// Nothing in a queue is meant to wait or to run longer than a hundred years; more is a slip of units.
-pub(crate) const DURATION_MAX: Duration = days(100 * 365);
+pub(crate) const DURATION_MAX: Duration = NO_TIMEOUT;
 
 /// Reads `30s`, `5m`, `1h30m`, `250ms`, `7d`, and `10` as seconds: the one rule for durations that are text. Parts of a
 /// millisecond are rounded up.

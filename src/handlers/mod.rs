@@ -29,8 +29,8 @@ pub(crate) fn built_in(settings: &Settings) -> io::Result<Handlers> {
     if !settings.allow_exec {
         return Ok(handlers);
     }
-    let exec = ExecHandler::new(&settings.engine.data_dir, settings.stop_grace)?;
-    Ok(handlers.with(kind("exec"), exec))
+    let exec = ExecHandler::new(&settings.engine.data_dir, settings.stop_grace, &settings.exec_env)?;
+    Ok(handlers.with(Settings::exec_kind(), exec))
 }
 
 fn kind(name: &str) -> KindName {

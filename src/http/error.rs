@@ -159,6 +159,7 @@ impl From<Rejection> for ApiError {
             Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
             Rejection::StaleToken { .. }
             | Rejection::NotHeld { .. }
+            | Rejection::Ending { .. }
             | Rejection::WrongState { .. }
             | Rejection::Finished { .. } => StatusCode::CONFLICT,
             Rejection::PayloadTooLarge { .. } | Rejection::RequestTooLarge { .. } => {

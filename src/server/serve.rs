@@ -33,10 +33,15 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Serves until the engine has ended, because of a signal or of itself. Returns how it ended.
 ///
+/// SIGHUP calls `reload`.
+///
 /// # Errors
 /// The server could not start.
-pub(crate) async fn serve(settings: Settings) -> Result<Ending, ServerError> {
-    let mut signals = Signals::listen()?;
+pub(crate) async fn serve(settings: Settings, reload: impl FnMut()) -> Result<Ending, ServerError> {
+    let mut signals = Signals::listen(reload)?;
+    if exec::children::gets_orphans() {
+        tokio::spawn(exec::children::reap_orphans());
+    }
     let http = listen(&settings).await?;
     let address = http.local_addr();
     let remote = FwpSetup::listen(&settings).await?;
@@ -93,10 +98,10 @@ struct RunningServer {
 
 impl RunningServer {
     /// Stays until the engine has ended, of itself or because of a signal.
-    async fn attend(mut self, signals: &mut Signals) -> Ending {
+    async fn attend(mut self, signals: &mut Signals<impl FnMut()>) -> Ending {
         let ended = tokio::select! {
             ending = self.watch() => Some(ending),
-            asked = signals.next() => {
+            asked = signals.next_stop() => {
                 let grace = self.settings.engine.drain_timeout;
                 info!("{}: stopping; running jobs get {grace:?}, a second signal ends all", asked.name);
                 None
@@ -106,7 +111,7 @@ impl RunningServer {
             Some(ending) => ending,
             None => tokio::select! {
                 ending = self.engine.stop(None) => ending,
-                again = signals.next() => again.end_process(),
+                again = signals.next_stop() => again.end_process(),
             },
         };
         // Before the port is free for the next server, which leaves its own address.

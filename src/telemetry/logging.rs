@@ -20,6 +20,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{FmtSpan, Writer, debug_fn};
+use tracing_subscriber::reload::Handle;
 
 use crate::plain::{plain, plain_line};
 
@@ -42,12 +43,19 @@ pub(crate) struct BadFilter {
     problem: String,
 }
 
+/// The filter in force, and what it is when nobody says anything.
+struct ChangeableFilter {
+    level: LevelFilter,
+    change: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
 /// Where the filter is read from; the first that is set counts.
 const FILTER_VARIABLES: [&str; 2] = ["BEAVER_LOG", "RUST_LOG"];
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 /// Whether lines have colours of our own.
 static COLOURED: OnceLock<bool> = OnceLock::new();
+static FILTER: OnceLock<ChangeableFilter> = OnceLock::new();
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Starts logging for the whole process, from `level` on unless the environment says otherwise.
@@ -73,11 +81,44 @@ pub(crate) fn init(format: LogFormat, level: LevelFilter) -> Result<(), BadFilte
         .log_internal_errors(false)
         .with_writer(|| BesideBars);
     // Only a test that brings its own subscriber can be here first; then that one listens.
-    let _ = match format {
-        LogFormat::Human => builder.fmt_fields(human_fields()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let change = match format {
+        LogFormat::Human => {
+            let builder = builder.fmt_fields(human_fields()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            changer(handle)
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            changer(handle)
+        }
     };
+    let _ = FILTER.set(ChangeableFilter { level, change });
     std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn changer<S: 'static>(handle: Handle<EnvFilter, S>) -> Box<dyn Fn(EnvFilter) + Send + Sync>
+where
+    Handle<EnvFilter, S>: Send + Sync,
+{
+    // It fails only if nobody listens any more.
+    Box::new(move |filter| drop(handle.reload(filter)))
+}
+
+/// Filters the log in another way from now on; without one, as [`init`] did. Without [`init`] it does nothing.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn set_filter(given: Option<&str>) -> Result<(), BadFilter> {
+    let Some(ChangeableFilter { level, change }) = FILTER.get() else { return Ok(()) };
+    let filter = match given {
+        Some(text) => parse("log", text, *level)?,
+        None => filter_from(*level, |name| std::env::var(name).ok())?,
+    };
+    change(filter);
     Ok(())
 }
 
@@ -122,9 +163,13 @@ fn filter_from(
     let Some((variable, value)) = given else {
         return Ok(EnvFilter::default().add_directive(level.into()));
     };
-    EnvFilter::builder().with_default_directive(level.into()).parse(&value).map_err(|error| BadFilter {
+    parse(variable, &value, level)
+}
+
+fn parse(variable: &'static str, value: &str, level: LevelFilter) -> Result<EnvFilter, BadFilter> {
+    EnvFilter::builder().with_default_directive(level.into()).parse(value).map_err(|error| BadFilter {
         variable,
-        value,
+        value: value.to_owned(),
         problem: error.to_string(),
     })
 }

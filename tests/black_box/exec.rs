@@ -7,7 +7,8 @@ use std::path::Path;
 use beaver_actors::ids::Token;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Server, count, is_alive, wait};
+use crate::fwp_client::{self, Fwp};
+use crate::harness::{Place, Server, count, is_alive, run, wait};
 
 fn exec(id: &str, script: &str) -> Value {
     json!({"id": id, "kind": "exec", "payload": {"command": ["sh", "-c", script]}, "max_retry": 0})
@@ -36,7 +37,8 @@ fn until_gone(pids: &[u32]) {
 fn a_program_runs_and_its_result_is_kept_across_a_kill() {
     let place = Place::new();
     let server = start(&place);
-    let script = "cat; echo to stderr >&2; pwd; echo $NAME-$BEAVER_JOB_ID-$BEAVER_ATTEMPT; test -z \"$HOME\"";
+    let script =
+        "cat; echo to stderr >&2; pwd; echo $NAME-$BEAVER_JOB_ID-$BEAVER_ATTEMPT; test -z \"$STRANGER\"";
     let payload = json!({
         "command": ["sh", "-c", script],
         "stdin": "from stdin\n",
@@ -156,6 +158,131 @@ fn a_cancelled_program_is_ended_and_stays_cancelled() {
     until_gone(&pids);
     assert_eq!(server.job("long")["status"], "cancelled");
     server.until("free workers", |status| status["workers"]["idle"] == 2);
+}
+
+/// Row 98.
+#[test]
+fn a_program_runs_where_it_was_queued_with_what_programs_need_and_at_most_once() {
+    let place = Place::new();
+    let server = start(&place);
+    // The caller has a directory of its own; the server runs in that of the test.
+    let caller = place.path("caller");
+    fs::create_dir(&caller).unwrap();
+    fs::write(caller.join("look.sh"), "pwd\nenv\n").unwrap();
+    let mut command = place.command();
+    command.current_dir(&caller).args(["enqueue", "--url", &server.url(), "--id", "look"]);
+    run(command.args(["--", "sh", "./look.sh"]), b"").exits(0);
+    let job = server.until_job_is("look", "completed");
+    assert_eq!((&job["max_retry"], job["timeout_ms"].as_u64()), (&json!(0), Some(3_153_600_000_000)));
+    let stdout = job["result"]["stdout"].as_str().unwrap();
+    assert!(stdout.starts_with(&format!("{}\n", caller.canonicalize().unwrap().display())), "{stdout}");
+    let ours =
+        ["BEAVER_ATTEMPT", "BEAVER_JOB_ID", "BEAVER_STORE", "BEAVER_TOKEN", "OLDPWD", "PWD", "SHLVL", "_"];
+    let names: BTreeSet<_> = stdout.lines().skip(1).map(|line| line.split_once('=').unwrap().0).collect();
+    let given: Vec<_> = names.into_iter().filter(|name| !ours.contains(name)).collect();
+    assert_eq!(given, ["HOME", "LANG", "PATH", "SHELL", "TZ", "USER"]);
+    let told = server.beaver(&place, &["status", "look"]).exits(0).stdout;
+    assert!(told.contains("up to 1 run if they fail") && told.contains("timeout   none"), "{told}");
+
+    fs::remove_dir_all(&caller).unwrap();
+    server.beaver(&place, &["enqueue", "--id", "gone", "--cwd", "caller", "--", "true"]).exits(0);
+    let dead = server.until_job_is("gone", "dead");
+    let message = dead["errors"][0]["failure"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("cwd {}: No such file", place.text("caller"))), "{message}");
+    server.terminate();
+
+    let flags =
+        ["--allow-exec", "--exec-timeout", "200ms", "--exec-max-retry", "1", "--exec-env", "COLOUR=brown"];
+    let server = place.start(&[&flags[..], &["--retry-backoff", "10ms"]].concat());
+    server.enqueue([
+        json!({"id": "slow", "kind": "exec", "payload": {"command": ["sh", "-c", "echo $COLOUR; sleep 60"]}}),
+    ]);
+    let dead = server.until_job_is("slow", "dead");
+    assert_eq!((&dead["failed"], &dead["result"]["stdout"]), (&json!(2), &json!("brown\n")));
+    server.enqueue([
+        json!({"id": "free", "kind": "exec", "timeout": "none", "payload": {"command": ["sleep", "0.5"]}}),
+    ]);
+    server.until_job_is("free", "completed");
+}
+
+/// Row 73.
+#[test]
+fn programs_that_find_no_descriptor_are_started_later_and_none_of_them_has_failed() {
+    let place = Place::new();
+    let flags = ["--workers", "32", "--allow-exec", "--faktory-port", "off"];
+    let server = place.start_under("ulimit -n 100", &flags);
+    server.enqueue((0..40).map(|number| exec(&format!("nap-{number}"), "sleep 0.5")));
+    let end = server.until_completed(40);
+    assert_eq!((count(&end, "dead"), count(&end, "cancelled")), (0, 0), "{end}");
+    let metrics = server.get("/metrics").body;
+    let of = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert!(of("queue_jobs_postponed_total") > 0.0, "32 programs need more than 100 descriptors");
+    assert_eq!(of("queue_jobs_failed_total"), 0.0);
+    let late = (0..40).map(|number| server.job(&format!("nap-{number}"))).find(|job| job["attempt"] != 1);
+    let late = late.expect("one was postponed");
+    assert_eq!((&late["errors"][0]["failure"]["kind"], &late["failed"]), (&json!("undelivered"), &json!(0)));
+    assert!(place.log().contains("this was no attempt"), "and it is logged");
+}
+
+/// Row 90.
+#[test]
+fn what_a_cancelled_program_wrote_is_kept_and_its_id_is_free_when_it_has_ended() {
+    let place = Place::new();
+    let flags = ["--workers", "2", "--allow-exec", "--stop-grace", "5m"];
+    let server = place.start(&flags);
+    let (up, go) = (place.text("up"), place.text("go"));
+    let script = format!(
+        "trap 'until test -e \"{go}\"; do :; done; echo tidied; exit 1' TERM; echo half; touch '{up}'; while :; do :; done"
+    );
+    server.enqueue([exec("painter-1", &script)]);
+    wait("the program", None, || fs::exists(&up).unwrap().then_some(()));
+    let cancelled = server.request("DELETE", "/api/v1/jobs/painter-1", "");
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+
+    let again = exec("painter-1", "echo second");
+    let refused = server.post(format!("{}\n{again}\n", exec("other", "true")));
+    let told = &refused.json()["error"];
+    assert_eq!((refused.status, &told["code"], &told["index"]), (409, &json!("ending"), &json!(2)), "{told}");
+    assert_eq!(server.get("/api/v1/jobs/other").status, 404, "all or none");
+    let pushed = Fwp::producer(&place).ask(&format!("PUSH {}", fwp_client::job("painter-1")));
+    assert!(pushed.starts_with("-ERR") && pushed.contains("still ending"), "{pushed}");
+    let ran = server.beaver(&place, &["enqueue", "--id", "painter-1", "--", "true"]).exits(5);
+    assert!(ran.stderr.contains("painter-1") && ran.stderr.contains("still ending"), "{}", ran.told());
+
+    fs::write(go, "").unwrap();
+    let kept =
+        wait("its output", None, || Some(server.job("painter-1")).filter(|job| !job["result"].is_null()));
+    assert_eq!((&kept["status"], &kept["result"]["stdout"]), (&json!("cancelled"), &json!("half\ntidied\n")));
+    server.kill9();
+    let server = place.start(&flags);
+    assert_eq!(server.job("painter-1")["result"], kept["result"]);
+    server.enqueue([again]);
+    assert_eq!(server.until_job_is("painter-1", "completed")["result"]["stdout"], "second\n");
+}
+
+/// Row 90: discarded jobs leave nothing behind, and neither does their id.
+#[test]
+fn the_id_of_a_discarded_program_is_free_when_it_has_ended_and_at_once_if_it_never_ran() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "1", "--allow-exec", "--stop-grace", "5m"]);
+    let (up, go) = (place.text("up"), place.text("go"));
+    let script =
+        format!("trap 'until test -e \"{go}\"; do :; done; exit' TERM; touch '{up}'; while :; do :; done");
+    server.enqueue([exec("runs", &script)]);
+    wait("the program", None, || fs::exists(&up).unwrap().then_some(()));
+    server.enqueue([exec("waits", "true")]);
+    let filter = json!({"action": "discard", "status": "pending", "filter": {"ids": ["waits"]}});
+    assert_eq!(server.request("POST", "/api/v1/jobs/actions", filter.to_string()).json()["changed"], 1);
+    let filter = json!({"action": "discard", "status": "in_flight", "filter": {"ids": ["runs"]}});
+    assert_eq!(server.request("POST", "/api/v1/jobs/actions", filter.to_string()).json()["changed"], 1);
+    server.enqueue([exec("waits", "true")]);
+    assert_eq!(server.post(exec("runs", "true").to_string()).status, 409);
+    fs::write(go, "").unwrap();
+    wait("a free id", None, || (server.post(exec("runs", "true").to_string()).status == 201).then_some(()));
+    server.until_completed(2);
 }
 
 #[test]

@@ -212,6 +212,11 @@ impl Server {
         kill_process(pid, signal).unwrap();
     }
 
+    /// How the process has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for the end of the process.
     pub fn ended(&mut self) -> ExitStatus {
         let (child, log) = (&mut self.child, &self.log);

@@ -64,8 +64,9 @@ pub enum AttemptEnd {
     Undelivered(String),
     /// It never began, and cannot: the payload is damaged, and the message says where.
     PayloadLost(String),
-    /// It was ended because its job was cancelled or its lease lost: that has been logged, and nothing follows.
-    Cancelled,
+    /// It was ended because its job was cancelled or its lease lost: that has been logged. What it left behind is kept, if
+    /// the job has ended by that.
+    Cancelled(Option<Payload>),
     /// It was ended because the server stops: the job is pending again, and the attempt does not count.
     Interrupted,
 }
@@ -95,21 +96,31 @@ impl AttemptEnd {
                 let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
                 Command::Requeue { job, token, failure, counts: false }
             }
-            AttemptEnd::Cancelled => return None,
+            AttemptEnd::Cancelled(_) => return self.into_output(job, token),
         })
+    }
+
+    /// The same when its job was taken away from it meanwhile: what it left behind is kept, and no more.
+    pub(crate) fn into_output(self, job: JobId, token: Token) -> Option<Command> {
+        match self {
+            AttemptEnd::Success(result) | AttemptEnd::Failure(_, result) | AttemptEnd::Cancelled(result) => {
+                result.map(|result| Command::Output { job, token, result })
+            }
+            AttemptEnd::Undelivered(_) | AttemptEnd::PayloadLost(_) | AttemptEnd::Interrupted => None,
+        }
     }
 
     /// Bytes that it counts for in the limits on requests: its texts.
     pub(crate) fn weight(&self) -> usize {
         let text = |result: &Option<Payload>| result.as_ref().map_or(0, |result| result.as_str().len());
         match self {
-            AttemptEnd::Success(result) => text(result),
+            AttemptEnd::Success(result) | AttemptEnd::Cancelled(result) => text(result),
             AttemptEnd::Failure(failure, result) => {
                 let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
                 failure.message.len() + failure.errtype.len() + backtrace + text(result)
             }
             AttemptEnd::Undelivered(message) | AttemptEnd::PayloadLost(message) => message.len(),
-            AttemptEnd::Cancelled | AttemptEnd::Interrupted => 0,
+            AttemptEnd::Interrupted => 0,
         }
     }
 }

@@ -34,7 +34,7 @@ pub use filter::{Filter, JobTest, LISTED_BYTES_MAX};
 pub use model::failure::{Failure, FailureKind};
 pub use model::job::{Exhausted, JobState, JobView, Status};
 pub use model::payload::{Payload, PayloadError, PayloadRef, PayloadStore, UnreadablePayload};
-pub use model::policy::{Backoff, Policy, Retention};
+pub use model::policy::{Backoff, NO_TIMEOUT, Policy, Retention, RunLimits};
 pub use model::text::{TextAt, TextPart, TextRef};
 pub use rejection::Rejection;
 pub use table::JobTable;

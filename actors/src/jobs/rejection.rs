@@ -35,6 +35,12 @@ pub enum Rejection {
         /// How it ended: `completed`, `dead` or `cancelled`.
         status: &'static str,
     },
+    /// A job of this id was cancelled or discarded while it ran, and that run has not ended yet.
+    #[error("the run of job {job} that was cancelled is still ending: try again when it has ended")]
+    Ending {
+        /// The id that is not free yet.
+        job: JobId,
+    },
     /// It is in a state in which that cannot be done.
     #[error("job {job} is {status}: it cannot {action}")]
     WrongState {
@@ -94,6 +100,7 @@ impl Rejection {
             Rejection::StaleToken { .. } => "stale_token",
             Rejection::NotHeld { .. } => "not_held",
             Rejection::Finished { .. } => "finished",
+            Rejection::Ending { .. } => "ending",
             Rejection::WrongState { .. } => "wrong_state",
             Rejection::TooManyQueues { .. } => "too_many_queues",
             Rejection::PayloadTooLarge { .. } => "payload_too_large",

@@ -255,7 +255,7 @@ fn a_remote_attempt_that_was_cancelled_keeps_its_lease_and_one_that_was_interrup
         let given = fetch_now(&engine, &["a"], "ada").await.expect("a job");
         let before = engine.job(id.clone()).await.unwrap();
         let report = |end| engine.report(id.clone(), claim("ada", Some(given.token)), end);
-        report(AttemptEnd::Cancelled).await.unwrap();
+        report(AttemptEnd::Cancelled(None)).await.unwrap();
         assert_eq!(engine.job(id.clone()).await.unwrap(), before);
         report(AttemptEnd::Interrupted).await.unwrap();
         let view = engine.job(id.clone()).await.unwrap();

@@ -18,6 +18,8 @@ use super::process;
 
 /// Name of the variable.
 pub(super) const VARIABLE: &str = "BEAVER_STORE";
+/// The same for a keeper, which is no program of a job: it is to be waited for, not to be ended.
+pub(super) const KEEPER_VARIABLE: &str = "BEAVER_KEEPER";
 /// File in the data directory that holds its random id.
 pub(crate) const STORE_FILE: &str = "exec-id";
 /// The kernel makes a new random id at every read.

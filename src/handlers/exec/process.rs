@@ -19,8 +19,12 @@ pub(super) struct Process {
 }
 
 /// What the kernel tells about a process in `/proc/PID/stat`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
+    /// It has ended, and waits to be reaped.
+    pub(crate) is_zombie: bool,
+    /// The process that reaps it.
+    pub(crate) parent: Option<Pid>,
     /// Its process group; none once it is on its way out.
     pub(crate) group: Option<Pid>,
     /// When it started, in clock ticks since the machine started.
@@ -35,11 +39,6 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.pidfd, signal)?)
-    }
-
-    /// True as soon as it has ended, reaped or not.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ends_by(Instant::now())
     }
 
     /// Waits until it has ended, at most until `deadline`. Blocks.
@@ -72,11 +71,12 @@ impl Process {
 /// Everybody but the calling process.
 pub(super) fn others() -> io::Result<impl Iterator<Item = Process>> {
     let own = rustix::process::getpid();
-    let entries = fs::read_dir("/proc")?;
-    Ok(entries
-        .filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?))
-        .filter(move |pid| *pid != own)
-        .filter_map(|pid| Process::open(pid).ok()))
+    Ok(pids()?.filter(move |pid| *pid != own).filter_map(|pid| Process::open(pid).ok()))
+}
+
+/// The numbers of all processes.
+pub(super) fn pids() -> io::Result<impl Iterator<Item = Pid>> {
+    Ok(fs::read_dir("/proc")?.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?)))
 }
 
 /// Reads a process id: zero and below are none.
@@ -97,7 +97,12 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, after_name) = text.rsplit_once(") ")?;
     let fields: Vec<_> = after_name.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3);
-    Some(Stat { group: parse_pid(field(5)?), start_ticks: field(22)?.parse().ok()? })
+    Some(Stat {
+        is_zombie: matches!(*field(3)?, "Z" | "X"),
+        parent: parse_pid(field(4)?),
+        group: parse_pid(field(5)?),
+        start_ticks: field(22)?.parse().ok()?,
+    })
 }
 
 fn timespec(duration: Duration) -> Timespec {
@@ -115,9 +120,15 @@ mod tests {
     #[test]
     fn a_hostile_program_name_does_not_shift_the_fields() {
         let text = "77 (a) R 1 (b c) S 1 70 71 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 8 9";
-        assert_eq!(parse_stat(text), Some(Stat { group: Pid::from_raw(70), start_ticks: 123_456 }));
-        let leaving = parse_stat(&text.replace(" 70 71 ", " -1 -1 ")).unwrap();
-        assert_eq!(leaving, Stat { group: None, start_ticks: 123_456 });
+        let expected = Stat {
+            is_zombie: false,
+            parent: Pid::from_raw(1),
+            group: Pid::from_raw(70),
+            start_ticks: 123_456,
+        };
+        assert_eq!(parse_stat(text), Some(expected.clone()));
+        let leaving = parse_stat(&text.replace(" S 1 70 71 ", " Z 0 -1 -1 ")).unwrap();
+        assert_eq!(leaving, Stat { is_zombie: true, parent: None, group: None, ..expected });
         assert_eq!(parse_stat("77 (a"), None);
         assert_eq!(parse_stat("77 (a) S 1 70"), None);
     }
@@ -130,10 +141,10 @@ mod tests {
         assert_eq!(process.stat().unwrap().group, Some(child.group()));
         assert_eq!(process.variable("BEAVER_STORE"), Some(mark.to_string()));
         assert_eq!(process.variable("BEAVER_STOR"), None);
-        assert!(!process.has_ended());
+        assert!(!process.ends_by(Instant::now()));
         process.signal(Signal::KILL).unwrap();
         assert_eq!(child.signal_that_ended_it(), 9);
-        assert!(process.has_ended());
+        assert!(process.ends_by(Instant::now()));
         assert!(process.signal(Signal::KILL).is_err(), "not even if the number is somebody else's now");
     }
 }

@@ -1,25 +1,28 @@
-//! One run of a program, from its start until nothing of its group is left.
+//! One run of a program, from its start until nothing of it is left.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::{StopReason, StopSignal};
-use rustix::process::Signal;
+use beaver_actors::ids::JobId;
+use rustix::io::Errno;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::process::Command;
-use tokio::time::{Instant, timeout_at};
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::capture::Capture;
-use super::group::ProgramGroup;
-use super::watcher_link::WatcherLink;
+use super::keeper::{Heard, Keepers, ProgramOrder, RunningProgram};
 
-/// When the leader has ended but others of its group still hold its output: how long we go on reading.
+/// When the program has ended but others that it started still hold its output: how long we go on reading before they
+/// are told to end.
 ///
-/// A leader that exits does not close the pipe, so without a bound one forgotten background program would
+/// A program that exits does not close the pipe, so without a bound one forgotten background program would
 /// hold a worker for ever.
 pub(super) const DRAIN: Duration = Duration::from_millis(500);
 
@@ -30,82 +33,167 @@ pub(super) struct FinishedProgram {
     pub(crate) stopped: Option<StopReason>,
     pub(crate) stdout: Capture,
     pub(crate) stderr: Capture,
-    /// From the start to the end of the leader.
+    /// From the start to the end of the program itself.
     pub(crate) duration: Duration,
 }
 
-/// Runs a program until its leader ends or it must stop, and then ends its whole group.
+/// Why there is no [`FinishedProgram`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    /// It never ran, and the reason may be its own.
+    #[error("{0}")]
+    NotStarted(#[source] io::Error),
+    /// There are no pipes or no keeper for it, which has nothing to do with it.
+    #[error("cannot be started now: {0}")]
+    NoKeeper(#[source] io::Error),
+    /// It was told to stop before it ran.
+    #[error("stopped ({0}) while an earlier run of its job was ending")]
+    StoppedBefore(StopReason),
+    /// Somebody has killed its keeper, or the two do not understand each other.
+    #[error("its keeper was killed, so how it ended is not known")]
+    KeeperLost,
+}
+
+impl RunError {
+    /// Whether the server lacked something, so that this was no attempt.
+    pub(crate) fn is_shortage(&self) -> bool {
+        match self {
+            RunError::NotStarted(error) => is_shortage(error),
+            RunError::NoKeeper(_) | RunError::StoppedBefore(_) => true,
+            RunError::KeeperLost => false,
+        }
+    }
+}
+
+/// Whether a call has failed for lack of descriptors, processes or memory, which other jobs or other programs use.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM].contains(&errno))
+}
+
+/// Runs a program until it ends or must stop, and then ends everything that it started.
 ///
-/// When `stop` fires: SIGTERM to the group, SIGKILL `stop_grace` later. Dropping the future kills the group
-/// too.
+/// When `stop` fires: SIGTERM, and SIGKILL after the program's grace. The same for what is left when it has ended by
+/// itself. Dropping the future kills all at once.
 pub(super) async fn run(
-    mut command: Command,
+    job: &JobId,
+    program: &ProgramOrder,
     stdin: Option<String>,
     mut stop: StopSignal,
-    stop_grace: Duration,
-    link: Arc<WatcherLink>,
-) -> io::Result<FinishedProgram> {
-    command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    keepers: &Arc<Keepers>,
+) -> Result<FinishedProgram, RunError> {
+    tokio::select! {
+        biased;
+        () = keepers.earlier_run_ended(job) => {}
+        reason = stop.stopped() => return Err(RunError::StoppedBefore(reason)),
+    }
     let started = Instant::now();
-    let mut group = ProgramGroup::start(&mut command, link)?;
-    let input = group.leader().stdin.take();
-    let (out, err) = (group.leader().stdout.take(), group.leader().stderr.take());
-    let (out, err) = out.zip(err).expect("both were asked for");
+    let (ours, theirs) = pipes(stdin.is_some()).map_err(RunError::NoKeeper)?;
+    let running = keepers.start(job, program, theirs).await.map_err(RunError::NoKeeper)?;
 
     let (mut stdout, mut stderr) = (Capture::default(), Capture::default());
     let end = {
-        let mut output = pin!(async { tokio::join!(stdout.read(out), stderr.read(err)) });
-        let mut life = pin!(async {
-            tokio::select! {
-                end = follow(&group, &mut stop, stop_grace) => end,
-                never = feed(input, stdin) => match never {},
-            }
-        });
-        tokio::select! {
-            end = &mut life => {
-                let end = end?;
-                // Too late is as good as the end of the output: the group is killed next.
-                timeout_at(end.drain_until, output).await.ok();
-                end
-            }
-            _ = &mut output => life.await?,
+        let mut output = pin!(async { tokio::join!(stdout.read(ours.stdout), stderr.read(ours.stderr)) });
+        let end = tokio::select! {
+            end = follow(running, &mut stop, output.as_mut()) => end?,
+            never = feed(ours.stdin, stdin) => match never {},
+        };
+        if end.is_output_open {
+            // Nobody is left who could write; a process elsewhere that was handed the pipe is not waited for.
+            timeout(DRAIN, output).await.ok();
         }
+        end
     };
-    let status = group.end().await?;
-    Ok(FinishedProgram { status, stopped: end.stopped, stdout, stderr, duration: end.at - started })
+    Ok(FinishedProgram {
+        status: end.status,
+        stopped: end.stopped,
+        stdout,
+        stderr,
+        duration: end.at - started,
+    })
 }
 
-/// How the leader came to its end.
-struct LeaderEnd {
+/// Our ends of a program's pipes.
+struct Pipes {
+    stdin: Option<pipe::Sender>,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+fn pipes(has_stdin: bool) -> io::Result<(Pipes, [OwnedFd; 3])> {
+    let (stdin, their_stdin) = match has_stdin {
+        true => {
+            let (sender, receiver) = pipe::pipe()?;
+            (Some(sender), receiver.into_blocking_fd()?)
+        }
+        false => (None, File::open("/dev/null")?.into()),
+    };
+    let (their_stdout, stdout) = pipe::pipe()?;
+    let (their_stderr, stderr) = pipe::pipe()?;
+    let theirs = [their_stdin, their_stdout.into_blocking_fd()?, their_stderr.into_blocking_fd()?];
+    Ok((Pipes { stdin, stdout, stderr }, theirs))
+}
+
+/// How a program came to its end.
+struct ProgramEnd {
     at: Instant,
+    status: ExitStatus,
     stopped: Option<StopReason>,
-    /// Until then the others of its group may write.
-    drain_until: Instant,
+    is_output_open: bool,
 }
 
-async fn follow(group: &ProgramGroup, stop: &mut StopSignal, stop_grace: Duration) -> io::Result<LeaderEnd> {
-    let reason = tokio::select! {
-        // Who has ended was not stopped.
-        biased;
-        ended = group.leader_ended() => {
-            ended?;
-            let at = Instant::now();
-            return Ok(LeaderEnd { at, stopped: None, drain_until: at + DRAIN });
+/// Follows a program until nothing of it is left.
+async fn follow(
+    mut program: RunningProgram,
+    stop: &mut StopSignal,
+    mut output: impl Future<Output = ((), ())> + Unpin,
+) -> Result<ProgramEnd, RunError> {
+    let (mut stopped, mut ended) = (None, None);
+    // Whether those who hold the output may still write, whether a stop was heard, whether the keeper was told.
+    let (mut is_output_open, mut has_heard, mut was_told) = (true, false, false);
+    loop {
+        let drain_until = match ended {
+            Some((at, _)) if !was_told => Some(if is_output_open { at + DRAIN } else { at }),
+            _ => None,
+        };
+        let is_told_to = tokio::select! {
+            // What has ended was not stopped.
+            biased;
+            heard = program.next() => match heard {
+                Ok(Heard::Ended(status)) => {
+                    ended = Some((Instant::now(), status));
+                    false
+                }
+                Ok(Heard::Gone { left }) => {
+                    if left > 0 {
+                        tracing::warn!(left, "a program has left processes of other users, which may not be ended");
+                    }
+                    let (at, status) = ended.ok_or(RunError::KeeperLost)?;
+                    return Ok(ProgramEnd { at, status, stopped, is_output_open });
+                }
+                Ok(Heard::NotStarted { errno }) => {
+                    return Err(RunError::NotStarted(io::Error::from_raw_os_error(errno)));
+                }
+                Ok(Heard::KeeperLost) | Err(_) => return Err(RunError::KeeperLost),
+            },
+            reason = stop.stopped(), if !has_heard => {
+                has_heard = true;
+                if ended.is_none() {
+                    stopped = Some(reason);
+                }
+                true
+            }
+            () = sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => true,
+            _ = &mut output, if is_output_open => {
+                is_output_open = false;
+                false
+            }
+        };
+        if is_told_to && !was_told {
+            was_told = true;
+            program.stop();
         }
-        reason = stop.stopped() => reason,
-    };
-    group.signal(Signal::TERM);
-    // A stopped process takes no SIGTERM until it goes on.
-    group.signal(Signal::CONT);
-    let kill_at = Instant::now() + stop_grace;
-    if timeout_at(kill_at, group.leader_ended()).await.is_err() {
-        group.signal(Signal::KILL);
     }
-    group.leader_ended().await?;
-    let at = Instant::now();
-    // The grace is for the whole group: a shell dies at once, while what it started still tidies up.
-    Ok(LeaderEnd { at, stopped: Some(reason), drain_until: kill_at.max(at + DRAIN) })
 }
 
 /// Writes the program's input and closes it. Never returns: input that nobody reads must not end or delay a
@@ -116,4 +204,23 @@ async fn feed(pipe: Option<impl AsyncWrite + Unpin>, text: Option<String>) -> In
         pipe.write_all(text.as_bytes()).await.ok();
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row 73.
+    #[test]
+    fn what_the_server_lacks_is_told_from_what_is_wrong_with_the_program() {
+        let failed = |errno: Errno| RunError::NotStarted(errno.into());
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert!(failed(errno).is_shortage(), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::TOOBIG, Errno::NOEXEC, Errno::TXTBSY] {
+            assert!(!failed(errno).is_shortage(), "{errno}");
+        }
+        assert!(RunError::NoKeeper(io::ErrorKind::NotFound.into()).is_shortage(), "no job can mend that");
+        assert!(!RunError::KeeperLost.is_shortage(), "it may have run");
+    }
 }

@@ -1,5 +1,6 @@
 //! What the tests of this module share: programs that are surely gone afterwards, and news from them.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -12,8 +13,18 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
 use tokio::net::unix::pipe;
 
+use super::keeper::KeeperProgram;
 use super::mark::{self, ProgramMark, ServerMark};
 use super::process::{self, Process};
+
+/// This test program, as a keeper: see `tests::keeper_of_these_tests`.
+pub(crate) fn test_keeper() -> KeeperProgram {
+    let entry = "handlers::exec::tests::keeper_of_these_tests";
+    KeeperProgram {
+        path: "/proc/self/exe".into(),
+        arguments: [entry, "--exact", "--nocapture"].map(OsString::from).into(),
+    }
+}
 
 /// No test waits longer than this for something that must happen.
 pub(crate) const SURELY: Duration = Duration::from_secs(30);

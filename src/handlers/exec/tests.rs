@@ -4,15 +4,17 @@ use std::time::{Duration, Instant};
 
 use beaver_actors::api::handler::{JobError, JobHandler, StopReason, StopSender};
 use beaver_actors::jobs::Payload;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::ExecHandler;
 use super::capture::KEPT_BYTES;
-use super::process::parse_pid;
-use super::testing::{Notes, SURELY, any_mark, assert_ends};
-use super::watcher_link::WatcherProgram;
+use super::environment::Environment;
+use super::keeper::KeeperProgram;
+use super::mark::KEEPER_VARIABLE;
+use super::process::{Process, parse_pid};
+use super::testing::{Notes, SURELY, any_mark, assert_ends, test_keeper};
+use super::{ExecHandler, keeper};
 use crate::handlers::testing::{TOKEN, run_of};
 
 /// Longer than any test: a program that needs it all is a failed test.
@@ -20,11 +22,23 @@ const LONG: Duration = Duration::from_secs(300);
 
 type Outcome = Result<Option<Payload>, JobError>;
 
-/// A handler with a watcher that listens and does nothing.
 fn handler(stop_grace: Duration) -> ExecHandler {
-    let program =
-        WatcherProgram { path: "/bin/cat".into(), arguments: Vec::new(), restart_pause: Duration::ZERO };
-    ExecHandler::with_watcher(program, any_mark(), stop_grace)
+    ExecHandler::with_keepers(test_keeper(), variables(), any_mark(), stop_grace)
+}
+
+/// What every program of these tests gets.
+fn variables() -> Environment {
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("COLOUR", "red")]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into()
+}
+
+/// What the keepers of these tests run: there is no `beaver` here that could be one. Run by anybody else, it is nothing.
+#[test]
+fn keeper_of_these_tests() {
+    if std::env::var_os(KEEPER_VARIABLE).is_some() {
+        keeper::run();
+    }
 }
 
 fn start(stop_grace: Duration, payload: &Value) -> (StopSender, JoinHandle<Outcome>) {
@@ -188,14 +202,15 @@ async fn endless_output_is_kept_in_part_and_ended_by_a_stop() {
 }
 
 #[tokio::test]
-async fn the_environment_is_that_of_the_job_and_nothing_else() {
+async fn the_environment_is_that_of_the_job_and_of_the_operator_and_nothing_else() {
     let result = result(json!({"command": ["env"], "env": {"COLOUR": "brown"}})).await;
     let mut lines: Vec<&str> = result["stdout"].as_str().unwrap().lines().collect();
     lines.sort_unstable();
     let (store, others): (Vec<&str>, Vec<&str>) =
         lines.into_iter().partition(|line| line.starts_with("BEAVER_STORE="));
     let token = format!("BEAVER_TOKEN={TOKEN}");
-    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", &token, "COLOUR=brown"]);
+    let path = "PATH=/usr/local/bin:/usr/bin:/bin";
+    assert_eq!(others, ["BEAVER_ATTEMPT=1", "BEAVER_JOB_ID=order-17", &token, "COLOUR=brown", path]);
     assert_eq!(store.len(), 1);
 }
 
@@ -262,21 +277,107 @@ async fn dropping_the_run_kills_the_group() {
     assert_ends(leader);
 }
 
+/// Row 77.
 #[tokio::test]
-async fn the_watcher_hears_of_every_group_and_of_its_end() {
+async fn what_left_the_group_the_session_and_its_parent_ends_with_the_job() {
+    for way in [
+        "setsid sleep 300 & echo $!",
+        "env -i setsid sleep 300 >/dev/null & echo $!",
+        "(setsid sh -c 'echo $$; exec sleep 300 >/dev/null 2>&1' & sleep 0.1) & wait",
+        "setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 300' & sleep 0.1",
+    ] {
+        let (_sender, run) = start(Duration::from_millis(200), &shell(way));
+        let result: Value = end_of(run).await.unwrap().unwrap().read().unwrap();
+        let left = Process::open(pid_in(&result["stdout"]));
+        assert!(left.is_err(), "{way}: it was reaped before the job ended");
+    }
+}
+
+/// Row 77.
+#[tokio::test]
+async fn a_stop_reaches_what_left_the_group_and_lets_it_tidy_up() {
     let mut notes = Notes::new();
-    let mark = any_mark();
-    let script = format!("exec cat > '{}'", notes.path().display());
-    let program = WatcherProgram {
-        path: "/bin/sh".into(),
-        arguments: vec!["-c".into(), script.into()],
-        restart_pause: Duration::ZERO,
-    };
-    let handler = ExecHandler::with_watcher(program, mark.clone(), LONG);
-    let (_sender, job) = run_of(&shell("echo $$").to_string());
+    let script =
+        "setsid sh -c 'trap \"echo tidied; exit\" TERM; echo up > $0; while :; do :; done' $NOTES & wait";
+    let mut payload = shell(script);
+    payload["env"] = json!({"NOTES": notes.path(), "PATH": "/usr/bin:/bin"});
+    let (sender, run) = start(LONG, &payload);
+    notes.next().await;
+    sender.stop(StopReason::Timeout);
+    let (message, result) = failure(end_of(run).await);
+    assert_eq!(message, "stopped (timeout): signal: 15 (SIGTERM)");
+    assert_eq!(result["stdout"], "tidied\n");
+}
+
+#[tokio::test]
+async fn a_keeper_takes_the_next_program_when_nothing_is_left_of_the_last() {
+    let handler = handler(LONG);
+    let mut parents = Vec::new();
+    for script in ["echo $PPID", "echo $PPID; exit 1", "echo $PPID; kill -KILL $$"] {
+        let (_sender, job) = run_of(&shell(script).to_string());
+        let outcome = end_of(tokio::spawn(handler.run(job))).await;
+        let result = outcome.unwrap_or_else(|error| error.result).unwrap();
+        parents.push(pid_in(&result.read::<Value>().unwrap()["stdout"]));
+    }
+    assert!(parents.iter().all(|parent| *parent == parents[0]), "{parents:?}");
+    let (_sender, job) = run_of(&json!({"command": ["true", "x".repeat(1 << 20)]}).to_string());
+    assert!(failure(end_of(tokio::spawn(handler.run(job))).await).0.contains("Argument list too long"));
+    let (_sender, job) = run_of(&shell("echo $PPID").to_string());
     let result: Value = end_of(tokio::spawn(handler.run(job))).await.unwrap().unwrap().read().unwrap();
-    let group = pid_in(&result["stdout"]);
-    assert_eq!(notes.next().await, format!("={mark}"));
-    assert_eq!(notes.next().await, format!("+{group}"));
-    assert_eq!(notes.next().await, format!("-{group}"));
+    assert_eq!(pid_in(&result["stdout"]), parents[0], "a program that cannot be started costs no keeper");
+
+    drop(handler);
+    assert_ends(parents[0]);
+}
+
+#[tokio::test]
+async fn if_its_keeper_is_killed_a_program_is_ended_by_its_mark_and_the_next_one_gets_another_keeper() {
+    let mut notes = Notes::new();
+    let handler = handler(LONG);
+    let (_sender, job) = run_of(&shell_with_notes(&notes, "note $$; note $PPID; sleep 300").to_string());
+    let run = tokio::spawn(handler.run(job));
+    let (program, keeper) = (notes.next_pid().await, notes.next_pid().await);
+    kill_process(keeper, Signal::KILL).unwrap();
+    let (message, _) = failure(end_of(run).await);
+    assert!(message.ends_with("/sh: its keeper was killed, so how it ended is not known"), "{message}");
+    assert_ends(program);
+
+    let (_sender, job) = run_of(&shell("echo $PPID").to_string());
+    let result: Value = end_of(tokio::spawn(handler.run(job))).await.unwrap().unwrap().read().unwrap();
+    let idle = pid_in(&result["stdout"]);
+    assert_ne!(idle, keeper);
+    kill_process(idle, Signal::KILL).unwrap();
+    assert_ends(idle);
+    let (_sender, job) = run_of(&shell("exit 0").to_string());
+    end_of(tokio::spawn(handler.run(job))).await.expect("a keeper that died while it was idle is not used");
+}
+
+/// Row 77.
+#[tokio::test]
+async fn a_job_whose_run_was_given_up_runs_again_only_when_nothing_is_left_of_it() {
+    let mut notes = Notes::new();
+    let handler = handler(LONG);
+    let script = "setsid sh -c 'trap \"\" TERM; echo $$ > $0; exec sleep 300' $NOTES & sleep 300";
+    let mut payload = shell(script);
+    payload["env"] = json!({"NOTES": notes.path(), "PATH": "/usr/bin:/bin"});
+    let (_sender, job) = run_of(&payload.to_string());
+    let run = tokio::spawn(handler.run(job));
+    let left = Process::open(notes.next_pid().await).unwrap();
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
+    let script = format!("kill -0 {} 2>/dev/null && exit 9; exit 0", left.pid);
+    let (_sender, job) = run_of(&shell(&script).to_string());
+    end_of(tokio::spawn(handler.run(job))).await.expect("it has seen its own earlier run");
+}
+
+/// Row 73.
+#[tokio::test]
+async fn without_a_keeper_a_program_is_not_started_and_that_was_no_attempt() {
+    let broken = |path: &str| KeeperProgram { path: path.into(), arguments: Vec::new() };
+    for keeper in [broken("/nowhere/beaver"), broken("/bin/false")] {
+        let handler = ExecHandler::with_keepers(keeper, variables(), any_mark(), LONG);
+        let (_sender, job) = run_of(&shell("exit 0").to_string());
+        let error = end_of(tokio::spawn(handler.run(job))).await.unwrap_err();
+        assert!(error.is_shortage && error.message.contains("sh: cannot be started now: "), "{error:?}");
+    }
 }

@@ -13,8 +13,8 @@
 //! | `priority` | 0 to 9, 9 first | 5 |
 //! | `run_at` | RFC 3339 text; not together with `delay` | now |
 //! | `delay` | `"5m"`, or a number of milliseconds; text without a unit is seconds | now |
-//! | `timeout` | `"30s"`, or milliseconds | the server's `task_timeout` |
-//! | `max_retry` | an integer; 0 is never again | the server's `max_retry` |
+//! | `timeout` | `"30s"`, milliseconds, or `"none"` | the server's `task_timeout`, of kind `exec` its `exec_timeout` |
+//! | `max_retry` | an integer; 0 is never again | the server's `max_retry`, of kind `exec` its `exec_max_retry` |
 //! | `backoff` | the pauses between attempts: see there | `"server"` |
 //! | `exhausted` | what becomes of it when all attempts failed: `"dead"`, or `"drop"` (cancelled) | `"dead"` |
 //! | `custom` | an object that travels with the job unread | none |

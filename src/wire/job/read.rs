@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, KindName, Priority, QueueName, Timestamp};
-use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, Payload, PayloadError, Rejection, Start};
+use beaver_actors::jobs::{Backoff, Exhausted, JobSpec, NO_TIMEOUT, Payload, PayloadError, Rejection, Start};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -394,6 +394,9 @@ fn read_moment(value: &RawValue) -> Result<Timestamp, String> {
 }
 
 fn read_timeout(value: &RawValue) -> Result<Duration, String> {
+    if value.get() == "\"none\"" {
+        return Ok(NO_TIMEOUT);
+    }
     match read_duration(value)? {
         Duration::ZERO => Err(format!("{} leaves no time to run", shortened(value.get()))),
         timeout => Ok(timeout),

@@ -1,5 +1,6 @@
 //! The one way in which the manager changes jobs: decide, apply, encode for the log, and hold what follows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::handler::StopReason;
@@ -10,7 +11,7 @@ use crate::engine::manager::group_commit::GroupCommit;
 use crate::engine::manager::ready_queues::ReadyQueues;
 use crate::engine::manager::waiting_fetches::WaitingFetches;
 use crate::engine::messages::Halt;
-use crate::ids::{Holder, JobId, Seq, Timestamp, Token};
+use crate::ids::{Holder, JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::event::MetricsClass;
 use crate::jobs::{Command, Event, EventKind, Exhausted, JobSpec, JobTable, Rejection, Status};
 use crate::recovery::journal;
@@ -36,6 +37,9 @@ pub(super) struct Ledger {
     pub fetches: WaitingFetches,
     /// Where these look next.
     pub ready: ReadyQueues,
+    /// Jobs that were taken away from local workers, and the leases under which their attempts are still ending. Nothing of
+    /// the state: when this process ends, its attempts have ended.
+    pub ending: HashMap<JobId, (WorkerId, Token)>,
     pub metrics: Arc<Metrics>,
     /// How much the log can still take.
     pub room: Room,
@@ -56,6 +60,7 @@ impl Ledger {
             effects: DurableEffects::new(last),
             fetches: WaitingFetches::default(),
             ready: ReadyQueues::default(),
+            ending: HashMap::new(),
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,
@@ -124,10 +129,32 @@ impl Ledger {
         if let Some(lease) = lease
             && let Holder::Local(worker) = lease.holder
         {
+            self.ending.insert(job.clone(), (worker, lease.token));
             let halt = Halt { token: lease.token, reason: StopReason::Cancelled };
             self.hold(Effect::Halt(worker, halt));
         }
         Ok(event)
+    }
+
+    /// Whether a job with this id may be accepted: not while an attempt at one that was taken away is still ending.
+    ///
+    /// # Errors
+    /// [`Rejection::Ending`].
+    pub fn admit_id(&self, id: Option<&JobId>) -> Result<(), Rejection> {
+        match id.filter(|id| !self.ending.is_empty() && self.ending.contains_key(id)) {
+            Some(id) => Err(Rejection::Ending { job: id.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// An attempt of a local worker has ended, or never began. Whether its job had been taken away from it.
+    pub fn attempt_ended(&mut self, job: &JobId, token: Token) -> bool {
+        let is_ending =
+            !self.ending.is_empty() && self.ending.get(job).is_some_and(|(_, held)| *held == token);
+        if is_ending {
+            self.ending.remove(job);
+        }
+        is_ending
     }
 
     /// Holds an effect until everything so far is durable.
@@ -198,7 +225,6 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::engine::manager::testing::{NOW, ledger_with, start_local};
-    use crate::ids::WorkerId;
 
     #[test]
     fn on_a_full_disk_jobs_start_while_there_is_room_for_the_results_of_all_that_run() {

@@ -22,7 +22,11 @@ pub(super) fn dispatch<A>(ledger: &mut Ledger, pool: &mut Pool<A>, now: Timestam
 /// An attempt has ended.
 pub(super) fn finished<A>(ledger: &mut Ledger, pool: &mut Pool<A>, finished: Finished, now: Timestamp) {
     let Finished { worker, job, token, end } = finished;
-    if let Some(command) = end.into_command(job, token)
+    let command = match ledger.attempt_ended(&job, token) {
+        true => end.into_output(job, token),
+        false => end.into_command(job, token),
+    };
+    if let Some(command) = command
         && let Err(rejection) = ledger.execute(command, now)
     {
         tracing::debug!(%rejection, "a worker's report came too late and changed nothing");
@@ -33,6 +37,8 @@ pub(super) fn finished<A>(ledger: &mut Ledger, pool: &mut Pool<A>, finished: Fin
 /// A worker has died, and with it what it ran.
 pub(super) fn down<A>(ledger: &mut Ledger, pool: &mut Pool<A>, down: WorkerDown, now: Timestamp) {
     pool.leave(down.worker);
+    // Of what it had not begun yet, nobody will report.
+    ledger.ending.retain(|_, (worker, _)| *worker != down.worker);
     for (job, token) in ledger.table.in_flight(|holder| *holder == Holder::Local(down.worker)) {
         let failure = Failure::new(FailureKind::Lost, format!("{} {}", down.worker, down.cause));
         // Its lease is held, so this is not rejected. The job may be what killed the worker: it counts.

@@ -246,7 +246,10 @@ impl JobManagerActor {
                 address.run.do_send(Run(assignment));
                 false
             }
-            _ => self.pool.finish(worker, token),
+            _ => {
+                self.ledger.attempt_ended(job, token);
+                self.pool.finish(worker, token)
+            }
         }
     }
 

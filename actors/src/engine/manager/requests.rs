@@ -67,6 +67,7 @@ fn enqueue(
     ledger.admit(jobs.len(), jobs.iter().map(JobSpec::weight).sum())?;
     for (index, job) in jobs.iter().enumerate() {
         let admitted = ledger.table.admit_job(job).and_then(|()| ledger.table.admit_queue(&job.queue));
+        let admitted = admitted.and_then(|()| ledger.admit_id(job.id.as_ref()));
         if let Err(rejection) = admitted {
             return Err(EngineError::RejectedAt { index, rejection });
         }

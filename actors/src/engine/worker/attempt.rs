@@ -148,11 +148,15 @@ fn end_when_stopped(
         // It was done in the same moment: that counts, unless it was too late anyway.
         Some(Ok(Ok(result))) if reason != StopReason::Timeout => return AttemptEnd::Success(result),
         Some(Ok(Ok(result))) => result,
+        // It waited for what it lacked until it was too late to begin.
+        Some(Ok(Err(error))) if error.is_shortage && reason == StopReason::Timeout => {
+            return AttemptEnd::Undelivered(error.message);
+        }
         Some(Ok(Err(error))) => error.result,
         Some(Err(_)) | None => None,
     };
     match reason {
-        StopReason::Cancelled => AttemptEnd::Cancelled,
+        StopReason::Cancelled => AttemptEnd::Cancelled(result),
         StopReason::Shutdown => AttemptEnd::Interrupted,
         StopReason::Timeout => {
             let message = format!("ran longer than its timeout of {} ms", timeout.as_millis());

@@ -81,11 +81,11 @@ impl JobTable {
     }
 
     fn timeout_ms_of(&self, spec: &JobSpec) -> u64 {
-        millis(spec.timeout.unwrap_or(self.policy.timeout)).max(1)
+        millis(spec.timeout.unwrap_or_else(|| self.policy.limits_of(&spec.kind).timeout)).max(1)
     }
 
     fn max_retry_of(&self, spec: &JobSpec) -> u32 {
-        spec.max_retry.unwrap_or(self.policy.max_retry)
+        spec.max_retry.unwrap_or_else(|| self.policy.limits_of(&spec.kind).max_retry)
     }
 
     /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.

@@ -1,8 +1,14 @@
 //! The numbers that `decide` uses: defaults for what a producer leaves out, retries, retention, limits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ids::KindName;
+
+/// The timeout of an attempt that may run for ever: a hundred years, so that it can be added to any moment.
+pub const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Rules about jobs that an operator can set.
 #[derive(Clone, Debug)]
@@ -11,6 +17,8 @@ pub struct Policy {
     pub timeout: Duration,
     /// How many more runs a failed job gets when it does not say.
     pub max_retry: u32,
+    /// Kinds whose jobs get something else where they do not say.
+    pub by_kind: BTreeMap<KindName, RunLimits>,
     /// Delay before the first retry; doubles with every further one.
     pub retry_backoff: Duration,
     /// The delay before a retry never exceeds this.
@@ -27,6 +35,15 @@ pub struct Policy {
     pub dead: Retention,
     /// How long cancelled jobs are kept.
     pub cancelled: Retention,
+}
+
+/// What a job gets that does not say how long and how often it may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Longest run of one attempt; [`NO_TIMEOUT`] for no limit.
+    pub timeout: Duration,
+    /// How many more runs after a failed one.
+    pub max_retry: u32,
 }
 
 /// How many finished jobs of one status are kept, and for how long. The limit that is reached first applies.
@@ -78,6 +95,7 @@ impl Default for Policy {
         Policy {
             timeout: Duration::from_secs(30),
             max_retry: 3,
+            by_kind: BTreeMap::new(),
             retry_backoff: Duration::from_secs(1),
             retry_backoff_max: Duration::from_secs(10 * 60),
             lease_margin: Duration::from_secs(10),
@@ -91,6 +109,13 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// What a job of this kind gets where it does not say.
+    #[must_use]
+    pub fn limits_of(&self, kind: &KindName) -> RunLimits {
+        let of_all = RunLimits { timeout: self.timeout, max_retry: self.max_retry };
+        self.by_kind.get(kind).copied().unwrap_or(of_all)
+    }
+
     /// Milliseconds to wait after a job's `failed`-th failure (from 1) before it runs again.
     ///
     /// The server's own back-off is exponential with "equal jitter": half of the delay is fixed, the other half is
