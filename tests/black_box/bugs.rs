@@ -76,9 +76,12 @@ fn reports_under_stale_tokens_are_noticed() {
         let flags = ["--workers", "2", "--allow-exec", "--stop-grace", "1m", "--retry-backoff", "20ms"];
         let with_debug = format!("export RUST_LOG=debug BEAVER_BUG='{bug}'");
         let server = place.start_under(&with_debug, &flags);
-        // A lease lasts 10 s beyond the timeout, so the second attempt begins while the first one goes on.
+        // A lease lasts 10 s beyond the timeout, so the second attempt begins while the first one goes on, and waits for
+        // its end.
         let payload = json!({"command": ["sh", "-c", "trap '' TERM; sleep 13"]});
-        server.enqueue([json!({"id": "tough", "kind": "exec", "payload": payload, "timeout": "500ms"})]);
+        server.enqueue([
+            json!({"id": "tough", "kind": "exec", "payload": payload, "timeout": "2s", "max_retry": 3}),
+        ]);
         wait("report of the first attempt", None, || {
             let is_rejected = place.log().contains("came too late and changed nothing");
             let is_accepted = server.job("tough")["errors"].as_array().is_some_and(|errors| errors.len() > 1);
