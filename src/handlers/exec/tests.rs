@@ -297,8 +297,7 @@ async fn what_left_the_group_the_session_and_its_parent_ends_with_the_job() {
 #[tokio::test]
 async fn a_stop_reaches_what_left_the_group_and_lets_it_tidy_up() {
     let mut notes = Notes::new();
-    let script =
-        "setsid sh -c 'trap \"echo tidied; exit\" TERM; echo up > $0; while :; do :; done' $NOTES & wait";
+    let script = "setsid sh -c 'trap \"echo tidied; exit\" TERM; echo up > \"$0\"; while :; do :; done' \"$NOTES\" & wait";
     let mut payload = shell(script);
     payload["env"] = json!({"NOTES": notes.path(), "PATH": "/usr/bin:/bin"});
     let (sender, run) = start(LONG, &payload);
@@ -357,7 +356,7 @@ async fn if_its_keeper_is_killed_a_program_is_ended_by_its_mark_and_the_next_one
 async fn a_job_whose_run_was_given_up_runs_again_only_when_nothing_is_left_of_it() {
     let mut notes = Notes::new();
     let handler = handler(LONG);
-    let script = "setsid sh -c 'trap \"\" TERM; echo $$ > $0; exec sleep 300' $NOTES & sleep 300";
+    let script = "setsid sh -c 'trap \"\" TERM; echo $$ > \"$0\"; exec sleep 300' \"$NOTES\" & sleep 300";
     let mut payload = shell(script);
     payload["env"] = json!({"NOTES": notes.path(), "PATH": "/usr/bin:/bin"});
     let (_sender, job) = run_of(&payload.to_string());
