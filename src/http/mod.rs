@@ -36,4 +36,4 @@ mod metrics;
 mod testing;
 
 pub use context::HttpState;
-pub(crate) use router::{in_process, router};
+pub(crate) use router::{for_known_hosts, in_process, router};

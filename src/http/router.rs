@@ -17,9 +17,9 @@ use crate::auth::known_hosts::KnownHosts;
 use crate::auth::web_pages;
 use crate::config::Settings;
 
-/// All routes, ready to serve those who ask for one of `hosts`.
-pub(crate) fn router(state: HttpState, hosts: KnownHosts) -> Router {
-    for_known_hosts(routes(guarded).with_state(Arc::new(Api::new(state))), hosts)
+/// All routes, ready to serve.
+pub(crate) fn router(state: HttpState) -> Router {
+    routes(guarded).with_state(Arc::new(Api::new(state)))
 }
 
 /// All routes for requests of this very process. They enter below what guards a server: who may change something is
@@ -62,8 +62,9 @@ async fn refuse_web_pages(request: Request, next: Next) -> Result<Response, ApiE
     }
 }
 
-/// In front of everything, also of what is not there: nothing at all is said to others.
-fn for_known_hosts(routes: Router, hosts: KnownHosts) -> Router {
+/// Routes that are there for those who ask for one of these hosts. In front of everything, also of what is not there:
+/// nothing at all is said to others.
+pub(crate) fn for_known_hosts(routes: Router, hosts: KnownHosts) -> Router {
     routes.layer(from_fn_with_state(Arc::new(hosts), refuse_unknown_hosts))
 }
 

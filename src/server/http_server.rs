@@ -28,7 +28,7 @@ use super::stall::StallGuard;
 use crate::auth::known_hosts::KnownHosts;
 use crate::auth::places::{ConnectionPlace, Places};
 use crate::config::HttpLimits;
-use crate::http::{HttpState, router};
+use crate::http::{HttpState, for_known_hosts, router};
 
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a surplus connection's request is taken before it is closed.
@@ -86,12 +86,13 @@ impl<L: Listener> HttpServer<L> {
         let limits = state.limits.clone();
         let metrics = Arc::clone(state.engine.metrics());
         let hosts = KnownHosts::of(self.local_addr, &limits.hosts);
-        self.serve(router(state, hosts), &limits, move || metrics.requests_busy.add(1))
+        self.serve(for_known_hosts(router(state), hosts), &limits, move || metrics.requests_busy.add(1))
     }
 
     /// Answers with a router of its own, on the tokio runtime of the caller.
     pub(crate) fn spawn_router(self, router: Router, limits: &HttpLimits) -> HttpHandle {
-        self.serve(router, limits, || {})
+        let hosts = KnownHosts::of(self.local_addr, &limits.hosts);
+        self.serve(for_known_hosts(router, hosts), limits, || {})
     }
 
     fn serve(

@@ -277,6 +277,11 @@ fn monitoring_that_was_made_for_faktory_finds_its_two_addresses() {
             assert_eq!(stats["server"]["faktory_version"], health["server"]["faktory_version"]);
         }
     }
+    for path in ["/stats", "/health", "/"] {
+        // Row 81: this port, too, is nothing for pages of others.
+        let foreign = send(&web, "GET", path, &["host: rebound.example"], b"").unwrap();
+        assert_eq!(foreign.status, 421, "{path}: {}", foreign.body);
+    }
     assert_eq!(request(&web, "GET", "/", b"").unwrap().status, 404);
     assert_eq!(request(&web, "POST", "/stats", b"").unwrap().status, 405);
     server.terminate();

@@ -200,10 +200,17 @@ fn bring_in(place: &Place, server: &Server) -> BTreeMap<String, (String, String)
     expected
 }
 
+/// The same JSON as commands print it: control characters, which only strings can have, are written by their number (row 91).
+fn safe_on_terminals(json: &str) -> String {
+    let written = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(written).collect()
+}
+
 #[track_caller]
 fn all_shown(listed: &str, id_field: &str, expected: &BTreeMap<String, (String, String)>, exit: &str) {
     let lines = by_id(listed, id_field);
     for (id, (payload, custom)) in expected {
+        let (payload, custom) = (&safe_on_terminals(payload), &safe_on_terminals(custom));
         let line = lines.get(id).unwrap_or_else(|| panic!("{exit} does not show {id}"));
         shows(line, id, [("payload", payload), ("custom", custom)], exit);
     }
