@@ -287,7 +287,8 @@ fn monitoring_that_was_made_for_faktory_finds_its_two_addresses() {
     server.terminate();
     let place = Place::new();
     let server = start(&place, &[]);
-    assert!(place.log().contains("\"faktory_web\":\"off\""));
+    let is_told = || place.log().contains("\"faktory_web\":\"off\"").then_some(());
+    wait("the line that says that it is off", None, is_told);
     server.terminate();
 }
 
