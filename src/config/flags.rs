@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, StringValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::keys::{ConfigKey, Form, KEYS};
+use super::key::{ConfigKey, Form};
+use super::keys::KEYS;
 
 /// What the command line says about the configuration: `--config FILE` and a flag for every key.
 ///

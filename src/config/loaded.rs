@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::error::ConfigError;
-use super::keys::{Form, KEYS, LOG_KEY};
+use super::key::Form;
+use super::keys::{KEYS, LOG_KEY};
 use super::origin::{ConfigValue, Origin};
 use super::settings::Settings;
 

@@ -1,7 +1,7 @@
 //! The configuration: a flag wins over the environment, that over the file, that over the default.
 //!
 //! [`load()`] reads all four and either returns settings that fit together, each with the place it came from,
-//! or an error that says what to change and where. The keys are in `keys`, and for people in
+//! or an error that says what to change and where. The keys are in `keys` (`key`: what one is), and for people in
 //! `configs/default.yaml`.
 //!
 //! `flags` and `file` carry text, `units` and `lists` read it, `load` lays one over the other; the outcome is `loaded`, which has
@@ -12,6 +12,7 @@ mod error;
 pub(crate) mod faktory;
 mod file;
 mod flags;
+mod key;
 mod keys;
 mod lists;
 mod load;
