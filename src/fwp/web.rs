@@ -3,28 +3,27 @@
 //!
 //! Where workers need a password, `/stats` asks for it as well (HTTP Basic, any user name); `/health` never does.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::{Engine, Phase};
 use subtle::ConstantTimeEq as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::info::{self, Facts};
+use crate::auth::guesses::{Guesses, TooManyGuesses};
 use crate::config::Secret;
 use crate::remote::registry::Registry;
-
-/// How long a wrong password waits for its answer.
-const GUESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the web port tells about.
 #[derive(Clone)]
@@ -37,6 +36,8 @@ pub(crate) struct WebState {
     pub(crate) clock: Arc<dyn Clock>,
     /// What clients have to know for `/stats`, if anything.
     pub(crate) password: Option<Secret>,
+    /// Who tried a wrong one here.
+    pub(crate) guesses: Arc<Guesses>,
     /// For an answer.
     pub(crate) request_timeout: Duration,
 }
@@ -46,12 +47,23 @@ pub(crate) fn web_router(state: WebState) -> Router {
     Router::new().route("/stats", get(stats)).route("/health", get(health)).with_state(state)
 }
 
-async fn stats(State(state): State<WebState>, headers: HeaderMap) -> Response {
-    if !state.lets_in(&headers) {
-        sleep(GUESS_PAUSE).await;
-        let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"beaver\"")];
-        return (StatusCode::UNAUTHORIZED, challenge, "the password of the workers, with any user name\n")
-            .into_response();
+async fn stats(
+    State(state): State<WebState>,
+    Extension(peer): Extension<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    match state.lets_in(&headers, peer).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"beaver\"")];
+            return (
+                StatusCode::UNAUTHORIZED,
+                challenge,
+                "the password of the workers, with any user name\n",
+            )
+                .into_response();
+        }
+        Err(too_many) => return (StatusCode::TOO_MANY_REQUESTS, format!("{too_many}\n")).into_response(),
     }
     match timeout(state.request_timeout, state.engine.status()).await {
         Ok(Ok(status)) => json(StatusCode::OK, info::info(&status, &state.facts())),
@@ -76,10 +88,16 @@ impl WebState {
         Facts::of(&self.registry, &*self.clock)
     }
 
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
-        let Some(password) = &self.password else { return true };
+    /// Whether it knows the password, if there is one. That is looked at when it is the turn of its address.
+    async fn lets_in(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<bool, TooManyGuesses> {
+        let Some(password) = &self.password else { return Ok(true) };
+        // Who gives none has not guessed: a browser asks like that first.
         let given = headers.get(AUTHORIZATION).and_then(|value| password_in(value.to_str().ok()?));
-        given.is_some_and(|given| given.ct_eq(password.reveal().as_bytes()).into())
+        let Some(given) = given else { return Ok(false) };
+        self.guesses.turn(peer.ip()).await?;
+        let is_known = given.ct_eq(password.reveal().as_bytes()).into();
+        self.guesses.was(peer.ip(), is_known);
+        Ok(is_known)
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) async fn serve(settings: Settings, reload: impl FnMut()) -> Result<En
                 registry,
                 clock: Arc::new(SystemClock::default()),
                 password: fwp_setup::password(&settings.fwp)?,
+                guesses: Arc::default(),
                 request_timeout: settings.http.request_timeout,
             };
             Some(web.spawn_router(web_router(state), &settings.http))

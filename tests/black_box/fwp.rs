@@ -277,6 +277,13 @@ fn monitoring_that_was_made_for_faktory_finds_its_two_addresses() {
             assert_eq!(stats["server"]["faktory_version"], health["server"]["faktory_version"]);
         }
     }
+    // Row 96: guesses are slowed as those of workers are. Five wrong ones are slips, and the next two wait 0.1 and 0.2 s.
+    let began = std::time::Instant::now();
+    let wrong = format!("authorization: Basic {}", base64("any:guess"));
+    for _ in 0..8 {
+        assert_eq!(send(&web, "GET", "/stats", &[&wrong], b"").unwrap().status, 401);
+    }
+    assert!(began.elapsed().as_millis() >= 300, "{:?}", began.elapsed());
     for path in ["/stats", "/health", "/"] {
         // Row 81: this port, too, is nothing for pages of others.
         let foreign = send(&web, "GET", path, &["host: rebound.example"], b"").unwrap();
