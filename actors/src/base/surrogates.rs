@@ -19,10 +19,10 @@ pub fn lone_surrogate(json: &str, from: usize) -> Option<usize> {
     }
 }
 
-/// Length of `\uXXXX`.
+/// Length of an escape such as `\u00e9`.
 pub const ESCAPE_BYTES: usize = 6;
 
-/// The number in the `\uXXXX` that begins here.
+/// The number in the escape that begins here.
 fn unit_at(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + ESCAPE_BYTES)?.strip_prefix("\\u")?;
     // A sign is no digit, although numbers may have one.

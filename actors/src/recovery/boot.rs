@@ -112,6 +112,8 @@ pub(crate) struct DiskState {
     pub found: Option<LogScan>,
     /// Events that were replayed.
     pub events: u64,
+    /// Whose data this is, as the directory says.
+    note: StoreNote,
 }
 
 /// Why there is nothing to hand over.
@@ -178,7 +180,7 @@ impl Boot {
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Recovered, BootError> {
         let started = self.clock.ticks();
         let mut locks = self.lock()?;
-        let DiskState { mut table, payload_store, snapshot, to_quarantine, found, events } =
+        let DiskState { mut table, payload_store, snapshot, to_quarantine, found, events, note } =
             self.look(progress)?;
 
         self.lock_what_was_missing(&mut locks)?;
@@ -215,7 +217,9 @@ impl Boot {
             index: payload_store.log().clone(),
         };
         let mut writer = LogWriter::begin(place, end, &unproven, now)?;
-        self.note_store(store)?;
+        if note != StoreNote::Names(store) {
+            self.note_store(store)?;
+        }
         let (begun, interrupted) = self.begin_term(&mut table, &mut writer, now)?;
         let status = self.status(started, snapshot, events, interrupted, torn.as_ref());
         Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
@@ -319,7 +323,7 @@ impl Boot {
         }
         let payload_store = Arc::new(StoredPayloads::new(index));
         payload_store.set_images(Arc::new(payloads));
-        Ok(DiskState { table, payload_store, snapshot, to_quarantine, found, events })
+        Ok(DiskState { table, payload_store, snapshot, to_quarantine, found, events, note })
     }
 
     /// Locks the data directory and what is there of the others: each may have been set apart, and then be shared
@@ -453,9 +457,6 @@ impl Boot {
     }
 
     fn note_store(&self, store: StoreId) -> Result<(), BootError> {
-        if self.store_note()? == StoreNote::Names(store) {
-            return Ok(());
-        }
         let dir = &self.options.data_dir;
         StoreNote::write(&*self.storage, dir, store).map_err(storage_error(&dir.join(STORE_FILE), "write"))
     }

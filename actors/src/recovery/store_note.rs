@@ -29,10 +29,10 @@ impl StoreNote {
     /// # Errors
     /// The storage reported an error.
     pub fn read(storage: &dyn Storage, data_dir: &Path) -> io::Result<StoreNote> {
-        if !storage.list(data_dir)?.iter().any(|name| name == STORE_FILE) {
-            return Ok(StoreNote::Missing);
-        }
-        let file = storage.open_to_read(&data_dir.join(STORE_FILE))?;
+        let file = match storage.open_to_read(&data_dir.join(STORE_FILE)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(StoreNote::Missing),
+            file => file?,
+        };
         let text = match read_all(&*file, NOTE_BYTES_MAX) {
             // A file as large as that is no note.
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),

@@ -13,10 +13,7 @@ impl Intake {
     /// Says it.
     pub(crate) fn tell(&self, refusal: Option<Rejection>, metrics: &Metrics) {
         metrics.accepts_jobs.set(u64::from(refusal.is_none()));
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != refusal {
-            *told = refusal;
-        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
     /// # Errors

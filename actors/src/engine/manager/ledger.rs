@@ -9,6 +9,7 @@ use crate::base::metrics::Metrics;
 use crate::engine::manager::durable_effects::{Death, DurableEffects, Effect};
 use crate::engine::manager::group_commit::GroupCommit;
 use crate::engine::manager::ready_queues::ReadyQueues;
+use crate::engine::manager::settings::FreeSpace;
 use crate::engine::manager::waiting_fetches::WaitingFetches;
 use crate::engine::messages::Halt;
 use crate::ids::{Holder, JobId, Seq, Timestamp, Token, WorkerId};
@@ -22,9 +23,6 @@ use crate::wal::writer::Room;
 const ROOM_PER_JOB: u64 = 512 << 10;
 /// How much of a dead job's last error the log repeats, in characters.
 const ERROR_CHARS_MAX: usize = 200;
-
-/// Asks the file system for the space that is left.
-pub(super) type FreeSpace = Box<dyn Fn() -> Option<u64> + Send>;
 
 /// The job table with all that follows from its events.
 pub(super) struct Ledger {
@@ -64,7 +62,7 @@ impl Ledger {
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,
-            free_space: Box::new(|| None),
+            free_space: Arc::new(|| None),
             dice,
         }
     }
@@ -177,7 +175,7 @@ impl Ledger {
     /// asked only about more than what is allocated already.
     fn has_room_for(&self, bytes: usize) -> bool {
         let needed = self.commit.bytes_ahead() + bytes as u64;
-        needed <= self.room.bytes || (self.free_space)().is_none_or(|free| free >= needed)
+        bytes == 0 || needed <= self.room.bytes || (self.free_space)().is_none_or(|free| free >= needed)
     }
 
     /// Whether the log can take the result of one more job.

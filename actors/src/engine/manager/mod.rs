@@ -93,8 +93,7 @@ impl JobManagerActor {
     ) -> JobManagerActor {
         let (time, durable) = (SteadyTime::begin(settings.clock.clone(), table.last_at()), table.last());
         let mut ledger = Ledger::new(table, dice, settings.metrics.clone());
-        let free_space = settings.free_space.clone();
-        ledger.free_space = Box::new(move || free_space());
+        ledger.free_space = settings.free_space.clone();
         JobManagerActor {
             time,
             durable,

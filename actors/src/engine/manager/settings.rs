@@ -12,6 +12,9 @@ use crate::engine::messages::{Append, Subscribe};
 use crate::ids::KindName;
 use crate::jobs::PayloadStore;
 
+/// Asks the file system of the log for the bytes that are left; none if nobody can tell.
+pub type FreeSpace = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+
 /// What a JobManagerActor is made of, beside the table.
 pub struct ManagerSettings {
     /// Moments and deadlines of jobs are told by it.
@@ -28,8 +31,8 @@ pub struct ManagerSettings {
     pub metrics: Arc<Metrics>,
     /// Says whether new jobs are accepted.
     pub intake: Arc<Intake>,
-    /// Asks the file system of the log for the space that is left.
-    pub free_space: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Asked about what is more than the log has allocated.
+    pub free_space: FreeSpace,
     /// How many workers there will be.
     pub worker_count: usize,
     /// Kinds that they handle.

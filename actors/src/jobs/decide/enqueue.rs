@@ -74,18 +74,16 @@ impl JobTable {
         let coming = |run_at: Option<Timestamp>| run_at.filter(|run_at| *run_at > now);
         (queue, kind, priority) == (&spec.queue, &spec.kind, &spec.priority)
             && (backoff, exhausted) == (&spec.backoff, &spec.exhausted)
-            && *timeout_ms == self.timeout_ms_of(spec)
-            && *max_retry == self.max_retry_of(spec)
+            && (*timeout_ms, *max_retry) == self.limits_of(spec)
             && *backtrace_lines == spec.backtrace_lines
             && coming(run_at) == coming(run_at_of(spec.start, now))
     }
 
-    fn timeout_ms_of(&self, spec: &JobSpec) -> u64 {
-        millis(spec.timeout.unwrap_or_else(|| self.policy.limits_of(&spec.kind).timeout)).max(1)
-    }
-
-    fn max_retry_of(&self, spec: &JobSpec) -> u32 {
-        spec.max_retry.unwrap_or_else(|| self.policy.limits_of(&spec.kind).max_retry)
+    /// How long an attempt may take, in milliseconds, and how many more runs there are after a failed one.
+    fn limits_of(&self, spec: &JobSpec) -> (u64, u32) {
+        let limits = self.policy.limits_of(&spec.kind);
+        let timeout_ms = millis(spec.timeout.unwrap_or(limits.timeout)).max(1);
+        (timeout_ms, spec.max_retry.unwrap_or(limits.max_retry))
     }
 
     /// Whether `jobs` more jobs may be accepted; asked once for all jobs of a request, before the first.
@@ -124,7 +122,7 @@ impl JobTable {
     ) -> Result<Option<Event>, Rejection> {
         let now = now.max(self.last_at);
         self.admit_job(&spec)?;
-        let (timeout_ms, max_retry) = (self.timeout_ms_of(&spec), self.max_retry_of(&spec));
+        let (timeout_ms, max_retry) = self.limits_of(&spec);
         let (id, older) = match spec.id {
             Some(id) => {
                 let older = self.slot_of(&id).map(|slot| self.job(slot));
