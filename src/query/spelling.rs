@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use beaver_actors::base::surrogates::{ESCAPE_BYTES, unit_at};
+
 /// JSON in which each string is spelled in the shortest way: only `"`, `\` and control characters have escapes.
 /// What is half of a character stays as it is.
 #[must_use]
@@ -48,7 +50,6 @@ fn put_escape(json: &str, out: &mut String) -> usize {
 
 /// The escape that `json` begins with, what it stands for unless that is half of a character, and its length.
 fn read_escape(json: &str) -> Option<(&str, Option<char>, usize)> {
-    let unit = |at: usize| u16::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
     let simple = |character| Some((&json[..2], Some(character), 2));
     match json.as_bytes().get(1)? {
         b'"' => simple('"'),
@@ -60,10 +61,10 @@ fn read_escape(json: &str) -> Option<(&str, Option<char>, usize)> {
         b'r' => simple('\r'),
         b't' => simple('\t'),
         b'u' => {
-            let units = [unit(0)?, unit(6).unwrap_or_default()];
+            let units = [unit_at(json, 0)?, unit_at(json, ESCAPE_BYTES).unwrap_or_default()];
             let character = char::decode_utf16(units).next()?.ok();
-            let bytes = character.map_or(1, char::len_utf16) * 6;
-            Some((&json[..6], character, bytes))
+            let bytes = character.map_or(1, char::len_utf16) * ESCAPE_BYTES;
+            Some((&json[..ESCAPE_BYTES], character, bytes))
         }
         _ => None,
     }

@@ -22,8 +22,9 @@ pub fn lone_surrogate(json: &str, from: usize) -> Option<usize> {
 /// Length of an escape such as `\u00e9`.
 pub const ESCAPE_BYTES: usize = 6;
 
-/// The number in the escape that begins here.
-fn unit_at(json: &str, at: usize) -> Option<u16> {
+/// The number in the escape that begins here, if one does.
+#[must_use]
+pub fn unit_at(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + ESCAPE_BYTES)?.strip_prefix("\\u")?;
     // A sign is no digit, although numbers may have one.
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
