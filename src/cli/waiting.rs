@@ -49,7 +49,16 @@ pub(super) fn told_of(job: &JobAnswer, around: Option<&QueueAnswer>) -> Option<S
     let until = || job.run_at.map(|moment| moment.to_string()).unwrap_or_default();
     match job.status.as_str() {
         "scheduled" => return Some(format!("for its time, {}", until())),
-        "retrying" => return Some(format!("for {}, as attempt {} failed", until(), job.attempt)),
+        "retrying" => {
+            // Not every attempt that ended has begun.
+            let last = job.errors.last().filter(|last| last.postponed_for_ms().is_some());
+            return Some(match last {
+                Some(last) => {
+                    format!("for {}, as it could not begin: {}", until(), plain(&last.failure.message))
+                }
+                None => format!("for {}, as attempt {} failed", until(), job.attempt),
+            });
+        }
         "pending" => {}
         _ => return None,
     }
@@ -179,6 +188,13 @@ mod tests {
         );
         assert!(told("retrying", "in", "noop", &serving).unwrap().ends_with("as attempt 2 failed"));
         assert_eq!(told("in_flight", "in", "noop", &serving), None);
+        let mut postponed = job("retrying", "in", "exec");
+        let failure = json!({"kind": "undelivered", "message": "no descriptor is left"});
+        let ended = json!({"attempt": 2, "at": "2030-01-01T00:00:00Z", "next_at": "2030-01-01T00:00:01Z",
+                           "counted": false, "failure": failure});
+        postponed.errors = serde_json::from_value(json!([ended])).unwrap();
+        let told = told_of(&postponed, Some(&serving)).unwrap();
+        assert!(told.ends_with("as it could not begin: no descriptor is left"), "{told}");
     }
 
     /// Row 93.
