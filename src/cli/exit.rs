@@ -173,7 +173,7 @@ pub(crate) fn refused(error: ClientError) -> CliFailure {
 pub(crate) fn declined(engine: &Engine, error: ClientError) -> CliFailure {
     let message = error.to_string();
     match &error {
-        ClientError::Refused { code, .. } if code == UNKNOWN => match &*engine.phase().borrow() {
+        ClientError::Refused { code, .. } if code == UNKNOWN => match &engine.phase() {
             Phase::Stopped(Ending::Failed { cause, message: why }) => {
                 CliFailure::new((*cause).into(), format!("{message}: {why}"))
             }

@@ -73,8 +73,7 @@ async fn stats(
 }
 
 async fn health(State(state): State<WebState>) -> Response {
-    let accepts_jobs =
-        *state.engine.phase().borrow() == Phase::Serving && state.engine.accepts_jobs().is_ok();
+    let accepts_jobs = state.engine.phase() == Phase::Serving && state.engine.accepts_jobs().is_ok();
     let status = if accepts_jobs { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, info::health(&state.facts()))
 }

@@ -109,7 +109,7 @@ impl Api {
     /// How far the engine is in its life, in a word.
     pub(super) fn phase(&self) -> &'static str {
         match self.remote {
-            Some(_) => phase_name(&self.engine.phase().borrow()),
+            Some(_) => phase_name(&self.engine.phase()),
             None => OFFLINE,
         }
     }

@@ -136,7 +136,7 @@ impl RunningServer {
 
     /// Follows the engine through its life; returns when that is over.
     async fn watch(&mut self) -> Ending {
-        let mut phase = self.engine.phase();
+        let mut phase = self.engine.watch_phase();
         let mut view = Some(RecoveryView::new());
         loop {
             let current = phase.borrow_and_update().clone();

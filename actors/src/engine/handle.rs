@@ -65,7 +65,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts an engine on the machine's disk and clock, on the actix system of this thread. Recovery runs in the
-    /// background: watch [`Engine::phase`].
+    /// background: see [`Engine::watch_phase`].
     ///
     /// # Panics
     /// Outside an actix system.
@@ -129,8 +129,16 @@ impl Engine {
     }
 
     /// Where the engine is in its life.
+    // Not a look into the channel: who holds one and asks anything else of the engine would stand behind the writer that
+    // waits for the look to end, and both for ever.
     #[must_use]
-    pub fn phase(&self) -> watch::Receiver<Phase> {
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// To follow the engine through its life.
+    #[must_use]
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
         self.phase.clone()
     }
 
@@ -424,7 +432,9 @@ impl Engine {
         if self.read_only.is_some() {
             return Err(EngineError::ReadOnly);
         }
-        self.manager.borrow().clone().ok_or_else(|| self.not_running())
+        // No lock is held while another is asked for.
+        let manager = self.manager.borrow().clone();
+        manager.ok_or_else(|| self.not_running())
     }
 
     fn not_running(&self) -> EngineError {

@@ -198,7 +198,7 @@ fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
             when(&engine, &id, Status::InFlight).await;
             ids.push(id);
         }
-        let mut phase = engine.phase();
+        let mut phase = engine.watch_phase();
         let finish_short = async {
             phase.wait_for(|phase| *phase == Phase::Draining).await.unwrap();
             finish.notify_one();

@@ -98,7 +98,7 @@ fn a_look_after_a_crash_tells_everything_and_leaves_every_byte_as_it_was() {
         assert_eq!(names(2).await, ["one", "two"]);
         assert_eq!(names(9).await, ["one", "two", "three"]);
         assert_eq!(looking.stop(None).await, Ending::Clean);
-        assert_eq!(*looking.phase().borrow(), Phase::Stopped(Ending::Clean));
+        assert_eq!(looking.phase(), Phase::Stopped(Ending::Clean));
         let late = looking.status().await.unwrap_err();
         assert_eq!(late, EngineError::Rejected(Rejection::Stopping));
         assert!(content(&options.data_dir) == before, "something was changed");

@@ -57,7 +57,7 @@ fn a_worker_that_crashes_again_and_again_ends_the_engine() {
         let mut restarts = 0;
         let ending = loop {
             engine.crash(ChildId::Worker(WorkerId(2)));
-            let ended = until(&engine, async || match &*engine.phase().borrow() {
+            let ended = until(&engine, async || match &engine.phase() {
                 Phase::Stopped(ending) => Some(Some(ending.clone())),
                 _ => (engine.metrics().restarts_worker.get() > restarts).then_some(None),
             });

@@ -21,7 +21,7 @@ pub(crate) async fn live() -> &'static str {
 }
 
 pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    readiness(&api.engine.phase().borrow(), api.engine.accepts_jobs())
+    readiness(&api.engine.phase(), api.engine.accepts_jobs())
 }
 
 /// Ready is who would accept a job in this moment.
