@@ -20,7 +20,7 @@ Examples:
   beaver inspect snapshot | tail -n 1
 
 Exit code 65 if something is damaged; 0 for a torn tail, the unfinished last write of a crash, which was never
-acknowledged.";
+synced: with `durability: always` nobody was told of it.";
 
 /// Flags of `beaver inspect`.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::files::{
-    batches, durable_files, edit, event_batches, flip, segments, set_schema_version, snapshots,
+    batches, durable_files, edit, event_batches, flip, segments, set_schema_version, snapshots, tear,
 };
 use crate::harness::{Place, wait};
 
@@ -202,4 +202,59 @@ fn without_any_whole_snapshot_the_log_is_enough_if_it_is_complete_and_else_it_is
         flip(&snapshot, 70);
     }
     refuses(&place, &["event 1 is needed", "a snapshot is damaged"]);
+}
+
+/// Row 65: idle, and ended by `kill -9`: what was written is missed whether it was synced or not.
+#[test]
+fn a_flipped_byte_after_idle_time_and_a_kill_is_refused_with_every_setting_of_durability() {
+    for durability in ["always", "interval", "never"] {
+        let place = Place::new();
+        let flags = ["--workers", "0", "--durability", durability];
+        let server = place.start(&flags);
+        server.enqueue((0..20).map(|number| json!({"id": format!("job-{number}"), "kind": "noop"})));
+        let written = || witnessed(&place).is_some_and(|(_, written)| written >= 20).then_some(());
+        wait("the witness", None, written);
+        if durability != "never" {
+            wait("the late sync", None, || witnessed(&place).filter(|(synced, _)| *synced >= 20));
+        }
+        server.kill9();
+        let segment = segments(&place).pop().unwrap();
+        let whole = fs::read(&segment).unwrap();
+        let last = event_batches(&whole).pop().unwrap();
+        for at in [last.start, last.start + 60, last.end - 1] {
+            flip(&segment, at);
+            refuses(&place, &[name(&segment), "cannot be read"]);
+            fs::write(&segment, &whole).unwrap();
+        }
+        assert_eq!(place.start(&flags).count("pending"), 20, "{durability}");
+    }
+}
+
+/// Row 65: what is said of an unfinished last write is true for the setting.
+#[test]
+fn of_an_unfinished_last_write_the_log_says_what_the_setting_allows() {
+    for (durability, told) in [
+        ("always", "answers come after the sync, so nothing in it was acknowledged"),
+        ("interval", "it may hold what was accepted within sync_interval before a power cut"),
+        ("never", "it may hold what was accepted before a power cut since the operating system synced last"),
+    ] {
+        let place = Place::new();
+        let server = place.start(&["--workers", "0", "--durability", durability]);
+        server.enqueue([json!({"kind": "noop"})]);
+        server.kill9();
+        tear(&segments(&place).pop().unwrap());
+        place.start(&["--workers", "0", "--durability", durability]).terminate();
+        let log = place.log();
+        let warned = log.lines().find(|line| line.contains("moved to quarantine")).expect(&log);
+        assert!(warned.contains(told), "{warned}");
+        assert_eq!(warned.contains("acknowledged"), durability == "always", "{warned}");
+    }
+}
+
+/// Up to which events the witness says that the log was synced and written: the larger of its two slots counts.
+fn witnessed(place: &Place) -> Option<(u64, u64)> {
+    let bytes = fs::read(place.data("witness")).ok()?;
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let slots = [0, 4096].map(|slot| Some((number(slot + 12)?, number(slot + 76)?, number(slot + 84)?)));
+    slots.into_iter().flatten().max().map(|(_, synced, written)| (synced, written))
 }

@@ -48,7 +48,7 @@ fn a_directory_left_by_a_kill_is_healthy_and_a_repair_leaves_it_as_it_is() {
     let ran = doctor(&place, &[]).exits(0);
     let bytes = torn.len();
     let told = format!(
-        "healthy after a crash: the next start will move {bytes} bytes to quarantine that nobody was told about"
+        "healthy after a crash: the next start will move {bytes} bytes to quarantine that were never synced"
     );
     assert!(ran.stdout.contains(&told), "{}", ran.told());
     assert!(ran.stdout.contains(&format!("torn tail at byte {at}")), "{}", ran.told());

@@ -18,6 +18,25 @@ pub enum Durability {
     Never,
 }
 
+impl Durability {
+    /// What is to be said of an unfinished last write, which was never synced: whether anybody was told of it.
+    #[must_use]
+    pub fn of_unsynced(self) -> &'static str {
+        match self {
+            Durability::Always => {
+                "with `durability: always` answers come after the sync, so nothing in it was acknowledged"
+            }
+            Durability::Interval(_) => {
+                "with `durability: interval` it may hold what was accepted within sync_interval before a power cut"
+            }
+            Durability::Never => {
+                "with `durability: never` it may hold what was accepted before a power cut since the operating system \
+                 synced last"
+            }
+        }
+    }
+}
+
 /// Options of one engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {

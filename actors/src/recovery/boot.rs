@@ -199,7 +199,8 @@ impl Boot {
                 offset = torn.offset,
                 bytes = torn.bytes.len(),
                 problem = torn.problem,
-                "an unfinished last write was moved to quarantine: nothing in it was acknowledged"
+                "an unfinished last write was moved to quarantine: {}",
+                self.options.durability.of_unsynced()
             );
         }
         let (store, end, unproven) = match found {

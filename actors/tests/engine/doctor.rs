@@ -186,12 +186,9 @@ fn a_torn_tail_is_healthy_after_a_crash() {
     let Diagnosis::HealthyAfterCrash { torn_bytes } = report.verdict else { panic!("{report}") };
     assert_eq!(torn_bytes as usize, end - 3 - start);
     let text = report.to_string();
-    assert!(
-        text.contains(&format!("torn tail at byte {start}, {torn_bytes} bytes, never acknowledged")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("torn tail at byte {start}, {torn_bytes} bytes, never synced")), "{text}");
     assert!(text.ends_with(&format!(
-        "the next start will move {torn_bytes} bytes to quarantine that nobody was told about"
+        "the next start will move {torn_bytes} bytes to quarantine that were never synced: they were"
     )));
     assert_eq!(files(&disk), before);
     assert_eq!(boot(&disk).recovery.torn_bytes, torn_bytes);

@@ -54,7 +54,7 @@ pub enum SegmentState {
     Whole,
     /// It ended, and a successor was begun.
     Sealed,
-    /// An unfinished last write: expected after a crash, and nobody was told about it.
+    /// An unfinished last write: expected after a crash, and never synced.
     Torn {
         /// Offset of its first byte.
         at: u64,
@@ -139,7 +139,7 @@ pub enum SnapshotState {
 pub enum Diagnosis {
     /// A start accepts it as it is.
     Healthy,
-    /// A start moves an unfinished last write to quarantine, of which nobody was told that it is durable.
+    /// A start moves an unfinished last write to quarantine, which was never synced.
     HealthyAfterCrash {
         /// Bytes of that write.
         torn_bytes: u64,
@@ -324,7 +324,7 @@ impl fmt::Display for SegmentState {
             SegmentState::Whole => f.write_str("whole"),
             SegmentState::Sealed => f.write_str("whole, sealed"),
             SegmentState::Torn { at, bytes, problem } => {
-                write!(f, "torn tail at byte {at}, {}, never acknowledged ({problem})", count(*bytes, "byte"))
+                write!(f, "torn tail at byte {at}, {}, never synced ({problem})", count(*bytes, "byte"))
             }
             SegmentState::Damaged { at, problem, from, to } => {
                 write!(f, "DAMAGED at byte {at}: {problem}")?;
@@ -367,7 +367,9 @@ impl fmt::Display for Diagnosis {
             Diagnosis::Healthy => f.write_str("healthy"),
             Diagnosis::HealthyAfterCrash { torn_bytes } => write!(
                 f,
-                "healthy after a crash: the next start will move {} to quarantine that nobody was told about",
+                "healthy after a crash: the next start will move {} to quarantine that were never synced: they were \
+                 acknowledged to nobody with `durability: always`; with `interval` or `never` they may hold what was \
+                 accepted last before a power cut",
                 count(*torn_bytes, "byte")
             ),
             Diagnosis::Spared { files, .. } => write!(
