@@ -17,7 +17,7 @@ use super::table::{count, fitted, of_numbers, time};
 use super::target::{Access, Target, TargetArgs};
 use crate::client::{Client, ClientError};
 use crate::plain::plain;
-use crate::query::words::no_such_queue;
+use crate::query::queue_words::{self, QueueWords, is_pattern, no_such_queue, queue_test};
 
 /// Examples below `beaver queues --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -26,9 +26,11 @@ Examples:
   beaver queues pause mail reports     # what runs goes on; nobody gets further jobs of them
   beaver queues resume mail
   beaver queues remove reports --yes   # discards its pending jobs and forgets it
+  beaver queues remove 'customer-*' --yes
 
-A pause is durable: it outlives the server. A queue that does not exist: exit code 3, and none of
-those named is touched.";
+A pause is durable: it outlives the server. A queue that does not exist, or a pattern that none matches:
+exit code 3, and none of those named is touched. A queue that is empty, not paused and got no job for
+queue_idle_timeout is forgotten by itself.";
 
 /// Flags of `beaver queues`.
 #[derive(Debug, Args)]
@@ -36,7 +38,7 @@ pub(crate) struct QueuesArgs {
     /// What to do
     #[arg(value_enum, value_name = "ACTION", default_value_t = QueuesAction::List)]
     action: QueuesAction,
-    /// The queues to do it to
+    /// The queues to do it to; with * (any text), ? (any character) or [..], all that match
     #[arg(value_name = "QUEUE")]
     names: Vec<String>,
     /// Discard the pending jobs of a queue that is removed
@@ -93,20 +95,17 @@ pub(crate) fn run(args: &QueuesArgs) -> Result<(), CliFailure> {
         let rows = answers.into_iter().map(answer_of).collect::<Result<Vec<QueueRow>, _>>()?;
         output.line(fitted(&counts_table(&rows, None)))?;
     } else {
-        names
-            .iter()
-            .zip(&answers)
-            .try_for_each(|(queue, answer)| output.line(told(args.action, queue, answer)))?;
+        answers.iter().try_for_each(|answer| output.line(told(args.action, answer)))?;
     }
     output.finish()
 }
 
 impl QueuesArgs {
-    /// The queues that are named, each once.
-    fn names(&self) -> Result<Vec<QueueName>, CliFailure> {
+    /// What is named, each once.
+    fn names(&self) -> Result<Vec<Named>, CliFailure> {
         let mut names = Vec::new();
         for name in &self.names {
-            let name = QueueName::parse(name).map_err(|error| CliFailure::usage(error.to_string()))?;
+            let name = Named::read(name).map_err(CliFailure::usage)?;
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -126,50 +125,120 @@ impl QueuesArgs {
     }
 }
 
-/// Does it to all of the queues if all of them exist.
-async fn carry_out(
-    target: &Target,
-    action: QueuesAction,
-    names: &[QueueName],
-) -> Result<Vec<Value>, CliFailure> {
-    let is_list = action == QueuesAction::List;
-    let mut queues = Vec::new();
-    // A single one that does not exist is refused when it is asked for.
-    if is_list || names.len() > 1 {
-        queues = target.client.queues().await.map_err(|error| target.failure(error))?;
-        let known: Vec<QueueName> =
-            queues.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
-        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-            return Err(CliFailure::new(Exit::NotFound, no_such_queue(unknown, known.iter())));
+/// A queue, or all that match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Named {
+    Queue(QueueName),
+    Pattern(String),
+}
+
+impl Named {
+    fn read(text: &str) -> Result<Named, String> {
+        if is_pattern(text) {
+            return queue_test(text).map(|_| Named::Pattern(text.to_owned()));
+        }
+        QueueName::parse(text).map(Named::Queue).map_err(|error| error.to_string())
+    }
+
+    /// As a pattern: no name has a character that means something in one.
+    fn pattern(&self) -> &str {
+        match self {
+            Named::Queue(name) => name.as_str(),
+            Named::Pattern(pattern) => pattern,
         }
     }
-    if is_list {
-        queues.retain(|queue| names.is_empty() || names.iter().any(|name| queue["queue"] == name.as_str()));
-        return Ok(queues);
+}
+
+/// Does it to all that are named if all of them exist.
+async fn carry_out(target: &Target, action: QueuesAction, names: &[Named]) -> Result<Vec<Value>, CliFailure> {
+    let failed = |error| target.failure(error);
+    if names.is_empty() {
+        return all(&target.client, None).await.map_err(failed);
+    }
+    let mut found = Vec::new();
+    for named in names {
+        let queues = all(&target.client, Some(named.pattern())).await.map_err(failed)?;
+        match named {
+            _ if !queues.is_empty() => found.push((named, queues)),
+            Named::Queue(name) => return Err(unknown(target, name).await),
+            Named::Pattern(pattern) => {
+                let message = format!("no queue matches {pattern}");
+                return Err(CliFailure::new(Exit::NotFound, message).hint("`beaver queues` shows them all"));
+            }
+        }
     }
     let mut answers = Vec::new();
-    for name in names {
-        let answer = do_to(&target.client, action, name).await;
-        answers.push(answer.map_err(|error| target.failure(error))?);
+    for (named, queues) in found {
+        match (action, named) {
+            (QueuesAction::List, _) => answers.extend(queues),
+            (QueuesAction::Remove, Named::Pattern(pattern)) => {
+                let removed = target.client.remove_queues(pattern).await.map_err(failed)?;
+                let mut answer = json!(removed);
+                answer["match"] = json!(pattern);
+                answers.push(answer);
+            }
+            _ => {
+                for name in queues.iter().filter_map(|queue| queue["queue"].as_str()) {
+                    answers.push(do_to(&target.client, action, name).await.map_err(failed)?);
+                }
+            }
+        }
     }
     Ok(answers)
 }
 
-async fn do_to(client: &Client, action: QueuesAction, queue: &QueueName) -> Result<Value, ClientError> {
-    let queue = queue.as_str();
+/// Every queue, or those that match, page by page.
+async fn all(client: &Client, pattern: Option<&str>) -> Result<Vec<Value>, ClientError> {
+    let mut found: Vec<Value> = Vec::new();
+    loop {
+        let after = found.last().and_then(|last| last["queue"].as_str()).map(ToOwned::to_owned);
+        let pattern = pattern.map(ToOwned::to_owned);
+        let words = QueueWords { pattern, after, limit: Some(queue_words::LIMIT_MAX) };
+        let page = client.queues(&words).await?;
+        let is_last = page.len() < queue_words::LIMIT_MAX;
+        found.extend(page);
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+async fn unknown(target: &Target, name: &QueueName) -> CliFailure {
+    let words = QueueWords { limit: Some(queue_words::LIMIT_MAX), ..QueueWords::default() };
+    let known = match target.client.queues(&words).await {
+        Ok(known) => known,
+        Err(error) => return target.failure(error),
+    };
+    let known: Vec<QueueName> =
+        known.iter().filter_map(|queue| QueueName::parse(queue["queue"].as_str()?).ok()).collect();
+    CliFailure::new(Exit::NotFound, no_such_queue(name, known.iter()))
+}
+
+async fn do_to(client: &Client, action: QueuesAction, queue: &str) -> Result<Value, ClientError> {
     Ok(match action {
         QueuesAction::Remove => json!(client.remove_queue(queue).await?),
         _ => json!(client.set_paused(queue, action == QueuesAction::Pause).await?),
     })
 }
 
-fn told(action: QueuesAction, queue: &QueueName, answer: &Value) -> String {
+fn told(action: QueuesAction, answer: &Value) -> String {
+    let queue = plain(answer["queue"].as_str().unwrap_or_default());
     match action {
         QueuesAction::List | QueuesAction::Pause => format!("paused {queue}"),
         QueuesAction::Resume => format!("resumed {queue}"),
         QueuesAction::Remove => {
-            let discarded = answer["discarded"].as_u64().unwrap_or_default();
-            format!("removed {queue} with {}", count(discarded, "pending job"))
+            let number = |name: &str| answer[name].as_u64().unwrap_or_default();
+            let discarded = count(number("discarded"), "pending job");
+            match answer["match"].as_str() {
+                Some(pattern) => {
+                    format!(
+                        "removed {} ({}) with {discarded}",
+                        count(number("removed"), "queue"),
+                        plain(pattern)
+                    )
+                }
+                None => format!("removed {queue} with {discarded}"),
+            }
         }
     }
 }
@@ -229,6 +298,8 @@ mod tests {
             assert!(failure.to_string().contains(told), "{failure}");
         }
         assert!(args(&["remove", "mail", "--yes"]).names().is_ok());
+        let pattern = args(&["remove", "customer-*", "--yes"]).names().unwrap();
+        assert_eq!(pattern, [Named::Pattern("customer-*".to_owned())]);
     }
 
     #[test]

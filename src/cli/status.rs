@@ -8,15 +8,16 @@ use serde::Deserialize;
 use super::answer::answer_of;
 use super::exit::CliFailure;
 use super::output::Output;
-use super::queues::counts_table;
+use super::queues::{QueueRow, counts_table};
 use super::setup;
 use super::status_view::{
-    AttemptTotals, JobAnswer, Log, QueueAnswer, Recovery, Snapshot, StatusOfJob, Workers,
+    AttemptTotals, JobAnswer, Log, QueueAnswer, QueueOfJob, Recovery, Snapshot, StatusOfJob, Workers,
 };
 use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
 use super::waiting;
 use crate::plain::plain;
+use crate::query::queue_words::QueueWords;
 use crate::wire::answers::OFFLINE;
 
 /// How many remote workers are shown one by one; `beaver workers` shows all.
@@ -50,16 +51,23 @@ pub(crate) struct StatusArgs {
 /// The job is not there, or nobody answers.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
     let id = args.id.as_deref().map(setup::parse_id).transpose()?;
-    let (answer, around) = args.target.ask(Access::Look, async |client| match &id {
+    let (answer, around, own) = args.target.ask(Access::Look, async |client| match &id {
         Some(id) => {
             let job = client.job(&id.to_string()).await?;
             // Why it waits lies around it.
             let is_waiting = !args.json
                 && StatusOfJob::deserialize(&*job).is_ok_and(|job| job.status == Status::Pending.as_str());
             let around = if is_waiting { Some(client.status().await?) } else { None };
-            Ok((job, around))
+            // Its own queue may be none of those that a status shows.
+            let of_job = QueueOfJob::deserialize(&*job).ok().filter(|_| is_waiting);
+            let words = of_job.map(|job| QueueWords { pattern: Some(job.queue), ..QueueWords::default() });
+            let own = match words {
+                Some(words) => client.queues(&words).await?,
+                None => Vec::new(),
+            };
+            Ok((job, around, own))
         }
-        None => Ok((client.status().await?, None)),
+        None => Ok((client.status().await?, None, Vec::new())),
     })?;
     let mut output = Output::stdout();
     if args.json {
@@ -67,11 +75,14 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
         return output.finish();
     }
     match id {
-        Some(_) => show_job(
-            &answer_of(&*answer)?,
-            around.as_deref().map(answer_of).transpose()?.as_ref(),
-            &mut output,
-        )?,
+        Some(_) => {
+            let mut around: Option<QueueAnswer> = around.as_deref().map(answer_of).transpose()?;
+            if let Some(around) = &mut around {
+                let own: Vec<QueueRow> = own.into_iter().map(answer_of).collect::<Result<_, _>>()?;
+                around.queues.extend(own);
+            }
+            show_job(&answer_of(&*answer)?, around.as_ref(), &mut output)?;
+        }
         None => show_queue(&answer_of(&*answer)?, &mut output)?,
     }
     output.finish()
@@ -79,6 +90,9 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CliFailure> {
 
 fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailure> {
     output.line(fitted(&counts_table(&answer.queues, Some(&answer.jobs))))?;
+    if answer.left_out.queues > 0 {
+        output.line(format!("and {}: `beaver queues`", count(answer.left_out.queues, "further queue")))?;
+    }
     output.line("")?;
     let mut facts = of_facts();
     let phase = answer.phase.as_str().map_or_else(|| answer.phase.to_string(), ToOwned::to_owned);
@@ -240,6 +254,7 @@ mod tests {
             "queues": [{"queue": "mail.out", "paused": true, "latency_ms": 2_000, "jobs": {"pending": 12_000}}],
             "totals": {"processed": 1_200, "failed": 34},
             "waiting_for_worker": [{"kind": "mail", "pending": waiting}],
+            "left_out": {"queues": 0, "paused_pending": 0, "kinds": 0, "kinds_pending": 0},
             "workers": {"count": workers, "busy": 1, "idle": 0, "restarts": 1, "kinds": ["noop"]},
             "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false},
             "snapshot": null,

@@ -18,6 +18,7 @@ pub(super) struct QueueAnswer {
     pub(super) queues: Vec<QueueRow>,
     pub(super) totals: AttemptTotals,
     pub(super) waiting_for_worker: Vec<WaitingRow>,
+    pub(super) left_out: LeftOutRows,
     pub(super) workers: Workers,
     pub(super) log: Log,
     pub(super) snapshot: Option<Snapshot>,
@@ -36,6 +37,15 @@ pub(super) struct AttemptTotals {
 pub(super) struct WaitingRow {
     pub(super) kind: String,
     pub(super) pending: u64,
+}
+
+/// What is not shown one by one.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct LeftOutRows {
+    pub(super) queues: u64,
+    pub(super) paused_pending: u64,
+    pub(super) kinds: u64,
+    pub(super) kinds_pending: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +85,12 @@ pub(super) struct Recovery {
 #[derive(Debug, Deserialize)]
 pub(super) struct StatusOfJob {
     pub(super) status: String,
+}
+
+/// Which line a job is in.
+#[derive(Debug, Deserialize)]
+pub(super) struct QueueOfJob {
+    pub(super) queue: String,
 }
 
 /// The parts of a job that people are shown.

@@ -1,7 +1,7 @@
 //! Why jobs wait: the reason that holds now, the first in the way before the others.
 
 use super::queues::CountsByStatus;
-use super::status_view::{JobAnswer, QueueAnswer};
+use super::status_view::{JobAnswer, LeftOutRows, QueueAnswer};
 use super::table::count;
 use crate::plain::plain;
 use crate::wire::answers::OFFLINE;
@@ -18,6 +18,11 @@ pub(super) fn told_of_all(answer: &QueueAnswer) -> Vec<String> {
             told.push(format!("{}: {}", waits(waiting, ""), paused(&queue.queue)));
         }
     }
+    let LeftOutRows { paused_pending, kinds, kinds_pending, .. } = answer.left_out;
+    if paused_pending > 0 {
+        elsewhere += paused_pending;
+        told.push(format!("{}: their queues are paused, too (beaver queues)", waits(paused_pending, "")));
+    }
     if answer.phase == OFFLINE {
         return told;
     }
@@ -29,6 +34,11 @@ pub(super) fn told_of_all(answer: &QueueAnswer) -> Vec<String> {
         elsewhere += waiting.pending;
         let of_kind = format!(" of kind \"{}\"", plain(&waiting.kind));
         told.push(format!("{}: {}", waits(waiting.pending, &of_kind), nobody(answer, None)));
+    }
+    if kinds_pending > 0 {
+        elsewhere += kinds_pending;
+        let of_kinds = format!(" of {}", count(kinds, "further kind"));
+        told.push(format!("{}: {}", waits(kinds_pending, &of_kinds), nobody(answer, None)));
     }
     let handled = pending.saturating_sub(elsewhere);
     if handled > 0 && answer.workers.idle == 0 {
@@ -135,6 +145,7 @@ mod tests {
                        {"queue": "in", "paused": false, "latency_ms": 0, "jobs": {"pending": 8}}],
             "totals": {"processed": 0, "failed": 0},
             "waiting_for_worker": [{"kind": "mail", "pending": 1}],
+            "left_out": {"queues": 0, "paused_pending": 0, "kinds": 0, "kinds_pending": 0},
             "workers": {"count": busy + idle, "busy": busy, "idle": idle, "restarts": 0,
                         "kinds": if busy + idle > 0 { json!(["noop"]) } else { json!([]) }},
             "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": true},

@@ -25,9 +25,10 @@ use tokio::time::timeout;
 use self::in_process::InProcess;
 use self::tcp::Tcp;
 use self::upload::Upload;
+use crate::query::queue_words::QueueWords;
 use crate::query::words::{ActionWords, ListWords};
 use crate::wire::answers::{
-    CancelledJob, ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, PausedQueue, RemovedQueue,
+    CancelledJob, ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, PausedQueue, RemovedQueue, RemovedQueues,
 };
 
 pub(crate) use self::error::ClientError;
@@ -103,7 +104,7 @@ impl Client {
         self.ask(Method::GET, &job_path(id), Vec::new()).await
     }
 
-    /// The queue at a glance.
+    /// The queue at a glance, with the queues of which there is most to say.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -119,12 +120,22 @@ impl Client {
         self.ask(Method::DELETE, &job_path(id), Vec::new()).await
     }
 
-    /// Every queue, with whether it is paused, how long its first job waits, and its jobs by status.
+    /// The next queues, with whether it is paused, how long its first job waits, and its jobs by status.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) async fn queues(&self) -> Result<Vec<serde_json::Value>, ClientError> {
-        self.ask(Method::GET, "/api/v1/queues", Vec::new()).await
+    pub(crate) async fn queues(&self, words: &QueueWords) -> Result<Vec<serde_json::Value>, ClientError> {
+        let path = format!("/api/v1/queues?{}", query(words.pairs()));
+        self.ask(Method::GET, &path, Vec::new()).await
+    }
+
+    /// Discards the pending jobs of every queue whose name matches a pattern, and forgets these queues.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) async fn remove_queues(&self, pattern: &str) -> Result<RemovedQueues, ClientError> {
+        let path = format!("/api/v1/queues?match={}", encoded(pattern));
+        self.ask(Method::DELETE, &path, Vec::new()).await
     }
 
     /// Lets nobody have jobs of a queue any more, or lets them again.
@@ -151,9 +162,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub(crate) async fn jobs(&self, words: &ListWords) -> Result<(Vec<Box<RawValue>>, bool), ClientError> {
-        let query: Vec<_> =
-            words.pairs().into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
-        let path = format!("/api/v1/jobs?{}", query.join("&"));
+        let path = format!("/api/v1/jobs?{}", query(words.pairs()));
         let JobList { jobs, more } = self.ask(Method::GET, &path, Vec::new()).await?;
         Ok((jobs, more))
     }
@@ -250,6 +259,12 @@ impl Client {
             )),
         }
     }
+}
+
+fn query(pairs: Vec<(&'static str, String)>) -> String {
+    let parts: Vec<_> =
+        pairs.into_iter().map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
+    parts.join("&")
 }
 
 fn job_path(id: &str) -> String {

@@ -37,6 +37,8 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// The job table's index has entries of four bytes, so nothing counts more jobs than this.
 const JOBS_MOST: u64 = u32::MAX as u64;
+/// Far more than fit into memory, and still numbers of four bytes.
+const NAMES_MOST: u64 = 100_000_000;
 const NO_TIME: Duration = Duration::ZERO;
 /// The engine counts time in whole milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -201,6 +203,27 @@ pub(super) static KEYS: &[ConfigKey] = &[
         default: "50000000",
         form: Count(1..=JOBS_MOST, |s, count| s.engine.policy.jobs_max = count),
         help: "How many unfinished jobs there may be; more are refused",
+    },
+    ConfigKey {
+        name: "queues_max",
+        heading: JOBS,
+        default: "150000",
+        form: Count(1..=NAMES_MOST, |s, count| s.engine.policy.queues_max = fit(count)),
+        help: "How many queues there may be at once; jobs of further ones are refused",
+    },
+    ConfigKey {
+        name: "kinds_max",
+        heading: JOBS,
+        default: "150000",
+        form: Count(1..=NAMES_MOST, |s, count| s.engine.policy.kinds_max = fit(count)),
+        help: "How many kinds jobs may have at once; jobs of further ones are refused",
+    },
+    ConfigKey {
+        name: "queue_idle_timeout",
+        heading: JOBS,
+        default: "1h",
+        form: Time(Duration::from_secs(1)..=LONGEST, |s, idle| s.engine.policy.queue_idle_timeout = idle),
+        help: "An empty queue that is not paused is forgotten when it got no job for this long",
     },
     ConfigKey {
         name: "durability",

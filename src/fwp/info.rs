@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::EngineStatus;
+use beaver_actors::engine::{EngineStatus, QueueStatus};
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::Status;
 use serde::{Serialize, Serializer};
@@ -14,6 +14,8 @@ use crate::remote::registry::Registry;
 /// The version of the protocol's original that is spoken; clients compare it.
 const PROTOCOL_RELEASE: &str = "1.10.0";
 const DESCRIPTION: &str = "beaver, FWP-compatible";
+/// Queues that INFO names one by one; it counts all.
+pub(crate) const QUEUES_SHOWN: usize = 1_000;
 
 /// What the engine does not know.
 #[derive(Clone, Copy, Debug)]
@@ -145,8 +147,8 @@ pub(crate) fn info(status: &EngineStatus, facts: &Facts) -> Vec<u8> {
         now: facts.now,
         server_utc_time: utc_time(facts.now),
         faktory: InfoQueues {
-            total_enqueued: queues.values().sum(),
-            total_queues: queues.len(),
+            total_enqueued: status.jobs.of(Status::Pending),
+            total_queues: queues.len() + status.left_out.queues as usize,
             queues,
             sets: Sets {
                 scheduled: status.jobs.of(Status::Scheduled),
@@ -196,10 +198,10 @@ fn resident_mib() -> u64 {
 
 /// How long the oldest pending job of each of some queues has waited, in seconds; 0 for an empty queue.
 #[must_use]
-pub(crate) fn latencies(status: &EngineStatus, names: &[String]) -> Vec<u8> {
+pub(crate) fn latencies(queues: &[QueueStatus], names: &[String]) -> Vec<u8> {
     // A line may name millions, and there may be thousands of queues: each is looked up, not looked for.
     let known: HashMap<&str, u64> =
-        status.queues.iter().map(|queue| (queue.queue.as_str(), queue.latency_ms)).collect();
+        queues.iter().map(|queue| (queue.queue.as_str(), queue.latency_ms)).collect();
     let latency_ms = |name: &str| known.get(name).copied().unwrap_or_default();
     let seconds = |name: &str| Seconds(latency_ms(name) as f64 / 1_000.0);
     let latencies: BTreeMap<&str, Seconds> =

@@ -4,6 +4,7 @@
 //! have their place in [`Session::submit`].
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use beaver_actors::engine::{Answer, AttemptEnd, Claim, Delivery, EngineError, EngineStatus};
+use beaver_actors::engine::{
+    Answer, AttemptEnd, Claim, Delivery, EngineError, EngineStatus, QueuePage, QueueStatus, QueueTest,
+};
 use beaver_actors::ids::{JobId, QueueName};
 use beaver_actors::jobs::command::Enqueued;
 use beaver_actors::jobs::{Filter, Rejection};
@@ -56,8 +59,8 @@ pub(super) enum Pending {
     Failed(Answer<()>, JobId),
     Paused(Answer<Vec<QueueName>>, Act),
     Counted(Answer<u64>, Act),
-    Info(Answer<EngineStatus>),
-    Latencies(Answer<EngineStatus>, Vec<String>),
+    Info(Box<Answer<EngineStatus>>),
+    Latencies(Answer<Vec<QueueStatus>>, Vec<String>),
 }
 
 /// What an operator asked for: its name, and the words for it.
@@ -145,7 +148,7 @@ impl Session {
             FwpCommand::Ack(job) => self.ack(job),
             FwpCommand::Fail(job) => self.fail(job),
             FwpCommand::Beat(beat) => self.beat(beat),
-            FwpCommand::Info => Ok(Pending::Info(engine.status())),
+            FwpCommand::Info => Ok(Pending::Info(Box::new(engine.status_with(info::QUEUES_SHOWN)))),
             FwpCommand::Flush => Ok(Pending::Counted(engine.flush(), Act("flushed", "all".to_owned()))),
             FwpCommand::Queue(queues) => self.queue(queues),
             FwpCommand::Mutate(mutation) => self.mutate(mutation),
@@ -212,7 +215,12 @@ impl Session {
             QueueCommand::Remove(queues) => {
                 Pending::Counted(engine.remove_queues(queues), act("queue removed"))
             }
-            QueueCommand::Latency(names) => Pending::Latencies(engine.status(), names),
+            QueueCommand::Latency(names) => {
+                let known: HashSet<_> = names.iter().filter_map(|name| QueueName::parse(name).ok()).collect();
+                let test: QueueTest = Arc::new(move |queue| known.contains(queue));
+                let page = QueuePage { test: Some(test), after: None, limit: usize::MAX };
+                Pending::Latencies(engine.queues(page), names)
+            }
         })
     }
 
@@ -293,8 +301,8 @@ impl Session {
                 status.map(|status| reply::bulk(out, &info::info(&status, &self.facts())))
             }
             Pending::Latencies(answer, names) => {
-                let status = ready!(Pin::new(answer).poll(cx));
-                status.map(|status| reply::bulk(out, &info::latencies(&status, names)))
+                let queues = ready!(Pin::new(answer).poll(cx));
+                queues.map(|queues| reply::bulk(out, &info::latencies(&queues, names)))
             }
         };
         Poll::Ready(match told {

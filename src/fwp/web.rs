@@ -65,7 +65,7 @@ async fn stats(
         }
         Err(too_many) => return (StatusCode::TOO_MANY_REQUESTS, format!("{too_many}\n")).into_response(),
     }
-    match timeout(state.request_timeout, state.engine.status()).await {
+    match timeout(state.request_timeout, state.engine.status_with(info::QUEUES_SHOWN)).await {
         Ok(Ok(status)) => json(StatusCode::OK, info::info(&status, &state.facts())),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no answer in time (request_timeout)\n").into_response(),

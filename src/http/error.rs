@@ -165,7 +165,9 @@ impl From<Rejection> for ApiError {
             Rejection::PayloadTooLarge { .. } | Rejection::RequestTooLarge { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Rejection::TooManyJobs { .. } | Rejection::TooManyQueues { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Rejection::TooManyJobs { .. }
+            | Rejection::TooManyQueues { .. }
+            | Rejection::TooManyKinds { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };

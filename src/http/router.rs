@@ -42,6 +42,7 @@ fn routes(guarded: impl Fn(Router<Arc<Api>>) -> Router<Arc<Api>>) -> Router<Arc<
         .route("/api/v1/jobs", post(jobs::enqueue))
         // A job may be named "actions" as well: it has other methods.
         .route("/api/v1/jobs/{id}", delete(jobs::cancel).post(sets::act))
+        .route("/api/v1/queues", delete(queues::remove_matching))
         .route("/api/v1/queues/{queue}", delete(queues::remove))
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))
         .route("/api/v1/queues/{queue}/resume", post(queues::resume))

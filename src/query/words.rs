@@ -1,4 +1,4 @@
-//! Queues and sets of jobs in the words of HTTP and the command line: which are meant, what is done to them.
+//! Sets of jobs in the words of HTTP and the command line: which are meant, what is done to them.
 //!
 //! One reader for both, so that a filter means the same everywhere. `match` is a pattern with `*`, `?` and
 //! `[..]` over the compact JSON that remote workers see of a job, as in MUTATE of the work protocol:
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fits::condition;
 use super::glob::Glob;
-use crate::suggest::{instead_of, nearest, shortened};
+use crate::suggest::{instead_of, shortened};
 use crate::wire::null::null_means_default;
 
 /// What can be done to a set, as it is written.
@@ -118,8 +118,7 @@ impl ListWords {
             "queue" => self.filter.queue.replace(value),
             "match" => self.filter.pattern.replace(value),
             "limit" => {
-                let limit =
-                    value.parse().map_err(|_| format!("limit: {:?} is no number", shortened(&value)))?;
+                let limit = read_limit(&value)?;
                 self.limit.replace(limit).map(|_| value)
             }
             _ => {
@@ -203,13 +202,12 @@ impl ActionWords {
     }
 }
 
-/// What is said about a queue that does not exist.
-#[must_use]
-pub(crate) fn no_such_queue<'q>(queue: &QueueName, known: impl Iterator<Item = &'q QueueName>) -> String {
-    match nearest(queue.as_str(), known.map(QueueName::as_str)) {
-        Some(name) => format!("no queue {queue}: did you mean {name}?"),
-        None => format!("no queue {queue}: a queue exists from its first job on until it is removed"),
-    }
+/// Reads a number of things that are wanted.
+///
+/// # Errors
+/// It is none.
+pub(super) fn read_limit(value: &str) -> Result<usize, String> {
+    value.parse().map_err(|_| format!("limit: {:?} is no number", shortened(value)))
 }
 
 fn read_status(word: Option<&str>) -> Result<Status, String> {
@@ -219,7 +217,9 @@ fn read_status(word: Option<&str>) -> Result<Status, String> {
     found.ok_or_else(|| unknown("status", word, &names))
 }
 
-fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+/// What is said of a word that is none of those that there are.
+#[must_use]
+pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let hint = instead_of(word, known, || format!("there are {}", known.join(", ")));
     format!("unknown {what} {:?}: {hint}", shortened(word))
 }
@@ -314,13 +314,5 @@ mod tests {
         assert_eq!(words.read().unwrap().2, LIMIT_DEFAULT);
         words.set("limit", "1001".into()).unwrap();
         assert_eq!(words.read().unwrap_err(), "limit: 1001 is not 1 to 1000");
-    }
-
-    #[test]
-    fn a_queue_that_does_not_exist_is_told_with_the_one_that_was_meant() {
-        let known = ["mail", "reports"].map(|name| QueueName::parse(name).unwrap());
-        let told = |name| no_such_queue(&QueueName::parse(name).unwrap(), known.iter());
-        assert_eq!(told("mal"), "no queue mal: did you mean mail?");
-        assert!(told("zzz").starts_with("no queue zzz: a queue exists from"));
     }
 }

@@ -22,6 +22,11 @@ const LEASES_MAX: usize = 10_000;
 /// How many workers without a connection are waited for.
 const ABSENT_MAX: usize = 4_000;
 
+/// How much is remembered of the name of a worker's machine, in bytes.
+const HOSTNAME_BYTES_MAX: usize = 256;
+/// How much is remembered of what a worker says about itself, in bytes of all labels that are kept.
+const LABEL_BYTES_MAX: usize = 4 << 10;
+
 /// Why a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
@@ -42,6 +47,25 @@ pub(crate) struct Introduction {
     pub(crate) pid: i64,
     /// What it says about itself.
     pub(crate) labels: Vec<String>,
+}
+
+impl Introduction {
+    /// With as much of what is only shown as is remembered of it.
+    fn shortened(mut self) -> Introduction {
+        self.hostname.truncate(self.hostname.floor_char_boundary(HOSTNAME_BYTES_MAX));
+        self.hostname.shrink_to_fit();
+        let mut left = LABEL_BYTES_MAX;
+        let fits = |label: &String| {
+            // What a short text takes beside its bytes.
+            let bytes = label.len() + size_of::<String>();
+            left.checked_sub(bytes).is_some_and(|less| {
+                left = less;
+                true
+            })
+        };
+        let kept: Vec<String> = self.labels.into_iter().take_while(fits).collect();
+        Introduction { labels: kept, ..self }
+    }
 }
 
 /// All remote workers and connections. Clones are the same registry.
@@ -285,7 +309,7 @@ impl Member {
         if let Some(connection) = inner.connections.get_mut(&self.number) {
             connection.wid = Some(introduction.wid.clone());
         }
-        let Introduction { wid, hostname, pid, labels } = introduction;
+        let Introduction { wid, hostname, pid, labels } = introduction.shortened();
         if let Some(worker) = inner.workers.get_mut(&wid).filter(|worker| worker.connections > 0) {
             worker.connections += 1;
             self.shared = Arc::clone(&worker.shared);
@@ -389,6 +413,24 @@ mod tests {
         let (wid, hostname) = (wid.into(), "here".into());
         member.introduce(Introduction { wid, hostname, pid: 7, labels: Vec::new() }).unwrap();
         (member, closed)
+    }
+
+    /// Row 75.
+    #[test]
+    fn of_what_a_worker_says_about_itself_no_more_is_kept_than_is_worth_showing() {
+        let long = Introduction {
+            wid: "w".to_owned(),
+            hostname: "é".repeat(10_000),
+            pid: 7,
+            labels: (0..5_000).map(|number| format!("label-{number}")).collect(),
+        };
+        let short = long.shortened();
+        let kept: usize = short.labels.iter().map(|label| label.len() + size_of::<String>()).sum();
+        assert_eq!(short.hostname.len(), HOSTNAME_BYTES_MAX);
+        assert!(kept <= LABEL_BYTES_MAX && short.labels.len() > 100, "{kept}");
+        let usual = Introduction { hostname: "host".to_owned(), labels: vec!["a".to_owned()], ..short };
+        let kept = usual.shortened();
+        assert_eq!((kept.hostname.as_str(), kept.labels), ("host", vec!["a".to_owned()]));
     }
 
     #[test]

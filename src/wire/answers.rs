@@ -65,6 +65,15 @@ pub(crate) struct RemovedQueue {
     pub(crate) discarded: u64,
 }
 
+/// Queues were removed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RemovedQueues {
+    /// How many.
+    pub(crate) removed: u64,
+    /// How many pending jobs went with them.
+    pub(crate) discarded: u64,
+}
+
 /// The body of every refusal.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ErrorAnswer {

@@ -95,6 +95,75 @@ fn queues_are_paused_resumed_and_removed_by_name_on_the_command_line() {
     server.request("DELETE", "/api/v1/queues/a%20b", "").refuses(400, "bad_request", &["may only use"]);
 }
 
+/// Row 75.
+#[test]
+fn thousands_of_empty_queues_leave_a_status_readable_are_removed_by_a_pattern_and_go_by_themselves() {
+    let place = Place::new();
+    let server = place.start(&["--workers", "0", "--queue-idle-timeout", "3s"]);
+    let job = |queue: String| json!({"kind": "noop", "queue": queue});
+    server.enqueue((0..900).map(|number| job(format!("customer-{number}"))));
+    server.enqueue([job("kept".to_owned()), job("paused".to_owned())]);
+    server.beaver(&place, &["queues", "pause", "paused"]).exits(0);
+    let told = server.beaver(&place, &["status"]).exits(0).stdout;
+    assert!(told.lines().count() < 130 && told.contains("and 802 further queues"), "{told}");
+    assert!(told.contains("paused (paused)"), "{told}");
+    assert_eq!(server.get("/api/v1/status?queues=2").json()["left_out"]["queues"], 900);
+    let page = server.get("/api/v1/queues?match=customer-1*&after=customer-10&limit=2").json();
+    assert_eq!((&page[0]["queue"], &page[1]["queue"]), (&json!("customer-100"), &json!("customer-101")));
+    assert_eq!(server.beaver(&place, &["queues", "--json"]).exits(0).json_lines().len(), 902);
+
+    server.request("DELETE", "/api/v1/queues", "").refuses(400, "bad_request", &["?match=PATTERN"]);
+    server.beaver(&place, &["queues", "remove", "nobody-*", "--yes"]).exits(3).says(&["no queue matches"]);
+    let ran = server.beaver(&place, &["queues", "remove", "customer-?", "--yes"]).exits(0);
+    assert_eq!(ran.stdout, "removed 10 queues (customer-?) with 10 pending jobs\n");
+    let gone = server.request("DELETE", "/api/v1/queues?match=customer-[1-4]*", "").json();
+    assert_eq!(gone, json!({"removed": 440, "discarded": 440}));
+
+    // The others go by themselves when nobody uses them, and what is paused or has a job stays.
+    let discard = ["jobs", "discard", "--status", "pending", "--match", "*customer*", "--yes"];
+    assert_eq!(server.beaver(&place, &discard).exits(0).stdout, "discarded 450 jobs\n");
+    let queues = |server: &Server| server.get("/api/v1/queues").json().as_array().unwrap().len();
+    wait("the empty queues to be forgotten", None, || (queues(&server) == 2).then_some(()));
+    server.kill9();
+    assert_eq!(queues(&keeper(&place)), 2);
+}
+
+/// Row 75.
+#[test]
+fn every_door_names_the_limit_on_names_and_its_key_and_nothing_is_lost() {
+    let place = Place::new();
+    let server = start(&place, &["--queues-max", "2", "--kinds-max", "2"]);
+    server.enqueue([
+        json!({"id": "a", "kind": "some", "queue": "one"}),
+        json!({"id": "b", "kind": "other", "queue": "two"}),
+    ]);
+    let queues = ["at most 2 queues", "queues_max"];
+    let kinds = ["at most 2 kinds", "kinds_max"];
+    let jobs = r#"[{"kind":"noop","queue":"two"},{"kind":"noop","queue":"three"}]"#;
+    let refused = server.request("POST", "/api/v1/jobs", jobs);
+    refused.refuses(429, "too_many_queues", &queues);
+    assert_eq!(refused.json()["error"]["index"], 2);
+    let fax = r#"{"kind":"fax","queue":"one"}"#;
+    server.request("POST", "/api/v1/jobs", fax).refuses(429, "too_many_kinds", &kinds);
+    let moved = r#"{"action":"move","status":"pending","to":"three"}"#;
+    server.request("POST", "/api/v1/jobs/actions", moved).refuses(429, "too_many_queues", &queues);
+    let enqueue = ["enqueue", "--kind", "noop", "--queue", "three"];
+    server.beaver(&place, &enqueue).exits(5).says(&queues);
+    server.beaver(&place, &["enqueue", "--kind", "fax", "--queue", "one"]).exits(5).says(&kinds);
+    let mut fwp = Fwp::producer(&place);
+    for command in ["PUSH", "PUSHB"] {
+        let mut pushed = job("job-in-three");
+        pushed["queue"] = json!("three");
+        let pushed = if command == "PUSHB" { json!([pushed]) } else { pushed };
+        let told = fwp.ask(&format!("{command} {pushed}"));
+        assert!(told.starts_with("-ERR") && queues.iter().all(|text| told.contains(text)), "{told}");
+    }
+    assert_eq!(server.get("/api/v1/jobs?status=pending").json()["jobs"].as_array().unwrap().len(), 2);
+    // The way out that it names.
+    server.beaver(&place, &["queues", "remove", "two", "--yes"]).exits(0);
+    server.beaver(&place, &enqueue).exits(0);
+}
+
 #[test]
 fn without_a_server_queues_and_sets_are_changed_in_the_directory_itself() {
     let place = Place::new();

@@ -1,7 +1,45 @@
 //! What can be asked of a running engine, beyond a single job's name.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::ids::{JobId, QueueName, RemoteName, Token};
 use crate::jobs::{Command, Failure, FailureKind, JobView, Payload, UnreadablePayload};
+
+/// Looks at the name of a queue.
+pub type QueueTest = Arc<dyn Fn(&QueueName) -> bool + Send + Sync>;
+
+/// Some of the queues that exist, in the order of their names.
+#[derive(Clone)]
+pub struct QueuePage {
+    /// Only those that pass this.
+    pub test: Option<QueueTest>,
+    /// Only those behind this name.
+    pub after: Option<QueueName>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+impl QueuePage {
+    /// The queue of this name, if there is one.
+    #[must_use]
+    pub fn only(name: QueueName) -> QueuePage {
+        QueuePage { test: Some(Arc::new(move |queue| *queue == name)), after: None, limit: 1 }
+    }
+
+    pub(crate) fn has(&self, queue: &QueueName) -> bool {
+        self.after.as_ref().is_none_or(|after| queue > after)
+            && self.test.as_ref().is_none_or(|test| test(queue))
+    }
+}
+
+impl fmt::Debug for QueuePage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let QueuePage { test, after, limit } = self;
+        let mut page = f.debug_struct("QueuePage");
+        page.field("test", &test.is_some()).field("after", after).field("limit", limit).finish()
+    }
+}
 
 /// A job that a remote worker is given. Unless it is accepted, it is given back when this is dropped: an answer may
 /// come when nobody waits for it any more.
@@ -30,8 +68,8 @@ impl Delivery {
 /// Runs when it is dropped.
 struct OnDrop(Option<Box<dyn FnOnce() + Send>>);
 
-impl std::fmt::Debug for OnDrop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for OnDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnDrop")
     }
 }

@@ -9,8 +9,8 @@ use tokio::sync::{oneshot, watch};
 use crate::api::handler::Handlers;
 use crate::api::options::EngineOptions;
 use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
-use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
-use crate::api::status::EngineStatus;
+use crate::api::requests::{AttemptEnd, Claim, Delivery, QueuePage, QueueSet, SetAction};
+use crate::api::status::{EngineStatus, QUEUES_SHOWN, QueueStatus};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::metrics::Metrics;
 use crate::engine::admission::{Admission, RequestPermits};
@@ -181,7 +181,9 @@ impl Engine {
         worker: RemoteName,
         wait: Duration,
     ) -> Answer<Option<Delivery>> {
-        self.ask_with(Admission::fetch, |reply| Fetch { queues, worker, wait, reply })
+        // The same names are mostly shared with the connection, which is not known here.
+        let bytes = queues.iter().map(|queue| queue.as_str().len()).sum();
+        self.ask_with(|admission| admission.fetch(bytes), |reply| Fetch { queues, worker, wait, reply })
     }
 
     /// A remote worker's report on how an attempt ended.
@@ -271,14 +273,33 @@ impl Engine {
         self.ask(|reply| Submit::Flush { reply })
     }
 
-    /// The server at a glance, as of everything that is durable.
+    /// Some of the queues, as of everything that is durable.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn queues(&self, page: QueuePage) -> Answer<Vec<QueueStatus>> {
+        match self.read_only(|state| Ok(state.queues(&page))) {
+            Some(answer) => answer,
+            None => self.ask(|reply| Ask::Queues { page, reply }),
+        }
+    }
+
+    /// The server at a glance, as of everything that is durable, with at most 100 of its queues.
     ///
     /// # Errors
     /// See [`EngineError`].
     pub fn status(&self) -> Answer<EngineStatus> {
-        match self.read_only(|state| Ok(state.status())) {
+        self.status_with(QUEUES_SHOWN)
+    }
+
+    /// The same with at most this many queues.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn status_with(&self, queues_max: usize) -> Answer<EngineStatus> {
+        match self.read_only(|state| Ok(state.status(queues_max))) {
             Some(answer) => answer,
-            None => self.ask(|reply| Ask::Status { reply }),
+            None => self.ask(|reply| Ask::Status { queues_max, reply }),
         }
     }
 

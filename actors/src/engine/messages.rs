@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 
 use crate::api::handler::StopReason;
 use crate::api::outcome::{EngineError, FailCause};
-use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
-use crate::api::status::EngineStatus;
+use crate::api::requests::{AttemptEnd, Claim, Delivery, QueuePage, QueueSet, SetAction};
+use crate::api::status::{EngineStatus, QueueStatus};
 use crate::engine::admission::RequestPermits;
 use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
@@ -199,8 +199,17 @@ pub enum Ask {
         /// The jobs with their payloads, as of everything that is durable.
         reply: Reply<Vec<JobView>>,
     },
+    /// About queues.
+    Queues {
+        /// Which.
+        page: QueuePage,
+        /// As of everything that is durable.
+        reply: Reply<Vec<QueueStatus>>,
+    },
     /// About the server as a whole.
     Status {
+        /// At most this many queues are shown.
+        queues_max: usize,
         /// As of everything that is durable; while the log waits for space, as of now.
         reply: Reply<EngineStatus>,
     },

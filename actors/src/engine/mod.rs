@@ -25,7 +25,8 @@ pub use self::handle::{Engine, Environment};
 pub use self::manager_thread::{ManagerThread, Tenant};
 pub use self::threads::Threads;
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
-pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueueSet, SetAction};
+pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueuePage, QueueSet, QueueTest, SetAction};
 pub use crate::api::status::{
-    EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
+    EngineStatus, LeftOut, LogStatus, QUEUES_SHOWN, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
+    WorkersStatus,
 };

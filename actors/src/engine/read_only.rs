@@ -6,8 +6,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::outcome::EngineError;
+use crate::api::requests::QueuePage;
 use crate::api::status::{
-    EngineStatus, LogStatus, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind, WorkersStatus,
+    EngineStatus, LogStatus, NamesShown, QueueStatus, RecoveryStatus, SnapshotStatus, WorkersStatus,
 };
 use crate::base::clock::Clock;
 use crate::ids::JobId;
@@ -57,13 +58,21 @@ impl ReadOnlyState {
         table.examine_whole(&mut members, &[status], filter, usize::MAX, &mut room, &*self.payload_store)
     }
 
-    pub fn status(&self) -> EngineStatus {
+    pub fn queues(&self, page: &QueuePage) -> Vec<QueueStatus> {
         let table = self.table();
+        QueueStatus::page(&table, page, self.clock.now().max(table.last_at()))
+    }
+
+    pub fn status(&self, queues_max: usize) -> EngineStatus {
+        let table = self.table();
+        let now = self.clock.now().max(table.last_at());
+        let NamesShown { queues, waiting_for_worker, left_out } = NamesShown::of(&table, now, queues_max);
         EngineStatus {
             jobs: table.counts(),
-            queues: QueueStatus::all(&table, self.clock.now().max(table.last_at())),
+            queues,
             totals: table.totals(),
-            waiting_for_worker: WaitingKind::all(&table),
+            waiting_for_worker,
+            left_out,
             workers: WorkersStatus { count: 0, busy: 0, idle: 0, restarts: 0, kinds: Vec::new() },
             log: LogStatus { seq: table.last(), durable_seq: table.last(), accepts_jobs: true },
             snapshot: self.snapshot,

@@ -207,6 +207,14 @@ pub enum Command {
         /// A queue that exists; its jobs stay.
         queue: QueueName,
     },
+    /// The queue is not known any more if nobody uses it: no job is in it, in any status, it is not paused, and no job came for
+    /// some time.
+    ForgetQueue {
+        /// The queue that is perhaps not used.
+        queue: QueueName,
+        /// How long no job may have come into it, in milliseconds.
+        idle_ms: u64,
+    },
     /// Waiting jobs (scheduled, retrying) whose moment has come become pending.
     Promote,
     /// Finished jobs beyond their retention are forgotten.

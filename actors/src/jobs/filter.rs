@@ -49,6 +49,12 @@ pub struct Members {
 }
 
 impl Members {
+    /// How many have not been looked at yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.left.len()
+    }
+
     /// Whether all have been looked at.
     #[must_use]
     pub fn is_empty(&self) -> bool {

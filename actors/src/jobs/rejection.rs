@@ -51,11 +51,21 @@ pub enum Rejection {
         /// What was asked for.
         action: &'static str,
     },
-    /// There are as many queues as can be told apart.
-    #[error("there are {queues_max} queues already: use one of them, or remove some")]
+    /// There are as many queues as the policy allows, and each has a job or is paused.
+    #[error(
+        "at most {queues_max} queues are allowed at once on this server (queues_max): use one of them, or remove some"
+    )]
     TooManyQueues {
-        /// How many there may be: [`QUEUES_MAX`](crate::jobs::queues::QUEUES_MAX).
+        /// The policy's limit, `queues_max`.
         queues_max: usize,
+    },
+    /// Jobs have as many kinds as the policy allows.
+    #[error(
+        "at most {kinds_max} kinds of jobs that this server does not run itself are allowed at once (kinds_max): use one that a job has, or try again when the jobs of some have gone"
+    )]
+    TooManyKinds {
+        /// The policy's limit, `kinds_max`.
+        kinds_max: usize,
     },
     /// The payload is larger than the policy allows.
     #[error("payload has {bytes} bytes, and at most {bytes_max} are allowed (payload_bytes_max)")]
@@ -103,6 +113,7 @@ impl Rejection {
             Rejection::Ending { .. } => "ending",
             Rejection::WrongState { .. } => "wrong_state",
             Rejection::TooManyQueues { .. } => "too_many_queues",
+            Rejection::TooManyKinds { .. } => "too_many_kinds",
             Rejection::PayloadTooLarge { .. } => "payload_too_large",
             Rejection::RequestTooLarge { .. } => "request_too_large",
             Rejection::TooManyJobs { .. } => "too_many_jobs",

@@ -17,6 +17,7 @@
 //! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
 //!   stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
+//! - `names`: queues and kinds that come and go, and how many there may be.
 //! - `load`: too much at once, or at the edge of numbers; `overload`: who is told that it is too much.
 //! - `replay`: long logs, which two threads replay; `zeros`: segments that are filled ahead; `retire`: files
 //!   whose space is given back.
@@ -39,6 +40,7 @@ mod load;
 mod locks;
 mod log_actor;
 mod model;
+mod names;
 mod overload;
 mod queues;
 mod read_only;

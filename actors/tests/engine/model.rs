@@ -64,6 +64,8 @@ enum Op {
     Pause(u8),
     Resume(u8),
     RemoveQueue(u8),
+    /// If nobody uses it, and it got no job for this many milliseconds.
+    ForgetQueue(u8, u64),
     /// What the last attempt at the nth known job left behind, told late; under its token or under another one.
     Output(usize, bool),
     /// The server is started again.
@@ -114,6 +116,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0_u8..4).prop_map(Op::Pause),
         1 => (0_u8..4).prop_map(Op::Resume),
         1 => (0_u8..4).prop_map(Op::RemoveQueue),
+        2 => (0_u8..4, prop_oneof![Just(0_u64), Just(u64::MAX)]).prop_map(|(number, idle)| Op::ForgetQueue(number, idle)),
         2 => (nth(), stale()).prop_map(|(nth, stale)| Op::Output(nth, stale)),
         1 => Just(Op::Restart),
         1 => (0_u64..20_000).prop_map(Op::SpareLeases),
@@ -264,6 +267,16 @@ impl Run {
                 let expected = self.is_paused(number).is_some();
                 let event = self.execute(Command::RemoveQueue { queue: queue(number) }).unwrap();
                 assert_eq!(event.is_some(), expected);
+            }
+            Op::ForgetQueue(number, idle_ms) => {
+                let name = queue(number);
+                let is_empty = !self.model.jobs.iter().any(|job| job.queue == name.as_str());
+                let expected = idle_ms == 0 && is_empty && self.is_paused(number) == Some(false);
+                let event = self.execute(Command::ForgetQueue { queue: name, idle_ms }).unwrap();
+                assert_eq!(event.is_some(), expected);
+                // At any time, and without anybody noticing.
+                self.table.reclaim_names();
+                assert_eq!(self.table.check(), [""; 0]);
             }
             Op::Output(nth, stale) => self.output(nth, stale),
             Op::Restart => assert!(self.execute(Command::BeginTerm).unwrap().is_some()),

@@ -12,12 +12,13 @@
 //! | limit | unit | default | key | what a client is told beyond it | where |
 //! |---|---|---|---|---|---|
 //! | requests that wait for an answer | requests | 10,000 | `requests_max` | busy | `engine/admission/mod.rs` |
-//! | what these requests hold together | bytes, in whole KiB | 512 MiB | `request_bytes_max` | busy | `engine/admission/mod.rs` |
+//! | what these requests hold together, and the names of queues that remote workers wait for, beyond 4 KiB a worker | bytes, in whole KiB | 512 MiB | `request_bytes_max` | busy | `engine/admission/mod.rs` |
 //! | one request | bytes | 512 MiB, or `request_bytes_max` if that is less | `request_bytes_max` | 413 `request_too_large` | `engine/admission/mod.rs` |
 //! | wait of new jobs for their answer | cost (1 + jobs + KiB) that may wait, learned | 250 ms | `request_wait_max` | busy | `engine/admission/limiter.rs` |
 //! | remote workers that wait for a job | fetches | 100,000 | | busy | `engine/admission/mod.rs` |
 //! | unfinished jobs | jobs | 50,000,000 | `jobs_max` | 429 `too_many_jobs` | `jobs/decide/enqueue.rs` |
-//! | queues, with those removed since the start | names | 100,000 | | 429 `too_many_queues` | `jobs/sections/queues.rs` |
+//! | queues, with removed ones that have a job | names | 150,000 | `queues_max` | 429 `too_many_queues`, when no queue is empty and not paused | `jobs/decide/queues.rs` |
+//! | kinds that jobs have | names | 150,000 | `kinds_max` | 429 `too_many_kinds` | `jobs/decide/queues.rs` |
 //! | payload of one job | bytes of compact JSON | 1 MiB | `payload_bytes_max` | 413 `payload_too_large` | `jobs/decide/enqueue.rs` |
 //! | new jobs on a full disk | whether the log's next segment could be allocated, and a request that needs more than that fits | | | 507 `disk_full` | `engine/manager/ledger.rs` |
 //! | starts of jobs on a full disk | room in the log: 512 KiB for each that runs | | | nothing: jobs wait | `engine/manager/ledger.rs` |
@@ -45,7 +46,11 @@
 //! | a connection without a command | time | 1 d | `faktory_idle_timeout` | `ERR no command for ..`, closed | `src/fwp/connection.rs` |
 //! | lines of a connection before others are looked at | bytes | 16 KiB, or one line | | nothing | `src/fwp/connection.rs` (`TAKEN_BYTES_MAX`) |
 //! | leases of a remote worker that its connections remember | leases | 10,000 | | nothing: of others, the worker's name is checked alone | `src/remote/registry.rs` |
+//! | what is remembered of a remote worker's machine and labels | bytes | 256, and 4 KiB of labels | | nothing: the rest is not shown | `src/remote/registry.rs` |
 //! | remote workers without a connection | workers | 4,000 | | nothing: the one that leaves is forgotten | `src/remote/registry.rs` |
+//! | addresses whose wrong passwords are remembered | addresses | 4,096 | | nothing: the one that was wrong the longest ago is forgotten | `src/auth/guesses.rs` |
+//! | kinds whose lines in the log are counted apart | kinds | 256 | | nothing: the rest share one count | `base/line_limit.rs` |
+//! | queues in an answer of status; of INFO; of a list | queues | 100; 1,000; 1,000 | | how many are left out; `total_queues`; the next page | `api/status.rs`, `src/fwp/info.rs`, `src/query/queue_words.rs` |
 //!
 //! *Crowded* (`Engine::is_crowded`): a quarter of `requests_max` waits, or half of `request_bytes_max` is held, or an
 //! eighth of what the limiter lets wait.
@@ -72,6 +77,8 @@ use crate::jobs::Rejection;
 const REQUEST_BYTES_MAX: usize = 512 << 20;
 /// How many remote workers may wait for a job at the same time.
 const FETCHES_MAX: usize = 100_000;
+/// Names of queues of a waiting worker that do not count into what requests hold.
+const FETCH_BYTES_UNCOUNTED: usize = 4 << 10;
 /// What requests hold is counted in whole pieces of this size.
 const KIB: usize = 1 << 10;
 
@@ -160,8 +167,10 @@ impl Admission {
     }
 
     /// The permits of a remote worker that wants a job.
-    pub fn fetch(&self) -> Result<RequestPermits, EngineError> {
-        self.permits(&self.fetches, 0)
+    pub fn fetch(&self, bytes: usize) -> Result<RequestPermits, EngineError> {
+        // Those of usual length are many and small: what they take is that of their connections.
+        let bytes = if bytes <= FETCH_BYTES_UNCOUNTED { 0 } else { bytes };
+        self.permits(&self.fetches, bytes)
     }
 
     /// A place and a share of the bytes. The limiter is asked after that: it measures how long a request waits that it
@@ -253,8 +262,8 @@ mod tests {
     #[test]
     fn workers_that_wait_for_a_job_take_no_place_from_requests() {
         let admission = admission(|options| options.requests_max = 1);
-        let fetches: Vec<_> = (0..FETCHES_MAX).map(|_| admission.fetch().unwrap()).collect();
-        assert_eq!(admission.fetch().unwrap_err(), EngineError::Busy);
+        let fetches: Vec<_> = (0..FETCHES_MAX).map(|_| admission.fetch(100).unwrap()).collect();
+        assert_eq!(admission.fetch(100).unwrap_err(), EngineError::Busy);
         assert!(!admission.is_full(0) && admission.other().is_ok());
         drop(fetches);
     }

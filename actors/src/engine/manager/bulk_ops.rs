@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::api::outcome::EngineError;
 use crate::api::requests::{QueueSet, SetAction};
 use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::duties::forget_queues;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::messages::Reply;
 use crate::ids::{JobId, QueueName, Timestamp};
@@ -67,16 +68,20 @@ impl BulkOps {
     /// Does the same to every job that is in `status` now and passes the filter.
     pub fn act(
         &mut self,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
+        now: Timestamp,
         action: SetAction,
         status: Status,
         filter: Filter,
         reply: Reply<u64>,
     ) {
         if let SetAction::Move(queue) = &action
-            && let Err(rejection) = ledger.table.admit_queue(queue)
+            && ledger.table.admit_queue(queue).is_err()
         {
-            return reply.answer(Err(rejection.into()));
+            forget_queues::make_room(ledger, 1, now);
+            if let Err(rejection) = ledger.table.admit_queue(queue) {
+                return reply.answer(Err(rejection.into()));
+            }
         }
         let steps = vec![BulkStep::new(&ledger.table, vec![status], filter, usize::MAX, Vec::new())];
         self.add(ledger, BulkOp { steps, purpose: Purpose::Act { action, changed: 0, reply } });
@@ -173,42 +178,46 @@ impl BulkStep {
 }
 
 impl BulkOp {
-    /// Looks at the next jobs; true when all is done.
+    /// Looks at the next jobs and queues, as many as a turn may; true when all is done.
     fn step(
         &mut self,
         ledger: &mut Ledger,
         payload_store: &dyn PayloadStore,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        let Some(step) = self.steps.last_mut() else { return Ok(true) };
-        let BulkStep { members, statuses, filter, .. } = step;
-        match &mut self.purpose {
-            Purpose::List { found, room, .. } => {
-                let views = ledger.table.examine_whole(
-                    members,
-                    statuses,
-                    filter,
-                    EXAMINED_AT_ONCE,
-                    room,
-                    payload_store,
-                );
-                found.extend(views);
-                return Ok(room.is_full() || step.members.is_empty());
-            }
-            // What it would write has no room reserved for it.
-            Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
-            Purpose::Act { action, changed, .. } => {
-                let jobs = ledger.table.examine(members, statuses, filter, EXAMINED_AT_ONCE, payload_store);
-                for job in jobs {
-                    *changed += u64::from(act_on(ledger, action, job, now)?);
+        let mut left = EXAMINED_AT_ONCE;
+        while left > 0 {
+            let Some(step) = self.steps.last_mut() else { return Ok(true) };
+            let BulkStep { members, statuses, filter, then_remove } = step;
+            let before = members.len();
+            match &mut self.purpose {
+                Purpose::List { found, room, .. } => {
+                    let views =
+                        ledger.table.examine_whole(members, statuses, filter, left, room, payload_store);
+                    found.extend(views);
+                    return Ok(room.is_full() || members.is_empty());
+                }
+                // What it would write has no room reserved for it.
+                Purpose::Act { .. } if !ledger.room.accepts_jobs => return Err(Rejection::DiskFull.into()),
+                Purpose::Act { action, changed, .. } => {
+                    let jobs = ledger.table.examine(members, statuses, filter, left, payload_store);
+                    for job in jobs {
+                        *changed += u64::from(act_on(ledger, action, job, now)?);
+                    }
                 }
             }
-        }
-        if step.members.is_empty() {
-            let removed = std::mem::take(&mut step.then_remove);
-            self.steps.pop();
-            for queue in removed {
+            left -= (before - members.len()).min(left);
+            if !members.is_empty() {
+                continue;
+            }
+            while left > 0
+                && let Some(queue) = then_remove.pop()
+            {
+                left -= 1;
                 ledger.execute(Command::RemoveQueue { queue }, now)?;
+            }
+            if then_remove.is_empty() {
+                self.steps.pop();
             }
         }
         Ok(self.steps.is_empty())

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::api::outcome::EngineError;
 use crate::api::requests::Delivery;
-use crate::api::status::EngineStatus;
+use crate::api::status::{EngineStatus, QueueStatus};
 use crate::engine::messages::{Halt, Reply};
 use crate::ids::{Attempt, JobId, KindName, QueueName, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::command::Enqueued;
@@ -26,6 +26,8 @@ pub(super) enum Effect {
     Listed(Reply<Vec<JobView>>, Vec<JobView>),
     /// A job as it stands, or why it cannot be shown.
     Viewed(Reply<JobView>, Box<Result<JobView, EngineError>>),
+    /// Some queues.
+    Queues(Reply<Vec<QueueStatus>>, Vec<QueueStatus>),
     /// The server at a glance.
     Status(Reply<EngineStatus>, Box<EngineStatus>),
     /// A job has used up its attempts.

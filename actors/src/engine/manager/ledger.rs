@@ -38,6 +38,10 @@ pub(super) struct Ledger {
     /// Jobs that were taken away from local workers, and the leases under which their attempts are still ending. Nothing of
     /// the state: when this process ends, its attempts have ended.
     pub ending: HashMap<JobId, (WorkerId, Token)>,
+    /// When queues that nobody uses are looked for next.
+    pub next_queue_look: Option<Timestamp>,
+    /// Until then it is known that no queue can be forgotten to make room for others.
+    pub no_room_until: Timestamp,
     pub metrics: Arc<Metrics>,
     /// How much the log can still take.
     pub room: Room,
@@ -59,6 +63,8 @@ impl Ledger {
             fetches: WaitingFetches::default(),
             ready: ReadyQueues::default(),
             ending: HashMap::new(),
+            next_queue_look: None,
+            no_room_until: Timestamp(0),
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,

@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::api::handler::StopReason;
-use crate::api::status::SnapshotStatus;
+use crate::api::status::{QueueStatus, SnapshotStatus};
 use crate::base::clock::SteadyTime;
 use crate::base::line_limit::LineLimit;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
@@ -195,6 +195,7 @@ impl JobManagerActor {
             Effect::Changed(reply, count) => reply.answer(Ok(count)),
             Effect::Listed(reply, views) => reply.answer(Ok(views)),
             Effect::Viewed(reply, found) => reply.answer(*found),
+            Effect::Queues(reply, queues) => reply.answer(Ok(queues)),
             Effect::Status(reply, status) => reply.answer(Ok(*status)),
             Effect::Undelivered(reply) => reply.answer(Ok(None)),
             Effect::Died(death) => self.tell_death(&death),
@@ -336,10 +337,23 @@ impl Handler<Ask> for JobManagerActor {
                 self.bulk.list(&self.ledger, status, filter, limit, reply);
                 self.step_bulk_later(ctx);
             }
-            Ask::Status { reply } => {
+            Ask::Queues { page, reply } => {
+                let now = self.begin_turn();
+                let queues = QueueStatus::page(&self.ledger.table, &page, now);
+                self.ledger.hold(Effect::Queues(reply, queues));
+            }
+            Ask::Status { queues_max, reply } => {
                 let now = self.begin_turn();
                 let (durable, snapshot) = (self.durable, self.snapshot);
-                let status = status::status(&self.ledger, &self.pool, &self.settings, durable, snapshot, now);
+                let status = status::status(
+                    &self.ledger,
+                    &self.pool,
+                    &self.settings,
+                    durable,
+                    snapshot,
+                    queues_max,
+                    now,
+                );
                 // While the log waits for space, an operator must still be able to see that it does.
                 if self.ledger.room.accepts_jobs {
                     self.ledger.hold(Effect::Status(reply, Box::new(status)));

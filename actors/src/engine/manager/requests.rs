@@ -4,6 +4,7 @@ use crate::api::outcome::EngineError;
 use crate::api::requests::QueueSet;
 use crate::engine::manager::bulk_ops::{BulkOps, existing};
 use crate::engine::manager::durable_effects::Effect;
+use crate::engine::manager::duties::forget_queues;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::remote;
 use crate::engine::messages::{Reply, Submit};
@@ -37,7 +38,7 @@ pub(super) fn submit(
             let found = pause(ledger, queues, paused, now).map_err(Box::new);
             ledger.hold(Effect::Paused(reply, found));
         }
-        Submit::Act { action, status, filter, reply } => bulk.act(ledger, action, status, filter, reply),
+        Submit::Act { action, status, filter, reply } => bulk.act(ledger, now, action, status, filter, reply),
         Submit::RemoveQueues { queues, reply } => bulk.remove_queues(ledger, queues, reply),
         Submit::Flush { reply } => bulk.flush(ledger, reply),
     }
@@ -65,9 +66,9 @@ fn enqueue(
 ) -> Result<Vec<Enqueued>, EngineError> {
     // All that could be rejected is rejected before the first job is added: all or nothing.
     ledger.admit(jobs.len(), jobs.iter().map(JobSpec::weight).sum())?;
+    admit_names(ledger, &jobs, now)?;
     for (index, job) in jobs.iter().enumerate() {
-        let admitted = ledger.table.admit_job(job).and_then(|()| ledger.table.admit_queue(&job.queue));
-        let admitted = admitted.and_then(|()| ledger.admit_id(job.id.as_ref()));
+        let admitted = ledger.table.admit_job(job).and_then(|()| ledger.admit_id(job.id.as_ref()));
         if let Err(rejection) = admitted {
             return Err(EngineError::RejectedAt { index, rejection });
         }
@@ -96,6 +97,16 @@ fn enqueue(
         });
     }
     Ok(answers)
+}
+
+/// Whether there may be the queues and kinds that these jobs name. If not, room is made for them by what nobody uses.
+fn admit_names(ledger: &mut Ledger, jobs: &[JobSpec], now: Timestamp) -> Result<(), EngineError> {
+    if ledger.table.admit_names(jobs).is_ok() {
+        return Ok(());
+    }
+    forget_queues::make_room(ledger, jobs.len(), now);
+    let admitted = ledger.table.admit_names(jobs);
+    admitted.map_err(|(index, rejection)| EngineError::RejectedAt { index, rejection })
 }
 
 /// Pauses queues, or resumes them; returns those of them that there are.

@@ -1,6 +1,6 @@
 //! The server at a glance, and whether there is something new to see.
 
-use crate::api::status::{EngineStatus, LogStatus, QueueStatus, SnapshotStatus, WaitingKind, WorkersStatus};
+use crate::api::status::{EngineStatus, LogStatus, NamesShown, SnapshotStatus, WorkersStatus};
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::pool::Pool;
 use crate::engine::manager::settings::ManagerSettings;
@@ -14,14 +14,17 @@ pub(super) fn status<A>(
     settings: &ManagerSettings,
     durable_seq: Seq,
     snapshot: Option<SnapshotStatus>,
+    queues_max: usize,
     now: Timestamp,
 ) -> EngineStatus {
     let Ledger { table, room, .. } = ledger;
+    let NamesShown { queues, waiting_for_worker, left_out } = NamesShown::of(table, now, queues_max);
     EngineStatus {
         jobs: table.counts(),
-        queues: QueueStatus::all(table, now),
+        queues,
         totals: table.totals(),
-        waiting_for_worker: WaitingKind::all(table),
+        waiting_for_worker,
+        left_out,
         workers: WorkersStatus {
             count: settings.worker_count,
             busy: pool.up_count() - pool.idle_count(),

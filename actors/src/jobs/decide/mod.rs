@@ -24,7 +24,7 @@ impl JobTable {
     /// What `command` leads to: an event to log and apply, nothing (`None`), or a rejection.
     ///
     /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`, `Reserve`), nothing is due
-    /// (`Promote`, `Forget`, `Succeed`), it is so already, or there is no such queue (`SetPaused`, `RemoveQueue`, `Move`), no job
+    /// (`Promote`, `Forget`, `ForgetQueue`, `Succeed`), it is so already, or there is no such queue (`SetPaused`, `RemoveQueue`, `Move`), no job
     /// is in flight (`SpareLeases`).
     ///
     /// # Errors
@@ -117,6 +117,9 @@ impl JobTable {
             }
             Command::RemoveQueue { queue } => {
                 Ok(self.has_queue(&queue).then(|| event(EventKind::RemoveQueue { queue })))
+            }
+            Command::ForgetQueue { queue, idle_ms } => {
+                Ok(self.decide_forget_queue(queue, idle_ms, now).map(event))
             }
             Command::Promote => Ok(self.decide_promote(now).map(event)),
             Command::Forget => Ok(self.decide_forget(now).map(event)),

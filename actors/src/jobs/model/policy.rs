@@ -29,6 +29,12 @@ pub struct Policy {
     pub payload_bytes_max: usize,
     /// How many unfinished jobs there may be.
     pub jobs_max: u64,
+    /// How many queues there may be at once.
+    pub queues_max: usize,
+    /// How many kinds jobs may have at once.
+    pub kinds_max: usize,
+    /// A queue without jobs that is not paused is forgotten when no job came into it for this long.
+    pub queue_idle_timeout: Duration,
     /// How long completed jobs, and their ids, are remembered.
     pub completed: Retention,
     /// How long dead jobs are kept.
@@ -101,6 +107,9 @@ impl Default for Policy {
             lease_margin: Duration::from_secs(10),
             payload_bytes_max: 1 << 20,
             jobs_max: 50_000_000,
+            queues_max: 150_000,
+            kinds_max: 150_000,
+            queue_idle_timeout: Duration::from_secs(60 * 60),
             completed: Retention { count: 100_000, age: DAY },
             dead: Retention { count: 1_000_000, age: 180 * DAY },
             cancelled: Retention { count: 100_000, age: DAY },

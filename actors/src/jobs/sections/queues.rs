@@ -1,6 +1,7 @@
 //! What is known of each queue, beside the jobs in it: that it exists, and whether it is paused.
 //!
-//! A queue exists from its first job on until it is removed, even while it is empty.
+//! A queue exists from its first job on until it is removed, even while it is empty; one that stays empty is removed by the
+//! server itself.
 
 use serde::Serialize;
 
@@ -11,9 +12,6 @@ use crate::jobs::event::EventKind;
 use crate::jobs::intern::{Interner, QueueKey};
 use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
-
-/// Names of queues take memory until the next start, even of those that were removed.
-pub const QUEUES_MAX: usize = 100_000;
 
 /// A queue by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub struct QueueView {
     pub jobs: Counts,
 }
 
-/// All queues that have a name here, by numbers that last until the next start.
+/// All queues that have a name here, by numbers that last as long as the queue exists or a job is in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
     names: Interner<QueueName>,
@@ -139,12 +137,27 @@ impl Queues {
 
     #[inline]
     pub fn intern(&mut self, name: &QueueName) -> QueueKey {
+        let before = self.names.len();
         let number = self.names.intern(name);
-        if self.states.len() <= number as usize {
-            let digest = digest::of_text(name.as_str());
-            self.states.push(QueueState { exists: false, paused: false, digest });
+        if self.names.len() > before {
+            let state = QueueState { exists: false, paused: false, digest: digest::of_text(name.as_str()) };
+            match self.states.get_mut(number as usize) {
+                Some(free) => *free = state,
+                None => self.states.push(state),
+            }
         }
         QueueKey(number)
+    }
+
+    /// Takes the names from those that do not exist and that `is_used` does not know; calls `released` with each.
+    pub fn release_unused(&mut self, is_used: impl Fn(QueueKey) -> bool, mut released: impl FnMut(QueueKey)) {
+        for (number, state) in self.states.iter().enumerate() {
+            let key = QueueKey(number as u32);
+            if !state.exists && !is_used(key) {
+                self.names.release(key.0);
+                released(key);
+            }
+        }
     }
 
     pub fn find(&self, name: &QueueName) -> Option<QueueKey> {
@@ -155,8 +168,14 @@ impl Queues {
         self.names.name(key.0)
     }
 
+    /// How many names there are, of queues that exist and of removed ones that still have a job.
     pub fn len(&self) -> usize {
-        self.states.len()
+        self.names.len()
+    }
+
+    /// No queue has this number, or a larger one.
+    pub fn end(&self) -> QueueKey {
+        QueueKey(self.states.len() as u32)
     }
 
     #[inline]
@@ -170,8 +189,7 @@ impl Queues {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (QueueKey, &QueueName, &QueueState)> {
-        let all = self.names.all().iter().zip(&self.states).enumerate();
-        all.map(|(number, (name, state))| (QueueKey(number as u32), name, state))
+        self.names.iter().map(|(number, name)| (QueueKey(number), name, &self.states[number as usize]))
     }
 
     /// The sum as it should be, for `check()`.

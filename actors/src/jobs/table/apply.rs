@@ -33,7 +33,10 @@ impl JobTable {
                 }
             }
             EventKind::SetPaused { queue, paused } => self.set_reachable(&queue, !paused),
-            EventKind::RemoveQueue { queue } => self.set_reachable(&queue, true),
+            EventKind::RemoveQueue { queue } => {
+                self.set_reachable(&queue, true);
+                self.queue_was_removed();
+            }
             EventKind::Digest { digest } if digest != self.digest() => {
                 let problem = format!(
                     "the state sums up to {:016x}, but the log says {digest:016x}: they were not made by the same rules",
@@ -81,6 +84,7 @@ impl JobTable {
 
     fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {
         let misfit = |problem| Misfit { seq, event: "ENQUEUE", problem };
+        self.reclaim_names_if_many();
         let place = self.ids.place(&new.id);
         let older = self.ids.find_at(place, |slot| self.job(slot).id == new.id);
         let number = older.map_or(Seq::ZERO, |slot| self.job(slot).enqueued_seq);
@@ -97,6 +101,7 @@ impl JobTable {
             self.drop_job(slot);
         }
         let profile = self.join_named(&new.profile);
+        self.queue_was_used(self.profiles.get(profile).queue, at);
         let id = std::mem::replace(&mut new.id, JobId::NOBODY);
         let payload = std::mem::replace(&mut new.content.payload, PayloadRef::Stored { bytes: 0 });
         let mut job = PackedJob::accepted(id, seq, at, new.run_at, payload, profile);
@@ -151,8 +156,10 @@ impl JobTable {
                 return Ok(());
             }
             EventKind::Move { queue, .. } => {
+                self.reclaim_names_if_many();
                 let queue = self.sections.queues.intern(queue);
                 self.move_to(slot, queue);
+                self.queue_was_used(queue, at);
             }
             _ => {}
         }

@@ -41,7 +41,7 @@ impl JobTable {
     fn check_counts(&self, broken: &mut Vec<String>) {
         let queues = &self.sections.queues;
         let mut counts = Counts::default();
-        let mut by_queue = vec![Counts::default(); queues.len()];
+        let mut by_queue = vec![Counts::default(); queues.end().0 as usize];
         let mut digest = 0_u64;
         for job in self.jobs.iter().flatten() {
             let queue = self.profile_of(job).queue;
@@ -58,8 +58,8 @@ impl JobTable {
         if counts != self.counts {
             broken.push(format!("counters say {:?}, the jobs {counts:?}", self.counts));
         }
-        for ((key, name, queue), counted) in queues.iter().zip(by_queue) {
-            let said = self.counts_of_queue(key);
+        for (key, name, queue) in queues.iter() {
+            let (said, counted) = (self.counts_of_queue(key), by_queue[key.0 as usize]);
             if counted != said {
                 broken.push(format!("counters of queue {name} say {said:?}, the jobs {counted:?}"));
             }

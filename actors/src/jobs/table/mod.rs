@@ -7,6 +7,7 @@
 //! - What is kept of a job: `packed_job`, in one of `slots`, with what many jobs have in common in `profiles`; `texts`, those
 //!   of it that may be on disk.
 //! - What changes it: `apply`, by events; `entries`, jobs that enter indexes and leave them.
+//! - What names it uses: `names`, those of queues and kinds that are given back when nobody uses them.
 //! - By what it is found: `lookup`; `id_index`, and `recent` in front of it; `lane`, `lane_heap` and `ready`, pending jobs in line;
 //!   `leases`, jobs in flight; `list`, the links that such lines are made of.
 //! - What is made of all: `view`, what is told of it; [`digest`], its sum; `restore`, a table from an image; `check`, its
@@ -22,6 +23,7 @@ mod lane_heap;
 mod leases;
 pub(crate) mod list;
 mod lookup;
+pub mod names;
 pub(crate) mod packed_job;
 pub(crate) mod profiles;
 mod ready;
@@ -84,6 +86,12 @@ pub struct JobTable {
     pub(super) sections: Sections,
     /// Jobs of each queue in each status.
     pub(super) queue_counts: Vec<Counts>,
+    /// When a job came last into each queue, since the image.
+    pub(super) queue_used_at: Vec<Timestamp>,
+    /// The last moment of the image.
+    pub(super) restored_at: Timestamp,
+    /// Queues that were removed since names were given back last.
+    removed_queues: usize,
     pub(super) kinds: Interner<KindName>,
     pub(super) profiles: Profiles,
     /// Kinds that a worker of this process handles.
@@ -140,6 +148,9 @@ impl JobTable {
             ids: IdIndex::default(),
             sections: Sections::default(),
             queue_counts: Vec::new(),
+            queue_used_at: Vec::new(),
+            restored_at: Timestamp(0),
+            removed_queues: 0,
             kinds,
             handled,
             ready: Ready::default(),
@@ -217,11 +228,11 @@ impl JobTable {
 
     pub(super) fn join(&mut self, profile: JobProfile) -> ProfileId {
         let JobProfile { queue, kind, priority, .. } = profile;
-        let lane = || {
-            let queues = self.queue_counts.len().max(queue.0 as usize + 1);
-            self.queue_counts.resize(queues, Counts::default());
-            self.ready.lane_of(queue, kind, priority)
-        };
+        let is_known = self.queue_counts.len() > queue.0 as usize;
+        if !is_known {
+            self.make_room_for_queue(queue);
+        }
+        let lane = || self.ready.lane_of(queue, kind, priority);
         self.profiles.join(profile, lane)
     }
 

@@ -1,6 +1,8 @@
 //! What many jobs have in common, kept once: where a job waits, who runs it, how long, how often.
 //!
-//! A profile lives as long as a job has it, and somewhat longer, since the next job mostly has it too.
+//! A profile lives as long as a job has it, and somewhat longer, since the next job mostly has it too. Once as many have no
+//! job as it takes to make a walk over all worth it, they are cleared; what else they named may go with them, see
+//! [`JobTable::reclaim_names`](crate::jobs::table::JobTable).
 
 use std::collections::HashMap;
 
@@ -59,7 +61,7 @@ impl JobProfile {
     }
 }
 
-/// Profiles without jobs are kept up to this many.
+/// Profiles without jobs are kept up to this many, or half as many as there are with jobs.
 const IDLE_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -124,6 +126,23 @@ impl Profiles {
         self.entries[key.0 as usize].lane
     }
 
+    /// Whether enough of them have no job any more for a walk over all.
+    #[inline]
+    pub fn are_many_idle(&self) -> bool {
+        self.idle >= IDLE_MAX && self.idle >= (self.entries.len() - self.free.len()) / 3
+    }
+
+    /// How many there are, those that no job has any more included.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Those that a job has, with the lane in which it would wait.
+    pub fn in_use(&self) -> impl Iterator<Item = (&JobProfile, LaneNumber)> {
+        let in_use = self.entries.iter().filter(|entry| entry.jobs > 0);
+        in_use.map(|entry| (&entry.profile, entry.lane))
+    }
+
     /// How many jobs have it, for `check()`.
     pub fn jobs(&self) -> impl Iterator<Item = (ProfileId, u32)> {
         self.entries.iter().enumerate().map(|(number, entry)| (ProfileId(number as u32), entry.jobs))
@@ -131,9 +150,6 @@ impl Profiles {
 
     /// Adds a profile, without jobs yet.
     fn add(&mut self, profile: JobProfile, lane: LaneNumber) -> u32 {
-        if self.idle >= IDLE_MAX {
-            self.clear_idle();
-        }
         self.idle += 1;
         let entry = ProfileEntry { profile, lane, jobs: 0, is_free: false };
         let number = match self.free.pop() {
@@ -150,7 +166,8 @@ impl Profiles {
         number
     }
 
-    fn clear_idle(&mut self) {
+    /// Forgets those that no job has any more.
+    pub fn clear_idle(&mut self) {
         for (number, entry) in self.entries.iter_mut().enumerate() {
             if entry.jobs == 0 && !entry.is_free {
                 entry.is_free = true;
@@ -184,6 +201,9 @@ mod tests {
         let mut profiles = Profiles::default();
         let kept = profiles.join(profile(7), || 0);
         for timeout_ms in 100..100 + 10 * IDLE_MAX as u64 {
+            if profiles.are_many_idle() {
+                profiles.clear_idle();
+            }
             let key = profiles.join(profile(timeout_ms), || 0);
             assert_eq!(profiles.get(key).timeout_ms, timeout_ms);
             profiles.leave(key);

@@ -24,7 +24,9 @@ pub(crate) fn place(job: &PackedJob) -> LinePlace {
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     lanes: Vec<Lane>,
+    /// The lanes by what they are of; the others are free.
     numbers: HashMap<LaneKey, LaneNumber>,
+    free: Vec<LaneNumber>,
     kinds: Vec<KindLanes>,
     queues: Vec<LaneHeap>,
     paused: Vec<bool>,
@@ -203,11 +205,49 @@ impl Ready {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
-        let number = LaneNumber::try_from(self.lanes.len()).expect("fewer than 2^32 lanes fit in memory");
-        self.lanes.push(Lane { key, list: List::EMPTY, len: 0, rank: None, at: [NOWHERE; 2] });
+        let lane = Lane { key, list: List::EMPTY, len: 0, rank: None, at: [NOWHERE; 2] };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.lanes[number as usize] = lane;
+                number
+            }
+            None => {
+                self.lanes.push(lane);
+                LaneNumber::try_from(self.lanes.len() - 1).expect("fewer than 2^32 lanes fit in memory")
+            }
+        };
         self.numbers.insert(key, number);
         self.make_room(queue, Some(kind));
         number
+    }
+
+    /// Frees the lanes that `is_used` does not know: they are empty.
+    pub fn release_unused(&mut self, is_used: impl Fn(LaneNumber) -> bool) {
+        let free = &mut self.free;
+        self.numbers.retain(|_, number| {
+            let stays = is_used(*number);
+            if !stays {
+                free.push(*number);
+            }
+            stays
+        });
+    }
+
+    /// How many lanes there are, the empty ones included, and the free ones not.
+    pub fn lanes(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// No lane has this number, or a larger one.
+    pub fn end(&self) -> LaneNumber {
+        self.lanes.len() as LaneNumber
+    }
+
+    /// A queue that has no lane any more gives back what its lanes took.
+    pub fn release_queue(&mut self, queue: QueueKey) {
+        if let Some(heap) = self.queues.get_mut(queue.0 as usize) {
+            *heap = LaneHeap::default();
+        }
     }
 
     fn make_room(&mut self, queue: QueueKey, kind: Option<KindKey>) {

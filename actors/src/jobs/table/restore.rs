@@ -113,7 +113,8 @@ impl Restoring {
         for (_, slot) in self.finished.into_iter().flatten() {
             table.link(slot);
         }
-        (table.last, table.last_at) = (self.last, last_at);
+        (table.last, table.last_at, table.restored_at) = (self.last, last_at, last_at);
+        table.queue_used_at.fill(last_at);
         table
     }
 

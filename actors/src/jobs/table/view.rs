@@ -64,8 +64,8 @@ impl JobTable {
 
     /// Kinds with pending jobs that no local worker takes although their queue is not paused, and how many.
     pub fn pending_without_worker(&self) -> impl Iterator<Item = (&KindName, u64)> {
-        let all = self.kinds.all().iter().enumerate().map(|(number, name)| (KindKey(number as u32), name));
-        all.filter(|(kind, _)| !self.handled.contains(kind))
+        let all = self.kinds.iter().map(|(number, name)| (KindKey(number), name));
+        all.filter(|(kind, _)| !self.kind_is_handled(*kind))
             .map(|(kind, name)| (name, self.ready.len_of(kind)))
             .filter(|(_, len)| *len > 0)
     }

@@ -1,7 +1,8 @@
-//! What is due without anybody asking, each duty with its interval and limit: `expire`, `succeed`, `promote`, `retain`; and
-//! `spare_leases`, what is owed to workers when the clock was set forward.
+//! What is due without anybody asking, each duty with its interval and limit: `expire`, `succeed`, `promote`, `retain`,
+//! `forget_queues`; and `spare_leases`, what is owed to workers when the clock was set forward.
 
 mod expire;
+pub(super) mod forget_queues;
 mod promote;
 mod retain;
 mod spare_leases;
@@ -17,6 +18,7 @@ const NAP_MAX: Duration = Duration::from_secs(60);
 
 /// Does what is due, if anything is.
 pub(super) fn run_due(ledger: &mut Ledger, now: Timestamp) {
+    forget_queues::run(ledger, now);
     if ledger.table.next_due().is_none_or(|due| due > now) {
         return;
     }
@@ -28,7 +30,8 @@ pub(super) fn run_due(ledger: &mut Ledger, now: Timestamp) {
 
 /// How long until something is due, or a remote worker has waited long enough; none if neither will be.
 pub(super) fn until_next(ledger: &Ledger, now: Timestamp) -> Option<Duration> {
-    let dues = [ledger.table.next_due(), ledger.fetches.next_deadline()];
+    let dues =
+        [ledger.table.next_due(), ledger.fetches.next_deadline(), forget_queues::next_look(ledger, now)];
     let due = dues.into_iter().flatten().min()?;
     Some(Duration::from_millis(due.since_ms(now)).min(NAP_MAX))
 }
