@@ -127,6 +127,8 @@ fn is_worth_another_try(error: &ClientError, may_have_arrived: bool) -> bool {
         ClientError::Lost { .. } => true,
         // The server that broke off may be starting again; one that was never there is not waited for.
         ClientError::Unreachable { .. } => may_have_arrived,
+        // Names go when their jobs do, or somebody removes them: that takes longer than anybody waits here.
+        ClientError::Refused { code, .. } if code == "too_many_queues" || code == "too_many_kinds" => false,
         ClientError::Refused { status: 429 | 503, .. } => true,
         ClientError::Refused { .. } => is_outcome_unknown(error),
         ClientError::BadUrl(_) | ClientError::Protocol(_) => false,
@@ -176,6 +178,7 @@ mod tests {
             (unreachable(), false, false),
             (unreachable(), true, true),
             (refusal(429, "busy"), false, true),
+            (refusal(429, "too_many_queues"), false, false),
             (refusal(503, "recovering"), false, true),
             (refusal(500, "unknown"), true, true),
             (refusal(500, "crashed"), false, false),
