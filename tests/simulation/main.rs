@@ -8,7 +8,7 @@
 //! one in which nothing does and everything must end within a bound. The oracle judges, and the [`ledger`] what only
 //! the work protocol promises. At last the disk that is left is started once more, and then damaged: see [`rest`].
 //!
-//! `cargo test --test simulation` runs 200 seeds; `BEAVER_TORTURE=100` a hundred times as many. A failing seed prints
+//! `cargo test --test simulation` runs 120 seeds; `BEAVER_TORTURE=100` a hundred times as many. A failing seed prints
 //! the command that replays it: `BEAVER_SEED=17 cargo test --test simulation`. `BEAVER_SEED_FROM=1000` begins there.
 //!
 //! | row of the fault list, docs/faults.md | here |
@@ -59,7 +59,7 @@ use beaver_actors::testing::times;
 use crate::world::{Report, run};
 
 /// Seeds of one ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 
 /// Panics that were asked for are no news.
 fn hush() {

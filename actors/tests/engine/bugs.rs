@@ -1,4 +1,5 @@
-//! The harness is tested itself: each deliberate bug is noticed.
+//! The harness is tested itself: each deliberate bug is noticed. That it notices nothing without one, the tests in
+//! `explorer.rs` show.
 
 use std::panic::catch_unwind;
 
@@ -9,7 +10,7 @@ use beaver_actors::testing::{Bug, plant};
 fn explored(bug: Bug) -> String {
     let result = catch_unwind(|| {
         let _planted = plant(bug);
-        explore(Effort { seed: 1, samples: 1, deep_every: u64::MAX, fail_every: 1 })
+        explore(Effort { seed: 1, samples: 1, deep_every: u64::MAX, fail_every: 1, findings_max: 1 })
     });
     match result {
         Ok(report) => {
@@ -100,10 +101,4 @@ fn a_log_that_is_deleted_too_early_is_noticed() {
 fn the_order_of_a_hash_map_is_noticed() {
     let findings = explored(Bug::HashMapOrder);
     assert!(findings.contains("is not what the events"), "{findings}");
-}
-
-#[test]
-fn without_a_bug_nothing_is_noticed() {
-    let report = explore(Effort { seed: 2, samples: 1, deep_every: u64::MAX, fail_every: 1 });
-    assert!(report.findings.is_empty(), "{report}");
 }

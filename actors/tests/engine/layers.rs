@@ -441,7 +441,7 @@ fn payloads_that_hardly_compress_take_twice_the_live_data_and_two_segments_at_an
     for is_dense in [false, true] {
         let (mut beaver, segments, mut dice) = churning_noise(is_dense);
         let mut most = 0.0_f64;
-        for _ in 0..60 {
+        for _ in 0..25 {
             let _ = beaver.storage.take_most_used();
             for _ in 0..100 {
                 add_noise(&mut beaver, 1_000, is_dense, &mut dice);

@@ -19,8 +19,6 @@ use crate::tools::oracle::{Oracle, Outcome};
 
 /// Crashes on top of each other.
 const DEPTH_MAX: usize = 3;
-/// This number of findings is enough to know that something is wrong.
-const FINDINGS_MAX: usize = 20;
 /// Later than every position, which serve as times before the crash.
 const AFTER_THE_CRASH: u64 = 1 << 32;
 
@@ -48,7 +46,7 @@ impl Judge {
     }
 
     pub(super) fn has_enough(&self) -> bool {
-        self.report.findings.len() >= FINDINGS_MAX
+        self.report.findings.len() >= self.effort.findings_max
     }
 
     /// Recovers a disk on which `story` was played and everything up to `acked` acknowledged, after `depth` other

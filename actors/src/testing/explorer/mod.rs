@@ -59,6 +59,8 @@ pub struct Effort {
     pub deep_every: u64,
     /// One call in this number is made to fail.
     pub fail_every: u64,
+    /// This number of findings is enough to know that something is wrong.
+    pub findings_max: usize,
 }
 
 impl Effort {
@@ -66,8 +68,14 @@ impl Effort {
     #[must_use]
     pub fn from_env(seed: u64) -> Effort {
         let times = times().max(1);
-        let samples = usize::try_from(4 * times).unwrap_or(usize::MAX);
-        Effort { seed, samples, deep_every: (500 / times).max(1), fail_every: (7 / times).max(1) }
+        let samples = usize::try_from(2 * times).unwrap_or(usize::MAX);
+        Effort {
+            seed,
+            samples,
+            deep_every: (1_000 / times).max(1),
+            fail_every: (14 / times).max(1),
+            findings_max: 20,
+        }
     }
 }
 
@@ -123,6 +131,9 @@ pub fn explore(effort: Effort) -> ExplorerReport {
     judge.report.operations = story.operations;
     judge.report.calls = tape.last().map_or(0, |frame| frame.calls);
     judge.report.findings.extend(story.findings.iter().cloned());
+    if judge.has_enough() {
+        return judge.report;
+    }
     for frame in tape {
         let acked = story.acked_after(frame.calls);
         for (what, disk) in judge.crashes(&frame.disk) {
