@@ -126,8 +126,9 @@ enum CliCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     // Every program waits for one of these, so nothing comes before it.
-    if std::env::args_os().nth(1).is_some_and(|first| first == keeper::SUBCOMMAND) {
-        return keeper::run();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == keeper::SUBCOMMAND) {
+        return keeper::run(arguments);
     }
     if let Err(failure) = setup::check_environment() {
         failure.report();

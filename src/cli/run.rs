@@ -7,7 +7,7 @@ use super::exit::{CliFailure, from_ending};
 use super::runtime;
 use super::setup::{self, start_logging};
 use crate::config::{self, ConfigFlags, LOG_KEY, LoadedConfig};
-use crate::server::serve;
+use crate::server::{Descriptors, ServerLimits, TooFewDescriptors, serve};
 use crate::telemetry::logging::{self, LogFormat};
 
 /// Examples below `beaver run --help`.
@@ -42,8 +42,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), CliFailure> {
     start_logging(args.log_format, LevelFilter::INFO)?;
     let loaded = setup::load_for_server(&args.config)?;
     filter_log_as(&loaded);
-    let settings = loaded.settings.clone();
-    runtime::block_on(async { from_ending(serve(settings, || reload(&args.config, &loaded)).await?) })
+    let mut settings = loaded.settings.clone();
+    let descriptors = Descriptors::raise();
+    let connections = descriptors
+        .limit_connections(&mut settings)
+        .map_err(|too_few| CliFailure::usage(too_few.to_string()).hint(TooFewDescriptors::HINT))?;
+    let limits = ServerLimits { connections, descriptors_of_children: descriptors.for_children() };
+    runtime::block_on(async { from_ending(serve(settings, limits, || reload(&args.config, &loaded)).await?) })
 }
 
 /// Reads the configuration again. What can change while the server runs takes effect; the rest is named.

@@ -11,7 +11,8 @@ use super::output::Output;
 use super::queues::{QueueRow, counts_table};
 use super::setup;
 use super::status_view::{
-    AttemptTotals, JobAnswer, Log, QueueAnswer, QueueOfJob, Recovery, Snapshot, StatusOfJob, Workers,
+    AttemptTotals, ConnectionsAnswer, JobAnswer, Log, QueueAnswer, QueueOfJob, Recovery, Snapshot,
+    StatusOfJob, Workers,
 };
 use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
@@ -113,6 +114,9 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
         "snapshot",
         &answer.snapshot.as_ref().map_or_else(|| "none yet".to_owned(), told_snapshot),
     ]);
+    if let Some(connections) = &answer.connections {
+        facts.add_row(["connections", &told_connections(connections)]);
+    }
     facts.add_row(["log", &told_log(&answer.log)]);
     facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
     output.line(fitted(&facts))?;
@@ -153,10 +157,28 @@ fn told_snapshot(snapshot: &Snapshot) -> String {
 
 fn told_log(log: &Log) -> String {
     let position = format!("at position {}, durable up to {}", log.seq, log.durable_seq);
-    match log.accepts_jobs {
-        true => position,
-        false => format!("{position}; THE DISK IS FULL: new jobs are refused, accepted ones still run"),
+    if log.accepts_jobs {
+        return position;
     }
+    let why = match log.refusal.as_deref() {
+        Some("disk_full") => "THE DISK IS FULL",
+        Some("shortage") => "THE SERVER HAS NO FILE DESCRIPTORS OR MEMORY LEFT",
+        Some("too_many_jobs") => "AS MANY JOBS AS jobs_max WAIT",
+        Some("stopping") => "THE SERVER STOPS",
+        _ => "NOT NOW",
+    };
+    format!("{position}; {why}: new jobs are refused, accepted ones still run")
+}
+
+fn told_connections(limits: &ConnectionsAnswer) -> String {
+    let mut told = format!("at most {} over HTTP", HumanCount(limits.http));
+    for (most, whose) in [(limits.faktory, "of remote workers"), (limits.monitoring, "of monitoring")] {
+        if let Some(most) = most {
+            told += &format!(", {} {whose}", HumanCount(most));
+        }
+    }
+    let (descriptors, kept_back) = (HumanCount(limits.descriptors), HumanCount(limits.kept_back));
+    format!("{told}; {kept_back} of {descriptors} file descriptors are kept for the queue itself")
 }
 
 fn told_recovery(recovery: &Recovery, is_only_read: bool) -> String {
@@ -256,7 +278,7 @@ mod tests {
             "waiting_for_worker": [{"kind": "mail", "pending": waiting}],
             "left_out": {"queues": 0, "paused_pending": 0, "kinds": 0, "kinds_pending": 0},
             "workers": {"count": workers, "busy": 1, "idle": 0, "restarts": 1, "kinds": ["noop"]},
-            "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false},
+            "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false, "refusal": "disk_full"},
             "snapshot": null,
             "recovery": {"duration_ms": 1.25, "snapshot_jobs": 1, "events": 2, "interrupted": 0,
                          "torn_bytes": 7},

@@ -25,6 +25,18 @@ pub(super) struct QueueAnswer {
     pub(super) recovery: Recovery,
     /// None of a directory that no server works on.
     pub(super) remote: Option<RemoteView>,
+    /// The same.
+    pub(super) connections: Option<ConnectionsAnswer>,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Deserialize)]
+pub(super) struct ConnectionsAnswer {
+    pub(super) descriptors: u64,
+    pub(super) kept_back: u64,
+    pub(super) http: u64,
+    pub(super) faktory: Option<u64>,
+    pub(super) monitoring: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +74,7 @@ pub(super) struct Log {
     pub(super) seq: u64,
     pub(super) durable_seq: u64,
     pub(super) accepts_jobs: bool,
+    pub(super) refusal: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -20,16 +20,17 @@ use simulate::Simulate;
 use crate::config::Settings;
 
 /// The built-in handlers, by kind. Without `allow_exec`, jobs of kind `exec` wait; with it, everybody who may enqueue may
-/// run programs as this user.
+/// run programs as this user; each of these may have this many file `descriptors`.
 ///
 /// # Errors
 /// `exec` is allowed and the data directory's identity cannot be read or created, or `/proc` is missing.
-pub(crate) fn built_in(settings: &Settings) -> io::Result<Handlers> {
+pub(crate) fn built_in(settings: &Settings, descriptors: u64) -> io::Result<Handlers> {
     let handlers = Handlers::new().with(kind("simulate"), Simulate).with(kind("noop"), Noop);
     if !settings.allow_exec {
         return Ok(handlers);
     }
-    let exec = ExecHandler::new(&settings.engine.data_dir, settings.stop_grace, &settings.exec_env)?;
+    let (data_dir, set) = (&settings.engine.data_dir, &settings.exec_env);
+    let exec = ExecHandler::new(data_dir, settings.stop_grace, set, descriptors)?;
     Ok(handlers.with(Settings::exec_kind(), exec))
 }
 
@@ -73,7 +74,7 @@ mod tests {
         let data_dir = tempfile::tempdir().unwrap();
         let mut settings = Settings { allow_exec, ..Settings::default() };
         settings.engine.data_dir = data_dir.path().join("not-there-yet");
-        built_in(&settings).unwrap().kinds().iter().map(ToString::to_string).collect()
+        built_in(&settings, 1_024).unwrap().kinds().iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::body::{BodyReader, HeldBody};
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
+use crate::auth::places::ConnectionLimits;
 use crate::config::{HttpLimits, Settings};
 use crate::remote::registry::Registry;
 use crate::telemetry::acts::Asker;
@@ -35,6 +36,8 @@ pub struct HttpState {
     pub limits: HttpLimits,
     /// Remote workers; an empty registry where there is no server for them.
     pub remote: Registry,
+    /// How many connections there may be, where that is known.
+    pub connections: Option<ConnectionLimits>,
 }
 
 /// What every route may use.
@@ -46,6 +49,7 @@ pub(super) struct Api {
     pub(super) metrics: MetricsPage,
     /// None where no server is: then nobody can be connected.
     pub(super) remote: Option<Registry>,
+    pub(super) connections: Option<ConnectionLimits>,
 }
 
 /// The name of a job, a queue or a worker in a path.
@@ -68,7 +72,7 @@ pub(super) type RouteAnswer = Result<Response, ApiError>;
 
 impl Api {
     pub(super) fn new(state: HttpState) -> Api {
-        let HttpState { engine, defaults, limits, remote } = state;
+        let HttpState { engine, defaults, limits, remote, connections } = state;
         Api {
             bodies: BodyReader::new(&limits),
             metrics: MetricsPage::new(Arc::clone(engine.metrics()), Some(remote.clone())),
@@ -76,6 +80,7 @@ impl Api {
             defaults,
             limits,
             remote: Some(remote),
+            connections,
         }
     }
 
@@ -95,6 +100,7 @@ impl Api {
             defaults: JobDefaults::of(settings),
             limits,
             remote: None,
+            connections: None,
         }
     }
 

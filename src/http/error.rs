@@ -169,7 +169,7 @@ impl From<Rejection> for ApiError {
             | Rejection::TooManyQueues { .. }
             | Rejection::TooManyKinds { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-            Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Rejection::Shortage | Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         ApiError::new(status, rejection.code(), rejection.to_string())
     }
@@ -236,6 +236,7 @@ mod tests {
             (EngineError::Rejected(full.clone()), 413, "payload_too_large", false),
             (EngineError::Rejected(Rejection::TooManyJobs { jobs_max: 1 }), 429, "too_many_jobs", true),
             (EngineError::Rejected(Rejection::DiskFull), 507, "disk_full", false),
+            (EngineError::Rejected(Rejection::Shortage), 503, "shortage", true),
             (EngineError::Rejected(Rejection::Stopping), 503, "stopping", true),
             (EngineError::RejectedAt { index: 4, rejection: full }, 413, "payload_too_large", false),
             (EngineError::Busy, 429, "busy", true),

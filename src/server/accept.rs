@@ -1,8 +1,8 @@
 //! Where connections come from: a port of this machine, or a simulated network.
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +14,8 @@ use tracing::{debug, error, warn};
 /// Wait after the first failed accept of a row; doubles with each further one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What is read of a surplus connection at a time.
+const UNREAD_BYTES_MAX: usize = 4 << 10;
 /// How long an address that somebody holds is tried again.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(20);
@@ -25,6 +27,11 @@ pub trait Listener: Send + 'static {
 
     /// Waits for the next connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Says something to a connection that is closed then, if it can be said without waiting.
+    fn say_and_close(stream: Self::Stream, _said: &[u8]) {
+        drop(stream);
+    }
 
     /// Has a connection looked after by the runtime of the calling thread from now on: what wakes its owner does so without
     /// another thread.
@@ -46,6 +53,20 @@ impl Listener for TcpListener {
             debug!(%peer, %error, "no TCP_NODELAY");
         }
         Ok((stream, peer))
+    }
+
+    fn say_and_close(stream: TcpStream, said: &[u8]) {
+        let say = || {
+            let mut stream = stream.into_std()?;
+            // Closing over what is unread would reset the connection, which may destroy the answer.
+            let mut unread = [0; UNREAD_BYTES_MAX];
+            while stream.read(&mut unread).is_ok_and(|read| read == unread.len()) {}
+            stream.write_all(said)?;
+            stream.shutdown(Shutdown::Write)
+        };
+        if let Err(error) = say() {
+            debug!(%error, "closed without a word");
+        }
     }
 
     fn move_here(stream: TcpStream) -> io::Result<TcpStream> {

@@ -183,9 +183,12 @@ impl Door {
         let place = self.places.take();
         if let ConnectionPlace::Surplus(goodbye) = &place {
             debug!(%peer, "turned away: too many connections");
-            self.shared.state.engine.metrics().requests_busy.add(1);
+            let state = &self.shared.state;
+            state.engine.metrics().requests_busy.add(1);
             if goodbye.is_none() {
-                return;
+                let told = format!("-ERR too many connections: {}\r\n", state.limits.connections_max);
+                // Who speaks TLS would not understand it.
+                return L::say_and_close(stream, if state.tls.is_some() { b"" } else { told.as_bytes() });
             }
         }
         let (shared, home) = (Arc::clone(&self.shared), self.home.clone());

@@ -33,9 +33,6 @@ use crate::http::{HttpState, for_known_hosts, router};
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a surplus connection's request is taken before it is closed.
 const GOODBYE_READ_BYTES_MAX: u64 = 64 << 10;
-const GOODBYE_BODY: &str =
-    r#"{"error":{"code":"busy","message":"busy: too many connections are open (connections_max)"}}"#;
-
 /// A bound socket that nobody is answered on yet.
 #[derive(Debug)]
 pub struct HttpServer<L = TcpListener> {
@@ -131,7 +128,7 @@ async fn accept_loop<L: Listener>(
             biased;
             within = &mut stopped => break within.unwrap_or(Duration::ZERO),
             Some(ended) = connections.tasks.join_next() => report_panic(ended),
-            (stream, peer) = acceptor.next() => connections.open(stream, peer),
+            (stream, peer) = acceptor.next() => connections.open::<L>(stream, peer),
         }
     };
     // Closed first: connections from now on are refused by the system instead of being kept waiting.
@@ -148,6 +145,8 @@ struct Connections {
     patience: Duration,
     places: Places,
     on_surplus: Box<dyn Fn() + Send>,
+    /// What surplus connections are answered.
+    goodbye: Arc<str>,
 }
 
 impl Connections {
@@ -163,20 +162,21 @@ impl Connections {
             patience: limits.request_timeout,
             places: Places::new(limits.connections_max),
             on_surplus,
+            goodbye: goodbye(limits.connections_max).into(),
         }
     }
 
-    fn open<S>(&mut self, stream: S, peer: SocketAddr)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn open<L: Listener>(&mut self, stream: L::Stream, peer: SocketAddr) {
         let place = match self.places.take() {
             ConnectionPlace::Served(place) => place,
             ConnectionPlace::Surplus(goodbye) => {
                 debug!(%peer, "turned away: too many connections");
                 (self.on_surplus)();
-                if let Some(place) = goodbye {
-                    self.tasks.spawn(say_goodbye(stream, place));
+                match goodbye {
+                    Some(place) => {
+                        self.tasks.spawn(say_goodbye(stream, Arc::clone(&self.goodbye), place));
+                    }
+                    None => L::say_and_close(stream, self.goodbye.as_bytes()),
                 }
                 return;
             }
@@ -205,16 +205,26 @@ impl Connections {
     }
 }
 
+/// The whole answer to a surplus connection.
+fn goodbye(connections_max: usize) -> String {
+    let body = format!(
+        r#"{{"error":{{"code":"busy","message":"busy: {connections_max} connections are open, and no more are served (connections_max, as far as the server's file descriptors go)"}}}}"#
+    );
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// Tells a surplus connection why it is closed.
-async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: OwnedSemaphorePermit) {
+async fn say_goodbye(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    said: Arc<str>,
+    _place: OwnedSemaphorePermit,
+) {
     let goodbye = async {
-        let head = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             retry-after: 1\r\nconnection: close\r\n\r\n",
-            GOODBYE_BODY.len()
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(GOODBYE_BODY.as_bytes()).await?;
+        stream.write_all(said.as_bytes()).await?;
         stream.shutdown().await?;
         // Closing while the request is unread would reset the connection, which may destroy the answer.
         tokio::io::copy(&mut stream.take(GOODBYE_READ_BYTES_MAX), &mut tokio::io::sink()).await

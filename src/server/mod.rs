@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `serve`, `signals` | boots, serves until it is told to stop, drains |
 //! | `accept` | where connections come from |
+//! | `descriptors` | how many there may be |
 //! | `http_server`, `stall` | who gets a connection for HTTP, for how long, and how all of them end |
 //! | `fwp_server`, `fwp_setup`, `tls`, `movable` | the same for remote workers, who are handed to another thread |
 //! | `address_file` | where others find the server |
@@ -15,6 +16,7 @@ mod serve;
 mod signals;
 
 mod accept;
+mod descriptors;
 mod http_server;
 mod stall;
 
@@ -29,7 +31,8 @@ mod privacy;
 mod recovery_view;
 
 pub use accept::Listener;
+pub(crate) use descriptors::{Descriptors, TooFewDescriptors};
 pub(crate) use error::ServerError;
 pub use fwp_server::{FwpHandle, FwpServer};
 pub use http_server::HttpServer;
-pub(crate) use serve::serve;
+pub(crate) use serve::{ServerLimits, serve};

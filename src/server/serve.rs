@@ -15,6 +15,7 @@ use beaver_actors::jobs::Status;
 use tracing::{error, info, warn};
 
 use super::address_file::{AddressFile, url_of};
+use super::descriptors;
 use super::error::ServerError;
 use super::fwp_server::FwpHandle;
 use super::fwp_setup::{self, FwpSetup};
@@ -22,7 +23,8 @@ use super::http_server::{HttpHandle, HttpServer};
 use super::privacy::keep_private;
 use super::recovery_view::RecoveryView;
 use super::signals::Signals;
-use crate::config::Settings;
+use crate::auth::places::ConnectionLimits;
+use crate::config::{HttpLimits, Settings};
 use crate::fwp::web::{WebState, web_router};
 use crate::handlers::{self, exec};
 use crate::http::HttpState;
@@ -31,13 +33,27 @@ use crate::wire::job::JobDefaults;
 /// Once the engine has ended, requests that are being answered get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// What the process is limited to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerLimits {
+    /// The connections that are served.
+    pub(crate) connections: ConnectionLimits,
+    /// File descriptors that a program of a job may have.
+    pub(crate) descriptors_of_children: u64,
+}
+
 /// Serves until the engine has ended, because of a signal or of itself. Returns how it ended.
 ///
 /// SIGHUP calls `reload`.
 ///
 /// # Errors
 /// The server could not start.
-pub(crate) async fn serve(settings: Settings, reload: impl FnMut()) -> Result<Ending, ServerError> {
+pub(crate) async fn serve(
+    settings: Settings,
+    limits: ServerLimits,
+    reload: impl FnMut(),
+) -> Result<Ending, ServerError> {
+    descriptors::tell(&limits.connections);
     let mut signals = Signals::listen(reload)?;
     if exec::children::gets_orphans() {
         tokio::spawn(exec::children::reap_orphans());
@@ -49,13 +65,14 @@ pub(crate) async fn serve(settings: Settings, reload: impl FnMut()) -> Result<En
     let web = listen_for_monitoring(&settings).await?;
     warn_about_access(&settings, address);
     keep_private(&settings);
-    let handlers = prepare_handlers(&settings).await?;
+    let handlers = prepare_handlers(&settings, limits.descriptors_of_children).await?;
     let engine = Engine::start(settings.engine.clone(), handlers);
     let http = http.spawn(HttpState {
         engine: engine.clone(),
         defaults: JobDefaults::of(&settings),
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
+        connections: Some(limits.connections),
     });
     let registry = remote.registry.clone();
     let fwp = remote.spawn(&settings, &engine);
@@ -71,7 +88,9 @@ pub(crate) async fn serve(settings: Settings, reload: impl FnMut()) -> Result<En
                 guesses: Arc::default(),
                 request_timeout: settings.http.request_timeout,
             };
-            Some(web.spawn_router(web_router(state), &settings.http))
+            let connections_max = limits.connections.monitoring.unwrap_or_default();
+            let limits = HttpLimits { connections_max, ..settings.http.clone() };
+            Some(web.spawn_router(web_router(state), &limits))
         }
     };
     let addresses = Addresses { http: address, fwp: remote_address, web: web_address };
@@ -246,9 +265,9 @@ fn warn_about_access(settings: &Settings, address: SocketAddr) {
 }
 
 /// The built-in handlers; what an earlier server's `exec` jobs left running is ended first.
-async fn prepare_handlers(settings: &Settings) -> Result<Handlers, ServerError> {
+async fn prepare_handlers(settings: &Settings, descriptors: u64) -> Result<Handlers, ServerError> {
     let data_dir = settings.engine.data_dir.clone();
-    let handlers = handlers::built_in(settings).map_err(|error| {
+    let handlers = handlers::built_in(settings, descriptors).map_err(|error| {
         ServerError::new(format!("cannot prepare exec jobs in {}: {error}", data_dir.display()))
     })?;
     if settings.allow_exec {

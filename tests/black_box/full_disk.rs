@@ -10,11 +10,11 @@ use serde_json::json;
 use crate::harness::{Place, run, wait};
 
 /// A small file system of its own; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// None where this user may not mount; that is said in the test's output.
-    fn mount_at(dir: PathBuf, size: &str) -> Option<SmallDisk> {
+    pub(crate) fn mount_at(dir: PathBuf, size: &str) -> Option<SmallDisk> {
         fs::create_dir(&dir).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "beaver-test"]).arg(&dir);
@@ -28,7 +28,7 @@ impl SmallDisk {
     }
 
     /// Fills it to the last byte.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
         let mut ballast = File::create(&path).unwrap();
         for piece in [1 << 16, 1 << 12, 1] {

@@ -112,6 +112,13 @@ impl Fwp {
         job["jid"].as_str().unwrap().to_owned()
     }
 
+    /// The id of the next job of a queue, if there is one within the time that a FETCH waits.
+    pub fn try_fetch(&mut self, queue: &str) -> Option<String> {
+        let reply = self.ask(&format!("FETCH {queue}"));
+        let job: Value = serde_json::from_str(&reply).ok()?;
+        Some(job["jid"].as_str().unwrap().to_owned())
+    }
+
     #[track_caller]
     pub fn ack(&mut self, jid: &str) {
         assert_eq!(self.ask(&format!("ACK {}", json!({"jid": jid}))), "+OK");

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,7 +70,7 @@ impl Place {
         self.start_under("true", flags)
     }
 
-    /// As [`Place::start`], after a line of shell in the same process, such as `ulimit -n 40`.
+    /// As [`Place::start`], after a line of shell in the same process, such as `ulimit -n 200`.
     pub fn start_under(&self, limits: &str, flags: &[&str]) -> Server {
         // What a killed server left there would name a port that is not ours any more.
         let _ = fs::remove_file(self.data("http.addr"));
@@ -210,6 +210,15 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// From now on the process may have only this many descriptors open: with fewer than it has, it opens no more. None
+    /// is the most that it may ask for.
+    pub fn may_open(&self, descriptors: Option<u64>) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let most = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: descriptors.or(most), maximum: most };
+        prlimit(pid, Resource::Nofile, limit).unwrap();
     }
 
     /// How the process has ended, if it has.

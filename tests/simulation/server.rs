@@ -135,6 +135,7 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
         },
         limits: Settings::default().http,
         remote: registry.clone(),
+        connections: None,
     };
     let http = HttpServer::on(SimListener(listener), address).spawn(state);
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, FWP_PORT));

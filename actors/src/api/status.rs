@@ -168,8 +168,11 @@ pub struct LogStatus {
     pub seq: Seq,
     /// Everything up to here is on disk.
     pub durable_seq: Seq,
-    /// False while new jobs are refused because the disk is full.
+    /// False while new jobs are refused.
     pub accepts_jobs: bool,
+    /// Why they are: the code of the [rejection](crate::jobs::Rejection).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'static str>,
 }
 
 /// The newest snapshot that is complete.

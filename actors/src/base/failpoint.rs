@@ -1,7 +1,7 @@
 //! Places where a test can make a real process fail: compiled in by the feature `testing`, and nothing without it.
 //!
 //! `BEAVER_FAILPOINTS="wal.sync=eio@3;manager.record=panic@100"` makes the third sync fail and the hundredth record
-//! panic. Actions: `eio`, `enospc`, `eagain`, `panic`, `abort`, `sleep:MS`. Each happens once, or from then on
+//! panic. Actions: `eio`, `enospc`, `eagain`, `emfile`, `panic`, `abort`, `sleep:MS`. Each happens once, or from then on
 //! each time: `wal.write=enospc@10+`.
 //!
 //! | point | is passed |
@@ -11,6 +11,8 @@
 //! | `wal.flush` | when WalActor begins to write what has gathered |
 //! | `manager.record` | before an event is applied |
 //! | `snapshot.take` | when SnapshotActor begins a snapshot |
+//! | `disk.open` | before a file or directory of the engine is opened |
+//! | `keeper.start` | before a process is started that runs the programs of jobs |
 //! | `thread.start` | before a thread is started beside those that are there from the start |
 //! | `supervisor.exit` | when the supervisor hears that a child has ended |
 
@@ -106,6 +108,7 @@ mod armed {
                     "eio" => Action::Error(5),
                     "enospc" => Action::Error(28),
                     "eagain" => Action::Error(11),
+                    "emfile" => Action::Error(24),
                     "panic" => Action::Panic,
                     "abort" => Action::Abort,
                     _ => panic!("unknown action {text:?}"),

@@ -9,7 +9,7 @@ pub(crate) mod bugs;
 pub mod byte_budget;
 pub(crate) mod bytes;
 pub mod clock;
-pub(crate) mod failpoint;
+pub mod failpoint;
 pub mod line_limit;
 pub mod metrics;
 pub(crate) mod msgpack;

@@ -25,6 +25,7 @@ use crate::ids::{JobId, QueueName, RemoteName};
 use crate::jobs::command::Enqueued;
 use crate::jobs::{Filter, JobSpec, JobView, Rejection, Status};
 use crate::recovery::boot::Boot;
+use crate::storage::patient::PatientStorage;
 use crate::storage::{DiskStorage, Storage};
 
 /// Everything through which an engine touches the world. The real engine and the tests differ in nothing else.
@@ -117,6 +118,11 @@ impl Engine {
         let (read_only_sender, read_only) = only_looks.then(|| watch::channel(None)).unzip();
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&options, clock.clone(), metrics.clone());
+        // Who only looks is not kept waiting: nobody is served meanwhile.
+        let storage: Arc<dyn Storage> = match only_looks {
+            true => storage,
+            false => Arc::new(PatientStorage::around(storage, admission.intake.shortage.clone())),
+        };
         let senders = StateSenders {
             phase: phase_sender,
             manager: manager_sender,
@@ -327,16 +333,18 @@ impl Engine {
         if self.admission.is_full(bytes) { Err(self.turn_away()) } else { Ok(()) }
     }
 
-    /// Whether a new job would be accepted now: an engine that serves may have no space, or too many jobs.
+    /// Whether a new job would be accepted now: an engine that serves may have no space, or too many jobs. The metric
+    /// `accepts_jobs` says the same from then on.
     ///
     /// # Errors
     /// What it would be told.
     pub fn accepts_jobs(&self) -> Result<(), EngineError> {
-        self.running()?;
-        if self.admission.is_full(0) {
-            return Err(EngineError::Busy);
-        }
-        Ok(self.admission.intake.look()?)
+        let accepted = self.running().and_then(|_| match self.admission.is_full(0) {
+            true => Err(EngineError::Busy),
+            false => Ok(self.admission.intake.look()?),
+        });
+        self.metrics.accepts_jobs.set(u64::from(accepted.is_ok()));
+        accepted
     }
 
     /// Counts a request that is turned away, and says so. For new jobs that have waited for

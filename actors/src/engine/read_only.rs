@@ -74,7 +74,12 @@ impl ReadOnlyState {
             waiting_for_worker,
             left_out,
             workers: WorkersStatus { count: 0, busy: 0, idle: 0, restarts: 0, kinds: Vec::new() },
-            log: LogStatus { seq: table.last(), durable_seq: table.last(), accepts_jobs: true },
+            log: LogStatus {
+                seq: table.last(),
+                durable_seq: table.last(),
+                accepts_jobs: true,
+                refusal: None,
+            },
             snapshot: self.snapshot,
             recovery: self.recovery,
         }

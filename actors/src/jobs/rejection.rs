@@ -96,6 +96,12 @@ pub enum Rejection {
     /// The log cannot grow. What was accepted still runs; new jobs must wait.
     #[error("the disk of the log is full: free some space and try again")]
     DiskFull,
+    /// No file of the log can be opened now.
+    #[error(
+        "the server has no file descriptors or memory left to open a file of its log: it tries again by itself, so try \
+         again in a moment"
+    )]
+    Shortage,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -118,6 +124,7 @@ impl Rejection {
             Rejection::RequestTooLarge { .. } => "request_too_large",
             Rejection::TooManyJobs { .. } => "too_many_jobs",
             Rejection::DiskFull => "disk_full",
+            Rejection::Shortage => "shortage",
             Rejection::Stopping => "stopping",
         }
     }

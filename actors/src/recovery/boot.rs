@@ -297,7 +297,9 @@ impl Boot {
             store: snapshot.map(|info| StoreId(info.header.store)),
             witness: self.witness(),
         };
-        let index = Arc::new(LogIndex::new(self.storage.clone(), self.options.wal_dir.clone()));
+        // Texts are read back on the manager's thread too, and what cannot be read now is read later.
+        let for_texts = self.storage.without_patience().unwrap_or_else(|| self.storage.clone());
+        let index = Arc::new(LogIndex::new(for_texts, self.options.wal_dir.clone()));
         let mut read = |bytes, total| {
             (so_far.log_bytes, so_far.log_bytes_total) = (bytes, total);
             progress(so_far);

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
@@ -15,6 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::base::failpoint;
 use crate::base::threads::beside_or_here;
 use crate::storage::held_dirs::HeldDirs;
 use crate::storage::sched::make_patient;
@@ -42,7 +43,17 @@ impl DiskStorage {
         let open = |dir: BorrowedFd<'_>, path: &Path| {
             retry_on_intr(|| openat(dir, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(FILE_MODE)))
         };
+        failpoint::pass("disk.open")?;
         Ok(File::from(self.held.at(path, open)?))
+    }
+
+    /// A directory, to be synced or asked about: one that is locked is open already, so that this cannot fail for want of a
+    /// descriptor.
+    fn dir(&self, dir: &Path) -> io::Result<Arc<File>> {
+        match self.held.dir(dir) {
+            Some(held) => Ok(held),
+            None => Ok(Arc::new(self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY)?)),
+        }
     }
 
     fn lock_once(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send>>> {
@@ -92,10 +103,12 @@ impl Storage for DiskStorage {
         }
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.create_dir(parent)?;
+        // Before there is anything to be synced: who tries again finds the directory and takes it for durable.
+        let parent = self.dir(parent)?;
         // Payloads and results are nobody else's business.
         match self.held.at(dir, |at, dir| mkdirat(at, dir, Mode::from_raw_mode(DIR_MODE))) {
             Err(error) if error != Errno::EXIST => Err(error.into()),
-            _ => self.sync_dir(parent),
+            _ => parent.sync_all(),
         }
     }
 
@@ -151,7 +164,7 @@ impl Storage for DiskStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY)?.sync_all()
+        self.dir(dir)?.sync_all()
     }
 
     fn real_path(&self, dir: &Path) -> io::Result<PathBuf> {
@@ -167,7 +180,7 @@ impl Storage for DiskStorage {
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        let found = fstatvfs(self.open_as(dir, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+        let found = fstatvfs(self.dir(dir)?)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 

@@ -30,6 +30,12 @@ impl HeldDirs {
         HeldDir { all: self.clone(), dir }
     }
 
+    /// The directory that a path means, if it is one of these.
+    pub fn dir(&self, path: &Path) -> Option<Arc<File>> {
+        let dirs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        dirs.iter().find(|(held, _)| held == path).map(|(_, dir)| dir.clone())
+    }
+
     /// Does something with a path: with the innermost of these directories that it is in, and the rest of the path.
     pub fn at<T>(&self, path: &Path, work: impl FnOnce(BorrowedFd<'_>, &Path) -> T) -> T {
         let found = {

@@ -4,7 +4,7 @@
 //! What survives a power cut: bytes of a file after its [`StoredFile::sync`], and names (a file created, renamed or
 //! removed) after [`Storage::sync_dir`] of their directory. Everything else may survive, in part, or not.
 //!
-//! `disk`: the machine's; `held_dirs`: directories that are locked; `atomic_file`: files that appear whole or not at all; `contents`: all that a file holds;
+//! `disk`: the machine's; `held_dirs`: directories that are locked; `patient`: opened again and again where descriptors or memory are missing; `atomic_file`: files that appear whole or not at all; `contents`: all that a file holds;
 //! [`reclaim`]: space is given back a piece at a time; [`sched`]: how soon a thread gets the processor; `lying`: a disk with
 //! deliberate bugs, for tests.
 
@@ -14,12 +14,14 @@ mod disk;
 mod held_dirs;
 #[cfg(feature = "testing")]
 pub(crate) mod lying;
+pub(crate) mod patient;
 pub mod reclaim;
 pub mod sched;
 
 use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use self::atomic_file::{partial_of, publish, unused, write_whole};
 pub(crate) use self::contents::{is_zero, read_all, read_used, too_long};
@@ -87,6 +89,11 @@ pub trait Storage: Send + Sync + 'static {
     /// A random number that is another one after each start of the machine's kernel: as long as it is the same, everything
     /// that was written is there, synced or not.
     fn boot_id(&self) -> [u8; 16];
+
+    /// The same disk for who may not wait, where this one waits for descriptors and memory.
+    fn without_patience(&self) -> Option<Arc<dyn Storage>> {
+        None
+    }
 
     /// Does some work that nobody waits for.
     fn in_background(&self, work: Box<dyn FnOnce() + Send>);

@@ -20,6 +20,9 @@ const SPACING: u32 = 16 << 10;
 /// Set in a mark's place when it is that of an event inside of a batch; else it is that of a batch's header.
 const INSIDE: u32 = 1 << 31;
 
+/// Segments that are kept open at a time, for the next text from them.
+const OPEN_MAX: usize = 8;
+
 /// The marks of every segment that is there.
 pub struct LogIndex {
     storage: Arc<dyn Storage>,
@@ -215,8 +218,16 @@ impl LogIndex {
 
     fn open(&self, path: &Path, number: u64) -> std::io::Result<Arc<dyn StoredFile>> {
         let file: Arc<dyn StoredFile> = self.storage.open_to_read(path)?.into();
-        if let Some(segment) = self.segments().iter_mut().find(|segment| segment.number == number) {
-            segment.file = Some(file.clone());
+        let mut segments = self.segments();
+        let open = segments.iter().filter(|segment| segment.file.is_some());
+        // Jobs are mostly wanted in the order in which they came: the oldest has been read through.
+        let (count, oldest) = (open.clone().count(), open.map(|segment| segment.number).min());
+        for segment in segments.iter_mut() {
+            if segment.number == number {
+                segment.file = Some(file.clone());
+            } else if count >= OPEN_MAX && Some(segment.number) == oldest {
+                segment.file = None;
+            }
         }
         Ok(file)
     }

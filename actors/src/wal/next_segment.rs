@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use crate::storage::Storage;
+use crate::storage::{Storage, StoredFile};
 
 /// Bytes of zeros per write while the next segment is prepared. Small, as nothing else may run on that processor while
 /// the kernel copies them (`docs/decisions/0005-scheduler-slices.md`).
@@ -25,12 +25,15 @@ pub(super) const ZEROED_AT_FIRST: u64 = 16 << 20;
 /// Set when nobody waits for more zeros.
 type Enough = Arc<AtomicBool>;
 
+/// A file that is allocated, and the number of zeros that it begins with.
+pub(super) type ZeroedFile = (Box<dyn StoredFile>, u64);
+
 /// The file, or what became of it.
 pub(super) enum NextSegment {
-    /// Being filled with zeros; says with how many.
-    Coming(Receiver<io::Result<u64>>, Enough),
-    /// Waits under its `.partial` name, with this number of zeros.
-    Ready(u64),
+    /// Being filled with zeros.
+    Coming(Receiver<io::Result<ZeroedFile>>, Enough),
+    /// Waits under its `.partial` name. It stays open, so that a change of segments needs no descriptor.
+    Ready(ZeroedFile),
     /// None was asked for yet, the last one was taken, or there was no space for it.
     Missing,
 }
@@ -57,8 +60,8 @@ impl NextSegment {
     pub fn look(&mut self) {
         let NextSegment::Coming(result, _) = self else { return };
         let problem = match result.try_recv() {
-            Ok(Ok(zeroed)) => {
-                *self = NextSegment::Ready(zeroed);
+            Ok(Ok(file)) => {
+                *self = NextSegment::Ready(file);
                 return;
             }
             Ok(Err(error)) => error.to_string(),
@@ -68,14 +71,14 @@ impl NextSegment {
         *self = NextSegment::Missing;
         tracing::warn!(
             error = problem,
-            "no space for the log's next segment: new jobs are refused until there is"
+            "there is no next segment for the log, mostly for want of space: new jobs are refused until there is"
         );
     }
 
-    /// How many zeros it begins with, as soon as it is there, which is soon; none if it will not be. Nobody else gets it.
-    pub fn take(&mut self) -> Option<u64> {
+    /// The file as soon as it is there, which is soon; none if it will not be. Nobody else gets it.
+    pub fn take(&mut self) -> Option<ZeroedFile> {
         match std::mem::replace(self, NextSegment::Missing) {
-            NextSegment::Ready(zeroed) => Some(zeroed),
+            NextSegment::Ready(file) => Some(file),
             NextSegment::Coming(result, enough) => {
                 enough.store(true, Ordering::Relaxed);
                 result.recv().ok()?.ok()
@@ -99,17 +102,17 @@ fn fill(
     len: u64,
     zeroed: u64,
     is_enough: &AtomicBool,
-) -> io::Result<u64> {
+) -> io::Result<ZeroedFile> {
     let mut file = storage.create(path)?;
     file.allocate(len)?;
     let zeros = vec![0; ZEROS_AT_ONCE];
     for offset in (0..zeroed).step_by(ZEROS_AT_ONCE) {
         if is_enough.load(Ordering::Relaxed) {
-            return Ok(offset);
+            return Ok((file, offset));
         }
         let count = zeros.len().min(usize::try_from(zeroed - offset).unwrap_or(usize::MAX));
         file.write_at(offset, &zeros[..count])?;
         file.sync()?;
     }
-    Ok(zeroed)
+    Ok((file, zeroed))
 }

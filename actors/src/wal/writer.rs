@@ -515,8 +515,7 @@ impl LogWriter {
 
     /// The file for the next segment, prepared or made on the spot; how long it is, and how much of it zeros.
     fn take_next_segment(&mut self, path: &Path) -> Result<(Box<dyn StoredFile>, u64, u64), WalError> {
-        if let Some(zeroed) = self.next_segment.take() {
-            let file = self.storage.open(path).map_err(WalError::io(path, "open"))?;
+        if let Some((file, zeroed)) = self.next_segment.take() {
             return Ok((file, self.segment_bytes, zeroed));
         }
         let mut file = self.storage.create(path).map_err(WalError::io(path, "create"))?;

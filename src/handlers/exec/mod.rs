@@ -84,7 +84,7 @@ impl ExecHandler {
     /// A handler whose programs belong to that data directory; it is created if missing.
     ///
     /// Keepers are this very program, started as `exec-keeper`. Programs get the variables in `set` unless their job says
-    /// otherwise.
+    /// otherwise, and may have this many file descriptors.
     ///
     /// # Errors
     /// The data directory's identity cannot be read or created, or there is no `/proc`.
@@ -92,10 +92,11 @@ impl ExecHandler {
         data_dir: &Path,
         stop_grace: Duration,
         set: &BTreeMap<String, String>,
+        descriptors: u64,
     ) -> io::Result<ExecHandler> {
         let mark = ProgramMark::of_this_server(data_dir)?;
         let environment = environment::of_this_server(set);
-        Ok(ExecHandler::with_keepers(KeeperProgram::this_one(), environment, mark, stop_grace))
+        Ok(ExecHandler::with_keepers(KeeperProgram::this_one(descriptors), environment, mark, stop_grace))
     }
 
     fn with_keepers(

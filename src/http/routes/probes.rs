@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::http::context::{Api, phase_name};
 
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    // The page reads what is counted; this is known only to who asks. The answer is for the gauge.
+    let _ = api.engine.accepts_jobs();
     api.metrics.response()
 }
 

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::{EngineStatus, QUEUES_SHOWN};
 use serde::Serialize;
 
+use crate::auth::places::ConnectionLimits;
 use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
@@ -28,14 +29,17 @@ pub(crate) async fn status(
         status: EngineStatus,
         #[serde(skip_serializing_if = "Option::is_none")]
         remote: Option<RemoteStatus>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        connections: Option<ConnectionLimits>,
     }
 
     let Query(pairs) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     let queues_max = queues_max(pairs).map_err(ApiError::bad_request)?;
     let status = in_time(api.deadline(), api.engine.status_with(queues_max)).await?;
     let remote = api.remote.as_ref().map(Registry::status);
+    let connections = api.connections;
     let (version, phase) = (env!("CARGO_PKG_VERSION"), api.phase());
-    Ok(Json(StatusAnswer { version, phase, status, remote }).into_response())
+    Ok(Json(StatusAnswer { version, phase, status, remote, connections }).into_response())
 }
 
 /// How many queues are shown one by one.

@@ -137,7 +137,7 @@ async fn a_surplus_connection_is_told_so_and_a_later_one_is_welcome() {
     first.write_all(GET_AND_CLOSE.as_bytes()).await.unwrap();
     soon(requests.recv()).await.unwrap();
     let mut turned_away = connect_and_send_at_once(addr, GET_AND_CLOSE);
-    let answer = until(&mut turned_away, GOODBYE_BODY).await;
+    let answer = until(&mut turned_away, goodbye(1).rsplit("\r\n").next().unwrap()).await;
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     for _ in 0..2 {
         turned_away
@@ -147,6 +147,15 @@ async fn a_surplus_connection_is_told_so_and_a_later_one_is_welcome() {
     }
     assert_eq!(rest(&mut turned_away).await, "");
     soon(surplus.recv()).await.unwrap();
+    // More than are listened to while they are told so, and none of them has said anything.
+    let mut crowd = Vec::new();
+    for _ in 0..5 {
+        crowd.push(connect(addr).await);
+    }
+    for silent in &mut crowd {
+        until(silent, goodbye(1).rsplit("\r\n").next().unwrap()).await;
+    }
+    drop(crowd);
 
     release.notify_one();
     assert!(rest(&mut first).await.ends_with("released"));

@@ -20,19 +20,22 @@
 //! | queues, with removed ones that have a job | names | 150,000 | `queues_max` | 429 `too_many_queues`, when no queue is empty and not paused | `jobs/decide/queues.rs` |
 //! | kinds that jobs have | names | 150,000 | `kinds_max` | 429 `too_many_kinds` | `jobs/decide/queues.rs` |
 //! | payload of one job | bytes of compact JSON | 1 MiB | `payload_bytes_max` | 413 `payload_too_large` | `jobs/decide/enqueue.rs` |
+//! | new jobs while no file of the log can be opened | whether it can, tried ten times a second for 30 s | | | 503 `shortage` | `storage/patient.rs` |
 //! | new jobs on a full disk | whether the log's next segment could be allocated, and a request that needs more than that fits | | | 507 `disk_full` | `engine/manager/ledger.rs` |
 //! | starts of jobs on a full disk | room in the log: 512 KiB for each that runs | | | nothing: jobs wait | `engine/manager/ledger.rs` |
 //! | payloads in memory of jobs that wait | bytes | 64 MiB | `payload_memory` | nothing: the rest is read back from disk | `jobs/table/mod.rs` |
 //! | jobs that run here | jobs | 8 | `worker_count` | nothing: jobs wait | `engine/manager/pool.rs` |
 //! | one bulk operation at a time, in steps | jobs looked at | 1,000 a step | | nothing: the next operation waits | `engine/manager/bulk_ops.rs` |
-//! | HTTP connections | connections | 1,024 | `connections_max` | 503 `busy`, closed; beyond 64 that are being told so, closed without a word | `src/auth/places.rs`, `src/server/http_server.rs` |
+//! | HTTP connections | connections | 1,024, or what descriptors are enough for | `connections_max` | 503 `busy`, closed | `src/auth/places.rs`, `src/server/descriptors.rs`, `src/server/http_server.rs` |
+//! | HTTP connections of monitoring | connections | 64, as above | `connections_max` if that is less | 503 `busy`, closed | the same |
+//! | those that are listened to while they are told so | connections | an eighth of the above, 2 to 64 | | the same, at once | `src/auth/places.rs` |
 //! | head of an HTTP request | time | 10 s | `header_timeout` | closed without a word | `src/server/http_server.rs` |
 //! | one HTTP request: body and answer | time | 1 min | `request_timeout` | 408 `request_timeout` while the body comes, then 500 `unknown` | `src/http/body.rs`, `src/http/deadline.rs` |
 //! | an HTTP answer that is not read | time without a byte taken | 1 min | `request_timeout` | closed without a word | `src/server/stall.rs` |
 //! | body of an HTTP request | bytes | 256 MiB | `body_bytes_max` | 413 `body_too_large` | `src/http/body.rs` (`BodyReader`) |
 //! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | | busy | `src/http/body.rs` (`BodyReader`) |
 //! | a list in an HTTP answer | bytes | 8 MiB, and the job that exceeds it | | `"more": true` | `src/http/routes/sets.rs` |
-//! | connections of the work protocol | connections | 2,000 | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, closed; beyond 64 that are being told so, closed without a word | `src/auth/places.rs`, `src/server/fwp_server.rs` |
+//! | connections of the work protocol | connections | 2,000, or what descriptors are enough for | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, or at once; closed | `src/auth/places.rs`, `src/server/descriptors.rs`, `src/server/fwp_server.rs` |
 //! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/server/fwp_server.rs`, `src/fwp/welcome.rs` |
 //! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/welcome.rs` |
 //! | one command | bytes of its line | 16 MiB | `faktory_line_bytes_max` | `ERR the line is longer than ..`, closed | `src/fwp/connection.rs` |

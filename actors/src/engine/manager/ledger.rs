@@ -16,6 +16,7 @@ use crate::ids::{Holder, JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::event::MetricsClass;
 use crate::jobs::{Command, Event, EventKind, Exhausted, JobSpec, JobTable, Rejection, Status};
 use crate::recovery::journal;
+use crate::storage::patient::Shortage;
 use crate::wal::writer::Room;
 
 /// While the disk is full, jobs are only started as long as the log has this much room for each that runs:
@@ -47,6 +48,8 @@ pub(super) struct Ledger {
     pub room: Room,
     /// Nothing more is accepted or started: the server stops.
     pub is_draining: bool,
+    /// Whether files can be opened.
+    pub shortage: Arc<Shortage>,
     /// How many bytes the log's disk could take beyond that; none if nobody can tell.
     pub free_space: FreeSpace,
     dice: fastrand::Rng,
@@ -68,6 +71,7 @@ impl Ledger {
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,
+            shortage: Arc::default(),
             free_space: Arc::new(|| None),
             dice,
         }
@@ -170,6 +174,9 @@ impl Ledger {
     pub fn admit(&self, jobs: usize, bytes: usize) -> Result<(), Rejection> {
         if self.is_draining {
             return Err(Rejection::Stopping);
+        }
+        if self.shortage.is_on() {
+            return Err(Rejection::Shortage);
         }
         if !self.room.accepts_jobs || !self.has_room_for(bytes) {
             return Err(Rejection::DiskFull);

@@ -94,6 +94,7 @@ impl JobManagerActor {
         let (time, durable) = (SteadyTime::begin(settings.clock.clone(), table.last_at()), table.last());
         let mut ledger = Ledger::new(table, dice, settings.metrics.clone());
         ledger.free_space = settings.free_space.clone();
+        ledger.shortage = settings.intake.shortage.clone();
         JobManagerActor {
             time,
             durable,
@@ -354,8 +355,8 @@ impl Handler<Ask> for JobManagerActor {
                     queues_max,
                     now,
                 );
-                // While the log waits for space, an operator must still be able to see that it does.
-                if self.ledger.room.accepts_jobs {
+                // While the log waits for something, an operator must still be able to see that it does.
+                if self.ledger.room.accepts_jobs && !self.ledger.shortage.is_on() {
                     self.ledger.hold(Effect::Status(reply, Box::new(status)));
                 } else {
                     reply.answer(Ok(status));

@@ -17,7 +17,7 @@ pub(super) fn status<A>(
     queues_max: usize,
     now: Timestamp,
 ) -> EngineStatus {
-    let Ledger { table, room, .. } = ledger;
+    let table = &ledger.table;
     let NamesShown { queues, waiting_for_worker, left_out } = NamesShown::of(table, now, queues_max);
     EngineStatus {
         jobs: table.counts(),
@@ -32,7 +32,10 @@ pub(super) fn status<A>(
             restarts: settings.metrics.restarts_worker.get(),
             kinds: settings.kinds.clone(),
         },
-        log: LogStatus { seq: table.last(), durable_seq, accepts_jobs: room.accepts_jobs },
+        log: {
+            let refusal = ledger.admit(1, 0).err().map(|refusal| refusal.code());
+            LogStatus { seq: table.last(), durable_seq, accepts_jobs: refusal.is_none(), refusal }
+        },
         snapshot,
         recovery: settings.recovery,
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio as ChildStdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use beaver_actors::base::failpoint;
 use beaver_actors::ids::JobId;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -29,9 +30,11 @@ pub(crate) struct KeeperProgram {
 }
 
 impl KeeperProgram {
-    /// The program that this process runs, even if its file was replaced by a newer version since.
-    pub(crate) fn this_one() -> KeeperProgram {
-        KeeperProgram { path: "/proc/self/exe".into(), arguments: vec![SUBCOMMAND.into()] }
+    /// The program that this process runs, even if its file was replaced by a newer version since. It, and what it starts,
+    /// may have this many file descriptors.
+    pub(crate) fn this_one(descriptors: u64) -> KeeperProgram {
+        let arguments = vec![SUBCOMMAND.into(), descriptors.to_string().into()];
+        KeeperProgram { path: "/proc/self/exe".into(), arguments }
     }
 }
 
@@ -121,6 +124,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl KeeperLink {
     async fn start(program: &KeeperProgram, mark: &ProgramMark) -> io::Result<KeeperLink> {
+        failpoint::pass("keeper.start")?;
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         // Nothing of ours but the socket: not our directory, not our output (somebody may wait for its end), not

@@ -1,5 +1,6 @@
 //! The keeper as a process of its own.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, getrlimit, kill_process_group,
+    set_child_subreaper, setrlimit, wait,
 };
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -40,8 +42,14 @@ const NOT_FOR_KEEPERS: [Signal; 8] = [
 ];
 
 /// Body of the hidden subcommand `beaver exec-keeper`: runs the programs that it is given through the socket that
-/// is its stdin, until that closes.
-pub(crate) fn run() -> ExitCode {
+/// is its stdin, until that closes. Its argument is the number of file descriptors that it may have: a server has more.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let descriptors = arguments.last().and_then(|text| text.to_str()?.parse().ok());
+    if let Some(descriptors) = descriptors {
+        let limit = Rlimit { current: Some(descriptors), ..getrlimit(Resource::Nofile) };
+        // It may always be lowered; what it is otherwise does no harm to most programs.
+        setrlimit(Resource::Nofile, limit).ok();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     // There is nobody to tell why: the server sees that the socket is closed.
     match runtime.and_then(|runtime| runtime.block_on(keep())) {
