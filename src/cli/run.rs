@@ -18,8 +18,8 @@ Examples:
   beaver run --config beaver.yaml --log-format json
   BEAVER_LOG=debug beaver run --metrics-port 0      # any free port; it is in DATA_DIR/http.addr
 
-SIGINT, SIGTERM or SIGQUIT drains: no new jobs, running ones may end (drain_timeout), a last
-snapshot. Another one after 0.3 s ends the process at once; so does kill -9. Nothing that was
+SIGINT, SIGTERM or SIGQUIT drains: no job is started, running ones may end (drain_timeout), a
+last snapshot; new ones are accepted and wait for the next start. Another one after 0.3 s ends the process at once; so does kill -9. Nothing that was
 acknowledged is lost either way: jobs that were running run again after the next start, but
 for those that may run only once. SIGHUP reads the configuration again, of which the key log
 takes effect. SIGUSR1, SIGUSR2 and SIGALRM do nothing.";

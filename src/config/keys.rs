@@ -191,6 +191,13 @@ pub(super) static KEYS: &[ConfigKey] = &[
         help: "How long running jobs may take to end by themselves when the server stops",
     },
     ConfigKey {
+        name: "refuse_while_draining",
+        heading: JOBS,
+        default: "false",
+        form: Switch(|s, refuses| s.engine.accepts_while_draining = !refuses),
+        help: "Refuse new jobs while the server stops, instead of keeping them for its next start",
+    },
+    ConfigKey {
         name: "payload_bytes_max",
         heading: JOBS,
         default: "1MiB",

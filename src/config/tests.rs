@@ -97,6 +97,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("exec_max_retry", "2"),
     ("exec_env", "TZ=UTC"),
     ("drain_timeout", "1m"),
+    ("refuse_while_draining", "true"),
     ("payload_bytes_max", "64KiB"),
     ("jobs_max", "1000"),
     ("queues_max", "200"),

@@ -16,7 +16,7 @@ use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use beaver_actors::base::clock::Clock;
-use beaver_actors::engine::{Engine, Phase};
+use beaver_actors::engine::Engine;
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 
@@ -73,8 +73,8 @@ async fn stats(
 }
 
 async fn health(State(state): State<WebState>) -> Response {
-    let accepts_jobs = state.engine.phase() == Phase::Serving && state.engine.accepts_jobs().is_ok();
-    let status = if accepts_jobs { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status =
+        if state.engine.accepts_jobs().is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, info::health(&state.facts()))
 }
 

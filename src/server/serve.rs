@@ -123,7 +123,14 @@ impl RunningServer {
             ending = self.watch() => Some(ending),
             asked = signals.next_stop() => {
                 let grace = self.settings.engine.drain_timeout;
-                info!("{}: stopping; running jobs get {grace:?}, a second signal ends all", asked.name);
+                let new_jobs = match self.settings.engine.accepts_while_draining {
+                    true => "new ones are accepted and wait for the next start",
+                    false => "new ones are refused",
+                };
+                info!(
+                    "{}: stopping; running jobs get {grace:?}, {new_jobs}, a second signal ends all",
+                    asked.name
+                );
                 None
             }
         };

@@ -187,7 +187,9 @@ fn sigterm_under_load_and_amid_snapshots_keeps_all_that_was_accepted() {
     let flags = ["--workers", "4", "--snapshot-interval", "20ms", "--segment-bytes", "64KiB"];
     let accepted = Mutex::new(Vec::new());
     for round in 0..ROUNDS {
-        let mut server = place.start(&flags);
+        // Jobs that come while it drains are kept, or refused: also in the last round.
+        let refuses = if round % 2 == 1 { &["--refuse-while-draining"][..] } else { &[] };
+        let mut server = place.start(&[&flags[..], refuses].concat());
         let enough = accepted.lock().unwrap().len() + 100;
         thread::scope(|scope| {
             for client in 0..3 {

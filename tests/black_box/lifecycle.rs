@@ -8,10 +8,16 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::files::snapshots;
-use crate::harness::{Place, count, cpu_ticks_in, wait};
+use crate::fwp_client::{Fwp, job};
+use crate::harness::{Place, Server, count, cpu_ticks_in, wait};
+use crate::http_client::request;
 
 fn sleeper(id: &str, sleep_ms: u64) -> Value {
     json!({"id": id, "kind": "simulate", "payload": {"sleep_ms": sleep_ms, "fail_rate": 0}})
+}
+
+fn until_draining(server: &Server) {
+    wait("a draining server", None, || (server.get("/readyz").json()["phase"] == "draining").then_some(()));
 }
 
 #[test]
@@ -22,9 +28,7 @@ fn sigterm_lets_running_jobs_end_and_the_next_start_replays_nothing() {
     server.enqueue(["later-1", "later-2"].map(|id| json!({"id": id, "kind": "nobody"})));
     server.until("four running jobs", |status| count(status, "in_flight") == 4);
     server.signal(Signal::TERM);
-    wait("a draining server", None, || (server.get("/readyz").status == 503).then_some(()));
-    assert_eq!(server.get("/readyz").json()["phase"], "draining");
-    server.post(r#"{"kind":"noop"}"#).refuses(503, "stopping", &[]);
+    until_draining(&server);
     let mut server = server;
     assert_eq!(server.ended().code(), Some(0), "{}", place.log());
 
@@ -37,6 +41,93 @@ fn sigterm_lets_running_jobs_end_and_the_next_start_replays_nothing() {
     assert_eq!(status["recovery"]["events"], 0, "{status}");
     assert_eq!(status["recovery"]["snapshot_jobs"], 6, "{status}");
     assert_eq!((count(&status, "completed"), count(&status, "pending")), (4, 2));
+    server.terminate();
+}
+
+/// A restart costs producers nothing: what they are told is accepted is on disk, up to the last moment.
+#[test]
+fn new_jobs_are_accepted_while_the_server_drains_and_run_after_the_next_start() {
+    let place = Place::new();
+    let mut server = place.start(&["--workers", "2"]);
+    let (mut producer, mut worker) = (Fwp::producer(&place), Fwp::worker(&place, "ours"));
+    server.enqueue(["a", "b"].map(|id| sleeper(id, 1_500)));
+    server.until("two running jobs", |status| count(status, "in_flight") == 2);
+    server.signal(Signal::TERM);
+    until_draining(&server);
+    // Both doors are open, one by one and in bulk.
+    let mut accepted: Vec<String> =
+        ["one", "two", "three", "pushed-01", "bulk-0001", "bulk-0002"].map(str::to_owned).into();
+    server.enqueue([json!({"id": "one", "kind": "noop"})]);
+    server.enqueue(["two", "three"].map(|id| json!({"id": id, "kind": "noop"})));
+    let noop = |jid: &str| json!({"jid": jid, "jobtype": "noop", "args": []});
+    producer.push(&noop("pushed-01"));
+    let bulk = json!([noop("bulk-0001"), noop("bulk-0002")]);
+    assert_eq!(producer.ask(&format!("PUSHB {bulk}")), "{}");
+    assert_eq!(server.get("/readyz").status, 200);
+    assert!(server.get("/metrics").body.contains("\nqueue_accepts_jobs 1\n"));
+    // Nobody gets one: not here, not elsewhere.
+    assert_eq!(worker.ask("FETCH default"), "-ERR shutdown in progress");
+    let status = server.status();
+    assert_eq!((count(&status, "in_flight"), count(&status, "pending")), (2, 6), "{status}");
+    // Up to its last moment: accepted, or told that it is too late, or nobody is there any more.
+    let mut refused = Vec::new();
+    let address = server.address().to_owned();
+    for number in 0.. {
+        let id = format!("late-{number}");
+        let is_ready = |()| request(&address, "GET", "/readyz", b"").is_ok_and(|answer| answer.status == 200);
+        let before = is_ready(());
+        let offered = request(
+            &address,
+            "POST",
+            "/api/v1/jobs",
+            json!({"id": id, "kind": "noop"}).to_string().as_bytes(),
+        );
+        let was_ready = (before, is_ready(()));
+        match offered {
+            Ok(answer) if answer.status == 201 => {
+                assert_ne!(was_ready, (false, false), "{id} was accepted");
+                accepted.push(id);
+            }
+            Ok(answer) => {
+                answer.refuses(503, "stopping", &[]);
+                assert_ne!(was_ready, (true, true), "{id} was refused");
+                refused.push(id);
+            }
+            // Without an answer it may be there or not.
+            Err(_) => break,
+        }
+    }
+    assert!(accepted.len() > 10, "{accepted:?}");
+    assert_eq!(server.ended().code(), Some(0), "{}", place.log());
+
+    let server = place.start(&["--workers", "2"]);
+    for id in accepted.iter().map(String::as_str).chain(["a", "b"]) {
+        let job = server.until_job_is(id, "completed");
+        assert_eq!(job["attempt"], 1, "{job}");
+    }
+    for id in refused {
+        assert_eq!(server.get(&format!("/api/v1/jobs/{id}")).status, 404, "{id}");
+    }
+    server.terminate();
+}
+
+#[test]
+fn a_server_that_is_not_to_come_back_refuses_new_jobs_from_the_first_signal_on() {
+    let place = Place::new();
+    let mut server = place.start(&["--workers", "1", "--refuse-while-draining"]);
+    let mut producer = Fwp::producer(&place);
+    server.enqueue([sleeper("walk", 1_000)]);
+    server.until_job_is("walk", "in_flight");
+    server.signal(Signal::TERM);
+    until_draining(&server);
+    wait("a closed door", None, || (server.get("/readyz").status == 503).then_some(()));
+    server.post(r#"{"kind":"noop"}"#).refuses(503, "stopping", &[]);
+    assert!(server.get("/metrics").body.contains("\nqueue_accepts_jobs 0\n"));
+    assert_eq!(producer.ask(&format!("PUSH {}", job("late-0001"))), "-ERR shutdown in progress");
+    assert_eq!(server.ended().code(), Some(0), "{}", place.log());
+    let server = place.start(&["--workers", "1"]);
+    let status = server.status();
+    assert_eq!((count(&status, "completed"), count(&status, "pending")), (1, 0), "{status}");
     server.terminate();
 }
 
@@ -60,7 +151,7 @@ fn a_second_signal_ends_the_server_at_once_and_loses_nothing() {
         server.enqueue([sleeper("long", 600_000), sleeper("next", 1)]);
         server.until_job_is("long", "in_flight");
         server.signal(first);
-        wait("a draining server", None, || (server.get("/readyz").status == 503).then_some(()));
+        until_draining(&server);
         let asked = Instant::now();
         // One that comes at once is one with the first, so it is sent until it counts.
         let ended = wait("the end of the server", None, || {

@@ -65,6 +65,8 @@ pub struct EngineOptions {
     pub layering: Layering,
     /// At shutdown, running jobs get this long to end by themselves.
     pub drain_timeout: Duration,
+    /// Whether new jobs are accepted meanwhile; they run after the next start.
+    pub accepts_while_draining: bool,
     /// An actor that gives no sign of life for this long ends the engine; for the log it is only reported.
     pub heartbeat_timeout: Duration,
     /// Requests that may wait for an answer at the same time; more are answered "busy".
@@ -100,6 +102,7 @@ impl EngineOptions {
             snapshot_age_max: Duration::from_secs(7 * 24 * 60 * 60),
             layering: Layering::default(),
             drain_timeout: Duration::from_secs(30),
+            accepts_while_draining: true,
             heartbeat_timeout: Duration::from_secs(30),
             requests_max: 10_000,
             request_wait_max: Duration::from_millis(250),

@@ -9,7 +9,8 @@ pub enum Phase {
     Recovering(Progress),
     /// Requests are served.
     Serving,
-    /// Running jobs are finished; no new ones are accepted or started.
+    /// Running jobs are finished, and none is started. New ones are accepted until the log is closed, unless
+    /// [`accepts_while_draining`](crate::api::options::EngineOptions::accepts_while_draining) is off.
     Draining,
     /// It has ended.
     Stopped(Ending),

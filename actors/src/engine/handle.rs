@@ -374,8 +374,9 @@ impl Engine {
         &self.metrics
     }
 
-    /// Drains and stops: no new jobs, running ones get `drain_timeout` (or `within`, if given), then the log is
-    /// closed and a last snapshot taken. Returns how it ended; calling it again waits for the same end.
+    /// Drains and stops: no job is started, running ones get `drain_timeout` (or `within`, if given), then a last snapshot is
+    /// taken and the log closed. Until then new jobs are accepted, unless
+    /// [`EngineOptions::accepts_while_draining`] is off. Returns how it ended; calling it again waits for the same end.
     pub async fn stop(&self, within: Option<Duration>) -> Ending {
         self.supervisor.do_send(StopEngine { within });
         self.stopped().await

@@ -15,6 +15,7 @@
 //! | [`Finished`] | worker | manager | how the attempt ended |
 //! | [`WorkerUp`], [`WorkerDown`] | supervisor | manager | there is a worker; it has died |
 //! | [`Drain`], [`HaltAll`] | supervisor | manager | start nothing more; end what runs |
+//! | [`CloseIntake`] | supervisor | manager | accept nothing more |
 //! | [`TakeSnapshot`] | supervisor | snapshot | take one now |
 //! | [`Seal`], [`Prune`] | snapshot | wal | end this segment; delete those before |
 //! | [`SnapshotTaken`] | snapshot | manager | there is a new snapshot |
@@ -303,11 +304,21 @@ pub struct WorkerDown {
     pub cause: String,
 }
 
-/// Start nothing more, accept nothing more; say when nothing runs and all is confirmed.
+/// Start nothing more; say when nothing runs and what ran is confirmed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain {
-    /// Told when all is confirmed and no worker is busy.
+    /// Whether new jobs are accepted all the same, until [`CloseIntake`]: they run after the next start.
+    pub accepts_jobs: bool,
+    /// Told when no worker is busy and how the last attempts ended is confirmed, or cannot be for want of space.
+    pub done: oneshot::Sender<()>,
+}
+
+/// Accept nothing more; say when all that was accepted is confirmed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseIntake {
+    /// Told when everybody has heard, or nothing can be confirmed for want of space.
     pub done: oneshot::Sender<()>,
 }
 

@@ -54,10 +54,11 @@ fn readiness(phase: &Phase, accepts_jobs: Result<(), EngineError>) -> Response {
     };
     let message = match phase {
         Phase::Stopped(Ending::Failed { message, .. }) => Some(message.into()),
-        Phase::Serving => accepts_jobs.as_ref().err().map(|error| error.to_string().into()),
+        Phase::Serving | Phase::Draining => accepts_jobs.as_ref().err().map(|error| error.to_string().into()),
         _ => None,
     };
-    let ready = *phase == Phase::Serving && accepts_jobs.is_ok();
+    // Also one that drains: who puts servers behind each other looks at the phase as well.
+    let ready = matches!(phase, Phase::Serving | Phase::Draining) && accepts_jobs.is_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, phase: phase_name(phase), progress, message })).into_response()
 }
@@ -71,7 +72,7 @@ mod tests {
     use crate::http::testing::read;
 
     #[tokio::test]
-    async fn only_a_serving_engine_is_ready_and_the_others_say_why_not() {
+    async fn only_an_engine_that_accepts_jobs_is_ready_and_the_others_say_why_not() {
         let progress = Progress { snapshot_jobs: 1, events: 2, log_bytes: 3, log_bytes_total: 4 };
         let failed = Ending::Failed { cause: FailCause::Storage, message: "no space".into() };
         for (phase, status, body) in [
@@ -81,7 +82,7 @@ mod tests {
                 r#"{"ready":false,"phase":"recovering","progress":{"snapshot_jobs":1,"events":2,"log_bytes":3,"log_bytes_total":4}}"#,
             ),
             (Phase::Serving, 200, r#"{"ready":true,"phase":"serving"}"#),
-            (Phase::Draining, 503, r#"{"ready":false,"phase":"draining"}"#),
+            (Phase::Draining, 200, r#"{"ready":true,"phase":"draining"}"#),
             (Phase::Stopped(Ending::Clean), 503, r#"{"ready":false,"phase":"stopped"}"#),
             (Phase::Stopped(failed), 503, r#"{"ready":false,"phase":"stopped","message":"no space"}"#),
         ] {
@@ -91,5 +92,9 @@ mod tests {
         let (status, body) = read(readiness(&Phase::Serving, full)).await;
         assert_eq!(status, 503);
         assert!(body.starts_with(r#"{"ready":false,"phase":"serving","message":"the disk"#), "{body}");
+        let closed = Err(EngineError::Rejected(Rejection::Stopping));
+        let (status, body) = read(readiness(&Phase::Draining, closed)).await;
+        let told = r#"{"ready":false,"phase":"draining","message":"the server is stopping"}"#;
+        assert_eq!((status, body.as_str()), (503, told));
     }
 }

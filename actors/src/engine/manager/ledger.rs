@@ -46,8 +46,10 @@ pub(super) struct Ledger {
     pub metrics: Arc<Metrics>,
     /// How much the log can still take.
     pub room: Room,
-    /// Nothing more is accepted or started: the server stops.
+    /// Nothing more is started: the server stops.
     pub is_draining: bool,
+    /// Nothing more is accepted: it is about to have stopped.
+    pub is_closed: bool,
     /// Whether files can be opened.
     pub shortage: Arc<Shortage>,
     /// How many bytes the log's disk could take beyond that; none if nobody can tell.
@@ -71,6 +73,7 @@ impl Ledger {
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },
             is_draining: false,
+            is_closed: false,
             shortage: Arc::default(),
             free_space: Arc::new(|| None),
             dice,
@@ -172,7 +175,7 @@ impl Ledger {
 
     /// Whether new jobs, of this many bytes together, may be added.
     pub fn admit(&self, jobs: usize, bytes: usize) -> Result<(), Rejection> {
-        if self.is_draining {
+        if self.is_closed {
             return Err(Rejection::Stopping);
         }
         if self.shortage.is_on() {

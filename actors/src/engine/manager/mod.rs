@@ -48,8 +48,8 @@ use crate::engine::manager::pool::Pool;
 pub use crate::engine::manager::settings::ManagerSettings;
 use crate::engine::manager::status::Visible;
 use crate::engine::messages::{
-    Ask, Confirmed, Drain, End, Fetch, Finished, GiveBack, Halt, HaltAll, Host, Run, SnapshotTaken, Submit,
-    Subscribe, WorkerDown, WorkerUp,
+    Ask, CloseIntake, Confirmed, Drain, End, Fetch, Finished, GiveBack, Halt, HaltAll, Host, Run,
+    SnapshotTaken, Submit, Subscribe, WorkerDown, WorkerUp,
 };
 use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
 use crate::jobs::model::policy::millis;
@@ -70,8 +70,12 @@ pub struct JobManagerActor {
     told: Visible,
     /// How many dead jobs of a kind the log tells of.
     deaths: LineLimit,
-    /// While draining: told when nothing runs and nothing is held any more.
+    /// While draining: told when nothing runs and what ran is confirmed.
     drained: Option<oneshot::Sender<()>>,
+    /// The last event when nothing ran any more: others may follow, of jobs that are accepted.
+    last_of_runs: Option<Seq>,
+    /// While nothing is accepted any more: told when nothing is held.
+    all_told: Option<oneshot::Sender<()>>,
     _guard: ExitGuard,
 }
 
@@ -106,6 +110,8 @@ impl JobManagerActor {
             told: Visible::default(),
             deaths: LineLimit::default(),
             drained: None,
+            last_of_runs: None,
+            all_told: None,
             settings,
             _guard: guard,
         }
@@ -153,8 +159,13 @@ impl JobManagerActor {
         let counts = self.ledger.table.counts();
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
-        self.settings.intake.tell(self.ledger.admit(1, 0).err(), &self.settings.metrics);
+        self.tell_intake();
         self.tell_if_drained();
+    }
+
+    /// Who only asks hears from now on what a new job would be told.
+    fn tell_intake(&self) {
+        self.settings.intake.tell(self.ledger.admit(1, 0).err(), &self.settings.metrics);
     }
 
     fn send_group(&mut self) {
@@ -281,11 +292,23 @@ impl JobManagerActor {
     }
 
     fn tell_if_drained(&mut self) {
-        // Without space for the log nothing more is told, however long anybody waits.
-        let all_is_told = self.ledger.all_is_told() || self.ledger.room.is_stuck;
-        let is_quiet = self.pool.busy().next().is_none() && self.bulk.is_empty() && all_is_told;
-        if is_quiet && let Some(done) = self.drained.take() {
-            // The supervisor may have given up on it.
+        if self.drained.is_none() && self.all_told.is_none() {
+            return;
+        }
+        // Without space for the log nothing more is confirmed, however long anybody waits.
+        let is_stuck = self.ledger.room.is_stuck;
+        if self.pool.busy().next().is_none() && self.bulk.is_empty() {
+            let last = *self.last_of_runs.get_or_insert(self.ledger.table.last());
+            if (self.ledger.effects.confirmed() >= last || is_stuck)
+                && let Some(done) = self.drained.take()
+            {
+                // The supervisor may have given up on it.
+                let _ = done.send(());
+            }
+        }
+        if (self.ledger.all_is_told() || is_stuck)
+            && let Some(done) = self.all_told.take()
+        {
             let _ = done.send(());
         }
     }
@@ -446,8 +469,21 @@ impl Handler<Drain> for JobManagerActor {
 
     fn handle(&mut self, drain: Drain, ctx: &mut Context<JobManagerActor>) {
         self.ledger.is_draining = true;
+        self.ledger.is_closed |= !drain.accepts_jobs;
+        self.tell_intake();
         self.drained = Some(drain.done);
         self.bulk.refuse_all();
+        self.end_turn(ctx);
+    }
+}
+
+impl Handler<CloseIntake> for JobManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, close: CloseIntake, ctx: &mut Context<JobManagerActor>) {
+        self.ledger.is_closed = true;
+        self.tell_intake();
+        self.all_told = Some(close.done);
         self.end_turn(ctx);
     }
 }

@@ -69,12 +69,12 @@ fn jobs_of_which_one_is_rejected_are_refused_at_once_and_leave_nothing() {
 
 #[test]
 fn new_jobs_are_refused_at_once_while_the_disk_is_full_and_while_the_server_stops() {
-    for (accepts_jobs, is_draining, rejection) in
+    for (accepts_jobs, is_closed, rejection) in
         [(false, false, Rejection::DiskFull), (false, true, Rejection::Stopping)]
     {
         let mut ledger = ledger_with(0);
         ledger.room = Room { bytes: 0, accepts_jobs, is_stuck: false };
-        ledger.is_draining = is_draining;
+        (ledger.is_draining, ledger.is_closed) = (true, is_closed);
         let (reply, answer) = Reply::with_receiver(1);
         submit(&mut ledger, Submit::Enqueue { jobs: vec![spec()], reply });
         assert_eq!(refused(answer), Some(rejection.into()));

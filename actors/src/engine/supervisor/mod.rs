@@ -36,8 +36,8 @@ use crate::engine::log::actor::WalActor;
 use crate::engine::log::task::WalSettings;
 use crate::engine::manager::{JobManagerActor, ManagerSettings};
 use crate::engine::messages::{
-    AbortEngine, ChildExited, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine, TakeSnapshot, WorkerDown,
-    WorkerUp,
+    AbortEngine, ChildExited, CloseIntake, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine,
+    TakeSnapshot, WorkerDown, WorkerUp,
 };
 use crate::engine::read_only::ReadOnlyState;
 use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
@@ -337,7 +337,8 @@ impl SupervisorActor {
         ctx.stop();
     }
 
-    /// Drains: nothing new, what runs may end; then it is told to; then a snapshot is taken and the log closed.
+    /// Drains: nothing more is started, what runs may end; then it is told to; then a snapshot is taken, nothing more is
+    /// accepted, and the log is closed. What was accepted meanwhile is behind the snapshot, and runs after the next start.
     fn drain(&mut self, within: Option<Duration>, ctx: &mut Context<SupervisorActor>) {
         self.stopping = true;
         let Some(children) = &self.children else {
@@ -346,12 +347,13 @@ impl SupervisorActor {
         self.enter(Phase::Draining);
         let within = within.unwrap_or(children.boot.options.drain_timeout);
         let takes_snapshot = children.boot.options.snapshot_at_stop;
+        let accepts_jobs = children.boot.options.accepts_while_draining;
         tracing::info!(actor = "supervisor", seconds = within.as_secs_f64(), "draining");
         let (manager, wal, snapshot) =
             (children.manager.clone(), children.wal.clone(), children.snapshot.clone());
         let steps = async move {
             let (done, mut drained) = oneshot::channel();
-            manager.do_send(Drain { done });
+            manager.do_send(Drain { accepts_jobs, done });
             if tokio::time::timeout(within, &mut drained).await.is_err() {
                 tracing::warn!(
                     actor = "supervisor",
@@ -367,6 +369,10 @@ impl SupervisorActor {
                 // An actor that has died takes none; the next start replays more of the log.
                 let _ = taken.await;
             }
+            let (done, all_told) = oneshot::channel();
+            manager.do_send(CloseIntake { done });
+            // A disk that does not answer is left to the log's end, which tells of it.
+            let _ = tokio::time::timeout(HALT_WAIT, all_told).await;
             let (done, closed) = oneshot::channel();
             wal.do_send(CloseLog { done });
             // Dropped unanswered if the log fails now; then the fail-stop is on its way.
