@@ -14,6 +14,11 @@ pub(super) fn no_such_job(jid: impl Display) -> String {
     format!("Job not found {jid}")
 }
 
+/// The error for an ACK that changed nothing although its job is not done.
+pub(super) fn too_late(why: impl Display) -> String {
+    format!("ACK came too late and changed nothing: {why}")
+}
+
 /// The error for a job whose jid another one waits under.
 pub(super) fn waits_otherwise(jid: impl Display) -> String {
     format!(

@@ -73,6 +73,13 @@ pub(super) enum Said {
     Error(Cow<'static, str>),
 }
 
+/// What became of a report, for good.
+enum Settled {
+    Counted,
+    /// It changed nothing, as the worker does not have the job (any more).
+    Refused(Rejection),
+}
+
 /// What follows a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
@@ -280,14 +287,18 @@ impl Session {
             }
             Pending::Acked(answer, job) => {
                 let acked = self.settled(job, ready!(Pin::new(answer).poll(cx)));
-                // To the worker its job is done, even if another has it by now.
-                acked.map(|_| reply::ok(out))
+                acked.map(|settled| match settled {
+                    // It is done, as the worker says, or was and has been forgotten.
+                    Settled::Counted | Settled::Refused(Rejection::NotFound { .. }) => reply::ok(out),
+                    Settled::Refused(rejection) if rejection.is_of_completed() => reply::ok(out),
+                    Settled::Refused(rejection) => reply::error(out, &reply::too_late(rejection)),
+                })
             }
             Pending::Failed(answer, job) => {
                 let failed = self.settled(job, ready!(Pin::new(answer).poll(cx)));
-                failed.map(|was_held| match was_held {
-                    true => reply::ok(out),
-                    false => reply::error(out, &reply::no_such_job(job)),
+                failed.map(|settled| match settled {
+                    Settled::Counted => reply::ok(out),
+                    Settled::Refused(_) => reply::error(out, &reply::no_such_job(job)),
                 })
             }
             Pending::Paused(answer, act) => {
@@ -331,19 +342,18 @@ impl Session {
         reply::bulk(out, &self.scratch);
     }
 
-    /// Whether a report was one of a job that this worker held.
-    fn settled(&self, job: &JobId, reported: Result<(), EngineError>) -> Result<bool, EngineError> {
+    /// Whether a report counts. An error means that nothing is decided: the worker may report again.
+    fn settled(&self, job: &JobId, reported: Result<(), EngineError>) -> Result<Settled, EngineError> {
         use Rejection::{Finished, NotFound, NotHeld, StaleToken};
-        let was_held = match reported {
-            Ok(()) => true,
+        let settled = match reported {
+            Ok(()) => Settled::Counted,
             Err(EngineError::Rejected(
-                NotFound { .. } | NotHeld { .. } | StaleToken { .. } | Finished { .. },
-            )) => false,
-            // Nothing is decided: the worker may report again.
+                rejection @ (NotFound { .. } | NotHeld { .. } | StaleToken { .. } | Finished { .. }),
+            )) => Settled::Refused(rejection),
             Err(error) => return Err(error),
         };
         self.member.holds_no_more(job);
-        Ok(was_held)
+        Ok(settled)
     }
 
     fn facts(&self) -> Facts {

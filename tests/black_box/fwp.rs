@@ -238,7 +238,8 @@ fn the_job_of_a_worker_that_is_gone_is_put_back_over_http_and_on_the_command_lin
         assert_eq!(rescuer.fetch("default"), jid);
         let mut back = Fwp::worker(&place, "gone");
         assert!(back.ask(&format!("FAIL {}", json!({"jid": jid}))).starts_with("-ERR Job not found"));
-        back.ack(&jid);
+        let late = back.ask(&format!("ACK {}", json!({"jid": jid})));
+        assert!(late.starts_with("-ERR ACK came too late"), "{late}");
         assert_eq!(server.job(&jid)["status"], "in_flight");
         rescuer.ack(&jid);
         assert_eq!(server.job(&jid)["status"], "completed");

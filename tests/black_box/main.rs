@@ -26,6 +26,7 @@
 //! | 62, 63, 69, 72, 73 | the server's own shortage: descriptors, threads, processes, space | `shortage`: each with a flood of idle connections, and for longer with `BEAVER_TORTURE` |
 //! | 76 | orphans that become children of the server | `orphans` |
 //! | 77 | programs that try to stay | `stays`: some ways with some ends, and with `BEAVER_TORTURE` all with all |
+//! | 83 | reports while the server is suspended or down | `away` |
 //! | 57, 58 | deliberate bugs, by `BEAVER_BUG` | `bugs` |
 //!
 //! What is not built with a real process, and why:
@@ -45,6 +46,7 @@
 //! | bug | reason |
 //! |---|---|
 //! | `AckBeforeFsync`, `NoDirectorySync` | SIGKILL takes the process, not the power: the kernel keeps bytes and names that were never synced |
+//! | `NoGraceAtBoot`, `PutBackUnfenced` | the explorer notices each at once; here they would take seconds of waiting |
 //! | `RequeueAsTwoRecords` | it replaces a command of the engine without actors, which a real server does not have; only the crash explorer notices it |
 
 mod fwp_client;
@@ -53,6 +55,7 @@ mod http_client;
 
 mod files;
 
+mod away;
 mod crash;
 mod exec;
 mod failpoints;

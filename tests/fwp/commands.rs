@@ -260,9 +260,20 @@ fn a_job_is_acked_on_another_connection_of_the_same_worker_but_not_by_another_on
             first.push(job("first001")).await;
             first.json("FETCH default").await;
             assert_eq!(other.ask(r#"FAIL {"jid":"first001"}"#).await, "-ERR Job not found first001");
-            assert_eq!(other.ask(r#"ACK {"jid":"first001"}"#).await, "+OK");
+            let refused = other.ask(r#"ACK {"jid":"first001"}"#).await;
+            assert!(
+                refused.starts_with("-ERR ACK came too late and changed nothing: job first001"),
+                "{refused}"
+            );
+            assert_eq!(
+                other.ask(r#"ACK {"jid":"unknown1"}"#).await,
+                "+OK",
+                "it may have been done and forgotten"
+            );
             assert_eq!(first.json("INFO").await["faktory"]["total_processed"], 0, "which changed nothing");
-            assert_eq!(second.ask(r#"ACK {"jid":"first001"}"#).await, "+OK");
+            for _ in 0..2 {
+                assert_eq!(second.ask(r#"ACK {"jid":"first001"}"#).await, "+OK", "it is done");
+            }
             assert_eq!(first.json("INFO").await["faktory"]["total_processed"], 1);
             assert_eq!(bench.state.registry.status().workers[0].running, 0);
         },

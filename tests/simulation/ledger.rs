@@ -26,8 +26,9 @@ use crate::world::World;
 
 /// The shortest reservation that there is, less what a message takes and a little more.
 const SURELY_HELD: Duration = Duration::from_secs(57);
-/// After this long it has expired, even if the server was down in between.
-pub const SURELY_EXPIRED: Duration = Duration::from_secs(75);
+/// After this long it has expired, even if the server was started, and its clock set, in the meantime: each gives a
+/// reservation its whole time again.
+pub const SURELY_EXPIRED: Duration = Duration::from_secs(95);
 /// Where jobs go that are added over HTTP.
 const HTTP_QUEUE: &str = "default";
 
@@ -59,7 +60,6 @@ pub struct Fetching {
     queues: Vec<&'static str>,
     order: u64,
     at: Duration,
-    boot: u64,
 }
 
 /// A job that a remote worker was given.
@@ -269,11 +269,10 @@ impl World {
     }
 
     pub fn fetching(&self, wid: &str, queues: &[&'static str]) -> Fetching {
-        let boot = self.boots.load(SeqCst);
         self.see(format!("{wid} fetches {queues:?}"), |seen, order| {
             seen.ledger.workers.insert(wid.to_owned());
             let at = turmoil::sim_elapsed().unwrap_or_default();
-            Fetching { wid: wid.to_owned(), queues: queues.to_vec(), order, at, boot }
+            Fetching { wid: wid.to_owned(), queues: queues.to_vec(), order, at }
         })
     }
 
@@ -290,11 +289,9 @@ impl World {
         turmoil::sim_elapsed().unwrap_or_default().saturating_sub(delivery.fetching.at)
     }
 
-    /// Whether its reservation cannot have expired. A server that starts after the clock was set forward finds its
-    /// reservations expired.
+    /// Whether its reservation cannot have expired, though the clock may have been set and the server started again.
     fn is_surely_held(&self, delivery: &Delivery) -> bool {
-        let is_same_life = self.boots.load(SeqCst) == delivery.fetching.boot;
-        self.age(delivery) < SURELY_HELD && (is_same_life || !self.clock_was_set.load(SeqCst))
+        self.age(delivery) < SURELY_HELD
     }
 
     /// The worker has looked at the job that it was given. False if it is not its own (any more).
@@ -336,7 +333,8 @@ impl World {
                 (_, None) => *is_in_doubt = true,
                 (Verb::Ack, Some(Reply::Ok)) => {
                     ledger.counts.acked += 1;
-                    if is_surely_held && !is_contested {
+                    // To others it only says that their job is done, or gone.
+                    if !is_contested {
                         ledger.done.entry(id.clone()).or_insert(order);
                         seen.oracle.completed(id, order);
                     }

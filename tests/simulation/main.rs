@@ -37,6 +37,8 @@
 //! `RequeueAsTwoRecords` is not: it replaces a command of the engine without actors (`StepEngine`), and the server's
 //! manager and boot do not go through that. The crash explorer notices it.
 //!
+//! `NoGraceAtBoot` and `PutBackUnfenced` are not: within seconds, no reservation ends and nobody puts a job back. The explorer does.
+//!
 //! What it does not show: threads (everything is one thread here, see `Threads::Callers`) and a slow disk (a
 //! sync takes no simulated time).
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,8 +38,6 @@ pub struct World {
     pub clock_skew_ms: AtomicI64,
     pub boots: AtomicU64,
     pub engine: Mutex<Option<Engine>>,
-    /// The clock was ahead or behind at some time.
-    pub clock_was_set: AtomicBool,
     phase: watch::Sender<Phase>,
     seen: Mutex<SeenByAll>,
 }
@@ -221,7 +219,6 @@ pub fn run(seed: u64) -> Report {
         clock_skew_ms: AtomicI64::new(0),
         boots: AtomicU64::new(0),
         engine: Mutex::new(None),
-        clock_was_set: AtomicBool::new(false),
         phase: watch::Sender::new(Phase::Faulty),
         seen: Mutex::default(),
     });

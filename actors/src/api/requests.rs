@@ -132,7 +132,7 @@ impl AttemptEnd {
             }
             AttemptEnd::Interrupted => {
                 let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");
-                Command::Requeue { job, token, failure, counts: false }
+                Command::Requeue { job, token, failure, counts: false, fences: false }
             }
             AttemptEnd::Cancelled(_) => return self.into_output(job, token),
         })

@@ -25,6 +25,10 @@ pub enum Bug {
     RequeueAsTwoRecords,
     /// The log is deleted up to the newest snapshot, not up to the one before it.
     LogDeletedTooEarly,
+    /// The leases of remote workers get nothing back for the time in which the server was down.
+    NoGraceAtBoot,
+    /// A report of success still counts after its job was put back by hand.
+    PutBackUnfenced,
     /// Promoted jobs join the line in the order of a hash map.
     #[cfg(feature = "testing")]
     HashMapOrder,
@@ -41,7 +45,7 @@ mod planted {
 
     use super::Bug;
 
-    const ALL: [Bug; 8] = [
+    const ALL: [Bug; 10] = [
         Bug::AckBeforeFsync,
         Bug::NoDirectorySync,
         Bug::TruncateOnAnyError,
@@ -49,6 +53,8 @@ mod planted {
         Bug::RecycledWithoutSalt,
         Bug::RequeueAsTwoRecords,
         Bug::LogDeletedTooEarly,
+        Bug::NoGraceAtBoot,
+        Bug::PutBackUnfenced,
         Bug::HashMapOrder,
     ];
 

@@ -64,6 +64,12 @@ impl SteadyTime {
         SteadyTime { clock, now, ticks, ahead_since: None }
     }
 
+    /// How far the clock's ticks had come when it was asked last.
+    #[must_use]
+    pub fn ticks(&self) -> Duration {
+        self.ticks
+    }
+
     /// The time now, and by how many milliseconds it just jumped ahead of the time that has passed.
     pub fn now(&mut self) -> (Timestamp, u64) {
         let (wall, ticks) = (self.clock.now(), self.clock.ticks());

@@ -3,10 +3,11 @@
 //! The table and the fold of a snapshot both call it, each with jobs of their own, and keep what follows from the change
 //! (indexes, counters, pages) themselves.
 
+use crate::base::bugs::{self, Bug};
 use crate::ids::{Attempt, Epoch, Holder, Seq, Timestamp, Token, TokenRef};
 use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
-use crate::jobs::model::job::{Exhausted, Lease, Misfit, Status};
+use crate::jobs::model::job::{EndedLease, Exhausted, Lease, Misfit, Status};
 use crate::jobs::model::payload::Payload;
 use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob};
@@ -50,7 +51,7 @@ impl PackedJob {
                 self.take_lease(lease, attempt, boxes).ok_or_else(|| misfit(self))?;
             }
             EventKind::Ack { token, result, .. } => {
-                // The job has succeeded: later reports on the lease change nothing, so its token is not kept.
+                // The job has succeeded: later reports on the lease change nothing, so it is not kept.
                 self.close_lease(token.of(epoch), boxes).ok_or_else(|| misfit(self))?;
                 self.keep_result(seq, result);
                 self.end(Status::Completed, seq, at);
@@ -61,8 +62,14 @@ impl PackedJob {
                 self.keep_result(seq, result);
                 (self.status, self.moment) = (Status::Retrying, retry_at);
             }
-            EventKind::Requeue { token, failure, counted, not_before, .. } => {
+            EventKind::Requeue { token, failure, counted, fenced, not_before, .. } => {
                 self.end_lease(token.of(epoch)).ok_or_else(|| misfit(self))?;
+                if fenced
+                    && !bugs::has(Bug::PutBackUnfenced)
+                    && let Some(rare) = &mut self.rare
+                {
+                    rare.last_lease = None;
+                }
                 self.remember(stamp, failure, not_before, counted);
                 (self.status, self.moment) = match not_before {
                     Some(moment) => (Status::Retrying, moment),
@@ -156,27 +163,34 @@ impl PackedJob {
         }
         self.set_attempt(attempt);
         let rare = self.rare.get_or_insert_with(|| boxes.take());
-        (rare.lease, rare.last_token) = (Some(lease), None);
+        (rare.lease, rare.last_lease) = (Some(lease), None);
         self.status = Status::InFlight;
         self.moment = Timestamp(0);
         Some(())
     }
 
-    /// The lease has ended; its token is kept, as there may still be a word about it.
+    /// The lease has ended; what named it is kept, as there may still be a word about it.
     #[inline]
     fn end_lease(&mut self, token: Token) -> Option<()> {
-        let token = self.lease_under(token)?.token;
+        self.lease_under(token)?;
         let rare = self.rare.as_mut()?;
-        (rare.lease, rare.last_token) = (None, Some(token));
+        let Lease { holder, token, .. } = rare.lease.take()?;
+        rare.last_lease = Some(EndedLease { holder, token });
         Some(())
     }
 
-    /// The lease has ended, and nothing more is to be said about it.
+    /// The lease has ended, perhaps a while ago, and nothing more is to be said about it.
     #[inline]
     fn close_lease(&mut self, token: Token, boxes: &mut EmptyBoxes) -> Option<()> {
-        self.lease_under(token)?;
+        let is_held = self.lease_under(token).is_some();
+        if !is_held && !self.may_succeed_late(token) {
+            return None;
+        }
         let rare = self.rare.as_mut()?;
-        rare.lease = None;
+        match is_held {
+            true => rare.lease = None,
+            false => rare.last_lease = None,
+        }
         if rare.is_empty()
             && let Some(rare) = self.rare.take()
         {
@@ -186,7 +200,7 @@ impl PackedJob {
     }
 
     fn is_last_lease(&self, token: TokenRef, epoch: Epoch) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.last_token == Some(token.of(epoch)))
+        self.last_lease().is_some_and(|last| last.token == token.of(epoch))
     }
 
     /// Lets the lease last as long as one that is given now would, but at most for `grace_ms` longer; if it was given

@@ -139,6 +139,9 @@ pub enum Command {
         failure: Failure,
         /// Whether the attempt counts against `max_retry`: it does when the job itself may be the cause.
         counts: bool,
+        /// Whether a late report of success is refused from now on: it is when somebody wants the job to run again, or when
+        /// its worker never got it.
+        fences: bool,
     },
     /// The server lacked what it takes to run the job: the lease ends, and it is tried again after a pause that doubles.
     Postpone {
@@ -232,10 +235,10 @@ pub enum Command {
     },
     /// The server has been started: a new term begins, in this store's timeline or, in a new store, in one that is drawn.
     BeginTerm,
-    /// Time was lost that no worker had: no lease ends before now and the shorter of its job's timeout and this grace.
+    /// Time was lost in which no worker could report: no lease ends before it is made up for, at most by its job's timeout.
     SpareLeases {
-        /// The longest time that a lease gets, in milliseconds; the most there is gives each its whole timeout.
-        grace_ms: u64,
+        /// How long nobody could report, in milliseconds; the most there is gives each lease its whole timeout.
+        away_ms: u64,
     },
 }
 

@@ -90,6 +90,8 @@ pub enum EventKind {
         failure: Box<Failure>,
         /// Whether the attempt counts against `max_retry`.
         counted: bool,
+        /// Whether nothing that is said about the lease counts any more, not even that the job has succeeded.
+        fenced: bool,
         /// It waits for this moment first, as a job between two attempts does.
         not_before: Option<Timestamp>,
     },

@@ -1,10 +1,10 @@
 //! A job complete and by itself: by names instead of numbers, independent of any table. For tools and tests; a snapshot
 //! is made of packed ones (`jobs/table/packed_job.rs`).
 
-use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
+use crate::ids::{Attempt, JobId, Seq, Timestamp};
 use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::{Failure, KeptFailure};
-use crate::jobs::model::job::JobState;
+use crate::jobs::model::job::{EndedLease, JobState};
 use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::{EventText, TextAt, TextPart, TextRef};
@@ -42,7 +42,7 @@ pub struct Life {
     /// What its last attempt that had something to say left behind.
     pub result: Option<EventText<Payload>>,
     /// The last lease that has ended, while there may still be a word about it.
-    pub last_token: Option<Token>,
+    pub last_lease: Option<EndedLease>,
     /// The job of the same name that follows when it has ended.
     pub successor: Option<Box<NewJob>>,
 }

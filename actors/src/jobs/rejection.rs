@@ -1,6 +1,7 @@
 //! How the job table says no.
 
 use crate::ids::{JobId, RemoteName, Token};
+use crate::jobs::model::job::Status;
 
 /// The table says no. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +109,12 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether it says that the job has succeeded already.
+    #[must_use]
+    pub fn is_of_completed(&self) -> bool {
+        matches!(self, Rejection::Finished { status, .. } if *status == Status::Completed.as_str())
+    }
+
     /// Stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

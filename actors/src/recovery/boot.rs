@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::api::options::EngineOptions;
 use crate::api::outcome::{FailCause, Progress};
 use crate::api::status::RecoveryStatus;
+use crate::base::bugs::{self, Bug};
 use crate::base::clock::Clock;
 use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
@@ -221,6 +222,8 @@ impl Boot {
         if note != StoreNote::Names(store) {
             self.note_store(store)?;
         }
+        // What was written again may have taken its time.
+        let now = self.clock.now().max(now);
         let (begun, interrupted) = self.begin_term(&mut table, &mut writer, now)?;
         let status = self.status(started, snapshot, events, interrupted, torn.as_ref());
         Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
@@ -473,8 +476,12 @@ impl Boot {
         now: Timestamp,
     ) -> Result<(Group, u64), BootError> {
         let mut group = Group { first: table.last().next(), ..Group::default() };
+        let away_ms = now.since_ms(table.last_at());
         self.execute(Command::BeginTerm, table, &mut group, now);
         let interrupted = self.settle_leases(table, &mut group, now);
+        if !bugs::has(Bug::NoGraceAtBoot) {
+            self.execute(Command::SpareLeases { away_ms }, table, &mut group, now);
+        }
         writer.begin_term(table.epoch());
         writer.append(std::slice::from_ref(&group), now).1?;
         writer.sync()?;
@@ -483,13 +490,18 @@ impl Boot {
 
     /// Jobs that were in flight here go back to pending: their workers died with the process before. The attempt
     /// counts, so that a job which brings the server down cannot do so for ever. Remote workers may well be alive:
-    /// their leases run on until their deadline.
+    /// their leases run on, at least as long as it takes to hear what they had to say while nobody listened.
     fn settle_leases(&mut self, table: &mut JobTable, group: &mut Group, now: Timestamp) -> u64 {
         let interrupted = interrupted(table);
         let count = interrupted.len() as u64;
         for (job, token) in interrupted {
             let failure = Failure::new(FailureKind::Lost, "the server ended while the job ran");
-            self.execute(Command::Requeue { job, token, failure, counts: true }, table, group, now);
+            self.execute(
+                Command::Requeue { job, token, failure, counts: true, fences: true },
+                table,
+                group,
+                now,
+            );
         }
         count
     }
@@ -497,7 +509,9 @@ impl Boot {
     fn execute(&mut self, command: Command, table: &mut JobTable, group: &mut Group, now: Timestamp) {
         let event = table.decide(command, now, &mut self.dice);
         let event = event.expect("a term can always begin, and a lease that is held be ended");
-        journal::record(table, group, event.expect("both change the state"));
+        if let Some(event) = event {
+            journal::record(table, group, event);
+        }
     }
 }
 

@@ -11,8 +11,8 @@
 //!         moment - created_at, position - number; in flight: holder, token, since - created_at, deadline - since,
 //!         pending since - created_at
 //! rare:   flags (1), failed attempts that count, [position of the result's event - number, result or its length],
-//!         [custom or its length], [last token], [the job that follows], number of failures, the failures
-//! flags:  1 result, 2 custom, 4 last token, 8 the result is on a page of texts, 16 custom is on one, 32 another job follows
+//!         [custom or its length], [last lease: token, holder], [the job that follows], number of failures, the failures
+//! flags:  1 result, 2 custom, 4 last lease, 8 the result is on a page of texts, 16 custom is on one, 32 another job follows
 //! failure: attempt, moment - created_at, when the next attempt was due (0: at once, or never), position of its
 //!         event - number, its length if it is on a page of texts, else 0 and what it was
 //! ```
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crate::base::bytes::{Take, put_difference, put_text, put_uint, unfolded};
 use crate::ids::{Attempt, JobId, Seq, Timestamp};
 use crate::jobs::model::failure::FailedAttempt;
-use crate::jobs::model::job::{Finish, JobState, Lease};
+use crate::jobs::model::job::{EndedLease, Finish, JobState, Lease};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::stored::{
@@ -53,18 +53,18 @@ const RARE: u8 = 1 << 7;
 
 const RESULT: u8 = 1;
 const CUSTOM: u8 = 2;
-const LAST_TOKEN: u8 = 4;
+const LAST_LEASE: u8 = 4;
 const RESULT_STORED: u8 = 8;
 const CUSTOM_STORED: u8 = 16;
 const SUCCESSOR: u8 = 32;
-const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_TOKEN | RESULT_STORED | CUSTOM_STORED | SUCCESSOR;
+const RARE_FLAGS: u8 = RESULT | CUSTOM | LAST_LEASE | RESULT_STORED | CUSTOM_STORED | SUCCESSOR;
 
 fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) {
-    let Rare { last_token, failures, failed, result, custom, successor, .. } = rare;
+    let Rare { last_lease, failures, failed, result, custom, successor, .. } = rare;
     let is_stored = |text: &PayloadRef| text.here().is_none();
     let flags = if result.is_some() { RESULT } else { 0 }
         | if custom.is_some() { CUSTOM } else { 0 }
-        | if last_token.is_some() { LAST_TOKEN } else { 0 }
+        | if last_lease.is_some() { LAST_LEASE } else { 0 }
         | if result.as_ref().is_some_and(|result| is_stored(&result.text)) { RESULT_STORED } else { 0 }
         | if custom.as_ref().is_some_and(is_stored) { CUSTOM_STORED } else { 0 }
         | if successor.is_some() { SUCCESSOR } else { 0 };
@@ -77,8 +77,9 @@ fn put_rare(out: &mut Vec<u8>, rare: &Rare, number: Seq, created_at: Timestamp) 
     if let Some(custom) = custom {
         put_text_ref(out, custom);
     }
-    if let Some(token) = last_token {
+    if let Some(EndedLease { holder, token }) = last_lease {
         put_token(out, *token);
+        put_holder(out, holder);
     }
     if let Some(successor) = successor {
         put_new_job(out, successor);
@@ -132,8 +133,9 @@ fn take_rare(
     if flags & CUSTOM != 0 {
         rare.custom = Some(take_text_ref(take, flags & CUSTOM_STORED != 0)?);
     }
-    if flags & LAST_TOKEN != 0 {
-        rare.last_token = Some(take_token(take)?);
+    if flags & LAST_LEASE != 0 {
+        let token = take_token(take)?;
+        rare.last_lease = Some(EndedLease { token, holder: take_holder(take, remote_of)? });
     }
     if flags & SUCCESSOR != 0 {
         rare.successor = Some(take_new_job(take, id.clone())?);
@@ -155,7 +157,7 @@ fn take_rare(
 
 /// Whether something of it is written; an attempt that is in the job's own number is not, nor is a lease.
 fn is_written(rare: &Rare) -> bool {
-    rare.last_token.is_some()
+    rare.last_lease.is_some()
         || !rare.failures.is_empty()
         || rare.failed > 0
         || rare.result.is_some()

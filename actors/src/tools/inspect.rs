@@ -260,9 +260,10 @@ fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> RowObject {
             data.set("retry_at", retry_at);
             data
         }
-        EventKind::Requeue { job: _, token, failure, counted, not_before } => {
+        EventKind::Requeue { job: _, token, failure, counted, fenced, not_before } => {
             let mut data = failed(token.of(epoch), failure, &None);
             data.set("counted", counted);
+            data.set("fenced", fenced);
             data.set("not_before", not_before);
             data
         }
@@ -322,7 +323,7 @@ fn job_row(job: JobRecord) -> RowObject {
     let Profile { queue, kind, priority, backoff, exhausted, timeout_ms, max_retry, backtrace_lines } =
         profile;
     let Content { payload, custom } = content;
-    let Life { state, attempt, line_seq, failures, failed, result, last_token, successor } = life;
+    let Life { state, attempt, line_seq, failures, failed, result, last_lease, successor } = life;
     let lease = match &state {
         JobState::InFlight(lease) => Some(object!({
             "worker": lease.holder, "token": lease.token, "since": lease.since, "deadline": lease.deadline,
@@ -334,7 +335,7 @@ fn job_row(job: JobRecord) -> RowObject {
         "priority": priority, "attempt": attempt, "failed": failed, "max_retry": max_retry,
         "backoff": backoff, "exhausted": exhausted, "timeout_ms": timeout_ms, "backtrace_lines": backtrace_lines,
         "created_at": created_at, "line_seq": line_seq, "run_at": state.due(), "lease": lease,
-        "last_token": last_token, "finished_at": state.finish().map(|finish| finish.at), "errors": failures,
+        "last_lease": last_lease, "finished_at": state.finish().map(|finish| finish.at), "errors": failures,
         "result": result, "custom": custom, "payload": payload, "successor": successor.as_deref().map(added),
     })
 }

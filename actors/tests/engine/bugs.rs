@@ -96,6 +96,20 @@ fn a_log_that_is_deleted_too_early_is_noticed() {
     );
 }
 
+/// Row 58: and row 83, whose rule it breaks.
+#[test]
+fn a_boot_that_gives_no_time_back_to_remote_workers_is_noticed() {
+    let findings = explored(Bug::NoGraceAtBoot);
+    assert!(findings.contains("boot has spared leases 0 times"), "{findings}");
+}
+
+/// Row 58: and rows 83 and 89, whose rules it breaks.
+#[test]
+fn a_late_success_of_a_job_that_was_put_back_by_hand_is_noticed() {
+    let findings = explored(Bug::PutBackUnfenced);
+    assert!(findings.contains("accepted under the stale token"), "{findings}");
+}
+
 /// Row 57.
 #[test]
 fn the_order_of_a_hash_map_is_noticed() {

@@ -87,7 +87,9 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
         let result = Some(Payload::parse("[1]").unwrap());
         let command = match name {
             "completed" => Command::Ack { job, token, result },
-            "requeued" => Command::Requeue { job, token, failure: failure("gone"), counts: false },
+            "requeued" => {
+                Command::Requeue { job, token, failure: failure("gone"), counts: false, fences: false }
+            }
             "postponed" => Command::Postpone { job, token, failure: failure("no descriptor is left") },
             "lost" => Command::LosePayload { job, token, failure: failure("the checksum is wrong") },
             "interrupted" => Command::Extend { job, token, by_ms: 5 },
@@ -128,7 +130,7 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
     beaver.reserve(&["calls"], "ada").unwrap().unwrap();
     let next = JobSpec { follows_running: true, payload: Payload::parse("[3]").unwrap(), ..call("held") };
     do_it(beaver, Command::Enqueue(Box::new(next)));
-    do_it(beaver, Command::SpareLeases { grace_ms: 60_000 });
+    do_it(beaver, Command::SpareLeases { away_ms: 60_000 });
     // What an operator does.
     let later = Start::After(Duration::from_secs(86_400));
     for name in ["killed", "hurried", "discarded", "scheduled", "promoted"] {

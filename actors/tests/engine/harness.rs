@@ -9,7 +9,7 @@ use beaver_actors::api::options::EngineOptions;
 use beaver_actors::engine::{Engine, Environment, Threads};
 use beaver_actors::ids::{JobId, KindName, QueueName};
 use beaver_actors::jobs::{JobSpec, JobView, Payload, Status};
-use beaver_actors::testing::SimStorage;
+use beaver_actors::testing::{ManualClock, SimStorage};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A handler made of a function.
@@ -118,6 +118,20 @@ pub(crate) async fn ready_here(disk: &SimStorage, options: EngineOptions, handle
     let engine = Engine::start_on(environment, options, handlers);
     engine.ready().await.unwrap();
     engine
+}
+
+/// Lets time pass while the engine is awake: in steps that are short enough not to pass for a pause.
+pub(crate) async fn pass_awake(engine: &Engine, clock: &ManualClock, time: Duration) {
+    // An answer may come before its turn ends, so that two steps are one to the engine.
+    const STEP: Duration = Duration::from_millis(250);
+    let mut left = time;
+    while !left.is_zero() {
+        let step = left.min(STEP);
+        clock.advance(step);
+        // Answered at the end of a turn, which does what is due.
+        engine.status().await.unwrap();
+        left -= step;
+    }
 }
 
 pub(crate) async fn enqueue(engine: &Engine, spec: JobSpec) -> JobId {

@@ -152,7 +152,7 @@ fn positions_pass_two_to_the_32_and_attempts_stop_at_their_end() {
             failures: Vec::new(),
             failed: 0,
             result: None,
-            last_token: None,
+            last_lease: None,
             successor: None,
         },
     };

@@ -8,6 +8,7 @@
 //! - `log_actor`: the log's actor by itself.
 //! - `remote`: what remote workers are given and report; `queues`: pause, resume, remove; `sets`: many jobs at once,
 //!   and what a job may ask for.
+//! - `away`: reports of remote workers before, during and after the time in which the server did not listen.
 //! - `doctor`: what is said of damage, and repairs; `doctor_crash`: repairs that are cut off;
 //!   `doctor_names`: segments that lost their names.
 //! - `undelivered`: jobs that could not begin.
@@ -26,6 +27,7 @@
 
 mod actors;
 mod append;
+mod away;
 mod bugs;
 mod closing;
 mod doctor;

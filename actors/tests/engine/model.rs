@@ -53,7 +53,7 @@ enum Op {
     Fail(usize, bool),
     /// By a remote worker, that knows the token or does not.
     Report(usize, u8, bool),
-    Requeue(usize, bool),
+    Requeue(usize, bool, bool),
     Postpone(usize),
     Extend(usize, u64),
     Cancel(usize),
@@ -105,7 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (nth(), stale()).prop_map(|(nth, stale)| Op::Ack(nth, stale)),
         4 => (nth(), stale()).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
         3 => (nth(), 0_u8..3, any::<bool>()).prop_map(|(nth, who, knows)| Op::Report(nth, who, knows)),
-        1 => (nth(), any::<bool>()).prop_map(|(nth, counts)| Op::Requeue(nth, counts)),
+        1 => (nth(), any::<bool>(), any::<bool>()).prop_map(|(nth, counts, by_hand)| Op::Requeue(nth, counts, by_hand)),
         1 => nth().prop_map(Op::Postpone),
         1 => (nth(), 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
         1 => nth().prop_map(Op::Cancel),
@@ -213,9 +213,9 @@ impl Run {
                 Command::Fail { job, token, failure, result: None }
             }),
             Op::Report(nth, who, knows) => self.report_from_afar(nth, &remote(who), knows),
-            Op::Requeue(nth, counts) => self.report(nth, false, move |job, token| {
+            Op::Requeue(nth, counts, fences) => self.report(nth, false, move |job, token| {
                 let failure = Failure::new(FailureKind::Lost, "gone");
-                Command::Requeue { job, token, failure, counts }
+                Command::Requeue { job, token, failure, counts, fences }
             }),
             Op::Postpone(nth) => self.report(nth, false, |job, token| {
                 let failure = Failure::new(FailureKind::Undelivered, "full");
@@ -280,9 +280,9 @@ impl Run {
             }
             Op::Output(nth, stale) => self.output(nth, stale),
             Op::Restart => assert!(self.execute(Command::BeginTerm).unwrap().is_some()),
-            Op::SpareLeases(grace_ms) => {
+            Op::SpareLeases(away_ms) => {
                 let is_held = self.model.jobs.iter().any(|job| job.status == Status::InFlight);
-                let event = self.execute(Command::SpareLeases { grace_ms }).unwrap();
+                let event = self.execute(Command::SpareLeases { away_ms }).unwrap();
                 assert_eq!(event.is_some(), is_held);
             }
             Op::Pass(ms) => self.pass(ms),
@@ -332,12 +332,18 @@ impl Run {
         assert!(!self.model.jobs.iter().any(|job| old(&job)), "forgotten when old");
     }
 
-    /// A report on the nth job: accepted exactly if it is in flight under the token that is presented.
+    /// A report on the nth job: accepted exactly if it is in flight under the token that is presented; or, if it is one of
+    /// success, waits and was last in flight under it.
     fn report(&mut self, nth: usize, stale: bool, command: impl FnOnce(JobId, Token) -> Command) {
         let Some(job) = self.nth(nth) else { return };
         let token = self.token(&job, stale);
-        let held = job.status == Status::InFlight && !stale;
-        let result = self.execute(command(job.id.clone(), token));
+        let command = command(job.id.clone(), token);
+        let counts = match command {
+            Command::Ack { .. } => job.may_succeed(),
+            _ => job.status == Status::InFlight,
+        };
+        let held = counts && !stale;
+        let result = self.execute(command);
         match result {
             Ok(event) => assert!(held && event.is_some(), "{job:?}"),
             Err(Rejection::StaleToken { .. }) => assert!(!held && !job.status.is_finished(), "{job:?}"),
@@ -365,7 +371,8 @@ impl Run {
         let token = self.token(&job, stale);
         let result = Payload::parse(&format!("{{\"after\":{}}}", self.log.len())).unwrap();
         let command = Command::Output { job: job.id.clone(), token, result: result.clone() };
-        let is_fit = matches!(job.status, Status::Dead | Status::Cancelled) && !stale && job.attempt > 0;
+        let has_ended = matches!(job.status, Status::Dead | Status::Cancelled);
+        let is_fit = has_ended && !stale && job.attempt > 0 && !job.is_fenced;
         match self.execute(command) {
             Ok(_) => {
                 assert!(is_fit, "{job:?}");
@@ -376,12 +383,15 @@ impl Run {
         }
     }
 
-    /// A remote worker's report: accepted exactly if that worker holds the job.
+    /// A remote worker's report of success: accepted exactly if that worker holds the job, or was the last that did.
     fn report_from_afar(&mut self, nth: usize, worker: &RemoteName, knows: bool) {
         let Some(job) = self.nth(nth) else { return };
         let token = knows.then_some(job.token);
-        let theirs = job.status == Status::InFlight && job.remote.as_ref() == Some(worker);
-        match self.table.held_by(&job.id, worker, token) {
+        let theirs = job.remote.as_ref() == Some(worker);
+        let is_held = theirs && job.status == Status::InFlight;
+        assert_eq!(self.table.held_by(&job.id, worker, token).is_ok(), is_held, "{job:?}");
+        let theirs = theirs && job.may_succeed();
+        match self.table.succeeded_by(&job.id, worker, token) {
             Ok(token) => {
                 assert!(theirs && token == job.token, "{job:?}");
                 self.execute(Command::Ack { job: job.id, token, result: None }).unwrap();

@@ -14,7 +14,7 @@ use beaver_actors::jobs::{Backoff, Failure, FailureKind, Filter, JobSpec, JobVie
 use beaver_actors::testing::{ManualClock, SimStorage};
 
 use crate::harness::{
-    Does, enqueue, job_in, kind, on_system, options, queue, ready, ready_here, until, when,
+    Does, enqueue, job_in, kind, on_system, options, pass_awake, queue, ready, ready_here, until, when,
 };
 
 /// Longer than any test: a fetch that ends by its wait is a failure.
@@ -286,7 +286,7 @@ fn a_report_on_a_local_workers_job_is_refused() {
 }
 
 #[test]
-fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_report_is_refused() {
+fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_failure_is_refused() {
     on_system(|| async {
         let clock = Arc::new(ManualClock::default());
         let environment = Environment {
@@ -308,17 +308,16 @@ fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_report_is_refuse
         .await;
         let given = fetch_now(&engine, &["a"], "ada").await.expect("a job");
         assert_eq!(given.job.deadline.unwrap().since_ms(clock.now()), 10_000);
-        clock.advance(Duration::from_secs(9));
-        engine.status().await.unwrap();
+        pass_awake(&engine, &clock, Duration::from_secs(9)).await;
         assert_eq!(engine.job(id.clone()).await.unwrap().status, Status::InFlight);
-        clock.advance(Duration::from_secs(1));
-        engine.status().await.unwrap();
-        let view = engine.job(id.clone()).await.unwrap();
-        assert_eq!((view.status, view.failed), (Status::Retrying, 1));
+        pass_awake(&engine, &clock, Duration::from_secs(1)).await;
+        let view = when(&engine, &id, Status::Retrying).await;
+        assert_eq!(view.failed, 1);
         assert_eq!(view.run_at.unwrap().since_ms(clock.now()), 5_000);
         let error = &view.errors[0].failure;
         assert_eq!((error.kind, &*error.errtype), (FailureKind::Timeout, "ReservationExpired"));
-        let late = succeed(&engine, &id, claim("ada", Some(given.token))).await;
+        let sorry = AttemptEnd::Failure(Failure::new(FailureKind::Error, "no"), None);
+        let late = engine.report(id.clone(), claim("ada", Some(given.token)), sorry).await;
         assert_eq!(late, Err(Rejection::NotHeld { job: id.clone(), worker: worker("ada") }.into()));
         assert_eq!(engine.job(id.clone()).await.unwrap(), view);
 
@@ -326,9 +325,8 @@ fn an_expired_lease_is_a_failed_attempt_with_a_pause_and_a_late_report_is_refuse
         engine.status().await.unwrap();
         let again = fetch_now(&engine, &["a"], "bob").await.expect("it is ready again");
         assert!(again.token > given.token && again.job.attempt.0 == 2);
-        clock.advance(Duration::from_secs(10));
-        engine.status().await.unwrap();
-        assert_eq!(engine.job(id).await.unwrap().status, Status::Dead, "it was the last attempt");
+        pass_awake(&engine, &clock, Duration::from_secs(10)).await;
+        when(&engine, &id, Status::Dead).await;
     });
 }
 

@@ -362,7 +362,7 @@ fn an_interrupted_attempt_counts_only_if_the_job_may_be_the_cause() {
     for counts in [false, false, true, false, true] {
         let (job, token) = beaver.dispatch(0).expect("it is pending");
         let failure = Failure::new(FailureKind::Lost, "gone");
-        beaver.execute(Command::Requeue { job: job.clone(), token, failure, counts }).unwrap();
+        beaver.execute(Command::Requeue { job: job.clone(), token, failure, counts, fences: false }).unwrap();
         let view = beaver.table().view(&job).unwrap();
         seen.push((view.status, view.attempt.0, view.failed));
     }

@@ -53,7 +53,7 @@ fn step(beaver: &mut StepEngine, dice: &mut fastrand::Rng, held: &mut Vec<(JobId
             match dice.u32(0..7) {
                 0..=2 => Command::Fail { job, token, failure, result },
                 6 => Command::Postpone { job, token, failure },
-                3 => Command::Requeue { job, token, failure, counts: dice.bool() },
+                3 => Command::Requeue { job, token, failure, counts: dice.bool(), fences: dice.bool() },
                 4 => Command::Ack { job, token, result },
                 _ => Command::Output { job, token, result: payload(dice) },
             }

@@ -231,7 +231,7 @@ fn act_on(ledger: &mut Ledger, action: &SetAction, job: JobId, now: Timestamp) -
         SetAction::Requeue => {
             let Some(token) = ledger.table.lease(&job).map(|lease| lease.token) else { return Ok(false) };
             let failure = Failure::new(FailureKind::Lost, PUT_BACK);
-            let command = Command::Requeue { job: job.clone(), token, failure, counts: false };
+            let command = Command::Requeue { job: job.clone(), token, failure, counts: false, fences: true };
             ledger.take_away(command, &job, now)
         }
         SetAction::Kill => ledger.execute(Command::Kill { job }, now),

@@ -42,6 +42,6 @@ pub(super) fn down<A>(ledger: &mut Ledger, pool: &mut Pool<A>, down: WorkerDown,
     for (job, token) in ledger.table.in_flight(|holder| *holder == Holder::Local(down.worker)) {
         let failure = Failure::new(FailureKind::Lost, format!("{} {}", down.worker, down.cause));
         // Its lease is held, so this is not rejected. The job may be what killed the worker: it counts.
-        let _ = ledger.execute(Command::Requeue { job, token, failure, counts: true }, now);
+        let _ = ledger.execute(Command::Requeue { job, token, failure, counts: true, fences: true }, now);
     }
 }

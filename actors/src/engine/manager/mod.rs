@@ -9,7 +9,7 @@
 //! - `group_commit`: when turns end together; `durable_effects`: what waits for the log; `bulk_ops`: what is done to many
 //!   jobs, step by step; `pool`: local workers; `waiting_fetches` and `ready_queues`: remote workers that wait, and where
 //!   there may be jobs for them.
-//! - `settings`: what the manager is given; `status`: the server at a glance.
+//! - `settings`: what the manager is given; `status`: the server at a glance; `pulse`: whether it stood still.
 
 mod bulk_ops;
 mod durable_effects;
@@ -18,6 +18,7 @@ mod group_commit;
 mod ledger;
 mod local;
 mod pool;
+mod pulse;
 mod ready_queues;
 mod remote;
 mod requests;
@@ -28,6 +29,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod waiting_fetches;
+
+use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
@@ -45,6 +48,7 @@ use crate::engine::manager::durable_effects::{Death, Effect};
 use crate::engine::manager::group_commit::AfterLook;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::pool::Pool;
+use crate::engine::manager::pulse::Pulse;
 pub use crate::engine::manager::settings::ManagerSettings;
 use crate::engine::manager::status::Visible;
 use crate::engine::messages::{
@@ -59,6 +63,7 @@ use crate::jobs::{Exhausted, JobTable, Status};
 pub struct JobManagerActor {
     settings: ManagerSettings,
     time: SteadyTime,
+    pulse: Pulse,
     ledger: Ledger,
     pool: Pool<WorkerAddress>,
     bulk: BulkOps,
@@ -100,6 +105,7 @@ impl JobManagerActor {
         ledger.free_space = settings.free_space.clone();
         ledger.shortage = settings.intake.shortage.clone();
         JobManagerActor {
+            pulse: Pulse::begin(time.ticks()),
             time,
             durable,
             ledger,
@@ -150,6 +156,9 @@ impl JobManagerActor {
     /// Starts what can be started, sends what has gathered, releases what is confirmed.
     fn finish_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
         let now = self.begin_turn();
+        if let Some(away) = self.pulse.turn(self.time.ticks()) {
+            duties::on_pause(&mut self.ledger, now, away);
+        }
         duties::run_due(&mut self.ledger, now);
         local::dispatch(&mut self.ledger, &mut self.pool, now);
         remote::serve_fetches(&mut self.ledger, now);
@@ -278,9 +287,12 @@ impl JobManagerActor {
         let Some(nap) = duties::until_next(&self.ledger, now) else { return };
         let at = now.plus_ms(millis(nap));
         // One that fires too early does no harm: it sets the next. Most leases end long before they expire.
-        if self.timer.is_some_and(|(earlier, _)| earlier <= at) {
-            return;
+        if let Some((earlier, _)) = self.timer
+            && earlier <= at
+        {
+            return self.pulse.expect(Duration::from_millis(earlier.since_ms(now)));
         }
+        self.pulse.expect(nap);
         if let Some((_, timer)) = self.timer.take() {
             ctx.cancel_future(timer);
         }

@@ -100,7 +100,8 @@ pub(super) fn end_unreadable(
 pub(super) fn give_back(ledger: &mut Ledger, GiveBack { job, token }: GiveBack, now: Timestamp) {
     let message = "the worker had gone before it got the job";
     let failure = Failure::new(FailureKind::Lost, message);
-    if let Err(rejection) = ledger.execute(Command::Requeue { job, token, failure, counts: false }, now) {
+    let command = Command::Requeue { job, token, failure, counts: false, fences: true };
+    if let Err(rejection) = ledger.execute(command, now) {
         tracing::debug!(%rejection, "a job that could not be delivered has moved on");
     }
 }
@@ -113,7 +114,11 @@ pub(super) fn report(
     end: AttemptEnd,
     now: Timestamp,
 ) -> Result<(), Rejection> {
-    let token = ledger.table.held_by(&job, &claim.worker, claim.token)?;
+    let Claim { worker, token } = claim;
+    let token = match end {
+        AttemptEnd::Success(_) => ledger.table.succeeded_by(&job, worker, *token)?,
+        _ => ledger.table.held_by(&job, worker, *token)?,
+    };
     match end.into_command(job, token) {
         Some(command) => ledger.execute(command, now).map(|_| ()),
         None => Ok(()),

@@ -38,6 +38,37 @@ impl JobTable {
         }
     }
 
+    /// As [`JobTable::held_by`], for a report of success: it also counts under the job's last lease, while the job waits and
+    /// nobody was given it since.
+    ///
+    /// # Errors
+    /// As [`JobTable::held_by`].
+    pub fn succeeded_by(
+        &self,
+        id: &JobId,
+        worker: &RemoteName,
+        token: Option<Token>,
+    ) -> Result<Token, Rejection> {
+        self.held_by(id, worker, token).or_else(|rejection| {
+            let last = self.find(id)?.last_lease().filter(|last| {
+                let is_theirs = matches!(&last.holder, Holder::Remote(name) if name == worker);
+                is_theirs && token.is_none_or(|token| token == last.token)
+            });
+            match last.map(|last| last.token) {
+                Some(token) if self.find(id)?.may_succeed_late(token) => Ok(token),
+                _ => Err(rejection),
+            }
+        })
+    }
+
+    /// The job, if a report of success under this token counts.
+    pub(super) fn succeeded_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
+        self.held_under(id, token).or_else(|rejection| {
+            let job = self.find(id)?;
+            if job.may_succeed_late(token) { Ok(job) } else { Err(rejection) }
+        })
+    }
+
     pub(super) fn held_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
         let job = self.find(id)?;
         match (job.status(), job.lease_under(token)) {
@@ -52,7 +83,7 @@ impl JobTable {
     /// A job that has ended, and whose last lease was this.
     pub(super) fn ended_under(&self, id: &JobId, token: Token) -> Result<&PackedJob, Rejection> {
         let job = self.find(id)?;
-        let is_last = job.rare().is_some_and(|rare| rare.last_token == Some(token));
+        let is_last = job.last_lease().is_some_and(|last| last.token == token);
         match job.status().is_finished() && is_last {
             true => Ok(job),
             false => Err(Rejection::StaleToken { job: id.clone(), token }),
@@ -90,7 +121,14 @@ impl JobTable {
         };
         let (job, token, failure, _) = end;
         let not_before = Some(now.plus_ms(pause_ms));
-        EventKind::Requeue { job, token, failure: Box::new(failure), counted: false, not_before }
+        EventKind::Requeue {
+            job,
+            token,
+            failure: Box::new(failure),
+            counted: false,
+            fenced: false,
+            not_before,
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use crate::jobs::command::Command;
 use crate::jobs::decide::finish::{cannot_count_on, end_of, out_of_attempts};
 use crate::jobs::event::{Event, EventKind};
 use crate::jobs::model::job::{Exhausted, Status};
-use crate::jobs::model::policy::millis;
 use crate::jobs::rejection::Rejection;
 use crate::jobs::sections::terms::Terms;
 use crate::jobs::table::JobTable;
@@ -44,7 +43,7 @@ impl JobTable {
             Command::Enqueue(spec) => self.decide_enqueue(*spec, now, dice),
             Command::Dispatch { worker } => Ok(self.decide_dispatch(worker, now)),
             Command::Ack { job, token, result } => {
-                let seq = self.held_under(&job, token)?.enqueued_seq;
+                let seq = self.succeeded_under(&job, token)?.enqueued_seq;
                 of(seq, EventKind::Ack { job, token: token.seen_from(epoch), result })
             }
             Command::Fail { job, token, failure, result } => {
@@ -52,14 +51,14 @@ impl JobTable {
                 let end = (job, token.seen_from(epoch), failure, result);
                 of(held.enqueued_seq, self.decide_fail(held, end, now, dice))
             }
-            Command::Requeue { job, token, failure, counts: counted } => {
+            Command::Requeue { job, token, failure, counts: counted, fences: fenced } => {
                 let held = self.held_under(&job, token)?;
                 let (profile, token) = (self.profile_of(held), token.seen_from(epoch));
                 let kind = match (counted && out_of_attempts(held, profile)) || cannot_count_on(held) {
                     true => end_of(profile, (job, token, failure, None)),
                     false => {
                         let failure = Box::new(failure);
-                        EventKind::Requeue { job, token, failure, counted, not_before: None }
+                        EventKind::Requeue { job, token, failure, counted, fenced, not_before: None }
                     }
                 };
                 of(held.enqueued_seq, kind)
@@ -125,11 +124,7 @@ impl JobTable {
             Command::Forget => Ok(self.decide_forget(now).map(event)),
             Command::Succeed => Ok(self.decide_succeed(now)),
             Command::BeginTerm => Ok(Some(event(next_term(self.sections.terms, dice)))),
-            Command::SpareLeases { grace_ms } => {
-                let margin_ms = millis(self.policy.lease_margin);
-                let has_leases = self.counts.of(Status::InFlight) > 0;
-                Ok(has_leases.then(|| event(EventKind::Lead { grace_ms, margin_ms })))
-            }
+            Command::SpareLeases { away_ms } => Ok(self.decide_spare_leases(away_ms).map(event)),
         }
     }
 

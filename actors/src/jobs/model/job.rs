@@ -57,6 +57,15 @@ pub struct Lease {
     pub pending_since: Timestamp,
 }
 
+/// A lease that has ended, while a report on it may still count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndedLease {
+    /// Who held it.
+    pub holder: Holder,
+    /// What named it.
+    pub token: Token,
+}
+
 /// What becomes of a job whose last attempt failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

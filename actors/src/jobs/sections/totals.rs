@@ -8,7 +8,8 @@ use crate::jobs::event::EventKind;
 use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
 
-/// How many attempts have ended since the store was created; those that nobody reported on do not count.
+/// How many attempts have ended since the store was created. One that counted as failed and turned out to have succeeded is
+/// both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Attempts that succeeded or failed.

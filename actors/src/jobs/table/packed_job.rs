@@ -7,7 +7,7 @@ use crate::base::bugs::{self, Bug};
 use crate::ids::{Attempt, JobId, Seq, Timestamp, Token};
 use crate::jobs::event::NewJob;
 use crate::jobs::model::failure::KeptFailure;
-use crate::jobs::model::job::{Finish, JobState, Lease, Status};
+use crate::jobs::model::job::{EndedLease, Finish, JobState, Lease, Status};
 use crate::jobs::model::payload::{Content, Payload, PayloadRef};
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::EventText;
@@ -49,9 +49,9 @@ const ATTEMPT_IN_RARE: u8 = u8::MAX;
 pub(crate) struct Rare {
     /// While it is in flight.
     pub(in crate::jobs) lease: Option<Lease>,
-    /// The last lease that has ended, while there may still be a word about it: until the job has succeeded, or is given to
-    /// a worker again.
-    pub last_token: Option<Token>,
+    /// The last lease that has ended, while there may still be a word about it: until the job has succeeded, is put back by
+    /// hand, or is given to a worker again.
+    pub last_lease: Option<EndedLease>,
     /// The last failed attempts, oldest first, at most [`FAILURES_KEPT`](crate::jobs::model::failure::FAILURES_KEPT).
     pub failures: Vec<KeptFailure>,
     /// How many attempts failed that count against `max_retry`.
@@ -68,9 +68,9 @@ pub(crate) struct Rare {
 impl Rare {
     #[inline]
     pub(in crate::jobs) fn is_empty(&self) -> bool {
-        let Rare { lease, last_token, failures, failed, result, custom, successor, attempt } = self;
+        let Rare { lease, last_lease, failures, failed, result, custom, successor, attempt } = self;
         lease.is_none()
-            && last_token.is_none()
+            && last_lease.is_none()
             && failures.is_empty()
             && *failed == 0
             && result.is_none()
@@ -173,8 +173,8 @@ impl PackedJob {
     pub fn of_record(record: JobRecord, profile: ProfileId) -> PackedJob {
         let JobRecord { id, enqueued_seq, created_at, content, life, .. } = record;
         let Content { payload, custom } = content;
-        let Life { state, attempt, line_seq, failures, failed, result, last_token, successor } = life;
-        let rare = Rare { lease: None, last_token, failures, failed, result, custom, successor, attempt: 0 };
+        let Life { state, attempt, line_seq, failures, failed, result, last_lease, successor } = life;
+        let rare = Rare { lease: None, last_lease, failures, failed, result, custom, successor, attempt: 0 };
         let mut job = PackedJob::accepted(id, enqueued_seq, created_at, None, payload, profile);
         job.rare = (!rare.is_empty()).then(|| Box::new(rare));
         let mut job = job.with_state(state, line_seq);
@@ -186,7 +186,7 @@ impl PackedJob {
     pub fn into_record(self, profile: Profile) -> JobRecord {
         let (state, attempt) = (self.state(), self.attempt());
         let rare = self.rare.map(|rare| *rare).unwrap_or_default();
-        let Rare { failures, failed, result, custom, last_token, successor, .. } = rare;
+        let Rare { failures, failed, result, custom, last_lease, successor, .. } = rare;
         JobRecord {
             id: self.id,
             enqueued_seq: self.enqueued_seq,
@@ -200,7 +200,7 @@ impl PackedJob {
                 failures,
                 failed,
                 result,
-                last_token,
+                last_lease,
                 successor,
             },
         }
@@ -281,6 +281,17 @@ impl PackedJob {
     #[inline]
     pub fn lease_under(&self, token: Token) -> Option<&Lease> {
         self.lease().filter(|lease| lease.token == token || bugs::has(Bug::NoTokenCheck))
+    }
+
+    /// The last lease that has ended, if there may still be a word about it.
+    pub fn last_lease(&self) -> Option<&EndedLease> {
+        self.rare.as_ref()?.last_lease.as_ref()
+    }
+
+    /// Whether a report of success under the last lease still counts: the job waits, and nobody was given it since.
+    pub fn may_succeed_late(&self, token: Token) -> bool {
+        let waits = matches!(self.status, Status::Retrying | Status::Pending);
+        waits && self.last_lease().is_some_and(|last| last.token == token)
     }
 
     /// What it has that most have not.

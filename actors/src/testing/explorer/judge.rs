@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::ids::{Epoch, Holder, Seq, Token, WorkerId};
+use crate::jobs::job::Lease;
 use crate::jobs::record::JobRecord;
 use crate::jobs::sections::Sections;
 use crate::jobs::{Command, EventKind, Failure, FailureKind, JobState, JobTable};
@@ -256,7 +257,13 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
     }
     let more = found.events.get(story.events.len()..).unwrap_or_default();
     let is_boots = |kind: &EventKind| {
-        matches!(kind, EventKind::Term { .. } | EventKind::Requeue { .. } | EventKind::Exhaust { .. })
+        matches!(
+            kind,
+            EventKind::Term { .. }
+                | EventKind::Requeue { .. }
+                | EventKind::Exhaust { .. }
+                | EventKind::Lead { .. }
+        )
     };
     let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.kind)));
     if !is_permitted {
@@ -283,10 +290,15 @@ fn image_of(story: &Story) -> Result<Image, String> {
 
 /// The story after boot: what was there, and the leases of the dead process settled, each once, and nothing else.
 fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
-    // Those of remote workers run on.
-    let is_of_the_dead = |state: &JobState| matches!(state, JobState::InFlight(lease) if matches!(lease.holder, Holder::Local(_)));
-    let held = image_of(before)?.0.into_iter().filter(|job| is_of_the_dead(&job.life.state));
-    let in_flight: BTreeSet<String> = held.map(|job| job.id.to_string()).collect();
+    // Those of remote workers run on, and get back the time in which nobody heard them.
+    let of_the_dead = |lease: &Lease| matches!(lease.holder, Holder::Local(_));
+    let held = image_of(before)?.0.into_iter().filter_map(|job| match job.life.state {
+        JobState::InFlight(lease) => Some((job.id.to_string(), of_the_dead(&lease))),
+        _ => None,
+    });
+    let (dead, afar): (Vec<_>, Vec<_>) = held.partition(|(_, of_the_dead)| *of_the_dead);
+    let in_flight: BTreeSet<String> = dead.into_iter().map(|(job, _)| job).collect();
+    let mut spared = 0;
     let mut after = before.clone();
     after.read_on(&engine.storage, &engine.options).map_err(|error| format!("after boot: {error}"))?;
     let mut ended = BTreeSet::new();
@@ -295,6 +307,7 @@ fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
             EventKind::Term { .. } if nth == 0 => {}
             EventKind::Requeue { job, .. } | EventKind::Exhaust { job, .. }
                 if nth > 0 && ended.insert(job.to_string()) => {}
+            EventKind::Lead { .. } if nth > 0 => spared += 1,
             EventKind::Digest { .. } => {}
             kind => return Err(format!("boot has decided {kind:?}")),
         }
@@ -304,6 +317,9 @@ fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
     }
     if ended != in_flight {
         return Err(format!("{in_flight:?} were in flight, and boot has settled {ended:?}"));
+    }
+    if spared != usize::from(!afar.is_empty()) {
+        return Err(format!("{afar:?} are in flight afar, and boot has spared leases {spared} times"));
     }
     if image_of(&after)? != (engine.image(), engine.table().sections().clone()) {
         return Err("the table is not what the events give when they are replayed from the first".to_owned());

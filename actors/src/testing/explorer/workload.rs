@@ -149,9 +149,9 @@ impl Player<'_> {
         self.sync()?;
         self.op(|engine| engine.fail(&second.0, second.1))?;
         self.enqueue(1, Start::Now)?;
-        let failure = Failure::new(FailureKind::Lost, "gone");
+        let failure = Failure::new(FailureKind::Lost, "put back by hand");
         let (job, token) = third.clone();
-        let requeue = Command::Requeue { job, token, failure, counts: true };
+        let requeue = Command::Requeue { job, token, failure, counts: true, fences: true };
         self.op(|engine| engine.execute(requeue).map(|_| ()))?;
         self.sync()?;
         self.stale(&third)?;
@@ -187,20 +187,23 @@ impl Player<'_> {
             }
         }
         self.jobs += 1;
-        let names = ["run", "fails", "drops", "held", "killed", "moved"];
+        let names = ["run", "fails", "drops", "late", "held", "killed", "moved"];
         let ids = names.map(|name| {
             let id = format!("call-{}-{name}", self.jobs);
             JobId::parse(&id).expect("a good id")
         });
-        let [_, _, _, _, killed, moved] = ids.clone();
+        let [.., killed, moved] = ids.clone();
         self.op(|engine| {
             let calls = names.iter().zip(&ids).map(|(name, id)| Command::Enqueue(Box::new(call(name, id))));
             engine.execute_together(calls.collect()).map(|_| ())
         })?;
         self.sync()?;
-        let given = [self.reserve()?, self.reserve()?, self.reserve()?, self.reserve()?];
-        let [Some(run), Some(fails), Some(drops), Some(held)] = given else {
-            self.story.findings.push("fewer than four calls are ready".to_owned());
+        let mut given = [const { None }; 5];
+        for given in &mut given {
+            *given = self.reserve()?;
+        }
+        let [Some(run), Some(fails), Some(drops), Some(late), Some(held)] = given else {
+            self.story.findings.push("fewer than five calls are ready".to_owned());
             return Err(Ended);
         };
         self.op(|engine| {
@@ -213,6 +216,9 @@ impl Player<'_> {
         self.report(&run, true)?;
         self.report(&fails, false)?;
         self.report(&drops, false)?;
+        // It was given up already, and has succeeded all the same.
+        self.report(&late, false)?;
+        self.report(&late, true)?;
         self.op(|engine| engine.execute(Command::RunNow { job: fails.0 }).map(|_| ()))?;
         self.sync()?;
         let command = Command::Move { job: moved, queue: queue(LETTERS) };
@@ -238,15 +244,12 @@ impl Player<'_> {
     /// The remote worker reports; somebody else did before it, and must not be believed.
     fn report(&mut self, (job, token): &(JobId, Token), is_success: bool) -> Result<(), Ended> {
         let [ada, bob] = ["ada", "bob"].map(|name| RemoteName::parse(name).expect("a good name"));
-        if self.engine.table().held_by(job, &bob, None).is_ok() {
+        if self.engine.table().succeeded_by(job, &bob, None).is_ok() {
             self.story.findings.push(format!("{job} is held by {ada}, and a report by {bob} was accepted"));
         }
-        self.op(|engine| {
-            let token = engine.table().held_by(job, &ada, Some(*token))?;
-            match is_success {
-                true => engine.ack(job, token),
-                false => engine.fail(job, token),
-            }
+        self.op(|engine| match is_success {
+            true => engine.ack(job, engine.table().succeeded_by(job, &ada, Some(*token))?),
+            false => engine.fail(job, engine.table().held_by(job, &ada, Some(*token))?),
         })
     }
 

@@ -43,6 +43,7 @@ const LINES: u8 = 16;
 
 const COUNTED: u8 = 1;
 const NOT_BEFORE: u8 = 2;
+const FENCED: u8 = 4;
 
 /// Appends what an event of this kind says.
 #[inline]
@@ -67,9 +68,12 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
             put_failure(out, failure);
             put_result(out, result);
         }
-        EventKind::Requeue { job, token, failure, counted, not_before } => {
+        EventKind::Requeue { job, token, failure, counted, fenced, not_before } => {
             put_lease(out, job, *token);
-            out.push(if *counted { COUNTED } else { 0 } | if not_before.is_some() { NOT_BEFORE } else { 0 });
+            let flags = if *counted { COUNTED } else { 0 }
+                | if not_before.is_some() { NOT_BEFORE } else { 0 }
+                | if *fenced { FENCED } else { 0 };
+            out.push(flags);
             if let Some(moment) = not_before {
                 put_difference(out, moment.0, at.0);
             }
@@ -172,13 +176,14 @@ fn take_rare(
         }
         EventType::Requeue => {
             let (job, token) = take_lease(take)?;
-            let flags = take.byte().filter(|flags| *flags <= COUNTED | NOT_BEFORE)?;
+            let flags = take.byte().filter(|flags| *flags <= COUNTED | NOT_BEFORE | FENCED)?;
             let not_before = match flags & NOT_BEFORE {
                 0 => None,
                 _ => Some(Timestamp(take.difference(at.0)?)),
             };
-            let (failure, counted) = (Box::new(take_failure(take)?), flags & COUNTED != 0);
-            EventKind::Requeue { job, token, failure, counted, not_before }
+            let (counted, fenced) = (flags & COUNTED != 0, flags & FENCED != 0);
+            let failure = Box::new(take_failure(take)?);
+            EventKind::Requeue { job, token, failure, counted, fenced, not_before }
         }
         EventType::Exhaust => {
             let (job, token) = take_lease(take)?;

@@ -63,11 +63,12 @@ pub(crate) fn samples() -> Vec<Event> {
         attempt: Attempt(1),
         deadline: Timestamp(9_999_999_999_999),
     };
-    let requeue = |counted, not_before| EventKind::Requeue {
+    let requeue = |counted, fenced, not_before| EventKind::Requeue {
         job: job.clone(),
         token,
         failure: full.clone(),
         counted,
+        fenced,
         not_before,
     };
     let exhaust = |end| EventKind::Exhaust {
@@ -102,8 +103,9 @@ pub(crate) fn samples() -> Vec<Event> {
             result: result.clone(),
             retry_at: Timestamp(1_300),
         },
-        requeue(true, None),
-        requeue(false, Some(Timestamp(2_000))),
+        requeue(true, false, None),
+        requeue(false, true, None),
+        requeue(false, false, Some(Timestamp(2_000))),
         exhaust(Exhausted::Dead),
         exhaust(Exhausted::Drop),
         EventKind::Extend { job: job.clone(), token, deadline: Timestamp(1) },

@@ -24,6 +24,8 @@ pub(super) struct ModelJob {
     /// What its last attempt left behind.
     pub result: Option<Payload>,
     pub is_followed: bool,
+    /// Its last lease is over for good: not even success is heard under it any more.
+    pub is_fenced: bool,
     pub attempt: u32,
     pub failed: u32,
     pub max_retry: u32,
@@ -130,6 +132,7 @@ impl Model {
             token: Token { epoch: self.epoch, seq: Seq::ZERO },
             result: None,
             is_followed: false,
+            is_fenced: false,
             attempt: 0,
             failed: 0,
             max_retry: new.profile.max_retry,
@@ -164,7 +167,10 @@ impl ModelJob {
                 };
                 self.begin(token, attempt.0, deadline.0, remote);
             }
-            EventKind::Ack { .. } => (self.status, self.finished) = (Status::Completed, end),
+            EventKind::Ack { token, .. } => {
+                assert!(self.may_succeed() && token.seq == self.token.seq, "{self:?}");
+                (self.status, self.finished) = (Status::Completed, end);
+            }
             EventKind::Retry { retry_at, .. } => {
                 assert!(self.failed < self.max_retry, "it has a retry left");
                 self.failed += 1;
@@ -173,7 +179,8 @@ impl ModelJob {
                 let given = retry_at.since_ms(at);
                 assert!((least..=most).contains(&given), "{:?}: {given} ms", self.backoff);
             }
-            EventKind::Requeue { counted, not_before, .. } => {
+            EventKind::Requeue { counted, fenced, not_before, .. } => {
+                self.is_fenced = *fenced;
                 assert!(!counted || self.failed < self.max_retry, "it has a retry left");
                 self.failed += u32::from(*counted);
                 self.status = Status::Pending;
@@ -219,10 +226,16 @@ impl ModelJob {
         }
     }
 
+    /// Whether its last holder is heard when it says that the job is done.
+    pub fn may_succeed(&self) -> bool {
+        let waits = matches!(self.status, Status::Retrying | Status::Pending);
+        self.status == Status::InFlight || (waits && self.attempt > 0 && !self.is_fenced)
+    }
+
     fn begin(&mut self, token: Token, attempt: u32, deadline: u64, remote: Option<RemoteName>) {
         assert_eq!(self.status, Status::Pending);
         assert_eq!(attempt, self.attempt + 1);
-        self.status = Status::InFlight;
+        (self.status, self.is_fenced) = (Status::InFlight, false);
         (self.token, self.attempt, self.deadline, self.remote) = (token, attempt, deadline, remote);
     }
 }

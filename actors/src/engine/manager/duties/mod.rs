@@ -1,5 +1,6 @@
 //! What is due without anybody asking, each duty with its interval and limit: `expire`, `succeed`, `promote`, `retain`,
-//! `forget_queues`; and `spare_leases`, what is owed to workers when the clock was set forward.
+//! `forget_queues`; and `spare_leases`, what is owed to workers when the clock was set forward or the server
+//! stood still.
 
 mod expire;
 pub(super) mod forget_queues;
@@ -11,7 +12,9 @@ mod succeed;
 use std::time::Duration;
 
 use crate::engine::manager::ledger::Ledger;
+use crate::engine::manager::pulse::PULSE;
 use crate::ids::Timestamp;
+use crate::jobs::Status;
 
 /// The manager looks again after this time at the latest, so that a clock that was set forward is noticed.
 const NAP_MAX: Duration = Duration::from_secs(60);
@@ -33,12 +36,21 @@ pub(super) fn until_next(ledger: &Ledger, now: Timestamp) -> Option<Duration> {
     let dues =
         [ledger.table.next_due(), ledger.fetches.next_deadline(), forget_queues::next_look(ledger, now)];
     let due = dues.into_iter().flatten().min()?;
-    Some(Duration::from_millis(due.since_ms(now)).min(NAP_MAX))
+    // Where there are leases, one of them is due some time.
+    let has_leases = ledger.table.counts().of(Status::InFlight) > 0;
+    Some(Duration::from_millis(due.since_ms(now)).min(if has_leases { PULSE } else { NAP_MAX }))
 }
 
 /// The clock has jumped ahead, to `now`.
 pub(super) fn on_clock_jump(ledger: &mut Ledger, now: Timestamp) {
-    spare_leases::run(ledger, now);
+    spare_leases::run(ledger, now, Duration::MAX);
+}
+
+/// Nobody had a turn for this long, though one was due.
+pub(super) fn on_pause(ledger: &mut Ledger, now: Timestamp, away: Duration) {
+    if spare_leases::run(ledger, now, away) {
+        tracing::warn!(seconds = away.as_secs_f64(), "the server stood still: leases get that time back");
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +79,13 @@ mod tests {
         ledger.fetches.add(fetch(1, &["default"], NOW.0 + 50).0);
         assert_eq!(until_next(&ledger, NOW.plus_ms(20)), Some(ms(30)));
         assert_eq!(until_next(&ledger, NOW.plus_ms(90)), Some(ms(0)), "it is late");
+    }
+
+    #[test]
+    fn while_somebody_holds_a_lease_a_look_is_due_every_pulse() {
+        let mut ledger = ledger_with(1);
+        assert_eq!(until_next(&ledger, NOW), None);
+        start_remote(&mut ledger, "w1");
+        assert_eq!(until_next(&ledger, NOW), Some(PULSE));
     }
 }

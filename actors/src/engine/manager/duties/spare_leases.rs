@@ -1,12 +1,18 @@
-//! When the clock was set forward: every lease lasts as long as one that is given now, for no worker has had that time.
+//! When the clock was set forward, or the server stood still: no worker has had that time, or could say anything in it, so
+//! every lease gets it back.
+
+use std::time::Duration;
 
 use crate::engine::manager::ledger::Ledger;
 use crate::ids::Timestamp;
 use crate::jobs::Command;
+use crate::jobs::model::policy::millis;
 
-pub(super) fn run(ledger: &mut Ledger, now: Timestamp) {
+/// Whether there are leases that nobody could report on for this long.
+pub(super) fn run(ledger: &mut Ledger, now: Timestamp, away: Duration) -> bool {
     // Never rejected; nothing follows when nothing is in flight.
-    let _ = ledger.execute(Command::SpareLeases { grace_ms: u64::MAX }, now);
+    let event = ledger.execute(Command::SpareLeases { away_ms: millis(away) }, now);
+    event.is_ok_and(|event| event.is_some())
 }
 
 #[cfg(test)]
@@ -24,7 +30,7 @@ mod tests {
         let held = [start_remote(&mut ledger, "w1"), start_local(&mut ledger, WorkerId(0))];
         let deadlines = held.clone().map(|(job, _)| ledger.table.lease(&job).unwrap().deadline);
         let (now, last) = (NOW.plus_ms(JUMP_MS), ledger.table.last());
-        run(&mut ledger, now);
+        assert!(run(&mut ledger, now, Duration::MAX));
         assert_eq!(ledger.table.last(), last.next(), "one event, however many leases there are");
         for ((job, _), deadline) in held.iter().zip(deadlines) {
             assert_eq!(ledger.table.lease(job).unwrap().deadline, deadline.plus_ms(JUMP_MS));
