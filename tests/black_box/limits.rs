@@ -55,6 +55,30 @@ fn with_far_too_few_file_descriptors_a_server_refuses_to_start_and_says_why() {
     assert_eq!(server.status()["log"]["seq"], 1, "only its start is in the log");
 }
 
+/// Row 62: texts are read back from as many segments as there are, of which few stay open.
+#[test]
+fn however_many_segments_are_read_from_few_of_them_are_open() {
+    const JOBS: usize = 60;
+    let place = Place::new();
+    let flags =
+        ["--workers", "0", "--segment-bytes", "64KiB", "--payload-memory", "0", "--snapshot-interval", "1h"];
+    let server = place.start(&flags);
+    let fleece = "wool ".repeat(10_000);
+    let ids: Vec<_> = (0..JOBS).map(|number| format!("fleece-{number}")).collect();
+    for id in &ids {
+        server.enqueue([json!({"id": id, "kind": "noop", "payload": fleece})]);
+    }
+    let segments = crate::files::segments(&place).len();
+    assert!(segments > JOBS / 2, "{segments} segments");
+    let before = open_files(&server);
+    for id in ids.iter().chain(&ids) {
+        assert_eq!(server.job(id)["payload"], json!(fleece), "{id}");
+    }
+    let after = open_files(&server);
+    assert!(after <= before + 15, "{before} open files, and {after} after {segments} segments were read");
+    server.terminate();
+}
+
 /// Row 49: half requests, one byte at a time, and answers that nobody reads.
 #[test]
 fn two_hundred_slow_clients_hold_up_nobody_and_are_got_rid_of() {

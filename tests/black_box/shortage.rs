@@ -324,7 +324,7 @@ fn while_no_file_of_the_log_can_be_opened_new_jobs_are_refused_and_then_it_goes_
     let place = Place::new();
     let server = place.start(&["--workers", "0"]);
     let (mut producer, mut http) = (Fwp::producer(&place), KeptAlive::to(&server));
-    let fleece = "wool ".repeat(50_000);
+    let fleece = "wool ".repeat(10_000);
     let mut accepted = 0;
     let mut push = |producer: &mut Fwp| {
         let job = json!({"jid": format!("fleece-{accepted:03}"), "jobtype": "mail", "args": [fleece]});
@@ -333,9 +333,19 @@ fn while_no_file_of_the_log_can_be_opened_new_jobs_are_refused_and_then_it_goes_
         reply
     };
     (0..8).for_each(|_| assert_eq!(push(&mut producer), "+OK"));
+    // The next segment is open before it is needed, so that changing to it takes no descriptor.
+    wait("the log's next segment", None, || {
+        let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+        let files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        files.into_iter().any(|file| file.to_string_lossy().ends_with(".wal.partial")).then_some(())
+    });
     server.may_open(Some(10));
-    let refused = (0..40).map(|_| push(&mut producer)).find(|reply| reply != "+OK");
-    assert!(refused.clone().is_some_and(|told| told.contains("no file descriptors")), "{refused:?}");
+    // The one behind it is what cannot be opened.
+    wait("a server without descriptors", None, || {
+        (push(&mut producer) != "+OK" || http.ask("GET", "/readyz", "").0 == 503).then_some(())
+    });
+    let refused = push(&mut producer);
+    assert!(refused.contains("no file descriptors"), "{refused}");
     let (status, told) = http.ask("POST", "/api/v1/jobs", r#"{"kind":"noop"}"#);
     assert!(status == 503 && told.contains(r#""code":"shortage""#), "{status}: {told}");
     let (status, told) = http.ask("GET", "/readyz", "");

@@ -216,6 +216,65 @@ fn stopping_waits_for_what_runs_and_hands_back_what_takes_too_long() {
     });
 }
 
+#[test]
+fn what_is_accepted_while_the_engine_stops_survives_a_power_cut_and_is_run_by_the_next() {
+    on_system(|| async {
+        let disk = SimStorage::new();
+        let finish = Arc::new(Notify::new());
+        let handler = {
+            let finish = finish.clone();
+            move |job: JobRun| {
+                let finish = finish.clone();
+                async move {
+                    if job.payload.as_str() == "\"waits\"" {
+                        finish.notified().await;
+                    }
+                    Ok(None)
+                }
+            }
+        };
+        let handlers = Handlers::new().with(kind("work"), Does(handler, Some(Duration::from_secs(5))));
+        let engine = ready(&disk, options(), handlers).await;
+        let mut spec = job("work");
+        spec.payload = Payload::from_value(&"waits").unwrap();
+        let first = enqueue(&engine, spec).await;
+        when(&engine, &first, Status::InFlight).await;
+        let mut phase = engine.watch_phase();
+        let offers = async {
+            phase.wait_for(|phase| *phase == Phase::Draining).await.unwrap();
+            let mut accepted = Vec::new();
+            loop {
+                match engine.enqueue(vec![job("work")]).await {
+                    Ok(added) => accepted.extend(added.into_iter().map(|added| added.id)),
+                    Err(refused) => {
+                        assert_eq!(refused, Rejection::Stopping.into());
+                        break;
+                    }
+                }
+                if accepted.len() == 10 {
+                    let jobs = engine.status().await.unwrap().jobs;
+                    assert_eq!(
+                        (jobs.of(Status::Pending), jobs.of(Status::InFlight)),
+                        (10, 1),
+                        "none is started"
+                    );
+                    finish.notify_one();
+                }
+            }
+            accepted
+        };
+        let (ending, accepted) = tokio::join!(engine.stop(None), offers);
+        assert_eq!(ending, Ending::Clean);
+        assert!(accepted.len() >= 10);
+        disk.cut_power();
+        let handlers = Handlers::new().with(kind("work"), Does(|_: JobRun| async { Ok(None) }, None));
+        let engine = ready(&disk, options(), handlers).await;
+        for id in accepted.iter().chain([&first]) {
+            when(&engine, id, Status::Completed).await;
+        }
+    });
+}
+
 /// Row 32: nobody loses a lease because somebody set the clock.
 #[test]
 fn a_clock_that_is_set_forward_ends_no_lease_and_one_set_back_delays_no_job() {
