@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use beaver_actors::api::handler::Handlers;
 use beaver_actors::api::options::EngineOptions;
 use beaver_actors::engine::{Ending, Engine};
+use beaver_actors::ids::JobId;
 
 use beaver_bench_kit::completed::completed;
 use beaver_bench_kit::engine::{on_system, options, start};
@@ -40,6 +41,8 @@ pub(crate) enum Mode {
     Boot,
     /// Takes a snapshot beside a steady load.
     Snapshot,
+    /// Meets damage, and writes the state out anew.
+    Rescue,
 }
 
 /// A task and the data directory it is about.
@@ -70,6 +73,7 @@ impl Mode {
             "lives" => Mode::Lives { jobs: number },
             "boot" => Mode::Boot,
             "snapshot" => Mode::Snapshot,
+            "rescue" => Mode::Rescue,
             _ => return None,
         };
         (child == CHILD).then(|| Task { mode, dir: dir.into() })
@@ -84,6 +88,7 @@ impl Mode {
             Mode::Lives { jobs } => ("lives", jobs),
             Mode::Boot => ("boot", 0),
             Mode::Snapshot => ("snapshot", 0),
+            Mode::Rescue => ("rescue", 0),
         };
         let mut command = Command::new(std::env::current_exe().expect("it runs"));
         command.args([CHILD, name, &number.to_string()]).arg(dir).stderr(Stdio::inherit());
@@ -117,6 +122,7 @@ pub(crate) fn run(task: &Task) {
             }
             Mode::Boot => boot(dir).await,
             Mode::Snapshot => snapshot(dir).await,
+            Mode::Rescue => rescue(dir).await,
         }
     });
 }
@@ -130,6 +136,42 @@ fn log_alone(dir: &Path, workers: usize) -> EngineOptions {
 
 fn tell(name: &str, value: f64) {
     println!("{name} {value}");
+}
+
+/// Damages the oldest segment behind the snapshot, which the first fold meets, and waits until all is written out anew.
+async fn rescue(dir: &Path) {
+    let mut options = options(dir, 0);
+    options.snapshot_interval = Duration::from_millis(100);
+    let segments = std::fs::read_dir(&options.wal_dir).expect("there is a log");
+    let segments = segments.map(|entry| entry.expect("it can be listed").path());
+    let mut segments: Vec<_> =
+        segments.filter(|path| path.extension().is_some_and(|ext| ext == "wal")).collect();
+    segments.sort();
+    let engine = start(options, Handlers::new()).await;
+    for segment in segments {
+        let mut bytes = std::fs::read(&segment).expect("it can be read");
+        bytes[20] ^= 1;
+        std::fs::write(&segment, bytes).expect("it can be written");
+    }
+    let metrics = engine.metrics();
+    while metrics.damage_met.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let zero = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while metrics.rescues.get() == 0 {
+        let asked = Instant::now();
+        engine.job(JobId::parse("nobody").expect("a good id")).await.expect_err("there is none");
+        slowest = slowest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tell("rescue_s", zero.elapsed().as_secs_f64());
+    tell("answer_max_ms", slowest.as_secs_f64() * 1e3);
+    tell("peak_bytes", peak("self") as f64);
+    let jobs = engine.status().await.expect("it serves").jobs.total();
+    tell("jobs", jobs as f64);
+    assert_eq!(metrics.payloads_lost.get(), 0, "the snapshot has them");
+    assert_eq!(engine.stop(None).await, Ending::Clean);
 }
 
 async fn fill(dir: &Path, jobs: u64) {

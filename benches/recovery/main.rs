@@ -1,7 +1,7 @@
 //! How fast a data directory becomes a queue that serves, and how little a snapshot disturbs: `cargo bench
 //! --bench recovery`.
 //!
-//! Add `-- boot`, `-- replay` or `-- snapshot` for one of them, and a number to stop at a smaller size (`--
+//! Add `-- boot`, `-- replay`, `-- snapshot` or `-- rescue` for one of them, and a number to stop at a smaller size (`--
 //! boot 1000000`). The whole takes a few minutes, 6 GB of memory and 6 GB of disk beside the build's output,
 //! removed afterwards. Payloads have 100 bytes each.
 //!
@@ -12,6 +12,7 @@
 //! | replay | events/s of a boot without a snapshot: of enqueues, and of whole lives | 5,000,000 |
 //! | snapshot | p99 of a durable enqueue while one is taken, and in the second after it, by that without one | 2 |
 //! | growth | of resident memory while it is taken | 10 % |
+//! | rescue | the state is written out anew from memory, as a segment is damaged | none |
 //!
 //! The pending jobs are in a snapshot; the log behind it has whole lives of other jobs (enqueue, dispatch, ack).
 //! The last two are measured at the largest size, beside 1,000 requests of one job each a second.
@@ -68,8 +69,8 @@ fn main() {
     let last = sizes.last().map(|(jobs, _)| *jobs);
     for (jobs, seconds) in sizes {
         let is_last = Some(jobs) == last;
-        let (boots, snapshots) = (wanted("boot"), is_last && wanted("snapshot"));
-        if !boots && !snapshots {
+        let (boots, snapshots, rescues) = (wanted("boot"), is_last && wanted("snapshot"), wanted("rescue"));
+        if !boots && !snapshots && !rescues {
             continue;
         }
         let dir = temp_dir();
@@ -80,6 +81,10 @@ fn main() {
         }
         if snapshots {
             snapshot(dir.path());
+        }
+        // Nothing of the log is whole afterwards.
+        if rescues {
+            rescue(dir.path());
         }
     }
     if wanted("replay") {
@@ -169,6 +174,19 @@ fn snapshot(dir: &Path) {
     }
     let growth = (facts.of("resident_during") / facts.of("resident_before") - 1.0) * 100.0;
     println!("    {}", line("resident memory grew by", growth, "%", ..=GROWTH_MAX));
+}
+
+fn rescue(dir: &Path) {
+    let facts = Mode::Rescue.in_process(dir);
+    let (seconds, jobs) = (facts.of("rescue_s"), facts.of("jobs"));
+    println!(
+        "  state written out anew: {} jobs in {seconds:.2} s, {:.2} s per million; the slowest answer to a question took \
+         {:.1} ms; {:.0} MB resident at most",
+        number(jobs),
+        seconds / jobs * 1e6,
+        facts.of("answer_max_ms"),
+        facts.of("peak_bytes") / 1e6,
+    );
 }
 
 /// Drops all files below a directory from the page cache.

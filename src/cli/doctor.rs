@@ -1,7 +1,12 @@
 //! `beaver doctor`: what is fine, torn or damaged in a stopped data directory, and a repair for who accepts the
 //! loss.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
 use beaver_actors::base::clock::{Clock, SystemClock};
+use beaver_actors::jobs::JobSpec;
 use beaver_actors::tools::doctor::report::{Diagnosis, Report};
 use beaver_actors::tools::doctor::{Doctor, DoctorError};
 use clap::Args;
@@ -13,6 +18,7 @@ use super::setup;
 use crate::config::DataFlags;
 use crate::handlers::exec;
 use crate::server::address_file;
+use crate::wire::job;
 
 /// Examples below `beaver doctor --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -21,6 +27,7 @@ Examples:
   beaver doctor --data-dir /var/lib/beaver --json | jq .verdict
   beaver doctor --repair                      # only says what a repair would do, and what you would lose
   beaver doctor --repair --accept-data-loss   # does it; the originals are in quarantine/ afterwards
+  beaver doctor --save-jobs saved.jsonl       # jobs that would be lost and can be added again, one a line
 
 Exit code 0 if the directory is healthy (also after a crash) or was repaired, 65 if it is damaged, 3 if there is
 no data.";
@@ -34,6 +41,9 @@ pub(crate) struct DoctorArgs {
     /// Go on without what is damaged; nothing is deleted, the originals are kept in quarantine/
     #[arg(long, requires = "repair")]
     accept_data_loss: bool,
+    /// Write the jobs that would be lost and can be added again to a new file, for `beaver enqueue --file`
+    #[arg(long, value_name = "FILE")]
+    save_jobs: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -51,6 +61,9 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
     let doctor = Doctor::on_disk(engine).map_err(failed)?.with_product_files(product_files);
     let report = doctor.examine().map_err(failed)?;
     let mut output = Output::stdout();
+    if let Some(path) = &args.save_jobs {
+        save(&doctor.savable().map_err(failed)?, path)?;
+    }
     let is_consent = args.repair && args.accept_data_loss;
     let repaired = match &report.verdict {
         Diagnosis::Damaged { plan, .. } if is_consent => {
@@ -92,6 +105,18 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliFailure> {
             .hint("restore a backup, or see what `beaver doctor --repair` would do")),
         Diagnosis::Hopeless { reason, .. } => Err(CliFailure::new(Exit::Damaged, reason.clone())),
     }
+}
+
+/// Writes jobs to a file that is not there yet, durably: a repair may follow.
+fn save(jobs: &[JobSpec], path: &Path) -> Result<(), CliFailure> {
+    let mut lines = Vec::new();
+    jobs.iter().for_each(|job| job::write_line(job, &mut lines));
+    let written = File::create_new(path).and_then(|mut file| {
+        file.write_all(&lines)?;
+        file.sync_all()
+    });
+    written
+        .map_err(|error| CliFailure::new(Exit::Failure, format!("{}: cannot write: {error}", path.display())))
 }
 
 /// Why nothing was repaired, or what would be.

@@ -163,6 +163,7 @@ fn told_log(log: &Log) -> String {
     let why = match log.refusal.as_deref() {
         Some("disk_full") => "THE DISK IS FULL",
         Some("shortage") => "THE SERVER HAS NO FILE DESCRIPTORS OR MEMORY LEFT",
+        Some("damaged") => "DATA ON DISK IS DAMAGED AND IS BEING WRITTEN OUT ANEW",
         Some("too_many_jobs") => "AS MANY JOBS AS jobs_max WAIT",
         Some("stopping") => "THE SERVER STOPS",
         _ => "NOT NOW",

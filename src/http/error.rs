@@ -169,7 +169,7 @@ impl From<Rejection> for ApiError {
             | Rejection::TooManyQueues { .. }
             | Rejection::TooManyKinds { .. } => StatusCode::TOO_MANY_REQUESTS,
             Rejection::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-            Rejection::Shortage | Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Rejection::Shortage | Rejection::Damaged | Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         ApiError::new(status, rejection.code(), rejection.to_string())
     }

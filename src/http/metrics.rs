@@ -91,6 +91,21 @@ impl Collector for EngineMetrics {
             "Pages of snapshots found damaged since the start",
             &metrics.snapshots_damaged,
         )?;
+        page.counter(
+            "queue_damage_met",
+            "Times that data on disk turned out to be damaged while the server ran",
+            &metrics.damage_met,
+        )?;
+        page.counter(
+            "queue_rescues",
+            "Times that the state was written out anew from memory, because of damage on disk",
+            &metrics.rescues,
+        )?;
+        page.counter(
+            "queue_payloads_lost",
+            "Jobs that waited and are dead because their payload was lost by such damage",
+            &metrics.payloads_lost,
+        )?;
         page.gauge("queue_snapshot_bytes", "Size of the last snapshot", &metrics.snapshot_bytes)?;
         page.seconds_gauge(
             "queue_snapshot_seconds",

@@ -177,3 +177,38 @@ fn a_live_directory_and_an_empty_one_are_refused() {
     server.terminate();
     doctor(&place, &[]).exits(0);
 }
+
+/// Row 61: behind the damage stand jobs that nothing has ended. They are offered, and no others.
+#[test]
+fn jobs_of_whole_segments_behind_the_damage_can_be_added_again_unless_something_ended_them() {
+    let place = with_segments();
+    let server = place.start(&["--workers", "0", "--segment-bytes", "64KiB"]);
+    let (late, gone) = ("late", "withdrawn-later");
+    server.enqueue([
+        json!({"id": late, "kind": "noop", "payload": [1.50, "\\u00e9"], "priority": 7, "timeout": "5s"}),
+    ]);
+    server.enqueue([json!({"id": gone, "kind": "noop"})]);
+    assert_eq!(server.request("DELETE", &format!("/api/v1/jobs/{gone}"), "").status, 200);
+    assert_eq!(server.request("DELETE", "/api/v1/jobs/job-11", "").status, 200);
+    server.kill9();
+    flip(&segments(&place)[0], 10_000);
+    let ran = doctor(&place, &["--save-jobs", "saved"]).exits(DAMAGED);
+    let saved = fs::read_to_string(place.path("saved")).unwrap();
+    let jobs: Vec<Value> = saved.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let offered = format!("; {} jobs can be added again", jobs.len());
+    assert!(ran.stdout.contains(&offered), "{}", ran.told());
+    let ids: Vec<&str> = jobs.iter().map(|job| job["id"].as_str().unwrap()).collect();
+    // What the damaged segment itself holds behind the damage is not offered.
+    assert!(ids.len() > 3 && !ids.contains(&"job-0"), "{ids:?}");
+    assert!(ids.contains(&"job-10") && !ids.contains(&"job-11") && !ids.contains(&gone), "{ids:?}");
+    // It is never written over what is there.
+    doctor(&place, &["--save-jobs", "saved"]).exits(1).says(&["saved", "exists"]);
+
+    doctor(&place, &["--repair", "--accept-data-loss"]).exits(0);
+    let server = place.start(&["--workers", "0"]);
+    place.beaver(&["enqueue", "--url", &server.url(), "--file", "saved"]).exits(0);
+    let again = server.job(late);
+    assert_eq!((&again["priority"], &again["timeout_ms"]), (&json!(7), &json!(5_000)), "{again}");
+    assert!(server.get(&format!("/api/v1/jobs/{late}")).body.contains(r#"[1.5"#));
+    ids.iter().for_each(|id| assert_eq!(server.job(id)["status"], "pending", "{id}"));
+}

@@ -23,6 +23,7 @@
 //! | 53 | SIGTERM under load, twice, amid snapshots | `faults::sigterm_under_load_and_amid_snapshots_keeps_all_that_was_accepted`, `lifecycle::a_second_signal_ends_the_server_at_once_and_loses_nothing` |
 //! | 54 | no memory | `limits::a_server_that_runs_out_of_memory_has_lost_nothing_at_its_next_start` |
 //! | 56 | a long replay, cut off, with little memory | `limits::replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_half_way`: an eighth of a GiB, and a whole one with `BEAVER_TORTURE=8` or more |
+//! | 61 | files damaged under a running server | `rescue` |
 //! | 62, 63, 69, 72, 73 | the server's own shortage: descriptors, threads, processes, space | `shortage`: each with a flood of idle connections, and for longer with `BEAVER_TORTURE` |
 //! | 76 | orphans that become children of the server | `orphans` |
 //! | 77 | programs that try to stay | `stays`: some ways with some ends, and with `BEAVER_TORTURE` all with all |
@@ -64,6 +65,7 @@ mod lifecycle;
 mod limits;
 mod moved;
 mod orphans;
+mod rescue;
 mod shortage;
 mod stays;
 mod torture;

@@ -128,7 +128,8 @@ impl AttemptEnd {
                 Command::Postpone { job, token, failure: Failure::new(FailureKind::Undelivered, message) }
             }
             AttemptEnd::PayloadLost(message) => {
-                Command::LosePayload { job, token, failure: Failure::new(FailureKind::PayloadLost, message) }
+                let failure = Failure::new(FailureKind::PayloadLost, message);
+                Command::LosePayload { job, token: Some(token), failure }
             }
             AttemptEnd::Interrupted => {
                 let failure = Failure::new(FailureKind::Lost, "interrupted: the server was stopped");

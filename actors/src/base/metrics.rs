@@ -146,6 +146,12 @@ pub struct Metrics {
     pub snapshots_failed: Counter,
     /// Pages of snapshots that turned out to be damaged after the start.
     pub snapshots_damaged: Counter,
+    /// How often damage was met on disk while the server ran.
+    pub damage_met: Counter,
+    /// How often the state was written out anew from memory because of it.
+    pub rescues: Counter,
+    /// Jobs that waited and are dead, as their payload was lost by it.
+    pub payloads_lost: Counter,
     /// Size of the last snapshot, in bytes.
     pub snapshot_bytes: Gauge,
     /// How long the last snapshot took, in microseconds.
@@ -202,6 +208,9 @@ impl Default for Metrics {
             snapshots: Counter::default(),
             snapshots_failed: Counter::default(),
             snapshots_damaged: Counter::default(),
+            damage_met: Counter::default(),
+            rescues: Counter::default(),
+            payloads_lost: Counter::default(),
             snapshot_bytes: Gauge::default(),
             snapshot_micros: Gauge::default(),
             restarts_worker: Counter::default(),

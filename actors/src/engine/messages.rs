@@ -18,6 +18,10 @@
 //! | [`CloseIntake`] | supervisor | manager | accept nothing more |
 //! | [`TakeSnapshot`] | supervisor | snapshot | take one now |
 //! | [`Seal`], [`Prune`] | snapshot | wal | end this segment; delete those before |
+//! | [`DamageMet`] | readers of payloads, supervisor | supervisor, snapshot | what is on disk is damaged |
+//! | [`RescueStep`] | snapshot | manager | stand still; show what you have; move on |
+//! | [`SetAside`] | snapshot | wal | move damaged segments to quarantine |
+//! | [`Damaged`] | snapshot | supervisor | whether something is damaged |
 //! | [`SnapshotTaken`] | snapshot | manager | there is a new snapshot |
 //! | [`CloseLog`] | supervisor | wal | make all durable and end |
 //! | [`ChildExited`] | any child's guard | supervisor | it is gone, and why |
@@ -28,6 +32,7 @@
 //! What must happen once accepted travels with its own reply channel: actix skips a message whose sender has
 //! stopped waiting.
 
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -42,10 +47,13 @@ use crate::engine::admission::RequestPermits;
 use crate::ids::{ChildId, JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::command::Enqueued;
 use crate::jobs::table::Assignment;
+use crate::jobs::table::copy::{JobCopy, Outline};
+use crate::jobs::table::list::Slot;
 use crate::jobs::{Filter, JobSpec, JobView, Status};
+use crate::snapshot::rescue::LostPayload;
 use crate::snapshot::store::SnapshotInfo;
-use crate::wal::Group;
 use crate::wal::writer::Room;
+use crate::wal::{Group, WalError};
 
 /// Where an answer goes, with the permits of the request that it gives back. Two are equal if they answer the same
 /// request.
@@ -349,6 +357,56 @@ pub struct Seal {
 pub struct Prune {
     /// Last event that the log need not keep.
     pub through: Seq,
+}
+
+/// What is on disk turned out not to be what was written.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DamageMet(pub String);
+
+/// What is damaged and not yet mended; nothing any more, if it is none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Damaged(pub Option<String>);
+
+/// The state is written out anew from memory.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum RescueStep {
+    /// Refuse new jobs, and let nothing change the state.
+    StandStill {
+        /// Told when all that has happened is confirmed.
+        still: oneshot::Sender<Outline>,
+    },
+    /// Say which jobs there are, for a few milliseconds.
+    ShowNumbers {
+        /// From this slot on.
+        from: usize,
+        /// Told the numbers and slots, and where it goes on.
+        shown: oneshot::Sender<(Vec<(Seq, Slot)>, usize)>,
+    },
+    /// Show jobs, for a few milliseconds.
+    ShowJobs {
+        /// Where they are.
+        slots: Vec<Slot>,
+        /// Told as many of the first of them as there was time for.
+        shown: oneshot::Sender<Vec<JobCopy>>,
+    },
+    /// Things may change again.
+    MoveOn {
+        /// If all is on disk again: the jobs that wait and whose payload is lost. Else new jobs stay refused.
+        mended: Option<Vec<LostPayload>>,
+    },
+}
+
+/// Move sealed segments that are damaged to quarantine, with those before them.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetAside {
+    /// The directory that they go to.
+    pub quarantine: PathBuf,
+    /// Told where they are.
+    pub done: oneshot::Sender<Result<Vec<PathBuf>, WalError>>,
 }
 
 /// There is a new snapshot.

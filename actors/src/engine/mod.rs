@@ -3,7 +3,8 @@
 //! [`handle`]: the engine as its users hold it; [`answer`]: what it gives them; [`admission`]: who is told that it is too
 //! much; `read_only`: data that is only looked at; [`messages`]: who tells whom what; [`liveness`]: how an actor's end is
 //! noticed; [`threads`]: where actors live; [`supervisor`]: the tree of actors; [`manager`]: the owner of the jobs;
-//! `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`]: when snapshots are taken;
+//! `manager_thread`: who else may run beside it; [`log`]: the owner of the log; [`snapshot`] and [`snapshot_settings`]: when
+//! snapshots are taken, and how; [`rescue`]: the state is written out anew, as what is on disk is damaged;
 //! [`worker`]: runs jobs.
 
 pub(crate) mod admission;
@@ -15,7 +16,9 @@ pub(crate) mod manager;
 pub(crate) mod manager_thread;
 pub(crate) mod messages;
 pub(crate) mod read_only;
+pub(crate) mod rescue;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_settings;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod worker;

@@ -4,27 +4,20 @@
 //! and only then are the segments removed that no snapshot needs any more. Between snapshots, layers are merged, a
 //! few milliseconds at a time and within a limit of bytes per second.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
-use crate::base::clock::Clock;
 use crate::base::failpoint;
-use crate::base::metrics::Metrics;
 use crate::engine::liveness::ExitGuard;
-use crate::engine::messages::{End, Prune, Seal, SnapshotTaken, TakeSnapshot};
+use crate::engine::messages::{DamageMet, End, Seal, SnapshotTaken, TakeSnapshot};
+use crate::engine::rescue::rescue;
+use crate::engine::snapshot_settings::SnapshotSettings;
 use crate::ids::Seq;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
 use crate::snapshot::scrub::Scrub;
-use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
-use crate::snapshot::taking::{Visit, take_next};
-use crate::snapshot::texts::TextPages;
-
-/// Hands every event of the sealed log behind the first position, up to the second, to the visitor.
-pub type SealedLog = Arc<dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + Send + Sync>;
 
 /// How often it checks whether the log has grown enough for a snapshot before its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,35 +29,6 @@ const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
 /// Merging layers pauses after about this many bytes.
 const TURN_BYTES: u64 = 1 << 20;
 
-/// What a SnapshotActor is made of; cloned for each of its lives.
-#[derive(Clone)]
-pub struct SnapshotSettings {
-    /// Where snapshots are.
-    pub store: SnapshotStore,
-    /// Whose they are.
-    pub store_id: [u8; 16],
-    /// How often one is taken.
-    pub interval: Duration,
-    /// How many are kept.
-    pub kept: usize,
-    /// How old they may get.
-    pub age_max: Duration,
-    /// Reads the log.
-    pub log: SealedLog,
-    /// For when a snapshot was taken, its age, and how long it took.
-    pub clock: Arc<dyn Clock>,
-    /// Counts snapshots; tells how much the log has grown.
-    pub metrics: Arc<Metrics>,
-    /// Ends the current segment.
-    pub seal: Recipient<Seal>,
-    /// Deletes old ones.
-    pub prune: Recipient<Prune>,
-    /// Hears of every snapshot.
-    pub taken: Recipient<SnapshotTaken>,
-    /// Gets the payloads that are in images, whenever those are others. What they replace is deleted later.
-    pub images: Arc<dyn Fn(TextPages) + Send + Sync>,
-}
-
 /// Takes one snapshot at a time, on the thread `beaver-snapshot`.
 pub struct SnapshotActor {
     settings: SnapshotSettings,
@@ -72,6 +36,8 @@ pub struct SnapshotActor {
     compaction: Option<Compaction>,
     /// The walk through all payloads, while it goes on.
     scrub: Option<Scrub>,
+    /// What is damaged on disk and not yet written out anew.
+    damage: Option<String>,
     /// Bytes of the log when the last snapshot was taken.
     log_bytes: u64,
     _guard: ExitGuard,
@@ -82,7 +48,7 @@ impl SnapshotActor {
     #[must_use]
     pub fn new(settings: SnapshotSettings, guard: ExitGuard) -> SnapshotActor {
         let log_bytes = settings.metrics.log_bytes.get();
-        SnapshotActor { settings, compaction: None, scrub: None, log_bytes, _guard: guard }
+        SnapshotActor { settings, compaction: None, scrub: None, damage: None, log_bytes, _guard: guard }
     }
 
     /// Folds the log up to `sealed` into the newest snapshot, unless that holds it already.
@@ -113,6 +79,10 @@ impl SnapshotActor {
                 }
                 Err(error) => {
                     metrics.snapshots_failed.add(1);
+                    if error.is_damage() {
+                        self.damage = Some(error.to_string());
+                        return;
+                    }
                     tracing::error!(actor = "supervisor/snapshot", %error, "no snapshot taken; the log is kept and goes on");
                     return;
                 }
@@ -131,7 +101,7 @@ impl SnapshotActor {
                 self.compaction = Some(compaction);
                 ctx.run_later(Duration::ZERO, SnapshotActor::compact);
             }
-            Err(error) => self.compaction_failed(&error),
+            Err(error) => self.compaction_failed(&error, ctx),
         }
     }
 
@@ -145,13 +115,13 @@ impl SnapshotActor {
                 Ok(CompactionStep::Published) => {
                     tracing::info!(actor = "supervisor/snapshot", "layers put together");
                     if let Err(error) = self.settings.show_and_retain() {
-                        self.compaction_failed(&error);
+                        self.compaction_failed(&error, ctx);
                     }
                     self.let_go();
                     // The next may be due at once.
                     return self.begin_compaction(ctx);
                 }
-                Err(error) => return self.compaction_failed(&error),
+                Err(error) => return self.compaction_failed(&error, ctx),
             }
         }
         self.compaction = Some(compaction);
@@ -177,7 +147,7 @@ impl SnapshotActor {
                 self.scrub(ctx);
             }
             Ok(None) => {}
-            Err(error) => self.found_damage(&error),
+            Err(error) => self.found_damage(&error, ctx),
         }
     }
 
@@ -191,7 +161,7 @@ impl SnapshotActor {
             }
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {
-                self.found_damage(&error);
+                self.found_damage(&error, ctx);
                 TURN_BYTES
             }
         };
@@ -199,36 +169,37 @@ impl SnapshotActor {
         ctx.run_later(pause, SnapshotActor::scrub);
     }
 
-    fn found_damage(&self, error: &SnapshotError) {
-        self.settings.metrics.snapshots_damaged.add(1);
-        tracing::error!(actor = "supervisor/snapshot", %error, "payloads are damaged: their jobs cannot run; put the file back from a backup");
+    /// The walk through stored payloads has met something that it could not read.
+    fn found_damage(&mut self, error: &SnapshotError, ctx: &mut Context<SnapshotActor>) {
+        if error.is_damage() {
+            self.settings.metrics.snapshots_damaged.add(1);
+            return self.rescue_soon(error.to_string(), ctx);
+        }
+        tracing::error!(actor = "supervisor/snapshot", %error, "stored payloads cannot be read now");
     }
 
-    fn compaction_failed(&self, error: &SnapshotError) {
+    fn rescue_soon(&mut self, problem: String, ctx: &mut Context<SnapshotActor>) {
+        self.damage.get_or_insert(problem);
+        take_soon(ctx);
+    }
+
+    /// Nothing else is done meanwhile. `done` is told when it has ended, one way or the other.
+    fn rescue(&mut self, problem: String, done: oneshot::Sender<()>, ctx: &mut Context<SnapshotActor>) {
+        (self.compaction, self.scrub) = (None, None);
+        let rescue = rescue(self.settings.clone(), problem.clone()).into_actor(self);
+        ctx.wait(rescue.map(move |rescued, actor, _| {
+            actor.damage = rescued.is_err().then_some(problem);
+            // Those that are taken by the clock are waited for by nobody.
+            let _ = done.send(());
+        }));
+    }
+
+    fn compaction_failed(&mut self, error: &SnapshotError, ctx: &mut Context<SnapshotActor>) {
         self.settings.metrics.snapshots_failed.add(1);
+        if error.is_damage() {
+            return self.rescue_soon(error.to_string(), ctx);
+        }
         tracing::error!(actor = "supervisor/snapshot", %error, "layers not put together; they stay as they are");
-    }
-}
-
-impl SnapshotSettings {
-    fn take_next(&self, sealed: Seq) -> Result<Option<SnapshotInfo>, SnapshotError> {
-        let taken = take_next(&self.store, &*self.log, sealed, self.store_id, self.clock.now())?;
-        let Some(taken) = taken else { return Ok(None) };
-        for (_, error) in &taken.quarantined {
-            tracing::error!(actor = "supervisor/snapshot", %error, "a snapshot is damaged and was moved to quarantine");
-        }
-        self.show_and_retain()?;
-        Ok(Some(taken.info))
-    }
-
-    /// Hands out the payloads of the newest layers, and lets go of what nobody needs any more.
-    fn show_and_retain(&self) -> Result<(), SnapshotError> {
-        let Some(newest) = self.store.newest_without(&[])? else { return Ok(()) };
-        (self.images)(TextPages::new(newest.layers().to_vec()));
-        if let Some(through) = self.store.retain(&newest, self.kept, self.age_max, self.clock.now())? {
-            self.prune.do_send(Prune { through });
-        }
-        Ok(())
     }
 }
 
@@ -259,6 +230,9 @@ impl Handler<TakeSnapshot> for SnapshotActor {
     type Result = ();
 
     fn handle(&mut self, request: TakeSnapshot, ctx: &mut Context<SnapshotActor>) {
+        if let Some(problem) = self.damage.clone() {
+            return self.rescue(problem, request.done, ctx);
+        }
         let (done, sealed) = oneshot::channel();
         self.settings.seal.do_send(Seal { done });
         ctx.wait(sealed.into_actor(self).map(|sealed, actor, ctx| {
@@ -266,9 +240,20 @@ impl Handler<TakeSnapshot> for SnapshotActor {
             if let Ok(Some(sealed)) = sealed {
                 actor.take(sealed, ctx);
             }
+            if let Some(problem) = actor.damage.clone() {
+                return actor.rescue(problem, request.done, ctx);
+            }
             // Those that are taken by the clock are waited for by nobody.
             let _ = request.done.send(());
         }));
+    }
+}
+
+impl Handler<DamageMet> for SnapshotActor {
+    type Result = ();
+
+    fn handle(&mut self, DamageMet(problem): DamageMet, ctx: &mut Context<SnapshotActor>) {
+        self.rescue_soon(problem, ctx);
     }
 }
 

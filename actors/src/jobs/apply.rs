@@ -106,9 +106,12 @@ impl PackedJob {
                 }
                 self.end(Status::Cancelled, seq, at);
             }
-            EventKind::Kill { .. } => {
+            EventKind::Kill { failure, .. } => {
                 if !self.status.can_be_killed() {
                     return Err(misfit(self));
+                }
+                if let Some(failure) = failure {
+                    self.remember(stamp, failure, None, false);
                 }
                 self.end(Status::Dead, seq, at);
             }

@@ -157,8 +157,8 @@ pub enum Command {
     LosePayload {
         /// The job that is dead.
         job: JobId,
-        /// The lease that ends.
-        token: Token,
+        /// The lease that ends; none if it waits.
+        token: Option<Token>,
         /// Where it should have been, and what is wrong there.
         failure: Failure,
     },

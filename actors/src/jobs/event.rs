@@ -126,6 +126,8 @@ pub enum EventKind {
     Kill {
         /// The job that is dead now.
         job: JobId,
+        /// Why, as it is kept with the job, if nobody asked for it: its payload is lost.
+        failure: Option<Box<Failure>>,
     },
     /// It waited or was dead, and became pending.
     RunNow {
@@ -350,7 +352,7 @@ impl EventKind {
             | EventKind::Requeue { job, .. }
             | EventKind::Exhaust { job, .. }
             | EventKind::Extend { job, .. }
-            | EventKind::Kill { job }
+            | EventKind::Kill { job, .. }
             | EventKind::RunNow { job }
             | EventKind::Discard { job }
             | EventKind::Move { job, .. }
@@ -373,6 +375,7 @@ impl EventKind {
     pub fn carries_text(&self) -> bool {
         match self {
             EventKind::Ack { result, .. } => result.is_some(),
+            EventKind::Kill { failure, .. } => failure.is_some(),
             EventKind::Enqueue(_)
             | EventKind::Follow { .. }
             | EventKind::Retry { .. }
@@ -396,7 +399,9 @@ impl EventKind {
             EventKind::Retry { failure, result, .. } | EventKind::Exhaust { failure, result, .. } => {
                 failure.text_len() + len_of(result)
             }
-            EventKind::Requeue { failure, .. } => failure.text_len(),
+            EventKind::Requeue { failure, .. } | EventKind::Kill { failure: Some(failure), .. } => {
+                failure.text_len()
+            }
             EventKind::Output { result, .. } => result.text_len(),
             _ => 0,
         }
@@ -423,6 +428,7 @@ impl EventKind {
                 TextPart::Failure,
                 EventKind::Retry { failure, .. }
                 | EventKind::Requeue { failure, .. }
+                | EventKind::Kill { failure: Some(failure), .. }
                 | EventKind::Exhaust { failure, .. },
             ) => Some(failure.to_json()),
             _ => None,

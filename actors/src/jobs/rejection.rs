@@ -103,6 +103,11 @@ pub enum Rejection {
          again in a moment"
     )]
     Shortage,
+    /// Files on disk turned out to be damaged. What was accepted is in memory, and is being written out anew.
+    #[error(
+        "data on the server's disk is damaged: new jobs are refused until the whole state has been written out anew"
+    )]
+    Damaged,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -132,6 +137,7 @@ impl Rejection {
             Rejection::TooManyJobs { .. } => "too_many_jobs",
             Rejection::DiskFull => "disk_full",
             Rejection::Shortage => "shortage",
+            Rejection::Damaged => "damaged",
             Rejection::Stopping => "stopping",
         }
     }

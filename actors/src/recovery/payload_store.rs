@@ -3,28 +3,62 @@
 //! The position of the event that brought a text says where: the newest image holds everything up to its own position, the
 //! log what is behind it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::jobs::model::payload::ImageTexts;
 use crate::jobs::{Payload, PayloadStore, TextAt, UnreadablePayload};
 use crate::wal::index::LogIndex;
 
+/// Hears of a text that is not as it was written.
+type OnDamage = Box<dyn Fn(&UnreadablePayload) + Send + Sync>;
+
 /// Both places, as they are now.
 pub struct StoredPayloads {
     log: Arc<LogIndex>,
     images: RwLock<Option<Arc<dyn ImageTexts>>>,
+    /// Hears when what is read is not what was written.
+    on_damage: OnceLock<OnDamage>,
+    /// Whether it wants to hear of more.
+    is_watched: AtomicBool,
 }
 
 impl StoredPayloads {
     /// Without images: those come with [`StoredPayloads::set_images`].
     #[must_use]
     pub fn new(log: Arc<LogIndex>) -> StoredPayloads {
-        StoredPayloads { log, images: RwLock::default() }
+        StoredPayloads {
+            log,
+            images: RwLock::default(),
+            on_damage: OnceLock::new(),
+            is_watched: AtomicBool::new(true),
+        }
     }
 
     /// There are newer images. To be called before anything is deleted that they take the place of.
     pub fn set_images(&self, images: Arc<dyn ImageTexts>) {
         *self.images.write().unwrap_or_else(PoisonError::into_inner) = Some(images);
+    }
+
+    /// Who hears when what is read is not what was written: once, until it is [watched](StoredPayloads::watch_damage) again.
+    pub fn on_damage(&self, hears: impl Fn(&UnreadablePayload) + Send + Sync + 'static) {
+        // There is one engine around it.
+        let _ = self.on_damage.set(Box::new(hears));
+    }
+
+    /// Whether the next damage is to be told.
+    pub fn watch_damage(&self, is_watched: bool) {
+        self.is_watched.store(is_watched, Ordering::Relaxed);
+    }
+
+    fn note(&self, error: UnreadablePayload) -> UnreadablePayload {
+        if error.is_lost
+            && let Some(on_damage) = self.on_damage.get()
+            && self.is_watched.swap(false, Ordering::Relaxed)
+        {
+            on_damage(&error);
+        }
+        error
     }
 
     /// The log's part.
@@ -45,10 +79,10 @@ impl StoredPayloads {
         let damaged = match from_images {
             Ok(Some(payload)) => return Ok(payload),
             Ok(None) => None,
-            Err(error) => Some(error),
+            Err(error) => Some(self.note(error)),
         };
         // The log often reaches further back than it must: what is damaged there may be whole here.
-        match (self.log.read(at), damaged) {
+        match (self.log.read(at).map_err(|error| self.note(error)), damaged) {
             (Ok(Some(payload)), _) => Ok(payload),
             (Ok(None), Some(error)) | (Err(error), None) => Err(error),
             // While one of the places may be readable later, it is not lost.

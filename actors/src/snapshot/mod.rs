@@ -3,7 +3,7 @@
 //! Reading order: [`mod@format`] and [`page`] (a file), [`layer`] (an open one), [`chain`] (which files make a state),
 //! [`state`] and `merge` (the state that they make), [`fold`] (state + log = next layer), [`policy`] (what is written,
 //! put together and kept), [`store`] (the directory: publish, load, fall back), [`compact`] (layers are put together),
-//! `retention` (old ones go), [`texts`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
+//! [`rescue`] (a whole layer from memory, when what is on disk turns out to be damaged), `retention` (old ones go), [`texts`] (what is read from them later), [`taking`] and `engine::snapshot` (when it happens).
 //!
 //! Beside these: `writer` (a file from front to back), `scrub` (texts are read before somebody needs them), `plain` (a file as
 //! a value, for tests).
@@ -25,6 +25,8 @@
 //! | a page of texts, in a state under 32 MiB | as above |
 //! | a page of texts, in a larger one | if the log still has them, they are read from there; else who wants one of its jobs is told which file is damaged; so is the log of the server, that reads all of them once in the background, and `beaver doctor` |
 //! | all of them, with the whole log | they are moved to quarantine; the log rebuilds the state |
+//!
+//! While the engine runs, any of these is mended from memory instead: see [`rescue`].
 
 pub mod chain;
 pub mod compact;
@@ -36,6 +38,7 @@ pub mod page;
 #[cfg(feature = "testing")]
 pub mod plain;
 pub mod policy;
+pub(crate) mod rescue;
 mod retention;
 pub(crate) mod scrub;
 pub mod state;
@@ -100,6 +103,12 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Whether what is on disk is not what was written, as opposed to a disk that does not work now.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, SnapshotError::Io { .. } | SnapshotError::NotFound { .. })
+    }
+
     fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
         let path = path.to_owned();
         move |source| SnapshotError::Io { path, action, source }

@@ -16,7 +16,7 @@ use crate::snapshot::page::Page;
 use crate::snapshot::policy::{Layering, NextLayer};
 use crate::snapshot::state::State;
 use crate::snapshot::writer::LayerWriter;
-use crate::storage::{Storage, StoredFile, partial_of, publish, unused};
+use crate::storage::{Storage, StoredFile, partial_of, publish, set_aside};
 
 /// States larger than this are read on a thread of their own while the table is filled.
 const APART_BYTES: u64 = 1 << 20;
@@ -333,13 +333,8 @@ impl SnapshotStore {
     /// The storage reported an error.
     pub fn quarantine(&self, name: LayerName) -> Result<PathBuf, SnapshotError> {
         let from = self.path_of(name);
-        self.storage.create_dir(&self.quarantine).map_err(SnapshotError::io(&self.quarantine, "create"))?;
-        let name = from.file_name().unwrap_or_default().to_string_lossy();
-        let to = unused(&*self.storage, &self.quarantine, &name)
-            .map_err(SnapshotError::io(&self.quarantine, "list"))?;
-        publish(&*self.storage, &from, &to).map_err(SnapshotError::io(&from, "quarantine"))?;
-        self.storage.sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir, "sync"))?;
-        Ok(to)
+        set_aside(&*self.storage, &from, &self.quarantine)
+            .map_err(SnapshotError::io(&from, "move to quarantine"))
     }
 
     /// Removes what a crash left unfinished.

@@ -11,7 +11,7 @@ use crate::snapshot::store::{PassedOver, SnapshotInfo, SnapshotStore};
 pub type Visit<'a> = dyn FnMut(Seq, Event) -> Result<(), String> + 'a;
 
 /// Hands every event of the log behind the first position, up to the second, to the visitor.
-pub type ReadLog<'a> = dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), String> + 'a;
+pub type ReadLog<'a> = dyn Fn(Seq, Seq, &mut Visit<'_>) -> Result<(), SnapshotError> + 'a;
 
 /// A snapshot that was just published, and what went wrong on the way.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn read(log: &ReadLog<'_>, mut delta: Delta, sealed: Seq, policy: &Layering) -> 
         delta.take(seq, event).map_err(|misfit| misfit.to_string())
     };
     match log(after, sealed, &mut take) {
-        Err(problem) if !is_full => Err(SnapshotError::Log(problem)),
+        Err(error) if !is_full => Err(error),
         _ => Ok(delta),
     }
 }

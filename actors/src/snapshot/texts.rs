@@ -1,7 +1,8 @@
 //! Texts of jobs that are in images: payloads, results, failures.
 //!
 //! A text is in the layer of the log's stretch in which its event is, even if later layers have the job itself again;
-//! in that layer it is found by the number of its job.
+//! in that layer it is found by the number of its job. One of no bytes, which no JSON is, was lost: a [rescue](super::rescue) did
+//! not find it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,7 +91,9 @@ impl ImageTexts for TextPages {
     }
 
     fn read(&self, at: TextAt) -> Result<Option<Payload>, UnreadablePayload> {
-        self.find(at).map_err(|error| {
+        // Lost when this layer was made, and told then. The log may have it all the same.
+        let found = self.find(at).map(|text| text.filter(|text| !text.as_str().is_empty()));
+        found.map_err(|error| {
             let is_lost = matches!(error, SnapshotError::Corrupted { .. });
             UnreadablePayload { at, problem: error.to_string(), is_lost }
         })

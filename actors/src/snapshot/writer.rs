@@ -8,7 +8,7 @@ use crate::ids::Seq;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::model::text::AnyText;
 use crate::jobs::table::packed_job::PackedJob;
-use crate::jobs::{TextAt, TextPart};
+use crate::jobs::{Payload, TextAt, TextPart};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
     BLOCK_HEADER_BYTES, Block, BlockSort, ImageHeader, LayerMeta, PageSummary, TEXT_PART_BITS, TRAILER_BYTES,
@@ -23,6 +23,9 @@ const WRITE_BYTES: usize = 256 << 10;
 /// A growing layer is synced each time this many bytes were added: the log's sync waits for one piece at most, not for
 /// a whole layer (`docs/decisions/0007-in-pieces.md`).
 const SYNC_BYTES: u64 = 1 << 20;
+
+/// Finds a text that is not in memory.
+pub(super) type ReadText<'a> = dyn FnMut(TextAt) -> Result<Payload, SnapshotError> + 'a;
 
 /// A layer that grows.
 pub(super) struct LayerWriter {
@@ -95,12 +98,23 @@ impl LayerWriter {
         profile: &Profile,
         job: PackedJob,
     ) -> Result<(), SnapshotError> {
-        self.add_with(Some(earlier), profile, job)
+        self.add_reading(&mut |at| earlier.get(at), profile, job)
+    }
+
+    /// Adds a job. What this layer owns of its texts and is not in memory is read there; an empty one stands for one that is
+    /// lost.
+    pub fn add_reading(
+        &mut self,
+        read: &mut ReadText<'_>,
+        profile: &Profile,
+        job: PackedJob,
+    ) -> Result<(), SnapshotError> {
+        self.add_with(Some(read), profile, job)
     }
 
     fn add_with(
         &mut self,
-        earlier: Option<&TextPages>,
+        earlier: Option<&mut ReadText<'_>>,
         profile: &Profile,
         mut job: PackedJob,
     ) -> Result<(), SnapshotError> {
@@ -127,15 +141,19 @@ impl LayerWriter {
     }
 
     /// Writes the long texts that this layer owns; the job says from then on that they are on disk.
-    fn put_texts(&mut self, earlier: Option<&TextPages>, job: &mut PackedJob) -> Result<(), SnapshotError> {
+    fn put_texts(
+        &mut self,
+        mut earlier: Option<&mut ReadText<'_>>,
+        job: &mut PackedJob,
+    ) -> Result<(), SnapshotError> {
         let at = TextAt::payload(job.enqueued_seq);
         if self.owns(at.seq) {
-            put_text(&mut self.texts, earlier, at, &mut job.payload)?;
+            put_text(&mut self.texts, earlier.as_deref_mut(), at, &mut job.payload)?;
         }
         if job.rare().is_some() {
             let (parent, texts) = (self.header.parent, &mut self.texts);
             job.each_further_text(|at, text| match at.seq > parent {
-                true => put_text(texts, earlier, at, text),
+                true => put_text(texts, earlier.as_deref_mut(), at, text),
                 false => Ok(()),
             })?;
         }
@@ -244,13 +262,13 @@ impl LayerWriter {
 #[inline]
 fn put_text(
     texts: &mut TextPageBuilder,
-    earlier: Option<&TextPages>,
+    earlier: Option<&mut ReadText<'_>>,
     at: TextAt,
     text: &mut (impl AnyText + ?Sized),
 ) -> Result<(), SnapshotError> {
     if text.is_stored() {
         let missing = || SnapshotError::Log(format!("{at} came with the log and is not at hand"));
-        let text = earlier.ok_or_else(missing)?.get(at)?;
+        let text = earlier.ok_or_else(missing)?(at)?;
         texts.add(at, |out| out.extend_from_slice(text.as_str().as_bytes()));
     } else if text.is_long() {
         texts.add(at, |out| text.put_json(out));

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use self::atomic_file::{partial_of, publish, unused, write_whole};
+pub(crate) use self::atomic_file::{partial_of, publish, set_aside, unused, write_whole};
 pub(crate) use self::contents::{is_zero, read_all, read_used, too_long};
 pub use self::disk::DiskStorage;
 

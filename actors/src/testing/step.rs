@@ -16,9 +16,10 @@ use crate::jobs::{
 };
 use crate::recovery::boot::{Boot, BootError, QUARANTINE, Recovered};
 use crate::recovery::journal;
+use crate::recovery::sealed_log::read_sealed_log;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::compact::{Compaction, CompactionStep};
-
+use crate::snapshot::rescue::{LostPayload, Rescue, Rescued};
 use crate::snapshot::store::{SnapshotInfo, SnapshotStore};
 use crate::snapshot::taking::{Visit, take_next};
 use crate::snapshot::texts::TextPages;
@@ -26,7 +27,6 @@ use crate::storage::Storage;
 use crate::storage::lying::lying_if_planted;
 use crate::testing::{ManualClock, SimStorage};
 use crate::wal::codec;
-use crate::wal::recovery::{EachEvent, replay_sealed};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
 
@@ -375,9 +375,7 @@ impl StepEngine {
         let store = self.snapshots();
         let (storage, wal_dir) = (self.storage.clone(), self.options.wal_dir.clone());
         let log = move |after, through, visit: &mut Visit<'_>| {
-            let mut visit = |seq, event, _: &_| visit(seq, event);
-            replay_sealed(&storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
-                .map_err(|error| error.to_string())
+            read_sealed_log(&storage, &wal_dir, after, through, visit)
         };
         let mut newest = None;
         while let Some(taken) = take_next(&store, &log, sealed, store_id, now)? {
@@ -396,6 +394,50 @@ impl StepEngine {
                 .map(|loaded| loaded.info)
                 .map_err(|(error, _)| error),
         }
+    }
+
+    /// Writes the state out anew from memory, as the engine does when what is on disk turns out to be damaged; then moves the
+    /// damaged files to quarantine. Returns the jobs that wait and whose payload is lost, and lets them be dead.
+    ///
+    /// # Errors
+    /// As the real one.
+    pub fn rescue(&mut self) -> Result<Vec<JobId>, SnapshotError> {
+        let now = self.clock.now();
+        let log_error = |error: WalError| SnapshotError::Log(error.to_string());
+        let running = self.running.as_mut().expect("the engine has booted");
+        let mut group = Group { first: running.table.last().next(), ..Group::default() };
+        let digest = running.table.digest_now();
+        let seq = journal::record(&mut running.table, &mut group, digest.clone());
+        self.history.push((seq, digest));
+        running.writer.append(&[group], now).1.map_err(log_error)?;
+        let sealed = running.writer.rotate(now).map_err(log_error)?;
+        let outline = running.table.outline();
+        assert_eq!(sealed, outline.last, "all is sealed");
+        let store = self.snapshots();
+        let running = self.running.as_mut().expect("the engine has booted");
+        let mut numbers: Vec<_> = running.table.numbers_in(0..outline.slots).collect();
+        numbers.sort_unstable();
+        let mut rescue = Rescue::begin(&store, running.store.0, outline, now)?;
+        for (profile, job) in numbers.iter().filter_map(|(_, slot)| running.table.copy_of(*slot)) {
+            rescue.add(&*running.payload_store, &profile, job)?;
+        }
+        let Rescued { lost, .. } = rescue.publish()?;
+        store.set_aside_damaged(sealed)?;
+        let (tell, told) = std::sync::mpsc::channel();
+        let quarantine = self.options.data_dir.join(QUARANTINE);
+        running
+            .writer
+            .set_aside_damaged(quarantine, move |moved| tell.send(moved).expect("it is waited for"));
+        told.recv().expect("this disk has no background").map_err(log_error)?;
+        self.show_and_retain()?;
+        let mut jobs = Vec::new();
+        for LostPayload { job, problem } in lost {
+            jobs.push(job.clone());
+            let failure = Failure::new(FailureKind::PayloadLost, problem);
+            self.execute(Command::LosePayload { job, token: None, failure })
+                .map_err(|error| SnapshotError::Log(error.to_string()))?;
+        }
+        Ok(jobs)
     }
 
     fn show_and_retain(&mut self) -> Result<(), SnapshotError> {

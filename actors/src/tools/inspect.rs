@@ -278,10 +278,13 @@ fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> RowObject {
         EventKind::Output { job: _, token, result } => {
             object!({ "token": token.of(epoch), "result": result })
         }
-        EventKind::Cancel { job: _ }
-        | EventKind::Kill { job: _ }
-        | EventKind::RunNow { job: _ }
-        | EventKind::Discard { job: _ } => object!({}),
+        EventKind::Cancel { job: _ } | EventKind::RunNow { job: _ } | EventKind::Discard { job: _ } => {
+            object!({})
+        }
+        EventKind::Kill { job: _, failure: Some(failure) } => {
+            object!({ "reason": failure.kind, "message": failure.message })
+        }
+        EventKind::Kill { job: _, failure: None } => object!({}),
         EventKind::Move { job: _, queue } | EventKind::RemoveQueue { queue } => object!({ "queue": queue }),
         EventKind::SetPaused { queue, paused } => object!({ "queue": queue, "paused": paused }),
         EventKind::Promote { due, through } => object!({ "due": due, "through": through }),

@@ -5,20 +5,21 @@
 //! [little by little](crate::storage::reclaim), since appends would wait for the disk.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::ids::{Seq, Timestamp};
 use crate::storage::reclaim::{cut, free_retired, retire};
-use crate::storage::{Storage, StoredFile};
+use crate::storage::{Storage, StoredFile, set_aside};
 use crate::wal::WalError;
 use crate::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchKind, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader,
+    segment_number,
 };
 use crate::wal::index::LogIndex;
 use crate::wal::reader::SegmentReader;
-use crate::wal::recovery::{ends_at, segments};
+use crate::wal::recovery::{ends_at, newest_damaged, segments};
 
 /// Things that are done in the background, in order. Dropping it waits for them, so that nothing writes any more.
 pub(super) struct Maintenance {
@@ -106,6 +107,31 @@ pub(super) fn seal_what_was_left(storage: &dyn Storage, dir: &Path, now: Timesta
         }
     }
     Ok(())
+}
+
+/// Moves the sealed segments in `dir`, the last of which ends at `end`, that are not as they were written to `quarantine`, and
+/// those before them, so that no gap is left. Returns where they are.
+///
+/// # Errors
+/// The storage reported an error; the rest goes another time.
+pub(super) fn set_aside_damaged(
+    storage: &dyn Storage,
+    dir: &Path,
+    index: &LogIndex,
+    end: SegmentEnd,
+    quarantine: &Path,
+) -> Result<Vec<PathBuf>, WalError> {
+    let Some(through) = newest_damaged(storage, dir, end)? else { return Ok(Vec::new()) };
+    let names = storage.list(dir).map_err(WalError::io(dir, "list"))?;
+    let mut moved = Vec::new();
+    // Oldest first, so that a crash in between leaves no gap.
+    for name in names.iter().filter(|name| segment_number(name).is_some_and(|number| number <= through)) {
+        let path = dir.join(name);
+        let to = set_aside(storage, &path, quarantine).map_err(WalError::io(&path, "move to quarantine"))?;
+        moved.push(to);
+    }
+    index.forget_through(through);
+    Ok(moved)
 }
 
 /// Deletes the sealed segments in `dir` whose events all lie at or before `through`; returns how many.

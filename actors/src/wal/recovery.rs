@@ -13,7 +13,8 @@ use crate::storage::{Storage, unused, write_whole};
 use crate::wal::batch::Batch;
 use crate::wal::codec::Decoder;
 use crate::wal::format::{
-    BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, segment_number,
+    BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentEnd, SegmentHeader, StoreId, segment_name,
+    segment_number,
 };
 use crate::wal::reader::{SegmentReader, Stop, events, read_header};
 use crate::wal::tail_scan::TailScan;
@@ -361,6 +362,36 @@ fn visit_batch(
         true => Ok(()),
         false => visitor.batch(path, batch, covered),
     }
+}
+
+/// The newest of the sealed segments, the last of which ends so, that is not as it was written, or whose successor is not.
+///
+/// # Errors
+/// The storage reported an error.
+pub(super) fn newest_damaged(
+    storage: &dyn Storage,
+    dir: &Path,
+    mut end: SegmentEnd,
+) -> Result<Option<u64>, WalError> {
+    let names = storage.list(dir).map_err(WalError::io(dir, "list"))?;
+    let newest = end.number;
+    let numbers = names.iter().rev().filter_map(|name| segment_number(name));
+    for number in numbers.filter(|number| *number <= newest) {
+        if number != end.number {
+            return Ok(Some(number));
+        }
+        let path = dir.join(segment_name(number));
+        let whole = SegmentReader::open(storage, &path).and_then(|mut reader| {
+            ends_at(&mut reader, end)?;
+            Ok(reader.header)
+        });
+        match whole {
+            Ok(header) if header.number == number => end = header.predecessor,
+            Err(error) if !error.is_damage() => return Err(error),
+            Ok(_) | Err(_) => return Ok(Some(number)),
+        }
+    }
+    Ok(None)
 }
 
 /// Where only the batches themselves are of interest.

@@ -458,6 +458,19 @@ impl LogWriter {
         self.maintenance.add(move |storage| done(maintenance::prune(storage, &dir, &index, through)));
     }
 
+    /// Moves the segments before the current one that are not as they were written to `quarantine`, and with them those before,
+    /// in the background: a snapshot holds what they held. `done` is told what was moved.
+    pub fn set_aside_damaged(
+        &mut self,
+        quarantine: PathBuf,
+        done: impl FnOnce(Result<Vec<PathBuf>, WalError>) + Send + 'static,
+    ) {
+        let (dir, index, end) = (self.dir.clone(), self.index.clone(), self.header.predecessor);
+        self.maintenance.add(move |storage| {
+            done(maintenance::set_aside_damaged(storage, &dir, &index, end, &quarantine));
+        });
+    }
+
     /// Closes the log: everything durable, and a mark and the witness that say so.
     ///
     /// # Errors

@@ -222,6 +222,7 @@ fn a_flipped_bit_in_a_sealed_segment_costs_what_the_report_says() {
         jobs_kept_unfinished: 1,
         // b-1 was running, and its acceptance is what cannot be read.
         jobs_lost: 5,
+        jobs_savable: 4,
         jobs_set_back: 1,
     };
     assert_eq!(loss, expected, "{text}");

@@ -91,7 +91,9 @@ fn make_half(beaver: &mut StepEngine, half: u32) {
                 Command::Requeue { job, token, failure: failure("gone"), counts: false, fences: false }
             }
             "postponed" => Command::Postpone { job, token, failure: failure("no descriptor is left") },
-            "lost" => Command::LosePayload { job, token, failure: failure("the checksum is wrong") },
+            "lost" => {
+                Command::LosePayload { job, token: Some(token), failure: failure("the checksum is wrong") }
+            }
             "interrupted" => Command::Extend { job, token, by_ms: 5 },
             _ => Command::Fail { job, token, failure: failure("no"), result },
         };

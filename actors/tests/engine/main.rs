@@ -15,6 +15,7 @@
 //! - `texts`: what jobs came with and left behind, read back from the disk.
 //! - `witness`: the second proof of how far the log got; `store_id`: whose files they are.
 //! - `append`: what an append and its sync promise when the disk fails, and buffers that are used again.
+//! - `rescue`: damage that is met while the engine runs.
 //! - `locks`: directories that two engines share; `read_only`: data that is only looked at; `closing`: the mark of a clean
 //!   stop; `sparse`: files of holes.
 //! - `explorer`: crashes and faults at every call to the disk; `bugs`: the explorer notices deliberate ones.
@@ -49,6 +50,7 @@ mod read_only;
 mod recovery;
 mod remote;
 mod replay;
+mod rescue;
 mod retire;
 mod sets;
 mod snapshot;

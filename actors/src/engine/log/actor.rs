@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::engine::liveness::ExitGuard;
 use crate::engine::log::inbox::{LogInbox, LogRequest, Pruned};
 use crate::engine::log::task::{LogTask, OpenLog, Ownership, WalSettings};
-use crate::engine::messages::{Append, CloseLog, End, Ping, Prune, Seal, Subscribe};
+use crate::engine::messages::{Append, CloseLog, End, Ping, Prune, Seal, SetAside, Subscribe};
 #[cfg(feature = "testing")]
 use crate::engine::messages::{Crash, Freeze};
 use crate::wal::writer::LogWriter;
@@ -115,6 +115,14 @@ impl Handler<Pruned> for WalActor {
 
     fn handle(&mut self, pruned: Pruned, _: &mut Context<WalActor>) {
         self.ask(LogRequest::Pruned(pruned));
+    }
+}
+
+impl Handler<SetAside> for WalActor {
+    type Result = ();
+
+    fn handle(&mut self, set_aside: SetAside, _: &mut Context<WalActor>) {
+        self.ask(LogRequest::SetAside(set_aside));
     }
 }
 

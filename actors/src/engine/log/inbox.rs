@@ -7,7 +7,7 @@ use std::task::Poll;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
-use crate::engine::messages::{Append, CloseLog, Prune, Seal, Subscribe};
+use crate::engine::messages::{Append, CloseLog, Prune, Seal, SetAside, Subscribe};
 #[cfg(feature = "testing")]
 use crate::engine::messages::{Crash, Freeze};
 use crate::ids::Seq;
@@ -23,6 +23,7 @@ pub(super) enum LogRequest {
     /// The second hears what became of it.
     Prune(Prune, Recipient<Pruned>),
     Pruned(Pruned),
+    SetAside(SetAside),
     Close(CloseLog),
     /// Answered by the loop, not by the mailbox in front of it: a loop that waits for the disk gives no sign of life.
     Ping(oneshot::Sender<()>),

@@ -34,7 +34,7 @@ use crate::engine::log::inbox::{Gathered, LogInbox, LogRequest, Pruned};
 use crate::engine::log::pace::SyncPace;
 use crate::engine::log::thread::{Lendable, LogThread, Panicked, at_length};
 use crate::engine::log::timers::{LogTimer, LogTimers};
-use crate::engine::messages::{CloseLog, Confirmed, LogFailed, Prune, Seal, Subscribe};
+use crate::engine::messages::{CloseLog, Confirmed, LogFailed, Prune, Seal, SetAside, Subscribe};
 use crate::wal::writer::LogWriter;
 use crate::wal::{Group, WalError};
 
@@ -181,6 +181,10 @@ impl LogTask {
                 NextWork::Request(LogRequest::Seal(seal)) => self.seal(seal).await?,
                 NextWork::Request(LogRequest::Prune(prune, pruned)) => self.prune(prune, pruned),
                 NextWork::Request(LogRequest::Pruned(pruned)) => self.note_pruned(&pruned),
+                NextWork::Request(LogRequest::SetAside(SetAside { quarantine, done })) => {
+                    // SnapshotActor may have died since it asked.
+                    self.log.writer.set_aside_damaged(quarantine, move |moved| drop(done.send(moved)));
+                }
                 NextWork::Request(LogRequest::Subscribe(Subscribe(subscriber))) => {
                     self.subscriber = Some(subscriber);
                     // Tells it how much room there is.

@@ -52,6 +52,8 @@ pub(super) struct Ledger {
     pub is_closed: bool,
     /// Whether files can be opened.
     pub shortage: Arc<Shortage>,
+    /// What is on disk is damaged, and not yet written out anew: no new jobs.
+    pub is_damaged: bool,
     /// How many bytes the log's disk could take beyond that; none if nobody can tell.
     pub free_space: FreeSpace,
     dice: fastrand::Rng,
@@ -75,6 +77,7 @@ impl Ledger {
             is_draining: false,
             is_closed: false,
             shortage: Arc::default(),
+            is_damaged: false,
             free_space: Arc::new(|| None),
             dice,
         }
@@ -180,6 +183,9 @@ impl Ledger {
         }
         if self.shortage.is_on() {
             return Err(Rejection::Shortage);
+        }
+        if self.is_damaged {
+            return Err(Rejection::Damaged);
         }
         if !self.room.accepts_jobs || !self.has_room_for(bytes) {
             return Err(Rejection::DiskFull);

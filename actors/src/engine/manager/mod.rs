@@ -9,6 +9,7 @@
 //! - `group_commit`: when turns end together; `durable_effects`: what waits for the log; `bulk_ops`: what is done to many
 //!   jobs, step by step; `pool`: local workers; `waiting_fetches` and `ready_queues`: remote workers that wait, and where
 //!   there may be jobs for them.
+//! - `rescue` and `stillness`: nothing changes while the state is written out anew, as what is on disk is damaged.
 //! - `settings`: what the manager is given; `status`: the server at a glance; `pulse`: whether it stood still.
 
 mod bulk_ops;
@@ -22,8 +23,10 @@ mod pulse;
 mod ready_queues;
 mod remote;
 mod requests;
+mod rescue;
 mod settings;
 mod status;
+mod stillness;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -51,6 +54,7 @@ use crate::engine::manager::pool::Pool;
 use crate::engine::manager::pulse::Pulse;
 pub use crate::engine::manager::settings::ManagerSettings;
 use crate::engine::manager::status::Visible;
+use crate::engine::manager::stillness::Stillness;
 use crate::engine::messages::{
     Ask, CloseIntake, Confirmed, Drain, End, Fetch, Finished, GiveBack, Halt, HaltAll, Host, Run,
     SnapshotTaken, Submit, Subscribe, WorkerDown, WorkerUp,
@@ -75,6 +79,8 @@ pub struct JobManagerActor {
     told: Visible,
     /// How many dead jobs of a kind the log tells of.
     deaths: LineLimit,
+    /// Whether the state may change.
+    stillness: Stillness<Waiting>,
     /// While draining: told when nothing runs and what ran is confirmed.
     drained: Option<oneshot::Sender<()>>,
     /// The last event when nothing ran any more: others may follow, of jobs that are accepted.
@@ -83,6 +89,9 @@ pub struct JobManagerActor {
     all_told: Option<oneshot::Sender<()>>,
     _guard: ExitGuard,
 }
+
+/// Something that came while the state stood still.
+type Waiting = Box<dyn FnOnce(&mut JobManagerActor, &mut Context<JobManagerActor>)>;
 
 /// How a local worker is reached.
 struct WorkerAddress {
@@ -115,6 +124,7 @@ impl JobManagerActor {
             timer: None,
             told: Visible::default(),
             deaths: LineLimit::default(),
+            stillness: Stillness::default(),
             drained: None,
             last_of_runs: None,
             all_told: None,
@@ -126,7 +136,8 @@ impl JobManagerActor {
     /// A turn begins: its time. If the clock has jumped since the last one, workers get their time back first.
     fn begin_turn(&mut self) -> Timestamp {
         let (now, jumped_ms) = self.time.now();
-        if jumped_ms > 0 {
+        // When it moves on, they get their time back in any case.
+        if jumped_ms > 0 && !self.stillness.holds() {
             duties::on_clock_jump(&mut self.ledger, now);
         }
         now
@@ -156,15 +167,20 @@ impl JobManagerActor {
     /// Starts what can be started, sends what has gathered, releases what is confirmed.
     fn finish_turn(&mut self, ctx: &mut Context<JobManagerActor>) {
         let now = self.begin_turn();
-        if let Some(away) = self.pulse.turn(self.time.ticks()) {
-            duties::on_pause(&mut self.ledger, now, away);
+        if !self.stillness.holds() {
+            if let Some(away) = self.pulse.turn(self.time.ticks()) {
+                duties::on_pause(&mut self.ledger, now, away);
+            }
+            duties::run_due(&mut self.ledger, now);
+            local::dispatch(&mut self.ledger, &mut self.pool, now);
+            remote::serve_fetches(&mut self.ledger, now);
         }
-        duties::run_due(&mut self.ledger, now);
-        local::dispatch(&mut self.ledger, &mut self.pool, now);
-        remote::serve_fetches(&mut self.ledger, now);
         self.send_group();
         self.release(ctx);
-        self.set_timer(ctx, now);
+        match self.stillness.holds() {
+            true => self.tell_if_still(),
+            false => self.set_timer(ctx, now),
+        }
         let counts = self.ledger.table.counts();
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
@@ -304,7 +320,8 @@ impl JobManagerActor {
     }
 
     fn tell_if_drained(&mut self) {
-        if self.drained.is_none() && self.all_told.is_none() {
+        let is_asked = self.drained.is_some() || self.all_told.is_some();
+        if !is_asked || self.stillness.holds() {
             return;
         }
         // Without space for the log nothing more is confirmed, however long anybody waits.
@@ -334,6 +351,10 @@ impl JobManagerActor {
     }
 
     fn step_bulk(&mut self, ctx: &mut Context<JobManagerActor>) {
+        if self.stillness.holds() {
+            self.stillness.bulk_waits = true;
+            return;
+        }
         let now = self.begin_turn();
         self.bulk.step(&mut self.ledger, &*self.settings.payload_store, now);
         self.end_turn(ctx);
@@ -354,6 +375,14 @@ impl Handler<Submit> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, ctx: &mut Context<JobManagerActor>) {
+        let submit = match submit {
+            // Refused at once.
+            refused @ Submit::Enqueue { .. } => refused,
+            other => match self.unless_still(other) {
+                Some(submit) => submit,
+                None => return,
+            },
+        };
         let now = self.begin_turn();
         requests::submit(&mut self.ledger, &mut self.bulk, &*self.settings.payload_store, submit, now);
         self.step_bulk_later(ctx);
@@ -406,6 +435,7 @@ impl Handler<Fetch> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, fetch: Fetch, ctx: &mut Context<JobManagerActor>) {
+        let Some(fetch) = self.unless_still(fetch) else { return };
         let now = self.begin_turn();
         remote::fetch(&mut self.ledger, fetch, now);
         self.end_turn(ctx);
@@ -416,6 +446,7 @@ impl Handler<GiveBack> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, unwanted: GiveBack, ctx: &mut Context<JobManagerActor>) {
+        let Some(unwanted) = self.unless_still(unwanted) else { return };
         let now = self.begin_turn();
         remote::give_back(&mut self.ledger, unwanted, now);
         self.end_turn(ctx);
@@ -442,6 +473,7 @@ impl Handler<Finished> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, finished: Finished, ctx: &mut Context<JobManagerActor>) {
+        let Some(finished) = self.unless_still(finished) else { return };
         let now = self.begin_turn();
         local::finished(&mut self.ledger, &mut self.pool, finished, now);
         self.end_turn(ctx);
@@ -451,7 +483,9 @@ impl Handler<Finished> for JobManagerActor {
 impl Handler<WorkerUp> for JobManagerActor {
     type Result = ();
 
-    fn handle(&mut self, WorkerUp { worker, run, halt }: WorkerUp, ctx: &mut Context<JobManagerActor>) {
+    fn handle(&mut self, up: WorkerUp, ctx: &mut Context<JobManagerActor>) {
+        // The end of the one before must be heard first.
+        let Some(WorkerUp { worker, run, halt }) = self.unless_still(up) else { return };
         self.pool.join(worker, WorkerAddress { run, halt });
         self.end_turn(ctx);
     }
@@ -461,6 +495,7 @@ impl Handler<WorkerDown> for JobManagerActor {
     type Result = ();
 
     fn handle(&mut self, down: WorkerDown, ctx: &mut Context<JobManagerActor>) {
+        let Some(down) = self.unless_still(down) else { return };
         let now = self.begin_turn();
         local::down(&mut self.ledger, &mut self.pool, down, now);
         self.end_turn(ctx);

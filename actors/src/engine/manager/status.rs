@@ -51,7 +51,7 @@ pub(super) struct Visible {
 
 impl Visible {
     pub fn of<A>(ledger: &Ledger, pool: &Pool<A>) -> Visible {
-        let accepts_jobs = ledger.room.accepts_jobs;
+        let accepts_jobs = ledger.room.accepts_jobs && !ledger.is_damaged;
         Visible { last: ledger.table.last(), idle: pool.idle_count(), accepts_jobs }
     }
 }

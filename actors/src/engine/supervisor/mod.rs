@@ -36,18 +36,19 @@ use crate::engine::log::actor::WalActor;
 use crate::engine::log::task::WalSettings;
 use crate::engine::manager::{JobManagerActor, ManagerSettings};
 use crate::engine::messages::{
-    AbortEngine, ChildExited, CloseIntake, CloseLog, Drain, End, HaltAll, LogFailed, StopEngine,
-    TakeSnapshot, WorkerDown, WorkerUp,
+    AbortEngine, ChildExited, CloseIntake, CloseLog, DamageMet, Damaged, Drain, End, HaltAll, LogFailed,
+    StopEngine, TakeSnapshot, WorkerDown, WorkerUp,
 };
 use crate::engine::read_only::ReadOnlyState;
-use crate::engine::snapshot::{SnapshotActor, SnapshotSettings};
+use crate::engine::snapshot::SnapshotActor;
+use crate::engine::snapshot_settings::SnapshotSettings;
 use crate::engine::supervisor::policy::{ChildHistory, INTENSITY_WINDOW, RestartDecision, verdict};
 use crate::engine::threads::{ActorThread, ActorThreads, Threads};
 use crate::engine::worker::actor::{WorkerActor, WorkerSettings};
 use crate::ids::{ChildId, WorkerId};
-use crate::recovery::boot::{Boot, BootError, ReadOnly, Recovered};
+use crate::recovery::boot::{Boot, BootError, QUARANTINE, ReadOnly, Recovered};
 use crate::recovery::payload_store::StoredPayloads;
-use crate::wal::recovery::{EachEvent, replay_sealed};
+use crate::recovery::sealed_log::read_sealed_log;
 
 /// How long the end of the log's actor is waited for.
 const LOG_END_WAIT: Duration = Duration::from_secs(2);
@@ -76,6 +77,8 @@ pub struct SupervisorActor {
     children: Option<Children>,
     histories: HashMap<ChildId, ChildHistory>,
     stopping: bool,
+    /// What is damaged on disk and could not be mended so far.
+    damage: Option<String>,
     /// How it ends, as soon as that is known.
     ending: Option<Ending>,
     log_is_gone: bool,
@@ -126,6 +129,7 @@ impl SupervisorActor {
             children: None,
             histories: HashMap::new(),
             stopping: false,
+            damage: None,
             ending: None,
             log_is_gone: false,
         }
@@ -188,20 +192,25 @@ impl SupervisorActor {
             kept: boot.options.snapshots_kept,
             age_max: boot.options.snapshot_age_max,
             log: Arc::new(move |after, through, visit| {
-                let mut visit = |seq, event, _: &_| visit(seq, event);
-                replay_sealed(&*storage, &wal_dir, after, through, &mut EachEvent(&mut visit))
-                    .map_err(|error| error.to_string())
+                read_sealed_log(&*storage, &wal_dir, after, through, visit)
             }),
             clock: boot.clock.clone(),
             metrics: self.metrics.clone(),
             seal: wal.clone().recipient(),
             prune: wal.clone().recipient(),
             taken: manager.clone().recipient(),
+            rescue: manager.clone().recipient(),
+            set_aside: wal.clone().recipient(),
+            quarantine: boot.options.data_dir.join(QUARANTINE),
+            damage: ctx.address().recipient(),
+            texts: payload_store.clone(),
             images: {
                 let payload_store = payload_store.clone();
                 Arc::new(move |images| payload_store.set_images(Arc::new(images)))
             },
         };
+        let supervisor = ctx.address();
+        payload_store.on_damage(move |error| supervisor.do_send(DamageMet(error.to_string())));
         let snapshot = self.start_snapshot(&snapshot_settings, &actor_threads.snapshot, ctx);
         let mut children = Children {
             wal,
@@ -276,6 +285,9 @@ impl SupervisorActor {
                 self.metrics.restarts_snapshot.add(1);
                 children.snapshot =
                     self.start_snapshot(&children.snapshot_settings, &children.actor_threads.snapshot, ctx);
+                if let Some(problem) = self.damage.clone() {
+                    children.snapshot.do_send(DamageMet(problem));
+                }
             }
             // Never: the policy ends the engine for these.
             ChildId::Wal | ChildId::Manager => {}
@@ -337,6 +349,14 @@ impl SupervisorActor {
         ctx.stop();
     }
 
+    /// Everything is on disk, unless what is there is damaged.
+    fn ending_of_drain(&self) -> Ending {
+        match &self.damage {
+            None => Ending::Clean,
+            Some(message) => Ending::Failed { cause: FailCause::Damaged, message: message.clone() },
+        }
+    }
+
     /// Drains: nothing more is started, what runs may end; then it is told to; then a snapshot is taken, nothing more is
     /// accepted, and the log is closed. What was accepted meanwhile is behind the snapshot, and runs after the next start.
     fn drain(&mut self, within: Option<Duration>, ctx: &mut Context<SupervisorActor>) {
@@ -382,7 +402,7 @@ impl SupervisorActor {
         ctx.spawn(steps.into_actor(self).map(|closed, supervisor, ctx| {
             if closed.is_some() {
                 tracing::info!(actor = "supervisor", "stopped");
-                supervisor.end(Ending::Clean, ctx);
+                supervisor.end(supervisor.ending_of_drain(), ctx);
             }
         }));
     }
@@ -476,6 +496,28 @@ impl Handler<ChildExited> for SupervisorActor {
                 tracing::warn!(actor = %child, milliseconds = backoff.as_secs_f64() * 1e3, "restarting");
                 ctx.run_later(backoff, move |supervisor, ctx| supervisor.restart(child, ctx));
             }
+        }
+    }
+}
+
+impl Handler<DamageMet> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, met: DamageMet, _: &mut Context<SupervisorActor>) {
+        if let Some(children) = &self.children {
+            children.snapshot.do_send(met);
+        }
+    }
+}
+
+impl Handler<Damaged> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, Damaged(problem): Damaged, _: &mut Context<SupervisorActor>) {
+        match (&self.damage, &problem) {
+            // It is tried once more; why it failed the last time stays told.
+            (Some(told), Some(problem)) if told.starts_with(problem) => {}
+            _ => self.damage = problem,
         }
     }
 }

@@ -68,7 +68,11 @@ impl JobTable {
                 let end = (job, token.seen_from(epoch), failure, None);
                 of(held.enqueued_seq, self.decide_postpone(held, end, now))
             }
-            Command::LosePayload { job, token, failure } => {
+            Command::LosePayload { job, token: None, failure } => {
+                let found = self.expect_status(&job, Status::can_be_killed, "lose its payload")?;
+                of(found.enqueued_seq, EventKind::Kill { job, failure: Some(Box::new(failure)) })
+            }
+            Command::LosePayload { job, token: Some(token), failure } => {
                 let (seq, token) = (self.held_under(&job, token)?.enqueued_seq, token.seen_from(epoch));
                 let failure = Box::new(failure);
                 of(seq, EventKind::Exhaust { job, token, failure, result: None, end: Exhausted::Dead })
@@ -93,7 +97,7 @@ impl JobTable {
             }
             Command::Kill { job } => {
                 let seq = self.expect_status(&job, Status::can_be_killed, "be declared dead")?.enqueued_seq;
-                of(seq, EventKind::Kill { job })
+                of(seq, EventKind::Kill { job, failure: None })
             }
             Command::Discard { job } => {
                 let seq = self.find(&job)?.enqueued_seq;

@@ -169,7 +169,12 @@ impl JobTable {
         job.apply(stamp, timeout_ms, kind, &mut self.boxes)?;
         let is_report = matches!(
             event_type,
-            EventType::Ack | EventType::Retry | EventType::Requeue | EventType::Exhaust | EventType::Output
+            EventType::Ack
+                | EventType::Retry
+                | EventType::Requeue
+                | EventType::Exhaust
+                | EventType::Kill
+                | EventType::Output
         );
         if is_report && job.rare().is_some() {
             self.reports.push_back((seq, job.enqueued_seq, slot));

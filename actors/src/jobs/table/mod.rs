@@ -11,10 +11,11 @@
 //! - By what it is found: `lookup`; `id_index`, and `recent` in front of it; `lane`, `lane_heap` and `ready`, pending jobs in line;
 //!   `leases`, jobs in flight; `list`, the links that such lines are made of.
 //! - What is made of all: `view`, what is told of it; [`digest`], its sum; `restore`, a table from an image; `check`, its
-//!   invariants.
+//!   invariants; [`copy`], the state piece by piece, to be written out whole.
 
 mod apply;
 mod check;
+pub(crate) mod copy;
 pub mod digest;
 mod entries;
 mod id_index;
@@ -38,7 +39,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::ids::{Attempt, Epoch, JobId, KindName, QueueName, Seq, Timestamp, Token};
 use crate::jobs::counts::Counts;
-use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::event::{Event, NewJob};
 use crate::jobs::intern::{Interner, KindKey, QueueKey};
 use crate::jobs::model::job::{Finish, Status};
 use crate::jobs::model::payload::PayloadRef;
@@ -182,11 +183,7 @@ impl JobTable {
     #[must_use]
     pub fn due_digest(&self) -> Option<Event> {
         let is_due = self.last.next().0.is_multiple_of(digest::EVERY);
-        is_due.then_some(Event {
-            at: self.last_at,
-            job_seq: Seq::ZERO,
-            kind: EventKind::Digest { digest: self.digest() },
-        })
+        is_due.then(|| self.digest_now())
     }
 
     /// Position of the last event that was applied.

@@ -52,6 +52,9 @@ impl Storage for SimStorage {
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let mut disk = self.disk();
         let fault = disk.enter(Call::Create)?;
+        if disk.closed.is_some() && disk.closed.as_deref() == path.parent() {
+            return Err(Fault::Eio.error());
+        }
         let number = match disk.names.get(path).copied() {
             Some(number) => {
                 disk.files[number].set_len(0);

@@ -203,6 +203,11 @@ impl SimStorage {
         self.disk().failing_writes = count;
     }
 
+    /// Lets no file be made in this directory; `None`: in every one again.
+    pub fn refuse_names(&self, dir: Option<PathBuf>) {
+        self.disk().closed = dir;
+    }
+
     /// Paths of all files below `dir`, sorted.
     #[must_use]
     pub fn paths(&self, dir: impl AsRef<Path>) -> Vec<PathBuf> {

@@ -29,6 +29,8 @@ pub(super) struct Disk {
     pub most_used: u64,
     pub failing_syncs: u32,
     pub failing_writes: u32,
+    /// The directory in which no file can be made.
+    pub closed: Option<PathBuf>,
     pub plan: FaultPlan,
     /// The disk before each call that changed it, and how many calls were done by then.
     pub tape: Option<Vec<(u64, Disk)>>,
@@ -51,6 +53,7 @@ impl Disk {
             most_used: 0,
             failing_syncs: 0,
             failing_writes: 0,
+            closed: None,
             plan: FaultPlan::default(),
             tape: None,
         }
@@ -81,6 +84,7 @@ impl Disk {
             most_used: self.most_used,
             failing_syncs: 0,
             failing_writes: 0,
+            closed: None,
             plan: self.plan.clone(),
             tape: None,
         };

@@ -8,6 +8,7 @@ use crate::base::clock::Clock;
 use crate::ids::{JobId, QueueName, RemoteName, Seq, Token, WorkerId};
 use crate::jobs::{Backoff, Command, Event, Exhausted, Failure, FailureKind, JobSpec, Start};
 use crate::testing::{SimStorage, StepEngine, StepError};
+use crate::wal::WalError;
 use crate::wal::recovery::{EachEvent, ReplayFrom, recover};
 
 /// Small, so that the work fills several.
@@ -120,7 +121,10 @@ impl Player<'_> {
                     self.snapshot()?;
                 }
                 1 => self.reopen()?,
-                2 => self.snapshot()?,
+                2 => {
+                    self.snapshot()?;
+                    self.rescue()?;
+                }
                 _ => {
                     self.afar()?;
                     self.snapshot()?;
@@ -330,6 +334,15 @@ impl Player<'_> {
         self.op(|engine| {
             let _ = engine.fold(sealed);
             Ok(())
+        })
+    }
+
+    /// The state is written out anew, as it is when damage is met. One that fails is tried another time.
+    fn rescue(&mut self) -> Result<(), Ended> {
+        self.op(|engine| match engine.rescue() {
+            // Its event is in the table: without it in the log, nothing may follow.
+            Err(_) if engine.log().last() < engine.table().last() => Err(StepError::Log(WalError::Poisoned)),
+            _ => Ok(()),
         })
     }
 

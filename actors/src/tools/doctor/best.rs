@@ -194,6 +194,7 @@ pub(super) fn loss(storage: &dyn Storage, survey: &Survey, best: &Best) -> Resul
         jobs_kept: best.table.counts().total(),
         jobs_kept_unfinished: best.table.counts().unfinished(),
         jobs_lost: lost.len() as u64,
+        jobs_savable: 0,
         jobs_set_back: set_back.difference(&lost).count() as u64,
     })
 }

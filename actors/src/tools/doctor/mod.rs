@@ -2,7 +2,7 @@
 //! without the damaged part, when somebody who knows what is lost says so.
 //!
 //! Reading order: `listing` (which files there are), `files` (what can be read of each), `survey` (every file by itself),
-//! `interrupted_repair` (what a repair that was cut off has moved), `best` (the best state that can be had), [`report`] (in
+//! `interrupted_repair` (what a repair that was cut off has moved), `best` (the best state that can be had), `savable` (jobs that can be added again), [`report`] (in
 //! words and numbers), `plan` (what a repair would do), [`repair`] (doing it), `error`.
 //!
 //! # Promises
@@ -20,6 +20,7 @@ mod listing;
 mod plan;
 pub mod repair;
 pub mod report;
+mod savable;
 mod survey;
 
 use std::cell::RefCell;
@@ -30,6 +31,7 @@ use crate::api::options::EngineOptions;
 use crate::api::outcome::FailCause;
 use crate::base::clock::SystemClock;
 use crate::engine::handle::Environment;
+use crate::jobs::JobSpec;
 use crate::recovery::boot::{Boot, BootError, DiskState, Locks};
 use crate::recovery::store_note::STORE_FILE;
 use crate::storage::Storage;
@@ -37,7 +39,8 @@ use crate::tools::doctor::best::{best, loss};
 pub use crate::tools::doctor::error::DoctorError;
 use crate::tools::doctor::files::{Survey, list};
 use crate::tools::doctor::plan::plan;
-use crate::tools::doctor::report::{Diagnosis, Report, SegmentState, SnapshotState};
+use crate::tools::doctor::report::{Diagnosis, Loss, Report, SegmentState, SnapshotState};
+use crate::tools::doctor::savable::savable;
 use crate::tools::doctor::survey::survey;
 
 /// Holds the lock of a stopped data directory.
@@ -119,6 +122,19 @@ impl Doctor {
         })
     }
 
+    /// The jobs that a repair would lose and that can be added again, in the order in which they were accepted. Changes nothing.
+    ///
+    /// # Errors
+    /// The storage reported an error.
+    pub fn savable(&self) -> Result<Vec<JobSpec>, DoctorError> {
+        let is_refused = self.look()?.is_err();
+        let survey = survey(&self.storage, &self.options, &self.product_files, is_refused)?;
+        match best(&self.storage, &self.options, &survey)? {
+            Some(best) if is_refused => savable(&*self.storage, &survey, &best),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// What a start would say.
     fn look(&self) -> Result<Result<DiskState, BootError>, DoctorError> {
         match boot(&self.storage, &self.options).look(&mut |_| {}) {
@@ -140,7 +156,8 @@ impl Doctor {
             );
             return Ok(Diagnosis::Hopeless { refusal, reason });
         };
-        let loss = loss(&*self.storage, survey, &best)?;
+        let jobs_savable = savable(&*self.storage, survey, &best)?.len() as u64;
+        let loss = Loss { jobs_savable, ..loss(&*self.storage, survey, &best)? };
         let plan = plan(&self.options.wal_dir, survey, &best, store);
         Ok(Diagnosis::Damaged { refusal, loss, plan })
     }

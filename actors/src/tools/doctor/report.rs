@@ -194,6 +194,9 @@ pub struct Loss {
     pub jobs_kept_unfinished: u64,
     /// Jobs that are known to have existed and would be gone.
     pub jobs_lost: u64,
+    /// Jobs among what is lost that whole segments behind the damage brought, and that no later record ends: they can be added
+    /// again.
+    pub jobs_savable: u64,
     /// Jobs that would be as they were earlier: what is lost about them may be done again.
     pub jobs_set_back: u64,
 }
@@ -300,6 +303,10 @@ impl fmt::Display for Loss {
         }
         if self.events_unreadable > 0 {
             write!(f, "; {} of these cannot be read and may be about more jobs", self.events_unreadable)?;
+        }
+        if self.jobs_savable > 0 {
+            let jobs = count(self.jobs_savable, "job");
+            write!(f, "; {jobs} can be added again: --save-jobs FILE, then `beaver enqueue --file FILE`")?;
         }
         let (kept, unfinished) = (count(self.jobs_kept, "job"), self.jobs_kept_unfinished);
         write!(f, "; what is left is {kept} ({unfinished} unfinished) as of event {}", self.kept_through)

@@ -9,7 +9,8 @@
 //! REQUEUE        id, token, flags (1), [not_before - moment], failure; flags: 1 counted, 2 not_before
 //! EXHAUST        id, token, end (1), failure, result or nothing
 //! EXTEND         id, token, deadline - moment
-//! CANCEL, KILL, RUN_NOW, DISCARD   id
+//! CANCEL, RUN_NOW, DISCARD   id
+//! KILL           id, [failure]
 //! MOVE           id, queue
 //! OUTPUT         id, token, result
 //! FOLLOW         id, the new job without its id
@@ -89,10 +90,15 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
             put_lease(out, job, *token);
             put_difference(out, deadline.0, at.0);
         }
-        EventKind::Cancel { job }
-        | EventKind::Kill { job }
-        | EventKind::RunNow { job }
-        | EventKind::Discard { job } => put_id(out, job),
+        EventKind::Cancel { job } | EventKind::RunNow { job } | EventKind::Discard { job } => {
+            put_id(out, job)
+        }
+        EventKind::Kill { job, failure } => {
+            put_id(out, job);
+            if let Some(failure) = failure {
+                put_failure(out, failure);
+            }
+        }
         EventKind::Move { job, queue } => {
             put_id(out, job);
             put_text(out, queue.as_str());
@@ -196,7 +202,14 @@ fn take_rare(
             EventKind::Extend { job, token, deadline: Timestamp(take.difference(at.0)?) }
         }
         EventType::Cancel => EventKind::Cancel { job: take_id(take)? },
-        EventType::Kill => EventKind::Kill { job: take_id(take)? },
+        EventType::Kill => {
+            let job = take_id(take)?;
+            let failure = match take.end() {
+                Some(()) => None,
+                None => Some(Box::new(take_failure(take)?)),
+            };
+            EventKind::Kill { job, failure }
+        }
         EventType::RunNow => EventKind::RunNow { job: take_id(take)? },
         EventType::Discard => EventKind::Discard { job: take_id(take)? },
         EventType::Move => {
