@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn while_somebody_holds_a_lease_a_look_is_due_every_pulse() {
         let mut ledger = ledger_with(1);
-        assert_eq!(until_next(&ledger, NOW), None);
+        assert_eq!(until_next(&ledger, NOW), Some(NAP_MAX));
         start_remote(&mut ledger, "w1");
         assert_eq!(until_next(&ledger, NOW), Some(PULSE));
     }
