@@ -52,11 +52,14 @@ pub(super) fn savable(
     Ok(jobs.into_iter().flatten().collect())
 }
 
-/// The whole segments at the log's end that follow each other and of which the best state has nothing.
+/// The whole segments at the log's end that follow each other and of which the best state has nothing; also those that a
+/// repair which was cut off has moved away already.
 fn behind_the_damage<'a>(survey: &'a Survey, best: &Best) -> Vec<&'a SurveyedSegment> {
     let kept = best.table.last();
+    let mut all: Vec<&SurveyedSegment> = survey.segments.iter().chain(&survey.in_quarantine).collect();
+    all.sort_by_key(|segment| segment.number);
     let mut behind: Vec<&SurveyedSegment> = Vec::new();
-    for segment in survey.segments.iter().rev() {
+    for segment in all.into_iter().rev() {
         let is_whole = matches!(
             segment.report.state,
             SegmentState::Whole | SegmentState::Sealed | SegmentState::Torn { .. }
