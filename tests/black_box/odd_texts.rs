@@ -38,6 +38,26 @@ fn accepted() -> Vec<String> {
         "2.5e-324",
         "1.7976931348623157e308",
         "1.7976931348623159e308",
+        "1E400",
+        "-1e-400",
+        "-0e-0",
+        "0.000",
+        "0E+0000",
+        "0.0000001",
+        "12e-1",
+        "4.9E-324",
+        "1e999999999999999999999",
+        "1e00000000000000000001",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "9223372036854775808",
+        "18446744073709551616",
+        "4294967296",
+        "123456789.12345678901234567890",
+        "1234567890123456789012345678901234567890.0e-10",
+        "0.1e1",
+        "1e1",
+        "10e0",
     ];
     let strings = [
         r"",
@@ -72,6 +92,16 @@ fn accepted() -> Vec<String> {
         r"\u003c",
         "a b  c",
         "\u{202e}",
+        r"\u0000",
+        r"x\u0000y\u0000",
+        r"\ud834\udd1e\u0000",
+        r"null",
+        r"1e400",
+        r#"{\"a\":1}"#,
+        "\u{200d}\u{fe0f}",
+        r"C:\\Users\\x",
+        "%00%0a$(x)`x`",
+        "'; --",
     ];
     let mut texts: Vec<String> = numbers.map(str::to_owned).into();
     texts.extend(numbers.map(|number| format!("[{number},{{\"{number}\":{number}}}]")));
@@ -93,6 +123,10 @@ fn accepted() -> Vec<String> {
         "[[]]",
         "[{}]",
         "[null]",
+        r#"{"a":null,"a":null,"a":null}"#,
+        r#"[{"a":1,"a":2},{"a":1,"a":2}]"#,
+        r#"{"id":"x","kind":"y","queue":"z","custom":{}}"#,
+        r#"{"payload":{"payload":{"payload":1e400}}}"#,
     ] {
         texts.push(doubled.to_owned());
     }
@@ -101,6 +135,9 @@ fn accepted() -> Vec<String> {
         texts.push("{\"a\":".repeat(depth) + "1e400" + &"}".repeat(depth));
         texts.push("[{\"b\":".repeat(depth / 2) + "\"\\/\"" + &"}]".repeat(depth / 2));
     }
+    // Long numbers, in front of the dot, behind it, and in the exponent.
+    let nines = "9".repeat(400);
+    texts.extend([nines.clone(), format!("-0.{nines}"), format!("1e{nines}"), format!("1E-{nines}")]);
     // As large as the default allows, less what stands around it.
     for piece in ["x", "é", r"\/", r"\u00e9", "9"] {
         let inner = piece.repeat(((1 << 20) - 100) / piece.len());
@@ -227,7 +264,7 @@ fn what_is_accepted_at_any_door_leaves_every_exit_byte_for_byte() {
     let place = Place::new();
     let server = start(&place, &[]);
     let expected = bring_in(&place, &server);
-    assert!(expected.len() > 400, "{}", expected.len());
+    assert!(accepted().len() >= 200 && expected.len() == 3 * accepted().len(), "{}", expected.len());
 
     let mut worker = Fwp::worker(&place, "w1");
     for (id, (payload, custom)) in &expected {
@@ -286,6 +323,25 @@ fn what_is_accepted_at_any_door_leaves_every_exit_byte_for_byte() {
         let args = if payload.starts_with('[') { payload.clone() } else { format!("[{payload}]") };
         let fetched = worker.ask(&format!("FETCH {}", queue(id)));
         shows(&fetched, id, [("args", &args), ("custom", custom)], "FETCH");
+    }
+    server.terminate();
+}
+
+/// Row 84: what stands between the tokens says nothing, and goes; what stands in a string stays.
+#[test]
+fn space_between_tokens_goes_and_space_in_strings_stays() {
+    let place = Place::new();
+    let server = start(&place, &[]);
+    let spaced = "{ \"a b\" :\t[ 1.10 ,\r\n \" c  d \" ] , \"a b\":{ } }";
+    let kept = r#"{"a b":[1.10," c  d "],"a b":{}}"#;
+    assert_eq!(server.post(http_job("spaced-1", spaced)).status, 201);
+    let in_a_line = spaced.replace("\r\n", " ");
+    assert_eq!(Fwp::producer(&place).ask(&push("spaced-2", &in_a_line)), "+OK");
+    let custom = custom(kept);
+    for id in ["spaced-1", "spaced-2"] {
+        let fields = [("payload", kept), ("custom", custom.as_str())];
+        shows(&server.get(&format!("/api/v1/jobs/{id}")).body, id, fields, "GET of a job");
+        shows(&server.beaver(&place, &["status", id, "--json"]).exits(0).stdout, id, fields, "status --json");
     }
     server.terminate();
 }
