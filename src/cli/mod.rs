@@ -6,7 +6,7 @@
 //! | file | story |
 //! |---|---|
 //! | `run` | the server |
-//! | `enqueue`, `status`, `output_of_job`, `cancel`, `queues`, `jobs`, `workers` | asking a server, or working on a data directory |
+//! | `enqueue`, `status`, `output_of_job`, `cancel`, `queues`, `jobs`, `workers`, `clock` | asking a server, or working on a data directory |
 //! | `inspect`, `doctor`, `config` | looking at a data directory, repairing it; looking at the configuration |
 //! | `demo`, `torture` | a server of their own that is killed |
 //! | `target` | which server or directory a command means |
@@ -23,6 +23,7 @@ pub(crate) mod exit;
 mod run;
 
 mod cancel;
+mod clock;
 mod enqueue;
 mod jobs;
 mod output_of_job;
@@ -105,6 +106,9 @@ enum CliCommand {
     /// Show remote workers; ask one to take no more jobs, or to end
     #[command(after_help = workers::EXAMPLES)]
     Workers(Box<workers::WorkersArgs>),
+    /// Show whether the server believes its clock; say that it is right
+    #[command(after_help = clock::EXAMPLES)]
+    Clock(Box<clock::ClockArgs>),
     /// Print the log or the newest snapshot as JSON lines
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
@@ -162,6 +166,7 @@ impl CliCommand {
             CliCommand::Queues(args) => queues::run(args),
             CliCommand::Jobs(args) => jobs::run(args),
             CliCommand::Workers(args) => workers::run(args),
+            CliCommand::Clock(args) => clock::run(args),
             CliCommand::Inspect(args) => inspect::run(args),
             CliCommand::Doctor(args) => doctor::run(args),
             CliCommand::Config(args) => config::run(args),

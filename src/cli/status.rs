@@ -6,6 +6,7 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 
 use super::answer::answer_of;
+use super::clock::told_clock;
 use super::exit::CliFailure;
 use super::output::Output;
 use super::queues::{QueueRow, counts_table};
@@ -118,6 +119,9 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
         facts.add_row(["connections", &told_connections(connections)]);
     }
     facts.add_row(["log", &told_log(&answer.log)]);
+    if answer.clock.doubted_since.is_some() || answer.clock.set_back_to.is_some() {
+        facts.add_row(["clock", &told_clock(&answer.clock)]);
+    }
     facts.add_row(["recovery", &told_recovery(&answer.recovery, answer.phase == OFFLINE)]);
     output.line(fitted(&facts))?;
     for waiting in waiting::told_of_all(answer) {
@@ -281,6 +285,7 @@ mod tests {
             "workers": {"count": workers, "busy": 1, "idle": 0, "restarts": 1, "kinds": ["noop"]},
             "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": false, "refusal": "disk_full"},
             "snapshot": null,
+            "clock": {"doubted_since": null, "set_back_to": null},
             "recovery": {"duration_ms": 1.25, "snapshot_jobs": 1, "events": 2, "interrupted": 0,
                          "torn_bytes": 7},
         }))

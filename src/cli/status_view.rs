@@ -2,7 +2,7 @@
 
 use beaver_actors::ids::Timestamp;
 use beaver_actors::jobs::failure::FailedAttempt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -22,11 +22,19 @@ pub(super) struct QueueAnswer {
     pub(super) workers: Workers,
     pub(super) log: Log,
     pub(super) snapshot: Option<Snapshot>,
+    pub(super) clock: ClockAnswer,
     pub(super) recovery: Recovery,
     /// None of a directory that no server works on.
     pub(super) remote: Option<RemoteView>,
     /// The same.
     pub(super) connections: Option<ConnectionsAnswer>,
+}
+
+/// What is held of the clock.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct ClockAnswer {
+    pub(super) doubted_since: Option<Timestamp>,
+    pub(super) set_back_to: Option<Timestamp>,
 }
 
 /// How many connections there may be.

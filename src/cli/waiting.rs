@@ -150,6 +150,7 @@ mod tests {
                         "kinds": if busy + idle > 0 { json!(["noop"]) } else { json!([]) }},
             "log": {"seq": 9, "durable_seq": 9, "accepts_jobs": true},
             "snapshot": null,
+            "clock": {"doubted_since": null, "set_back_to": null},
             "recovery": {"duration_ms": 1.25, "snapshot_jobs": 1, "events": 2, "interrupted": 0, "torn_bytes": 0},
             "remote": {"connections": remote, "workers": vec![worker; remote]},
         }))

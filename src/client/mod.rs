@@ -28,7 +28,8 @@ use self::upload::Upload;
 use crate::query::queue_words::QueueWords;
 use crate::query::words::{ActionWords, ListWords};
 use crate::wire::answers::{
-    CancelledJob, ChangedJobs, EnqueuedJob, ErrorAnswer, JobList, PausedQueue, RemovedQueue, RemovedQueues,
+    CancelledJob, ChangedJobs, ConfirmedClock, EnqueuedJob, ErrorAnswer, JobList, PausedQueue, RemovedQueue,
+    RemovedQueues,
 };
 
 pub(crate) use self::error::ClientError;
@@ -146,6 +147,14 @@ impl Client {
         let verb = if paused { "pause" } else { "resume" };
         let path = format!("/api/v1/queues/{}/{verb}", encoded(queue));
         self.ask(Method::POST, &path, Vec::new()).await
+    }
+
+    /// Says that the server's clock is right.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) async fn confirm_clock(&self) -> Result<ConfirmedClock, ClientError> {
+        self.ask(Method::POST, "/api/v1/clock/confirm", Vec::new()).await
     }
 
     /// Discards the pending jobs of a queue and forgets it.

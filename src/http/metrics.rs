@@ -69,6 +69,11 @@ impl Collector for EngineMetrics {
             &metrics.job_latency,
         )?;
         page.gauge("queue_accepts_jobs", "1 while new jobs are accepted, else 0", &metrics.accepts_jobs)?;
+        page.gauge(
+            "queue_clock_doubted",
+            "1 while the clock is doubted and no finished job is forgotten for its age, else 0",
+            &metrics.clock_doubted,
+        )?;
         page.gauge("queue_jobs_pending", "Jobs pending now", &metrics.jobs_pending)?;
         page.gauge("queue_jobs_in_flight", "Jobs in flight now", &metrics.jobs_in_flight)?;
         page.seconds_gauge(

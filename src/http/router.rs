@@ -12,7 +12,7 @@ use beaver_actors::engine::Engine;
 
 use super::context::{Api, HttpState};
 use super::error::ApiError;
-use super::routes::{jobs, probes, queues, sets, status, workers};
+use super::routes::{clock, jobs, probes, queues, sets, status, workers};
 use crate::auth::known_hosts::KnownHosts;
 use crate::auth::web_pages;
 use crate::config::Settings;
@@ -46,6 +46,7 @@ fn routes(guarded: impl Fn(Router<Arc<Api>>) -> Router<Arc<Api>>) -> Router<Arc<
         .route("/api/v1/queues/{queue}", delete(queues::remove))
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))
         .route("/api/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/api/v1/clock/confirm", post(clock::confirm))
         .route("/api/v1/workers/{wid}/quiet", post(workers::quiet))
         .route("/api/v1/workers/{wid}/terminate", post(workers::terminate));
     with_fallbacks(reading.merge(guarded(mutating)))

@@ -56,6 +56,13 @@ pub(crate) struct PausedQueue {
     pub(crate) paused: bool,
 }
 
+/// Somebody said that the clock is right.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ConfirmedClock {
+    /// Whether anybody doubted it.
+    pub(crate) was_doubted: bool,
+}
+
 /// A queue was removed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RemovedQueue {

@@ -90,6 +90,11 @@ const STORY: &[Step] = &[
     (3, &["status", "last"], ""),
     (0, &["status", "--json"], ""),
     (0, &["queues", "--json"], ""),
+    (0, &["clock"], ""),
+    (0, &["clock", "--json"], ""),
+    (0, &["clock", "confirm"], ""),
+    (0, &["clock", "confirm", "--json"], ""),
+    (2, &["clock", "confrim"], ""),
 ];
 
 #[test]

@@ -317,6 +317,15 @@ impl Ran {
         self
     }
 
+    /// Asserts that stdout has all these texts.
+    #[track_caller]
+    pub fn prints(self, texts: &[&str]) -> Ran {
+        for text in texts {
+            assert!(self.stdout.contains(text), "{text:?} is missing in {}", self.told());
+        }
+        self
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.told()))

@@ -25,6 +25,7 @@
 //! | 56 | a long replay, cut off, with little memory | `limits::replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_half_way`: an eighth of a GiB, and a whole one with `BEAVER_TORTURE=8` or more |
 //! | 61 | files damaged under a running server | `rescue` |
 //! | 62, 63, 69, 72, 73 | the server's own shortage: descriptors, threads, processes, space | `shortage`: each with a flood of idle connections, and for longer with `BEAVER_TORTURE` |
+//! | 67 | a clock that nobody vouches for | `clock` |
 //! | 76 | orphans that become children of the server | `orphans` |
 //! | 77 | programs that try to stay | `stays`: some ways with some ends, and with `BEAVER_TORTURE` all with all |
 //! | 83 | reports while the server is suspended or down | `away` |
@@ -57,6 +58,7 @@ mod http_client;
 mod files;
 
 mod away;
+mod clock;
 mod crash;
 mod exec;
 mod failpoints;

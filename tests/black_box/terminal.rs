@@ -62,6 +62,7 @@ fn no_command_and_no_log_line_hands_control_characters_of_jobs_to_the_terminal()
         &["jobs", "list", "--status", "pending"],
         &["queues"],
         &["workers"],
+        &["clock"],
         &["config"],
     ] {
         assert_ne!(ask(words).exits(0).stdout, "", "{words:?}");

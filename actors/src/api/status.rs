@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::api::requests::QueuePage;
 use crate::ids::{KindName, QueueName, Seq, Timestamp};
 use crate::jobs::queues::QueueView;
+use crate::jobs::sections::clock::ClockRecord;
 use crate::jobs::sections::totals::Totals;
 use crate::jobs::{Counts, JobTable, Status};
 
@@ -36,8 +37,26 @@ pub struct EngineStatus {
     pub log: LogStatus,
     /// The newest snapshot, if there is one.
     pub snapshot: Option<SnapshotStatus>,
+    /// What is held of the clock.
+    pub clock: ClockStatus,
     /// What boot found and how long it took.
     pub recovery: RecoveryStatus,
+}
+
+/// What is held of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClockStatus {
+    /// While it is doubted, and no finished job is forgotten for its age: the last moment that was believed.
+    pub doubted_since: Option<Timestamp>,
+    /// When it was last set back by more than a day: to when.
+    pub set_back_to: Option<Timestamp>,
+}
+
+impl From<&ClockRecord> for ClockStatus {
+    fn from(record: &ClockRecord) -> ClockStatus {
+        let ClockRecord { set_back, doubted_since, .. } = *record;
+        ClockStatus { doubted_since, set_back_to: set_back.map(|set_back| set_back.at) }
+    }
 }
 
 /// How much of the server is not shown one by one.

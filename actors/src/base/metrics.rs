@@ -118,6 +118,8 @@ pub struct Metrics {
     pub jobs_failed: Counter,
     /// 1 while new jobs are accepted, else 0.
     pub accepts_jobs: Gauge,
+    /// 1 while the clock is doubted, else 0.
+    pub clock_doubted: Gauge,
     /// Leases that ended before the job began, as the server lacked something.
     pub jobs_postponed: Counter,
     /// Jobs that ran out of attempts.
@@ -194,6 +196,7 @@ impl Default for Metrics {
             jobs_completed: Counter::default(),
             jobs_failed: Counter::default(),
             accepts_jobs: Gauge::default(),
+            clock_doubted: Gauge::default(),
             jobs_postponed: Counter::default(),
             jobs_dead: Counter::default(),
             jobs_cancelled: Counter::default(),

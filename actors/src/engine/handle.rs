@@ -271,6 +271,15 @@ impl Engine {
         self.ask(|reply| Submit::RemoveQueues { queues, reply })
     }
 
+    /// Says that the clock is right although the kernel does not: finished jobs are forgotten for their age again. Answers
+    /// how many doubts ended by that: one, or none if nobody doubted it.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn trust_clock(&self) -> Answer<u64> {
+        self.ask(|reply| Submit::TrustClock { reply })
+    }
+
     /// Discards every job in every status and forgets every queue; answers the number of jobs.
     ///
     /// # Errors

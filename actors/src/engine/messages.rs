@@ -150,6 +150,11 @@ pub enum Submit {
         /// How many jobs, when it is durable.
         reply: Reply<u64>,
     },
+    /// The clock is right.
+    TrustClock {
+        /// How many doubts ended by it, one or none, when it is durable.
+        reply: Reply<u64>,
+    },
     /// Discard everything.
     Flush {
         /// How many jobs, when it is durable.

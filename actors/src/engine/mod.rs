@@ -30,6 +30,6 @@ pub use self::threads::Threads;
 pub use crate::api::outcome::{Ending, EngineError, FailCause, Phase, Progress};
 pub use crate::api::requests::{AttemptEnd, Claim, Delivery, QueuePage, QueueSet, QueueTest, SetAction};
 pub use crate::api::status::{
-    EngineStatus, LeftOut, LogStatus, QUEUES_SHOWN, QueueStatus, RecoveryStatus, SnapshotStatus, WaitingKind,
-    WorkersStatus,
+    ClockStatus, EngineStatus, LeftOut, LogStatus, QUEUES_SHOWN, QueueStatus, RecoveryStatus, SnapshotStatus,
+    WaitingKind, WorkersStatus,
 };

@@ -60,12 +60,12 @@ impl ReadOnlyState {
 
     pub fn queues(&self, page: &QueuePage) -> Vec<QueueStatus> {
         let table = self.table();
-        QueueStatus::page(&table, page, self.clock.now().max(table.last_at()))
+        QueueStatus::page(&table, page, table.time_by(self.clock.now()))
     }
 
     pub fn status(&self, queues_max: usize) -> EngineStatus {
         let table = self.table();
-        let now = self.clock.now().max(table.last_at());
+        let now = table.time_by(self.clock.now());
         let NamesShown { queues, waiting_for_worker, left_out } = NamesShown::of(&table, now, queues_max);
         EngineStatus {
             jobs: table.counts(),
@@ -81,6 +81,7 @@ impl ReadOnlyState {
                 refusal: None,
             },
             snapshot: self.snapshot,
+            clock: table.clock().into(),
             recovery: self.recovery,
         }
     }

@@ -9,6 +9,7 @@ use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{FAILURES_KEPT, FailedAttempt, Failure};
 use crate::jobs::model::job::{EndedLease, Exhausted, Lease, Misfit, Status};
 use crate::jobs::model::payload::Payload;
+use crate::jobs::model::policy::{Backoff, POSTPONE_MS_MAX};
 use crate::jobs::model::text::{EventText, TextRef};
 use crate::jobs::table::packed_job::{EmptyBoxes, PackedJob};
 
@@ -19,6 +20,23 @@ pub(crate) struct Stamp {
     pub at: Timestamp,
     /// What the state was in when it was applied.
     pub epoch: Epoch,
+}
+
+/// What is left of the times of a job when the clock has gone back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SetBackLimits {
+    pub timeout_ms: u64,
+    pub margin_ms: u64,
+    pub backoff: Backoff,
+    pub backoff_max_ms: u64,
+}
+
+/// How long a lease lasts that is given now.
+fn whole_ms(holder: &Holder, timeout_ms: u64, margin_ms: u64) -> u64 {
+    match holder {
+        Holder::Local(_) => timeout_ms.saturating_add(margin_ms),
+        Holder::Remote(_) => timeout_ms,
+    }
 }
 
 impl PackedJob {
@@ -154,7 +172,8 @@ impl PackedJob {
             | EventKind::SetPaused { .. }
             | EventKind::RemoveQueue { .. }
             | EventKind::Digest { .. }
-            | EventKind::Term { .. } => return Err(misfit(self)),
+            | EventKind::Term { .. }
+            | EventKind::SetClock { .. } => return Err(misfit(self)),
         }
         Ok(())
     }
@@ -212,11 +231,27 @@ impl PackedJob {
         if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut())
             && lease.token.seq < stamp.seq
         {
-            let whole_ms = match lease.holder {
-                Holder::Local(_) => timeout_ms.saturating_add(margin_ms),
-                Holder::Remote(_) => timeout_ms,
-            };
+            let whole_ms = whole_ms(&lease.holder, timeout_ms, margin_ms);
             lease.deadline = lease.deadline.max(stamp.at.plus_ms(whole_ms.min(grace_ms)));
+        }
+    }
+
+    /// The clock went back to `at`: the lease lasts no longer than one that is given now, and the job waits no longer for its
+    /// next attempt than if the last one failed now.
+    pub fn set_back(&mut self, at: Timestamp, limits: SetBackLimits) {
+        let SetBackLimits { timeout_ms, margin_ms, backoff, backoff_max_ms } = limits;
+        match self.status {
+            Status::InFlight => {
+                if let Some(lease) = self.rare.as_mut().and_then(|rare| rare.lease.as_mut()) {
+                    let whole_ms = whole_ms(&lease.holder, timeout_ms, margin_ms);
+                    lease.deadline = lease.deadline.min(at.plus_ms(whole_ms));
+                }
+            }
+            Status::Retrying => {
+                let longest_ms = backoff.longest_ms(self.failed(), backoff_max_ms).max(POSTPONE_MS_MAX);
+                self.moment = self.moment.min(at.plus_ms(longest_ms));
+            }
+            _ => {}
         }
     }
 

@@ -235,6 +235,15 @@ pub enum Command {
     },
     /// The server has been started: a new term begins, in this store's timeline or, in a new store, in one that is drawn.
     BeginTerm,
+    /// The clock has jumped, the server starts, or the time is doubted: what is to be held of the clock from now on.
+    SetClock {
+        /// What it should say by what is known: what it said last, and the time that has passed since.
+        expected: Timestamp,
+        /// Whether the machine says that its clock is synchronised.
+        is_synchronised: bool,
+    },
+    /// Somebody says that the clock is right.
+    TrustClock,
     /// Time was lost in which no worker could report: no lease ends before it is made up for, at most by its job's timeout.
     SpareLeases {
         /// How long nobody could report, in milliseconds; the most there is gives each lease its whole timeout.

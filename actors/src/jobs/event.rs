@@ -3,7 +3,7 @@
 //!
 //! # What an event must say
 //! An event names everything that it changes (a job, a queue), or gives a bound by which each job alone can tell whether
-//! it is meant: `PROMOTE` a moment and a number, `FORGET` positions, `LEAD` the leases before it. A log is folded into a
+//! it is meant: `PROMOTE` a moment and a number, `FORGET` positions, `LEAD` and `SET_CLOCK` what was there before them. A log is folded into a
 //! snapshot job by job, without the others in memory, and relies on this.
 //!
 //! # A new type of event
@@ -20,7 +20,7 @@ use crate::jobs::model::text::{Storable, TextPart};
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When it was decided. Never earlier than the event before.
+    /// When it was decided. Never earlier than the event before, but for a `SET_CLOCK` that says so.
     pub at: Timestamp,
     /// The job that it changes, by the number of the event that created it; the job that gives way, for `ENQUEUE`. Zero if
     /// there is none.
@@ -216,6 +216,33 @@ pub enum EventKind {
         /// What a lease of a local worker lasts beyond its job's timeout.
         margin_ms: u64,
     },
+    /// The clock was wrong before, may be wrong now, or is known to be right after all. If it went back, no lease that was
+    /// given before ends later than one that is given now, and no job waits longer for its next attempt than if the last one
+    /// failed now.
+    SetClock {
+        /// What the clock did.
+        step: ClockStep,
+        /// While the time is doubted: the last moment that was believed.
+        doubted_since: Option<Timestamp>,
+        /// What a lease of a local worker lasts beyond its job's timeout.
+        margin_ms: u64,
+        /// The longest pause between attempts of a job that leaves it to the server.
+        backoff_max_ms: u64,
+    },
+}
+
+/// What the clock did before a `SET_CLOCK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockStep {
+    /// It went on.
+    None,
+    /// It went back: the event before may be later than this one.
+    Back {
+        /// What it said before.
+        from: Timestamp,
+    },
+    /// It took its last step back again: what happened in between, happened later than it seemed.
+    Again,
 }
 
 /// What an event counts as in the metrics.
@@ -332,6 +359,7 @@ event_types! {
     Term = 19 "TERM", others, counts None, makes_ready: false;
     Lead = 20 "LEAD", others, counts None, makes_ready: false;
     Follow = 21 "FOLLOW", job, counts None, makes_ready: false;
+    SetClock = 22 "SET_CLOCK", others, counts None, makes_ready: false;
 }
 
 impl EventKind {
@@ -365,7 +393,8 @@ impl EventKind {
             | EventKind::Forget { .. }
             | EventKind::Digest { .. }
             | EventKind::Term { .. }
-            | EventKind::Lead { .. } => None,
+            | EventKind::Lead { .. }
+            | EventKind::SetClock { .. } => None,
         }
     }
 

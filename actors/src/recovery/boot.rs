@@ -17,10 +17,10 @@ use crate::base::bugs::{self, Bug};
 use crate::base::clock::Clock;
 use crate::ids::{Holder, JobId, KindName, Seq, Timestamp, Token};
 use crate::jobs::{Command, Failure, FailureKind, JobTable};
-use crate::recovery::journal;
 use crate::recovery::payload_store::StoredPayloads;
 use crate::recovery::replay::replay;
 use crate::recovery::store_note::{STORE_FILE, StoreNote};
+use crate::recovery::{clock_news, journal};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::chain::LayerName;
 use crate::snapshot::store::{Loaded, PassedOver, SnapshotInfo, SnapshotStore};
@@ -190,7 +190,7 @@ impl Boot {
             self.snapshots().quarantine(name)?;
         }
         self.snapshots().clean()?;
-        let now = self.clock.now().max(table.last_at());
+        let now = table.time_by(self.clock.now());
         let torn = found.as_ref().and_then(|found| found.torn.clone());
         let wal_dir = self.options.wal_dir.clone();
         settle(&*self.storage, &wal_dir, &self.quarantine(), torn.as_ref())?;
@@ -223,8 +223,7 @@ impl Boot {
             self.note_store(store)?;
         }
         // What was written again may have taken its time.
-        let now = self.clock.now().max(now);
-        let (begun, interrupted) = self.begin_term(&mut table, &mut writer, now)?;
+        let (begun, interrupted) = self.begin_term(&mut table, &mut writer, self.clock.now())?;
         let status = self.status(started, snapshot, events, interrupted, torn.as_ref());
         Ok(Recovered { table, payload_store, writer, store, snapshot, status, begun, lock: Box::new(locks) })
     }
@@ -473,10 +472,13 @@ impl Boot {
         &mut self,
         table: &mut JobTable,
         writer: &mut LogWriter,
-        now: Timestamp,
+        wall: Timestamp,
     ) -> Result<(Group, u64), BootError> {
         let mut group = Group { first: table.last().next(), ..Group::default() };
-        let away_ms = now.since_ms(table.last_at());
+        let (now, expected) = (table.time_by(wall), table.last_at());
+        let away_ms = now.since_ms(expected);
+        let is_synchronised = self.clock.is_synchronised();
+        self.execute(Command::SetClock { expected, is_synchronised }, table, &mut group, now);
         self.execute(Command::BeginTerm, table, &mut group, now);
         let interrupted = self.settle_leases(table, &mut group, now);
         if !bugs::has(Bug::NoGraceAtBoot) {
@@ -510,6 +512,7 @@ impl Boot {
         let event = table.decide(command, now, &mut self.dice);
         let event = event.expect("a term can always begin, and a lease that is held be ended");
         if let Some(event) = event {
+            clock_news::tell(table, &event);
             journal::record(table, group, event);
         }
     }

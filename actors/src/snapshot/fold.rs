@@ -3,12 +3,13 @@
 //! Memory is taken by what the log changes, never by the state: a layer that holds everything is written while the
 //! state streams by, and one that tells only of changes reads the pages that they are about and no others. This works
 //! because every event either names its job by its number, or tells for each job alone whether it is meant (`Promote`
-//! up to a moment, `Forget` up to a position, `Lead` before an event). What is not a job is a section, which changes by the events alone.
+//! up to a moment, `Forget` up to a position, `Lead` and `SetClock` before an event). What is not a job is a section, which changes by the events alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::{Epoch, JobId, QueueName, Seq, Timestamp};
-use crate::jobs::apply::Stamp;
+use crate::jobs::apply::{SetBackLimits, Stamp};
+use crate::jobs::event::ClockStep;
 use crate::jobs::model::job::Misfit;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::sections::Sections;
@@ -61,13 +62,46 @@ struct Older {
 /// Events that give a bound by which each job alone can tell whether it is meant, and what else each job must know.
 #[derive(Debug, Default)]
 struct Bounds {
-    promotions: Vec<Promotion>,
-    /// Events that let all leases last longer, and when they happened.
-    leads: Vec<(Seq, Timestamp, EventKind)>,
+    /// Stretches of the log in which time ran forwards: one, and one more for each time that the clock was set back.
+    runs: Vec<TimeRun>,
     /// The last position up to which completed, dead and cancelled jobs were forgotten.
     forgotten: [Seq; 3],
     /// From which event on the state is in which term.
     epochs: Vec<(Seq, Epoch)>,
+}
+
+/// A stretch of the log in which time ran forwards.
+#[derive(Debug, Default)]
+struct TimeRun {
+    /// The step back of the clock that it begins with; the first begins with none.
+    set_back: Option<ClockSetBack>,
+    /// Each reaches further than the one before it.
+    promotions: Vec<Promotion>,
+    /// Events that let all leases last longer, and when they happened.
+    leads: Vec<(Seq, Timestamp, EventKind)>,
+}
+
+#[derive(Debug)]
+struct ClockSetBack {
+    seq: Seq,
+    at: Timestamp,
+    margin_ms: u64,
+    backoff_max_ms: u64,
+}
+
+impl ClockSetBack {
+    fn apply(&self, job: &mut PackedJob, profile: &Profile) {
+        let ClockSetBack { at, margin_ms, backoff_max_ms, .. } = *self;
+        let Profile { timeout_ms, backoff, .. } = *profile;
+        job.set_back(at, SetBackLimits { timeout_ms, margin_ms, backoff, backoff_max_ms });
+    }
+}
+
+impl TimeRun {
+    /// The event that it begins with.
+    fn first(&self) -> Seq {
+        self.set_back.as_ref().map_or(Seq::ZERO, |set_back| set_back.seq)
+    }
 }
 
 #[derive(Debug)]
@@ -84,28 +118,42 @@ impl Bounds {
         Stamp { seq, at, epoch }
     }
 
-    /// Applies to a job the events about many jobs that come before `before`.
+    /// The stretch that the log is in.
+    fn run(&mut self) -> &mut TimeRun {
+        self.runs.last_mut().expect("there is one from the beginning")
+    }
+
+    /// Applies to a job, which is as the event at `after` left it, the events about many jobs that come before `before`.
     ///
-    /// Each promotion reaches further than the one before it, and a job only begins to wait for a moment beyond all
-    /// promotions so far; so the first that reaches it is the one, and none before it did.
+    /// While time runs forwards, each promotion reaches further than the one before it, and a job only begins to wait for a
+    /// moment beyond all promotions so far; so of each such stretch the first that reaches it is the one, and none before
+    /// it did.
     fn catch_up(
         &self,
         job: &mut PackedJob,
-        timeout_ms: u64,
-        before: Seq,
+        profile: &Profile,
+        (after, before): (Seq, Seq),
         boxes: &mut EmptyBoxes,
     ) -> Result<(), Misfit> {
-        if let Some(due) = job.due() {
-            let key = (due, job.enqueued_seq);
-            let first = self.promotions.partition_point(|promotion| promotion.through < key);
-            if let Some(promotion) = self.promotions.get(first).filter(|promotion| promotion.seq < before) {
-                let (due, through) = promotion.through;
-                let stamp = self.stamp(promotion.seq, promotion.at);
-                job.apply(stamp, timeout_ms, EventKind::Promote { due, through }, boxes)?;
+        let timeout_ms = profile.timeout_ms;
+        let over = self.runs.iter().skip(1).take_while(|next| next.first() <= after).count();
+        for run in self.runs.iter().skip(over).take_while(|run| run.first() < before) {
+            if let Some(set_back) = run.set_back.as_ref().filter(|set_back| set_back.seq > after) {
+                set_back.apply(job, profile);
             }
-        } else if job.status() == Status::InFlight {
-            for (seq, at, lead) in self.leads.iter().filter(|(seq, ..)| *seq < before) {
-                job.apply(self.stamp(*seq, *at), timeout_ms, lead.clone(), boxes)?;
+            if let Some(due) = job.due() {
+                let key = (due, job.enqueued_seq);
+                let first = run.promotions.partition_point(|promotion| promotion.through < key);
+                if let Some(promotion) = run.promotions.get(first).filter(|promotion| promotion.seq < before)
+                {
+                    let (due, through) = promotion.through;
+                    let stamp = self.stamp(promotion.seq, promotion.at);
+                    job.apply(stamp, timeout_ms, EventKind::Promote { due, through }, boxes)?;
+                }
+            } else if job.status() == Status::InFlight {
+                for (seq, at, lead) in run.leads.iter().filter(|(seq, ..)| *seq < before) {
+                    job.apply(self.stamp(*seq, *at), timeout_ms, lead.clone(), boxes)?;
+                }
             }
         }
         Ok(())
@@ -117,13 +165,24 @@ impl Bounds {
 
     /// Whether an event that is about many jobs is about this one, as it is.
     fn touches(&self, job: &PackedJob) -> bool {
-        let is_due = |due| {
-            let last = self.promotions.last();
-            last.is_some_and(|promotion| (due, job.enqueued_seq) <= promotion.through)
-        };
+        let is_due = |due| self.promoted().is_some_and(|through| (due, job.enqueued_seq) <= through);
         job.due().is_some_and(is_due)
             || self.is_forgotten(job)
-            || (job.status() == Status::InFlight && !self.leads.is_empty())
+            || (job.status() == Status::InFlight && self.changes_leases())
+            || (job.status() == Status::Retrying && self.sets_back())
+    }
+
+    /// Up to where any promotion reaches.
+    fn promoted(&self) -> Option<(Timestamp, Seq)> {
+        self.runs.iter().filter_map(|run| Some(run.promotions.last()?.through)).max()
+    }
+
+    fn sets_back(&self) -> bool {
+        self.runs.len() > 1
+    }
+
+    fn changes_leases(&self) -> bool {
+        self.sets_back() || self.runs.iter().any(|run| !run.leads.is_empty())
     }
 }
 
@@ -131,7 +190,8 @@ impl Delta {
     /// Nothing yet, behind the event at `last`, where the state holds this beside its jobs.
     #[must_use]
     pub fn after(last: Seq, last_at: Timestamp, sections: Sections) -> Delta {
-        let bounds = Bounds { epochs: vec![(Seq::ZERO, sections.epoch())], ..Bounds::default() };
+        let epochs = vec![(Seq::ZERO, sections.epoch())];
+        let bounds = Bounds { epochs, runs: vec![TimeRun::default()], ..Bounds::default() };
         Delta { after: last, last, last_at, sections, bounds, ..Delta::default() }
     }
 
@@ -145,10 +205,13 @@ impl Delta {
             return Err(Misfit { seq, event: event.kind.name(), problem });
         }
         self.last = seq;
-        self.last_at = self.last_at.max(event.at);
+        self.last_at = match event.kind {
+            EventKind::SetClock { step: ClockStep::Back { .. }, .. } => event.at,
+            _ => self.last_at.max(event.at),
+        };
         let id_bytes = event.kind.job().map_or(0, JobId::text_len);
         self.bytes += EVENT_BYTES + id_bytes + event.kind.text_bytes();
-        self.sections.apply(seq, &event.kind);
+        self.sections.apply((seq, event.at), &event.kind);
         let Event { at, job_seq, kind } = event;
         match kind {
             EventKind::Enqueue(new) => {
@@ -159,7 +222,7 @@ impl Delta {
                 self.added.push((seq, Some(job)));
             }
             EventKind::Promote { due, through } => {
-                self.bounds.promotions.push(Promotion { seq, at, through: (due, through) });
+                self.bounds.run().promotions.push(Promotion { seq, at, through: (due, through) });
             }
             EventKind::Forget { completed, dead, cancelled } => {
                 let so_far = &mut self.bounds.forgotten;
@@ -168,12 +231,30 @@ impl Delta {
                 }
             }
             EventKind::Term { epoch, .. } => self.bounds.epochs.push((seq, epoch)),
-            lead @ EventKind::Lead { .. } => self.bounds.leads.push((seq, at, lead)),
+            lead @ EventKind::Lead { .. } => self.bounds.run().leads.push((seq, at, lead)),
+            EventKind::SetClock { step: ClockStep::Back { .. }, margin_ms, backoff_max_ms, .. } => {
+                self.set_back(ClockSetBack { seq, at, margin_ms, backoff_max_ms })?;
+            }
+            EventKind::SetClock { .. } => {}
             EventKind::SetPaused { .. } | EventKind::RemoveQueue { .. } => {}
             // Of the whole state, which is not in memory here; boot compares it.
             EventKind::Digest { .. } => {}
             kind => self.take_change(seq, at, job_seq, kind)?,
         }
+        Ok(())
+    }
+
+    /// The clock was set back. Jobs that were accepted in this delta are brought up to here, so that of them nobody needs to
+    /// know since when they are as they are.
+    fn set_back(&mut self, set_back: ClockSetBack) -> Result<(), Misfit> {
+        let Delta { added, bounds, profiles, boxes, .. } = self;
+        let span = (bounds.run().first(), set_back.seq);
+        for job in added.iter_mut().filter_map(|(_, job)| job.as_mut()) {
+            let profile = &profiles[job.profile.0 as usize];
+            bounds.catch_up(job, profile, span, boxes)?;
+            set_back.apply(job, profile);
+        }
+        bounds.runs.push(TimeRun { set_back: Some(set_back), ..TimeRun::default() });
         Ok(())
     }
 
@@ -235,8 +316,9 @@ impl Delta {
         if matches!(kind, EventKind::Discard { .. }) {
             return Ok(());
         }
-        let timeout_ms = self.profiles[job.profile.0 as usize].timeout_ms;
-        self.bounds.catch_up(&mut job, timeout_ms, seq, &mut self.boxes)?;
+        let profile = &self.profiles[job.profile.0 as usize];
+        let (timeout_ms, after) = (profile.timeout_ms, self.bounds.run().first());
+        self.bounds.catch_up(&mut job, profile, (after, seq), &mut self.boxes)?;
         if let EventKind::Move { queue, .. } = &kind {
             let profile = moved(&self.profiles[job.profile.0 as usize], queue);
             job.profile = self.number_of(&profile);
@@ -326,10 +408,10 @@ impl Delta {
     fn candidates(&self, before: &State, newest: &LayerMeta) -> Result<BTreeSet<Seq>, SnapshotError> {
         let mut found = BTreeSet::new();
         let mut reader = PageReader::default();
-        let promoted =
-            self.bounds.promotions.last().map(|promotion| (newest.promoted.0.0, promotion.through.0.0));
-        // A lease that was given at any time before.
-        let spared = (!self.bounds.leads.is_empty()).then_some((0, u64::MAX));
+        let promoted = self.bounds.promoted().map(|(due, _)| (newest.promoted.0.0, due.0));
+        // Everything that was waited for when the clock was set back, and a lease that was given at any time before.
+        let promoted = if self.bounds.sets_back() { Some((0, u64::MAX)) } else { promoted };
+        let spared = self.bounds.changes_leases().then_some((0, u64::MAX));
         let mut ranges = [promoted, None, None, None, spared];
         for (range, (from, through)) in
             ranges[1..4].iter_mut().zip(newest.forgotten.into_iter().zip(self.bounds.forgotten))
@@ -358,8 +440,8 @@ impl Delta {
         for (_, job) in std::mem::take(&mut self.added) {
             let Some(mut job) = job else { continue };
             let profile = &self.profiles[job.profile.0 as usize];
-            let caught_up =
-                self.bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), &mut self.boxes);
+            let span = (self.bounds.run().first(), Seq(u64::MAX));
+            let caught_up = self.bounds.catch_up(&mut job, profile, span, &mut self.boxes);
             caught_up.map_err(misfit)?;
             if !self.bounds.is_forgotten(&job) {
                 layer.add(profile, job)?;
@@ -369,13 +451,16 @@ impl Delta {
     }
 
     fn meta_after(self, before: &LayerMeta) -> LayerMeta {
-        let Bounds { promotions, forgotten: through, .. } = self.bounds;
+        let Bounds { runs, forgotten: through, .. } = self.bounds;
+        // What was promoted before the clock was set back says nothing about jobs that came later.
+        let before_it = if runs.len() > 1 { (Timestamp(0), Seq::ZERO) } else { before.promoted };
+        let promotion = runs.last().and_then(|run| run.promotions.last());
         let mut forgotten = before.forgotten;
         for (so_far, through) in forgotten.iter_mut().zip(through) {
             *so_far = through.max(*so_far);
         }
         LayerMeta {
-            promoted: promotions.last().map_or(before.promoted, |promotion| promotion.through),
+            promoted: promotion.map_or(before_it, |promotion| promotion.through),
             forgotten,
             jobs: before.jobs,
             sections: self.sections,
@@ -405,18 +490,20 @@ impl Delta {
             }
             events = older.events;
         }
-        let Delta { bounds, boxes, .. } = self;
+        let Delta { bounds, boxes, after, .. } = self;
+        let mut after = *after;
         for (seq, Event { at, kind, .. }) in events {
             if let EventKind::Discard { .. } = kind {
                 return Ok(None);
             }
-            bounds.catch_up(&mut job, profile.timeout_ms, seq, boxes)?;
+            bounds.catch_up(&mut job, &profile, (after, seq), boxes)?;
             if let EventKind::Move { queue, .. } = &kind {
                 profile = moved(&profile, queue);
             }
             job.apply(bounds.stamp(seq, at), profile.timeout_ms, kind, boxes)?;
+            after = seq;
         }
-        bounds.catch_up(&mut job, profile.timeout_ms, Seq(u64::MAX), boxes)?;
+        bounds.catch_up(&mut job, &profile, (after, Seq(u64::MAX)), boxes)?;
         Ok((!bounds.is_forgotten(&job)).then_some((profile, job)))
     }
 }

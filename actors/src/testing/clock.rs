@@ -1,6 +1,6 @@
 //! Time that is moved by hand.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
@@ -11,11 +11,16 @@ use crate::ids::Timestamp;
 pub struct ManualClock {
     now_ms: AtomicU64,
     ticks_ms: AtomicU64,
+    is_unsynchronised: AtomicBool,
 }
 
 impl Default for ManualClock {
     fn default() -> ManualClock {
-        ManualClock { now_ms: AtomicU64::new(1_767_225_600_000), ticks_ms: AtomicU64::new(0) }
+        ManualClock {
+            now_ms: AtomicU64::new(1_767_225_600_000),
+            ticks_ms: AtomicU64::new(0),
+            is_unsynchronised: AtomicBool::new(false),
+        }
     }
 }
 
@@ -31,6 +36,11 @@ impl ManualClock {
     pub fn set_wall(&self, now: Timestamp) {
         self.now_ms.store(now.0, SeqCst);
     }
+
+    /// Whether the machine says that its clock is right. It does, unless told otherwise.
+    pub fn set_synchronised(&self, is_synchronised: bool) {
+        self.is_unsynchronised.store(!is_synchronised, SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
@@ -40,5 +50,9 @@ impl Clock for ManualClock {
 
     fn ticks(&self) -> Duration {
         Duration::from_millis(self.ticks_ms.load(SeqCst))
+    }
+
+    fn is_synchronised(&self) -> bool {
+        !self.is_unsynchronised.load(SeqCst)
     }
 }

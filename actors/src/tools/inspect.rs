@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::ids::{Epoch, Seq, Token};
-use crate::jobs::event::{Event, EventKind, NewJob};
+use crate::jobs::event::{ClockStep, Event, EventKind, NewJob};
 use crate::jobs::model::failure::Failure;
 use crate::jobs::model::job::JobState;
 use crate::jobs::model::payload::{Content, Payload};
@@ -298,6 +298,17 @@ fn data(seq: Seq, kind: &EventKind, epoch: Epoch) -> RowObject {
         }),
         EventKind::Lead { grace_ms, margin_ms } => {
             object!({ "grace_ms": grace_ms, "margin_ms": margin_ms })
+        }
+        EventKind::SetClock { step, doubted_since, margin_ms, backoff_max_ms } => {
+            let (step, from) = match step {
+                ClockStep::None => ("none", None),
+                ClockStep::Back { from } => ("back", Some(from)),
+                ClockStep::Again => ("again", None),
+            };
+            object!({
+                "step": step, "from": from, "doubted_since": doubted_since, "margin_ms": margin_ms,
+                "backoff_max_ms": backoff_max_ms,
+            })
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use beaver_actors::base::clock::Clock as _;
 use beaver_actors::engine::FailCause;
 use beaver_actors::ids::{Holder, JobId, Priority, QueueName, RemoteName, Seq, Timestamp};
 use beaver_actors::internals::jobs::event::EventType;
@@ -41,6 +42,7 @@ fn make() -> StepEngine {
     options.policy.cancelled.count = 1;
     options.layering.changes_from_bytes = 0;
     let mut beaver = StepEngine::with(SimStorage::new(), options, 42).unwrap();
+    make_clock_steps(&mut beaver);
     for half in 0..2 {
         make_half(&mut beaver, half);
         if half == 0 {
@@ -54,6 +56,17 @@ fn make() -> StepEngine {
     }
     beaver.sync();
     beaver
+}
+
+/// The clock was ahead, and doubted, and set back.
+fn make_clock_steps(beaver: &mut StepEngine) {
+    let right = beaver.clock.now();
+    beaver.clock.set_wall(right.plus_ms(400 * 24 * 60 * 60 * 1_000));
+    let expected = right;
+    beaver.execute(Command::SetClock { expected, is_synchronised: false }).unwrap();
+    beaver.execute(Command::TrustClock).unwrap();
+    beaver.clock.set_wall(right);
+    beaver.execute(Command::SetClock { expected, is_synchronised: true }).unwrap();
 }
 
 /// What is not kept in memory.

@@ -30,6 +30,7 @@ mod actors;
 mod append;
 mod away;
 mod bugs;
+mod clock;
 mod closing;
 mod doctor;
 mod doctor_crash;

@@ -11,6 +11,7 @@ use beaver_actors::api::options::Layering;
 use beaver_actors::ids::{
     Epoch, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Timestamp, Token, WorkerId,
 };
+use beaver_actors::internals::jobs::event::ClockStep;
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::internals::jobs::sections::{Overview, Sections};
 use beaver_actors::internals::snapshot::compact::{Compaction, CompactionStep};
@@ -24,105 +25,11 @@ use beaver_actors::jobs::{
 use beaver_actors::testing::SimStorage;
 use proptest::prelude::*;
 
+use self::ops::{HOUR_MS, New, Op, op, op_under_a_bad_clock};
 use self::simple::{Model, ModelJob, TIMEOUT_MS, is_waiting};
 
+mod ops;
 mod simple;
-
-#[derive(Clone, Debug)]
-struct New {
-    name: u8,
-    queue: u8,
-    priority: u8,
-    delay_ms: u64,
-    max_retry: u32,
-    foreign: bool,
-    backoff: Backoff,
-    drop: bool,
-    replaces: bool,
-    follows: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Enqueue(New),
-    Dispatch,
-    /// For a remote worker, from these queues.
-    Reserve(u8, Vec<u8>),
-    /// On the nth known job, under its token or under a stale one.
-    Ack(usize, bool),
-    Fail(usize, bool),
-    /// By a remote worker, that knows the token or does not.
-    Report(usize, u8, bool),
-    Requeue(usize, bool, bool),
-    Postpone(usize),
-    Extend(usize, u64),
-    Cancel(usize),
-    RunNow(usize),
-    Kill(usize),
-    Discard(usize),
-    Move(usize, u8),
-    Pause(u8),
-    Resume(u8),
-    RemoveQueue(u8),
-    /// If nobody uses it, and it got no job for this many milliseconds.
-    ForgetQueue(u8, u64),
-    /// What the last attempt at the nth known job left behind, told late; under its token or under another one.
-    Output(usize, bool),
-    /// The server is started again.
-    Restart,
-    SpareLeases(u64),
-    Pass(u64),
-}
-
-fn new() -> impl Strategy<Value = New> {
-    let backoff = prop_oneof![
-        3 => Just(Backoff::Server),
-        1 => Just(Backoff::Quartic),
-        1 => (0_u64..4_000).prop_map(|delay_ms| Backoff::Fixed { delay_ms }),
-        1 => (0_u64..4_000, 0_u8..=100).prop_map(|(first_ms, jitter_percent)| {
-            Backoff::Exponential { first_ms, max_ms: 5_000, jitter_percent }
-        }),
-    ];
-    let delay = prop_oneof![3 => Just(0_u64), 1 => 1_u64..5_000];
-    let place = (0_u8..12, 0_u8..3, 0_u8..3, delay);
-    let [rarely, often] = [0.1, 0.3].map(prop::bool::weighted);
-    let flags = (rarely, often, often, often);
-    (place, 0_u32..3, backoff, flags).prop_map(
-        |(place, max_retry, backoff, (foreign, drop, replaces, follows))| {
-            let (name, queue, priority, delay_ms) = place;
-            New { name, queue, priority, delay_ms, max_retry, foreign, backoff, drop, replaces, follows }
-        },
-    )
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let nth = || 0_usize..16;
-    let stale = || prop::bool::weighted(0.1);
-    prop_oneof![
-        6 => new().prop_map(Op::Enqueue),
-        4 => Just(Op::Dispatch),
-        4 => (0_u8..3, prop::collection::vec(0_u8..3, 1..4)).prop_map(|(who, from)| Op::Reserve(who, from)),
-        3 => (nth(), stale()).prop_map(|(nth, stale)| Op::Ack(nth, stale)),
-        4 => (nth(), stale()).prop_map(|(nth, stale)| Op::Fail(nth, stale)),
-        3 => (nth(), 0_u8..3, any::<bool>()).prop_map(|(nth, who, knows)| Op::Report(nth, who, knows)),
-        1 => (nth(), any::<bool>(), any::<bool>()).prop_map(|(nth, counts, by_hand)| Op::Requeue(nth, counts, by_hand)),
-        1 => nth().prop_map(Op::Postpone),
-        1 => (nth(), 0_u64..60_000).prop_map(|(nth, by_ms)| Op::Extend(nth, by_ms)),
-        1 => nth().prop_map(Op::Cancel),
-        2 => nth().prop_map(Op::RunNow),
-        1 => nth().prop_map(Op::Kill),
-        1 => nth().prop_map(Op::Discard),
-        2 => (nth(), 0_u8..3).prop_map(|(nth, queue)| Op::Move(nth, queue)),
-        1 => (0_u8..4).prop_map(Op::Pause),
-        1 => (0_u8..4).prop_map(Op::Resume),
-        1 => (0_u8..4).prop_map(Op::RemoveQueue),
-        2 => (0_u8..4, prop_oneof![Just(0_u64), Just(u64::MAX)]).prop_map(|(number, idle)| Op::ForgetQueue(number, idle)),
-        2 => (nth(), stale()).prop_map(|(nth, stale)| Op::Output(nth, stale)),
-        1 => Just(Op::Restart),
-        1 => (0_u64..20_000).prop_map(Op::SpareLeases),
-        2 => (1_u64..20_000).prop_map(Op::Pass),
-    ]
-}
 
 fn queue(number: u8) -> QueueName {
     QueueName::parse(["alpha", "beta", "gamma", "nowhere"][usize::from(number)]).unwrap()
@@ -159,6 +66,16 @@ struct Run {
 }
 
 impl Run {
+    fn new(seed: u64) -> Run {
+        Run {
+            table: JobTable::new(policy(), &handled()),
+            model: Model::default(),
+            log: Vec::new(),
+            now: Timestamp(100_000 * HOUR_MS.cast_unsigned()),
+            dice: fastrand::Rng::with_seed(seed),
+        }
+    }
+
     fn execute(&mut self, command: Command) -> Result<Option<Event>, Rejection> {
         let event = self.table.decide(command, self.now, &mut self.dice)?;
         if let Some(event) = &event {
@@ -180,7 +97,7 @@ impl Run {
             assert_eq!(self.table.is_completed(&job.id), job.status == Status::Completed);
         }
         assert_eq!(self.table.counts().total(), self.model.jobs.len() as u64);
-        let Overview { queues, totals, terms } = self.table.overview();
+        let Overview { queues, totals, terms, .. } = self.table.overview();
         assert_eq!(terms.epoch, self.model.epoch);
         let queues: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.paused)).collect();
         let expected: Vec<_> =
@@ -285,7 +202,34 @@ impl Run {
                 let event = self.execute(Command::SpareLeases { away_ms }).unwrap();
                 assert_eq!(event.is_some(), is_held);
             }
+            Op::SetClock(hours, is_synchronised) => self.set_clock(hours, is_synchronised),
+            Op::TrustClock => {
+                let is_doubted = self.model.is_doubted;
+                assert_eq!(self.execute(Command::TrustClock).unwrap().is_some(), is_doubted);
+                assert!(!self.model.is_doubted);
+            }
             Op::Pass(ms) => self.pass(ms),
+        }
+    }
+
+    fn set_clock(&mut self, hours: i64, is_synchronised: bool) {
+        let expected = self.now;
+        self.now = Timestamp(self.now.0.checked_add_signed(hours * HOUR_MS).unwrap());
+        let was_doubted = self.model.is_doubted;
+        let event = self.execute(Command::SetClock { expected, is_synchronised }).unwrap();
+        self.now = self.table.time_by(self.now);
+        assert!(!(self.model.is_doubted && is_synchronised));
+        if self.log.is_empty() {
+            return assert_eq!(event, None);
+        }
+        if !is_synchronised && hours > 7 * 24 {
+            assert!(self.model.is_doubted);
+        }
+        if hours.abs() < 24 {
+            let is_news = was_doubted && !self.model.is_doubted;
+            let is_again =
+                |event: &Event| matches!(event.kind, EventKind::SetClock { step: ClockStep::Again, .. });
+            assert_eq!(event.filter(|event| !is_again(event)).is_some(), is_news, "small steps are nothing");
         }
     }
 
@@ -328,8 +272,13 @@ impl Run {
         while self.execute(Command::Forget).unwrap().is_some() {}
         let overdue = |job: &&ModelJob| is_waiting(job.status) && job.due <= self.now.0;
         assert!(!self.model.jobs.iter().any(|job| overdue(&job)), "promoted when due");
-        let old = |job: &&ModelJob| job.status.is_finished() && job.finished.1 + 60_000 <= self.now.0;
-        assert!(!self.model.jobs.iter().any(|job| old(&job)), "forgotten when old");
+        // In the order in which they ended: what may have ended later is not forgotten before the others.
+        for status in [Status::Completed, Status::Dead, Status::Cancelled] {
+            let finished = self.model.jobs.iter().filter(|job| job.status == status);
+            let first = finished.min_by_key(|job| job.finished.0);
+            let is_old = first.is_some_and(|job| self.model.ended_at(job) + 60_000 <= self.now.0);
+            assert!(!is_old || self.model.is_doubted, "forgotten when old");
+        }
     }
 
     /// A report on the nth job: accepted exactly if it is in flight under the token that is presented; or, if it is one of
@@ -478,6 +427,54 @@ fn line(table: &mut JobTable, now: Timestamp) -> Vec<Option<JobId>> {
     line
 }
 
+/// The table follows the model, and is what its events give in every way in which they are kept.
+fn every_way_gives_the_same(ops: Vec<Op>, seed: u64, parts: (f64, f64)) -> Result<(), TestCaseError> {
+    let mut run = Run::new(seed);
+    for op in ops {
+        run.step(op);
+        run.compare();
+    }
+    // From genesis, through bytes, and once more.
+    prop_assert_eq!(image(&replayed(&run.log)), run.image());
+    prop_assert_eq!(image(&replayed(&run.log)), run.image());
+    // From an image part of the way, and the rest of the log.
+    let nth = |part: f64| (run.log.len() as f64 * part) as usize;
+    let (at, then) = (nth(parts.0.min(parts.1)), nth(parts.0.max(parts.1)));
+    let first = replayed(&run.log[..at]);
+    let mut restored_there = restored(first.last(), first.last_at(), image(&first));
+    prop_assert_eq!(image(&restored_there), image(&first));
+    prop_assert_eq!(restored_there.check(), Vec::<String>::new());
+    for (seq, event) in &run.log[at..] {
+        restored_there.apply(*seq, event.clone()).unwrap();
+    }
+    prop_assert_eq!(image(&restored_there), run.image());
+    prop_assert_eq!(restored_there.check(), Vec::<String>::new());
+    // From images folded out of the log, each on top of the one before: as a whole, and as what changed.
+    for changes_from_bytes in [u64::MAX, 0] {
+        let images = images(changes_from_bytes);
+        fold(&images, &run.log[..at]);
+        prop_assert_eq!(read(&images), image(&first));
+        for more in [&run.log[at..then], &run.log[then..]] {
+            if !more.is_empty() {
+                fold(&images, more);
+            }
+        }
+        prop_assert_eq!(read(&images), run.image());
+        while let Some(mut compaction) = Compaction::begin_if_due(&images, Timestamp(10)).unwrap() {
+            while compaction.step().unwrap() != CompactionStep::Published {}
+        }
+        prop_assert_eq!(read(&images), run.image());
+        let mut folded = restored(run.table.last(), run.table.last_at(), read(&images));
+        prop_assert_eq!(folded.check(), Vec::<String>::new());
+        let mut same = replayed(&run.log);
+        prop_assert_eq!(line(&mut folded, run.now), line(&mut same, run.now));
+    }
+    // All give the same jobs next.
+    let next = line(&mut run.table, run.now);
+    prop_assert_eq!(&line(&mut restored_there, run.now), &next);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -485,55 +482,48 @@ proptest! {
     fn the_table_does_what_a_simple_model_does_and_its_events_rebuild_it(
         ops in prop::collection::vec(op(), 1..120),
         seed in any::<u64>(),
-        part in 0.0..1.0,
+        parts in (0.0..1.0, 0.0..1.0),
     ) {
-        let mut run = Run {
-            table: JobTable::new(policy(), &handled()),
-            model: Model::default(),
-            log: Vec::new(),
-            now: Timestamp(1_000_000),
-            dice: fastrand::Rng::with_seed(seed),
-        };
-        for op in ops {
-            run.step(op);
-            run.compare();
-        }
-        // From genesis, through bytes, and once more.
-        prop_assert_eq!(image(&replayed(&run.log)), run.image());
-        prop_assert_eq!(image(&replayed(&run.log)), run.image());
-        // From an image part of the way, and the rest of the log.
-        let at = (run.log.len() as f64 * part) as usize;
-        let first = replayed(&run.log[..at]);
-        let mut restored_there = restored(first.last(), first.last_at(), image(&first));
-        prop_assert_eq!(image(&restored_there), image(&first));
-        prop_assert_eq!(restored_there.check(), Vec::<String>::new());
-        for (seq, event) in &run.log[at..] {
-            restored_there.apply(*seq, event.clone()).unwrap();
-        }
-        prop_assert_eq!(image(&restored_there), run.image());
-        prop_assert_eq!(restored_there.check(), Vec::<String>::new());
-        // From images folded out of the log, the second one on top of the first: as a whole, and as what changed.
-        for changes_from_bytes in [u64::MAX, 0] {
-            let images = images(changes_from_bytes);
-            fold(&images, &run.log[..at]);
-            prop_assert_eq!(read(&images), image(&first));
-            if at < run.log.len() {
-                fold(&images, &run.log[at..]);
-            }
-            prop_assert_eq!(read(&images), run.image());
-            while let Some(mut compaction) = Compaction::begin_if_due(&images, Timestamp(10)).unwrap() {
-                while compaction.step().unwrap() != CompactionStep::Published {}
-            }
-            prop_assert_eq!(read(&images), run.image());
-            let mut folded = restored(run.table.last(), run.table.last_at(), read(&images));
-            prop_assert_eq!(folded.check(), Vec::<String>::new());
-            let mut same = replayed(&run.log);
-            prop_assert_eq!(line(&mut folded, run.now), line(&mut same, run.now));
-        }
-        // All give the same jobs next.
-        let next = line(&mut run.table, run.now);
-        prop_assert_eq!(&line(&mut restored_there, run.now), &next);
+        every_way_gives_the_same(ops, seed, parts)?;
     }
+
+    /// Row 67.
+    #[test]
+    fn the_table_does_what_the_model_does_also_while_the_clock_is_set_back_and_forth(
+        ops in prop::collection::vec(op_under_a_bad_clock(), 1..120),
+        seed in any::<u64>(),
+        parts in (0.0..1.0, 0.0..1.0),
+    ) {
+        every_way_gives_the_same(ops, seed, parts)?;
+    }
+}
+
+/// Row 67.
+#[test]
+fn what_is_due_after_the_clock_went_back_is_found_in_layers_from_before() {
+    let hour = HOUR_MS.cast_unsigned();
+    let waiting = |name, delay_ms| {
+        let backoff = Backoff::Server;
+        let (queue, priority, max_retry, foreign) = (0, 0, 0, false);
+        let (drop, replaces, follows) = (false, false, false);
+        let new =
+            New { name, queue, priority, delay_ms, max_retry, foreign, backoff, drop, replaces, follows };
+        Op::Enqueue(new)
+    };
+    let mut run = Run::new(1);
+    let images = images(0);
+    let mut written = 0;
+    for ops in [
+        vec![waiting(1, 2_400 * hour), Op::SetClock(400 * 24, true), Op::Pass(1)],
+        vec![Op::SetClock(-400 * 24, true), waiting(2, 2 * hour)],
+        vec![Op::Pass(3 * hour)],
+    ] {
+        ops.into_iter().for_each(|op| run.step(op));
+        fold(&images, &run.log[written..]);
+        written = run.log.len();
+        assert_eq!(read(&images), run.image());
+    }
+    assert_eq!(run.table.counts().of(Status::Pending), 2);
 }
 
 #[test]

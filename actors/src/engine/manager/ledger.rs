@@ -41,6 +41,8 @@ pub(super) struct Ledger {
     pub ending: HashMap<JobId, (WorkerId, Token)>,
     /// When queues that nobody uses are looked for next.
     pub next_queue_look: Option<Timestamp>,
+    /// While the clock is doubted: when the machine is asked next whether it is right.
+    pub next_clock_look: Option<Timestamp>,
     /// Until then it is known that no queue can be forgotten to make room for others.
     pub no_room_until: Timestamp,
     pub metrics: Arc<Metrics>,
@@ -71,6 +73,7 @@ impl Ledger {
             ready: ReadyQueues::default(),
             ending: HashMap::new(),
             next_queue_look: None,
+            next_clock_look: None,
             no_room_until: Timestamp(0),
             metrics,
             room: Room { bytes: 0, accepts_jobs: true, is_stuck: false },

@@ -43,7 +43,7 @@ use tracing::warn;
 
 use crate::api::handler::StopReason;
 use crate::api::status::{QueueStatus, SnapshotStatus};
-use crate::base::clock::SteadyTime;
+use crate::base::clock::{Jump, SteadyTime};
 use crate::base::line_limit::LineLimit;
 use crate::engine::liveness::{ExitGuard, gives_signs_of_life};
 use crate::engine::manager::bulk_ops::BulkOps;
@@ -60,6 +60,7 @@ use crate::engine::messages::{
     SnapshotTaken, Submit, Subscribe, WorkerDown, WorkerUp,
 };
 use crate::ids::{JobId, Seq, Timestamp, Token, WorkerId};
+use crate::jobs::decide::clock::FOLLOWED_BACK_MS;
 use crate::jobs::model::policy::millis;
 use crate::jobs::{Exhausted, JobTable, Status};
 
@@ -68,6 +69,8 @@ pub struct JobManagerActor {
     settings: ManagerSettings,
     time: SteadyTime,
     pulse: Pulse,
+    /// The clock was set, and nothing has followed from it yet.
+    jump: Option<Jump>,
     ledger: Ledger,
     pool: Pool<WorkerAddress>,
     bulk: BulkOps,
@@ -109,12 +112,14 @@ impl JobManagerActor {
         settings: ManagerSettings,
         guard: ExitGuard,
     ) -> JobManagerActor {
-        let (time, durable) = (SteadyTime::begin(settings.clock.clone(), table.last_at()), table.last());
+        let time = SteadyTime::begin(settings.clock.clone(), table.last_at(), FOLLOWED_BACK_MS);
+        let durable = table.last();
         let mut ledger = Ledger::new(table, dice, settings.metrics.clone());
         ledger.free_space = settings.free_space.clone();
         ledger.shortage = settings.intake.shortage.clone();
         JobManagerActor {
             pulse: Pulse::begin(time.ticks()),
+            jump: None,
             time,
             durable,
             ledger,
@@ -135,10 +140,14 @@ impl JobManagerActor {
 
     /// A turn begins: its time. If the clock has jumped since the last one, workers get their time back first.
     fn begin_turn(&mut self) -> Timestamp {
-        let (now, jumped_ms) = self.time.now();
-        // When it moves on, they get their time back in any case.
-        if jumped_ms > 0 && !self.stillness.holds() {
-            duties::on_clock_jump(&mut self.ledger, now);
+        let (now, jump) = self.time.now();
+        // Of several while the state may not change, the first says what time it should be.
+        self.jump = self.jump.or(jump);
+        if let Some(jump) = self.jump
+            && !self.stillness.holds()
+        {
+            self.jump = None;
+            duties::on_clock_jump(&mut self.ledger, now, jump, self.time.is_synchronised());
         }
         now
     }
@@ -171,6 +180,7 @@ impl JobManagerActor {
             if let Some(away) = self.pulse.turn(self.time.ticks()) {
                 duties::on_pause(&mut self.ledger, now, away);
             }
+            duties::watch_clock(&mut self.ledger, now, || self.time.is_synchronised());
             duties::run_due(&mut self.ledger, now);
             local::dispatch(&mut self.ledger, &mut self.pool, now);
             remote::serve_fetches(&mut self.ledger, now);
@@ -184,6 +194,8 @@ impl JobManagerActor {
         let counts = self.ledger.table.counts();
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
+        let is_doubted = self.ledger.table.clock().doubted_since.is_some();
+        self.settings.metrics.clock_doubted.set(u64::from(is_doubted));
         self.tell_intake();
         self.tell_if_drained();
     }

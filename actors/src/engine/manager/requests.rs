@@ -4,7 +4,7 @@ use crate::api::outcome::EngineError;
 use crate::api::requests::QueueSet;
 use crate::engine::manager::bulk_ops::{BulkOps, existing};
 use crate::engine::manager::durable_effects::Effect;
-use crate::engine::manager::duties::forget_queues;
+use crate::engine::manager::duties::{forget_queues, watch_clock};
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::remote;
 use crate::engine::messages::{Reply, Submit};
@@ -40,6 +40,10 @@ pub(super) fn submit(
         }
         Submit::Act { action, status, filter, reply } => bulk.act(ledger, now, action, status, filter, reply),
         Submit::RemoveQueues { queues, reply } => bulk.remove_queues(ledger, queues, reply),
+        Submit::TrustClock { reply } => {
+            let ended = watch_clock::trust(ledger, now);
+            ledger.hold(Effect::Changed(reply, u64::from(ended)));
+        }
         Submit::Flush { reply } => bulk.flush(ledger, reply),
     }
 }

@@ -88,7 +88,7 @@ impl JobManagerActor {
         let waiting = self.stillness.move_on();
         let now = self.begin_turn();
         // Nobody could report meanwhile.
-        duties::on_clock_jump(&mut self.ledger, now);
+        duties::after_standstill(&mut self.ledger, now);
         if let Some(lost) = mended {
             self.ledger.is_damaged = false;
             self.settings.metrics.payloads_lost.add(lost.len() as u64);

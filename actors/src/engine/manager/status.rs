@@ -37,6 +37,7 @@ pub(super) fn status<A>(
             LogStatus { seq: table.last(), durable_seq, accepts_jobs: refusal.is_none(), refusal }
         },
         snapshot,
+        clock: table.clock().into(),
         recovery: settings.recovery,
     }
 }

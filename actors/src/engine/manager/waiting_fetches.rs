@@ -70,6 +70,15 @@ impl WaitingFetches {
         std::mem::take(self).waiting.into_values()
     }
 
+    /// The clock went back: they wait for as long as before.
+    pub fn set_back(&mut self, from: Timestamp, to: Timestamp) {
+        self.by_deadline.clear();
+        for (arrival, fetch) in &mut self.waiting {
+            fetch.deadline = to.plus_ms(fetch.deadline.since_ms(from));
+            self.by_deadline.insert((fetch.deadline, *arrival));
+        }
+    }
+
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.by_deadline.first().map(|(deadline, _)| *deadline)
     }

@@ -5,15 +5,14 @@ use crate::ids::{Holder, JobId, RemoteName, Timestamp, Token, TokenRef};
 use crate::jobs::event::EventKind;
 use crate::jobs::model::failure::{Failure, KeptFailure};
 use crate::jobs::model::payload::Payload;
+use crate::jobs::model::policy::POSTPONE_MS_MAX;
 use crate::jobs::rejection::Rejection;
 use crate::jobs::table::JobTable;
 use crate::jobs::table::packed_job::PackedJob;
 use crate::jobs::table::profiles::JobProfile;
 
-/// The pause after an attempt that could not begin, in milliseconds.
+/// The pause after an attempt that could not begin, in milliseconds. It doubles up to [`POSTPONE_MS_MAX`].
 const POSTPONE_MS: u64 = 1_000;
-/// It doubles up to this.
-const POSTPONE_MS_MAX: u64 = 60_000;
 
 impl JobTable {
     /// The lease under which a remote worker holds a job; `token` says which one it means, if it knows.

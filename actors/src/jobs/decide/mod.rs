@@ -1,8 +1,9 @@
 //! `decide`: what a command leads to. It changes nothing; time and dice are given to it.
 //!
 //! Here is the one match over all commands, and what they share. By what they are about: `enqueue`, `dispatch` (which job a
-//! worker gets, and when a waiting one may be got), `finish` (reports on attempts), `queues`, `retention`.
+//! worker gets, and when a waiting one may be got), `finish` (reports on attempts), `queues`, `retention`, `clock`.
 
+pub(crate) mod clock;
 mod dispatch;
 pub(crate) mod enqueue;
 mod finish;
@@ -24,7 +25,7 @@ impl JobTable {
     ///
     /// `None` means: a job with this id exists (`Enqueue`), no job is ready (`Dispatch`, `Reserve`), nothing is due
     /// (`Promote`, `Forget`, `ForgetQueue`, `Succeed`), it is so already, or there is no such queue (`SetPaused`, `RemoveQueue`, `Move`), no job
-    /// is in flight (`SpareLeases`).
+    /// is in flight (`SpareLeases`), the clock goes on as it should or is not doubted (`SetClock`, `TrustClock`).
     ///
     /// # Errors
     /// A [`Rejection`] that the caller can act on.
@@ -34,7 +35,8 @@ impl JobTable {
         now: Timestamp,
         dice: &mut fastrand::Rng,
     ) -> Result<Option<Event>, Rejection> {
-        let now = now.max(self.last_at);
+        let wall = now;
+        let now = wall.max(self.last_at);
         // Each arm has looked the job up and says its number, so that nobody has to look it up again.
         let of = |job_seq: Seq, kind: EventKind| Ok(Some(Event { at: now, job_seq, kind }));
         let event = |kind: EventKind| Event { at: now, job_seq: Seq::ZERO, kind };
@@ -128,6 +130,10 @@ impl JobTable {
             Command::Forget => Ok(self.decide_forget(now).map(event)),
             Command::Succeed => Ok(self.decide_succeed(now)),
             Command::BeginTerm => Ok(Some(event(next_term(self.sections.terms, dice)))),
+            Command::SetClock { expected, is_synchronised } => {
+                Ok(self.decide_set_clock(wall, expected, is_synchronised))
+            }
+            Command::TrustClock => Ok(self.decide_trust_clock().map(event)),
             Command::SpareLeases { away_ms } => Ok(self.decide_spare_leases(away_ms).map(event)),
         }
     }

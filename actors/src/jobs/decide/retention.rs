@@ -27,10 +27,14 @@ impl JobTable {
             false => 0,
         };
         let age_ms = millis(retention.age);
+        let clock = &self.sections.clock;
+        // Nothing is too old by a clock that may be wrong.
+        let is_doubted = clock.doubted_since.is_some();
         let mut through = Seq::ZERO;
         for (nth, slot) in (0..FORGOTTEN_AT_ONCE_MAX).zip(list.iter(&self.links)) {
             let finish = self.finish_of(slot);
-            if nth >= surplus && finish.at.plus_ms(age_ms) > now {
+            let is_old = !is_doubted && clock.ended_at(finish).plus_ms(age_ms) <= now;
+            if nth >= surplus && !is_old {
                 break;
             }
             through = finish.seq;
@@ -40,21 +44,17 @@ impl JobTable {
 
     /// When the oldest finished job may be forgotten; now, if there are too many.
     pub(in crate::jobs) fn next_forget(&self) -> Option<Timestamp> {
+        let clock = &self.sections.clock;
         let of = |status| {
             let slot = self.finished[finished_index(status)].head()?;
-            Some(match self.is_over_count(status) {
-                true => self.last_at,
-                // Rounded up, so that a stream of jobs is forgotten a second's worth at a time.
-                false => Timestamp(
-                    self.finish_of(slot)
-                        .at
-                        .plus_ms(millis(self.retention(status).age))
-                        .0
-                        .saturating_add(FORGET_PAUSE_MS - 1)
-                        / FORGET_PAUSE_MS
-                        * FORGET_PAUSE_MS,
-                ),
-            })
+            if self.is_over_count(status) {
+                return Some(self.last_at);
+            }
+            let ended_at = clock.ended_at(self.finish_of(slot));
+            let due = ended_at.plus_ms(millis(self.retention(status).age)).0;
+            // Rounded up, so that a stream of jobs is forgotten a second's worth at a time.
+            let due = due.saturating_add(FORGET_PAUSE_MS - 1) / FORGET_PAUSE_MS * FORGET_PAUSE_MS;
+            clock.doubted_since.is_none().then_some(Timestamp(due))
         };
         FINISHED.into_iter().filter_map(of).min()
     }

@@ -10,6 +10,9 @@ use crate::ids::KindName;
 /// The timeout of an attempt that may run for ever: a hundred years, so that it can be added to any moment.
 pub const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// The longest pause after attempts that could not begin, in milliseconds.
+pub const POSTPONE_MS_MAX: u64 = 60_000;
+
 /// Rules about jobs that an operator can set.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -88,6 +91,22 @@ pub enum Backoff {
 }
 
 impl Backoff {
+    /// The longest pause that follows a job's `failed`-th failure, in milliseconds, where the server's own is at most
+    /// `server_max_ms`.
+    #[must_use]
+    pub fn longest_ms(self, failed: u32, server_max_ms: u64) -> u64 {
+        match self {
+            Backoff::Server => server_max_ms,
+            Backoff::Quartic => {
+                let count = u64::from(failed.saturating_sub(1));
+                let seconds = count.saturating_pow(4).saturating_add(15 + 29 * (count + 1));
+                seconds.saturating_mul(1_000)
+            }
+            Backoff::Fixed { delay_ms } => delay_ms,
+            Backoff::Exponential { max_ms, .. } => max_ms,
+        }
+    }
+
     /// Whether the job leaves it to the server.
     #[must_use]
     pub fn is_server(&self) -> bool {

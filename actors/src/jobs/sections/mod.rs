@@ -1,17 +1,19 @@
-//! What the state holds that is not a job: [`queues`], [`totals`], [`terms`].
+//! What the state holds that is not a job: [`queues`], [`totals`], [`terms`], [`clock`].
 //!
 //! A section changes by the events that name what is in it, sums itself up for the state's digest, and stands in a snapshot
 //! under a number and a version of its own; one that this version does not know is refused, not lost. A new section is a
 //! file here with its `Section` (see `section`), and one line in the list at the end of this file.
 
+pub mod clock;
 pub mod queues;
 mod section;
 pub mod terms;
 pub mod totals;
 
 use crate::base::bytes::{Take, put_uint};
-use crate::ids::{Epoch, Seq};
+use crate::ids::{Epoch, Seq, Timestamp};
 use crate::jobs::event::EventKind;
+use clock::ClockRecord;
 use queues::{QueueRecord, Queues};
 pub(crate) use section::Section;
 use terms::Terms;
@@ -23,6 +25,7 @@ pub struct Sections {
     pub(crate) queues: Queues,
     pub(crate) totals: Totals,
     pub(crate) terms: Terms,
+    pub(crate) clock: ClockRecord,
 }
 
 /// The sections as plain values, for tools and tests.
@@ -34,12 +37,14 @@ pub struct Overview {
     pub totals: Totals,
     /// Which start of the server, in which history.
     pub terms: Terms,
+    /// What is known of the clock.
+    pub clock: ClockRecord,
 }
 
 /// Calls something with every section.
 macro_rules! each_section {
     ($sections:expr, $section:ident => $do:expr) => {{
-        let Sections { queues, totals, terms } = $sections;
+        let Sections { queues, totals, terms, clock } = $sections;
         {
             let $section = queues;
             $do
@@ -52,14 +57,18 @@ macro_rules! each_section {
             let $section = terms;
             $do
         }
+        {
+            let $section = clock;
+            $do
+        }
     }};
 }
 
 impl Sections {
     /// Changes all of them by an event.
     #[inline]
-    pub(crate) fn apply(&mut self, seq: Seq, kind: &EventKind) {
-        each_section!(self, section => section.apply(seq, kind));
+    pub(crate) fn apply(&mut self, when: (Seq, Timestamp), kind: &EventKind) {
+        each_section!(self, section => section.apply(when, kind));
     }
 
     /// What they sum up to.
@@ -81,7 +90,8 @@ impl Sections {
     /// As plain values.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        Overview { queues: self.queues.records(), totals: self.totals, terms: self.terms }
+        let Sections { queues, totals, terms, clock } = self;
+        Overview { queues: queues.records(), totals: *totals, terms: *terms, clock: clock.clone() }
     }
 
     /// Appends all: how many, then of each its number, its version, its length and its bytes.
@@ -141,6 +151,7 @@ fn read<S: Section>(bytes: &[u8], section: &mut S) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::ids::{QueueName, Term, Timeline};
+    use crate::jobs::event::ClockStep;
 
     fn some() -> Sections {
         let mut sections = Sections::default();
@@ -152,8 +163,14 @@ mod tests {
             EventKind::SetPaused { queue: queue("calls"), paused: true },
             EventKind::SetPaused { queue: queue("calls"), paused: false },
             EventKind::RemoveQueue { queue: queue("calls") },
+            EventKind::SetClock {
+                step: ClockStep::Back { from: Timestamp(9) },
+                doubted_since: Some(Timestamp(3)),
+                margin_ms: 0,
+                backoff_max_ms: 0,
+            },
         ]) {
-            sections.apply(seq, &kind);
+            sections.apply((seq, Timestamp(seq.0)), &kind);
         }
         sections
     }

@@ -59,7 +59,7 @@ impl Section for Queues {
     const VERSION: u64 = 1;
 
     #[inline]
-    fn apply(&mut self, _: Seq, kind: &EventKind) {
+    fn apply(&mut self, _: (Seq, Timestamp), kind: &EventKind) {
         match kind {
             EventKind::Enqueue(new) => self.exists(&new.profile.queue),
             EventKind::Move { queue, .. } => self.exists(queue),

@@ -1,7 +1,7 @@
 //! What every section can do.
 
 use crate::base::bytes::Take;
-use crate::ids::Seq;
+use crate::ids::{Seq, Timestamp};
 use crate::jobs::event::EventKind;
 
 /// A part of the state that is not jobs.
@@ -11,8 +11,8 @@ pub(crate) trait Section: Default {
     /// Version of what [`Section::encode`] writes.
     const VERSION: u64;
 
-    /// Changes it by an event. Most events are none of its business.
-    fn apply(&mut self, seq: Seq, kind: &EventKind);
+    /// Changes it by an event, of this position and moment. Most events are none of its business.
+    fn apply(&mut self, when: (Seq, Timestamp), kind: &EventKind);
 
     /// What it sums up to; kept as it changes, never by a walk. Zero while it is empty.
     fn digest(&self) -> u64;

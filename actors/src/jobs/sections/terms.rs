@@ -1,7 +1,7 @@
 //! Which start of the server, in which history, the state is in.
 
 use crate::base::bytes::{Take, put_uint};
-use crate::ids::{Epoch, Seq, Term, Timeline};
+use crate::ids::{Epoch, Seq, Term, Timeline, Timestamp};
 use crate::jobs::event::EventKind;
 use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
@@ -21,7 +21,7 @@ impl Section for Terms {
     const ID: u64 = 3;
     const VERSION: u64 = 1;
 
-    fn apply(&mut self, _: Seq, kind: &EventKind) {
+    fn apply(&mut self, _: (Seq, Timestamp), kind: &EventKind) {
         if let EventKind::Term { epoch, parent, branched_at } = *kind {
             *self = Terms { epoch, parent, branched_at };
         }

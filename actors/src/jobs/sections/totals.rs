@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::base::bytes::{Take, put_uint};
-use crate::ids::Seq;
+use crate::ids::{Seq, Timestamp};
 use crate::jobs::event::EventKind;
 use crate::jobs::sections::section::Section;
 use crate::jobs::table::digest;
@@ -23,7 +23,7 @@ impl Section for Totals {
     const VERSION: u64 = 1;
 
     #[inline]
-    fn apply(&mut self, _: Seq, kind: &EventKind) {
+    fn apply(&mut self, _: (Seq, Timestamp), kind: &EventKind) {
         let failed = match kind {
             EventKind::Ack { .. } => 0,
             EventKind::Retry { .. } | EventKind::Exhaust { .. } => 1,

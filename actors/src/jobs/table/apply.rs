@@ -2,8 +2,8 @@
 
 use crate::base::bugs;
 use crate::ids::{JobId, QueueName, Seq, Timestamp};
-use crate::jobs::apply::Stamp;
-use crate::jobs::event::{Event, EventKind, EventType, NewJob};
+use crate::jobs::apply::{SetBackLimits, Stamp};
+use crate::jobs::event::{ClockStep, Event, EventKind, EventType, NewJob};
 use crate::jobs::intern::QueueKey;
 use crate::jobs::model::job::{Misfit, Status};
 use crate::jobs::model::payload::PayloadRef;
@@ -23,7 +23,7 @@ impl JobTable {
             let problem = format!("it should follow event {}", self.last);
             return Err(Misfit { seq, event: event.kind.name(), problem });
         }
-        self.sections.apply(seq, &event.kind);
+        self.sections.apply((seq, event.at), &event.kind);
         match event.kind {
             EventKind::Enqueue(new) => self.add(seq, event.at, event.job_seq, new)?,
             EventKind::Promote { due, through } => self.promote(seq, event.at, (due, through))?,
@@ -47,6 +47,11 @@ impl JobTable {
             EventKind::Digest { .. } | EventKind::Term { .. } => {}
             EventKind::Lead { grace_ms, margin_ms } => {
                 self.spare_leases(seq, event.at, &EventKind::Lead { grace_ms, margin_ms })?;
+            }
+            EventKind::SetClock { step, margin_ms, backoff_max_ms, .. } => {
+                if let ClockStep::Back { .. } = step {
+                    self.set_back(event.at, margin_ms, backoff_max_ms);
+                }
             }
             // What is bound here would be copied first, and it is not small.
             _ => {
@@ -80,6 +85,23 @@ impl JobTable {
     fn spare_leases(&mut self, seq: Seq, at: Timestamp, lead: &EventKind) -> Result<(), Misfit> {
         let held: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).collect();
         held.into_iter().try_for_each(|slot| self.change(seq, at, slot, lead.clone()))
+    }
+
+    /// The clock went back to `at`: see [`PackedJob::set_back`].
+    fn set_back(&mut self, at: Timestamp, margin_ms: u64, backoff_max_ms: u64) {
+        let retrying = self.waiting.iter().map(|(_, _, slot)| *slot);
+        let retrying = retrying.filter(|slot| self.job(*slot).status() == Status::Retrying);
+        let touched: Vec<Slot> = self.leases.iter(&self.links, &self.jobs).chain(retrying).collect();
+        for slot in touched {
+            self.unlink(slot);
+            let job = occupied_mut(&mut self.jobs, slot);
+            let JobProfile { timeout_ms, backoff, .. } = *self.profiles.get(job.profile);
+            job.set_back(at, SetBackLimits { timeout_ms, margin_ms, backoff, backoff_max_ms });
+            self.link(slot);
+        }
+        self.last_at = at;
+        self.restored_at = self.restored_at.min(at);
+        self.queue_used_at.iter_mut().for_each(|used_at| *used_at = (*used_at).min(at));
     }
 
     fn add(&mut self, seq: Seq, at: Timestamp, gives_way: Seq, mut new: Box<NewJob>) -> Result<(), Misfit> {

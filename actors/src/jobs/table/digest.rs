@@ -79,6 +79,11 @@ pub(crate) fn of_totals(processed: u64, failed: u64) -> u64 {
     fold(processed, failed, 3)
 }
 
+/// What the record of the clock adds.
+pub(crate) fn of_clock(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(0, |sum, number| mix(sum ^ number))
+}
+
 /// What a paused queue adds; one that is not paused adds nothing.
 pub(crate) fn of_paused(queue: u64) -> u64 {
     mix(queue ^ OF_A_PAUSED_QUEUE)

@@ -192,7 +192,7 @@ impl JobTable {
         self.last
     }
 
-    /// Latest moment that an event carries: time never runs backwards in the log.
+    /// Latest moment that an event carries since the clock was set back last: otherwise time never runs backwards in the log.
     #[must_use]
     pub fn last_at(&self) -> Timestamp {
         self.last_at

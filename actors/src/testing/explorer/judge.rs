@@ -263,6 +263,7 @@ fn read(disk: &SimStorage, story: &Story, acked: u64) -> Result<Story, String> {
                 | EventKind::Requeue { .. }
                 | EventKind::Exhaust { .. }
                 | EventKind::Lead { .. }
+                | EventKind::SetClock { .. }
         )
     };
     let is_permitted = more.is_empty() || (story.is_open && more.iter().all(|event| is_boots(&event.kind)));
@@ -304,7 +305,8 @@ fn settled(engine: &StepEngine, before: &Story) -> Result<Story, String> {
     let mut ended = BTreeSet::new();
     for (nth, event) in after.events[before.events.len()..].iter().enumerate() {
         match &event.kind {
-            EventKind::Term { .. } if nth == 0 => {}
+            EventKind::SetClock { .. } if nth == 0 => {}
+            EventKind::Term { .. } if nth <= 1 => {}
             EventKind::Requeue { job, .. } | EventKind::Exhaust { job, .. }
                 if nth > 0 && ended.insert(job.to_string()) => {}
             EventKind::Lead { .. } if nth > 0 => spared += 1,

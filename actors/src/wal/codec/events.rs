@@ -21,13 +21,15 @@
 //! DIGEST         the sum (8, little endian)
 //! TERM           timeline, term, parent timeline, branched at
 //! LEAD           grace, margin (ms)
+//! SET_CLOCK      step (1), [from - moment] [doubted since - moment], margin, longest back-off (ms); step: 0 none, 1 back,
+//!                2 again, and 4 more if it is doubted
 //! ```
 //!
 //! "Or nothing" is 0; else 1 and the text.
 
 use crate::base::bytes::{Take, put_difference, put_text, put_uint};
 use crate::ids::{Attempt, Epoch, JobId, Priority, Seq, Term, Timeline, Timestamp, TokenRef};
-use crate::jobs::event::{EventKind, EventType, NewJob};
+use crate::jobs::event::{ClockStep, EventKind, EventType, NewJob};
 use crate::jobs::model::job::Exhausted;
 use crate::jobs::model::payload::Payload;
 use crate::jobs::stored::{
@@ -45,6 +47,10 @@ const LINES: u8 = 16;
 const COUNTED: u8 = 1;
 const NOT_BEFORE: u8 = 2;
 const FENCED: u8 = 4;
+
+const BACK: u8 = 1;
+const AGAIN: u8 = 2;
+const DOUBTED: u8 = 4;
 
 /// Appends what an event of this kind says.
 #[inline]
@@ -125,6 +131,21 @@ pub(super) fn put(out: &mut Vec<u8>, at: Timestamp, kind: &EventKind) {
             put_uints(out, &[timeline.0.into(), term.0.into(), parent.0.into(), branched_at.0]);
         }
         EventKind::Lead { grace_ms, margin_ms } => put_uints(out, &[*grace_ms, *margin_ms]),
+        EventKind::SetClock { step, doubted_since, margin_ms, backoff_max_ms } => {
+            let doubted = if doubted_since.is_some() { DOUBTED } else { 0 };
+            match step {
+                ClockStep::None => out.push(doubted),
+                ClockStep::Back { from } => {
+                    out.push(BACK | doubted);
+                    put_difference(out, from.0, at.0);
+                }
+                ClockStep::Again => out.push(AGAIN | doubted),
+            }
+            if let Some(since) = doubted_since {
+                put_difference(out, since.0, at.0);
+            }
+            put_uints(out, &[*margin_ms, *backoff_max_ms]);
+        }
     }
 }
 
@@ -240,6 +261,20 @@ fn take_rare(
             EventKind::Follow { next: take_new_job(take, job.clone())?, job }
         }
         EventType::Lead => EventKind::Lead { grace_ms: take.uint()?, margin_ms: take.uint()? },
+        EventType::SetClock => {
+            let flags = take.byte()?;
+            let step = match flags & !DOUBTED {
+                0 => ClockStep::None,
+                BACK => ClockStep::Back { from: Timestamp(take.difference(at.0)?) },
+                AGAIN => ClockStep::Again,
+                _ => return None,
+            };
+            let doubted_since = match flags & DOUBTED {
+                0 => None,
+                _ => Some(Timestamp(take.difference(at.0)?)),
+            };
+            EventKind::SetClock { step, doubted_since, margin_ms: take.uint()?, backoff_max_ms: take.uint()? }
+        }
     };
     take.end()?;
     Some(kind)

@@ -6,7 +6,7 @@ use crate::ids::{
     Attempt, Epoch, Holder, JobId, KindName, Priority, QueueName, RemoteName, Seq, Term, Timeline, Timestamp,
     TokenRef, WorkerId,
 };
-use crate::jobs::event::{Event, EventKind, EventType, NewJob};
+use crate::jobs::event::{ClockStep, Event, EventKind, EventType, NewJob};
 use crate::jobs::model::payload::Content;
 use crate::jobs::model::profile::Profile;
 use crate::jobs::{Backoff, Exhausted, Failure, FailureKind, Payload, PayloadRef, TextPart};
@@ -132,6 +132,18 @@ pub(crate) fn samples() -> Vec<Event> {
         EventKind::Digest { digest: u64::MAX },
         EventKind::Term { epoch, parent: Timeline(1), branched_at: Seq(9) },
         EventKind::Lead { grace_ms: 60_000, margin_ms: 10_000 },
+        EventKind::SetClock {
+            step: ClockStep::Back { from: Timestamp(u64::MAX) },
+            doubted_since: None,
+            margin_ms: 10_000,
+            backoff_max_ms: 600_000,
+        },
+        EventKind::SetClock {
+            step: ClockStep::Again,
+            doubted_since: Some(Timestamp(3)),
+            margin_ms: 0,
+            backoff_max_ms: u64::MAX,
+        },
     ];
     let events = kinds.into_iter().map(|kind| {
         let job_seq = if kind.job().is_some() { Seq(300) } else { Seq::ZERO };

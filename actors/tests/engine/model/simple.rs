@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use beaver_actors::ids::{Epoch, Holder, JobId, RemoteName, Seq, Timestamp, Token};
-use beaver_actors::internals::jobs::event::NewJob;
+use beaver_actors::internals::jobs::event::{ClockStep, NewJob};
 use beaver_actors::internals::jobs::sections::totals::Totals;
 use beaver_actors::jobs::{Backoff, Event, EventKind, Exhausted, Payload, Status};
 
@@ -45,11 +45,30 @@ pub(super) struct Model {
     pub queues: BTreeMap<String, bool>,
     pub totals: Totals,
     pub epoch: Epoch,
+    /// The event by which the clock was set back, and to when.
+    set_back: Option<(u64, u64)>,
+    /// The events between which it was behind, and until when.
+    behind: Vec<(u64, u64, u64)>,
+    pub is_doubted: bool,
 }
 
 impl Model {
     pub fn position(&self, id: &JobId) -> Option<usize> {
         self.jobs.iter().position(|job| job.id == *id)
+    }
+
+    /// When a job ended, by what is known.
+    pub fn ended_at(&self, job: &ModelJob) -> u64 {
+        let (seq, mut at) = job.finished;
+        for (first, last, until) in &self.behind {
+            if *first < seq && seq < *last {
+                at = at.max(*until);
+            }
+        }
+        match self.set_back {
+            Some((set_back, to)) if seq < set_back => at.min(to),
+            _ => at,
+        }
     }
 
     fn in_line(&self) -> impl Iterator<Item = &ModelJob> {
@@ -88,6 +107,22 @@ impl Model {
                 for job in self.jobs.iter_mut().filter(|job| job.status == Status::InFlight) {
                     let whole_ms = TIMEOUT_MS + if job.remote.is_some() { 0 } else { *margin_ms };
                     job.deadline = job.deadline.max(event.at.0 + whole_ms.min(*grace_ms));
+                }
+            }
+            EventKind::SetClock { step, doubted_since, margin_ms, backoff_max_ms } => {
+                self.is_doubted = doubted_since.is_some();
+                match step {
+                    ClockStep::None => {}
+                    ClockStep::Back { .. } => {
+                        self.set_back = Some((seq.0, event.at.0));
+                        for job in &mut self.jobs {
+                            job.set_back(event.at.0, *margin_ms, *backoff_max_ms);
+                        }
+                    }
+                    ClockStep::Again => {
+                        let (first, _) = self.set_back.take().expect("it was set back");
+                        self.behind.push((first, seq.0, event.at.0));
+                    }
                 }
             }
             EventKind::RemoveQueue { queue } => drop(self.queues.remove(queue.as_str())),
@@ -223,6 +258,24 @@ impl ModelJob {
                 }
             }
             other => panic!("{} is not about one job", other.name()),
+        }
+    }
+
+    fn set_back(&mut self, at: u64, margin_ms: u64, backoff_max_ms: u64) {
+        match self.status {
+            Status::InFlight => {
+                let margin_ms = if self.remote.is_some() { 0 } else { margin_ms };
+                self.deadline = self.deadline.min(at + TIMEOUT_MS + margin_ms);
+            }
+            Status::Retrying => {
+                let longest_ms = match self.backoff {
+                    Backoff::Server => backoff_max_ms,
+                    Backoff::Exponential { max_ms, .. } => max_ms,
+                    backoff => pause(backoff, self.failed.max(1)).1,
+                };
+                self.due = self.due.min(at + longest_ms.max(60_000));
+            }
+            _ => {}
         }
     }
 

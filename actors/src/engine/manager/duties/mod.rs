@@ -1,6 +1,6 @@
 //! What is due without anybody asking, each duty with its interval and limit: `expire`, `succeed`, `promote`, `retain`,
-//! `forget_queues`; and `spare_leases`, what is owed to workers when the clock was set forward or the server
-//! stood still.
+//! `forget_queues`; `watch_clock`, what is held of the clock; and `spare_leases`, what is owed to workers when it was set
+//! forward or the server stood still.
 
 mod expire;
 pub(super) mod forget_queues;
@@ -8,9 +8,11 @@ mod promote;
 mod retain;
 mod spare_leases;
 mod succeed;
+pub(super) mod watch_clock;
 
 use std::time::Duration;
 
+use crate::base::clock::Jump;
 use crate::engine::manager::ledger::Ledger;
 use crate::engine::manager::pulse::PULSE;
 use crate::ids::Timestamp;
@@ -33,17 +35,34 @@ pub(super) fn run_due(ledger: &mut Ledger, now: Timestamp) {
 
 /// How long until something is due, or a remote worker has waited long enough; none if neither will be.
 pub(super) fn until_next(ledger: &Ledger, now: Timestamp) -> Option<Duration> {
-    let dues =
-        [ledger.table.next_due(), ledger.fetches.next_deadline(), forget_queues::next_look(ledger, now)];
+    let dues = [
+        ledger.table.next_due(),
+        ledger.fetches.next_deadline(),
+        forget_queues::next_look(ledger, now),
+        watch_clock::next_look(ledger, now),
+    ];
     let due = dues.into_iter().flatten().min()?;
     // Where there are leases, one of them is due some time.
     let has_leases = ledger.table.counts().of(Status::InFlight) > 0;
     Some(Duration::from_millis(due.since_ms(now)).min(if has_leases { PULSE } else { NAP_MAX }))
 }
 
-/// The clock has jumped ahead, to `now`.
-pub(super) fn on_clock_jump(ledger: &mut Ledger, now: Timestamp) {
+/// The clock has jumped, to `now`.
+pub(super) fn on_clock_jump(ledger: &mut Ledger, now: Timestamp, jump: Jump, is_synchronised: bool) {
+    watch_clock::on_jump(ledger, now, jump, is_synchronised);
+    if now > jump.expected {
+        spare_leases::run(ledger, now, Duration::MAX);
+    }
+}
+
+/// The state stood still, and nobody could report.
+pub(super) fn after_standstill(ledger: &mut Ledger, now: Timestamp) {
     spare_leases::run(ledger, now, Duration::MAX);
+}
+
+/// Asks whether the clock is right, if that is doubted and it is time.
+pub(super) fn watch_clock(ledger: &mut Ledger, now: Timestamp, is_synchronised: impl FnOnce() -> bool) {
+    watch_clock::run(ledger, now, is_synchronised);
 }
 
 /// Nobody had a turn for this long, though one was due.
