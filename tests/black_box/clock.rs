@@ -10,7 +10,7 @@ use crate::harness::Place;
 /// A store whose last event is from the first day of 2026.
 fn place_from_long_ago() -> Place {
     let place = Place::new();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/tests/fixtures/small");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/tests/fixtures/format-1/small");
     for dir in ["", "wal", "snapshots"] {
         fs::create_dir_all(place.data(dir)).unwrap();
         for entry in fs::read_dir(fixture.join(dir)).unwrap().flatten() {

@@ -120,7 +120,7 @@ pub fn snapshot(data: &[u8]) {
     assert!(first == again, "it reads back as written");
 }
 
-/// A program of edits on the data directory of `tests/fixtures/small`; then boot, and boot again.
+/// A program of edits on the data directory of `tests/fixtures/format-1/small`; then boot, and boot again.
 ///
 /// # Panics
 /// Boot panics, accepts an unsound state, forgets something between two boots, or loses a file.

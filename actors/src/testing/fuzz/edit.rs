@@ -7,13 +7,13 @@ use crate::testing::fuzz::mend::{mend_image, mend_segment};
 
 /// A data directory: jobs in every state, in an image and in the log behind it.
 const FIXTURE: [(&str, &[u8]); 4] = [
-    ("wal/0000000001.wal", include_bytes!("../../../tests/fixtures/small/wal/0000000001.wal")),
-    ("wal/0000000002.wal", include_bytes!("../../../tests/fixtures/small/wal/0000000002.wal")),
+    ("wal/0000000001.wal", include_bytes!("../../../tests/fixtures/format-1/small/wal/0000000001.wal")),
+    ("wal/0000000002.wal", include_bytes!("../../../tests/fixtures/format-1/small/wal/0000000002.wal")),
     (
         "snapshots/00000000000000000016.snap",
-        include_bytes!("../../../tests/fixtures/small/snapshots/00000000000000000016.snap"),
+        include_bytes!("../../../tests/fixtures/format-1/small/snapshots/00000000000000000016.snap"),
     ),
-    ("store-id", include_bytes!("../../../tests/fixtures/small/store-id")),
+    ("store-id", include_bytes!("../../../tests/fixtures/format-1/small/store-id")),
 ];
 
 /// Names that mean something to boot, and some that nearly do.
