@@ -45,6 +45,7 @@ pub use cli::main;
 /// What integration tests and benches of this repository reach; nobody else is promised anything.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::auth::memory::Memory;
     pub use crate::auth::password::hash as password_hash;
     pub use crate::config::{Secret, Settings};
     pub use crate::fwp::FwpState;

@@ -87,6 +87,9 @@ pub mod internals {
         pub mod event {
             pub use crate::jobs::event::*;
         }
+        pub mod filter {
+            pub use crate::jobs::filter::*;
+        }
         pub mod model {
             pub use crate::jobs::model::*;
         }

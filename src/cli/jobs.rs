@@ -55,6 +55,9 @@ pub(crate) struct JobsArgs {
     /// How many are listed at most [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Show what they left behind, too
+    #[arg(long)]
+    results: bool,
     /// The queue to which jobs are moved
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
@@ -175,7 +178,9 @@ impl JobsArgs {
         if self.to.is_some() {
             return Err(CliFailure::usage("--to is only for move"));
         }
-        let words = ListWords { status: Some(self.status()), filter: self.filter(), limit: self.limit };
+        let results = self.results.then_some(true);
+        let words =
+            ListWords { status: Some(self.status()), filter: self.filter(), limit: self.limit, results };
         words.read().map_err(CliFailure::usage)?;
         Ok(words)
     }
@@ -183,6 +188,9 @@ impl JobsArgs {
     fn action_words(&self) -> Result<ActionWords, CliFailure> {
         if self.limit.is_some() {
             return Err(CliFailure::usage("--limit is only for list"));
+        }
+        if self.results {
+            return Err(CliFailure::usage("--results is only for list"));
         }
         if self.action == JobsAction::Move && self.to.is_none() {
             return Err(CliFailure::usage("--to is missing: the queue to which the jobs go"));
@@ -276,6 +284,7 @@ mod tests {
             (&["move", "--status", "dead"], "--to is missing"),
             (&["kill", "--status", "pending", "--to", "a"], "only for move"),
             (&["kill", "--status", "pending", "--limit", "1"], "only for list"),
+            (&["kill", "--status", "pending", "--results"], "only for list"),
         ] {
             let failure = args(line).action_words().unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

@@ -12,8 +12,8 @@ use super::output::Output;
 use super::queues::{QueueRow, counts_table};
 use super::setup;
 use super::status_view::{
-    AttemptTotals, ConnectionsAnswer, JobAnswer, Log, QueueAnswer, QueueOfJob, Recovery, Snapshot,
-    StatusOfJob, Workers,
+    AttemptTotals, ConnectionsAnswer, JobAnswer, Log, MemoryAnswer, QueueAnswer, QueueOfJob, Recovery,
+    Snapshot, StatusOfJob, Workers,
 };
 use super::table::{count, fitted, fitted_text, of_facts};
 use super::target::{Access, TargetArgs};
@@ -118,6 +118,9 @@ fn show_queue(answer: &QueueAnswer, output: &mut Output) -> Result<(), CliFailur
     if let Some(connections) = &answer.connections {
         facts.add_row(["connections", &told_connections(connections)]);
     }
+    if !answer.memory.is_empty() {
+        facts.add_row(["memory", &told_memory(&answer.memory)]);
+    }
     facts.add_row(["log", &told_log(&answer.log)]);
     if answer.clock.doubted_since.is_some() || answer.clock.set_back_to.is_some() {
         facts.add_row(["clock", &told_clock(&answer.clock)]);
@@ -173,6 +176,15 @@ fn told_log(log: &Log) -> String {
         _ => "NOT NOW",
     };
     format!("{position}; {why}: new jobs are refused, accepted ones still run")
+}
+
+/// Each part with its limit.
+fn told_memory(parts: &[MemoryAnswer]) -> String {
+    let told = parts.iter().map(|part| {
+        let name = plain(&part.part).replace('_', " ");
+        format!("{name} {} of {}", BinaryBytes(part.bytes), BinaryBytes(part.limit_bytes))
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn told_connections(limits: &ConnectionsAnswer) -> String {

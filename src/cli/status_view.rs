@@ -28,6 +28,17 @@ pub(super) struct QueueAnswer {
     pub(super) remote: Option<RemoteView>,
     /// The same.
     pub(super) connections: Option<ConnectionsAnswer>,
+    /// The same.
+    #[serde(default)]
+    pub(super) memory: Vec<MemoryAnswer>,
+}
+
+/// How much of a part of the memory is taken.
+#[derive(Debug, Deserialize)]
+pub(super) struct MemoryAnswer {
+    pub(super) part: String,
+    pub(super) bytes: u64,
+    pub(super) limit_bytes: u64,
 }
 
 /// What is held of the clock.

@@ -389,6 +389,20 @@ pub(super) static KEYS: &[ConfigKey] = &[
         help: "Largest body of a request",
     },
     ConfigKey {
+        name: "bodies_bytes_max",
+        heading: HTTP,
+        default: "256MiB",
+        form: Size((1 << 20)..=(64 * GIB), |s, bytes| s.http.bodies_bytes_max = fit(bytes)),
+        help: "Bodies that are being read, together; body_bytes_max if that is more",
+    },
+    ConfigKey {
+        name: "answer_bytes_max",
+        heading: HTTP,
+        default: "128MiB",
+        form: Size((1 << 20)..=(64 * GIB), |s, bytes| s.http.answer_bytes_max = fit(bytes)),
+        help: "Answers that are not read yet, together",
+    },
+    ConfigKey {
         name: "connections_max",
         heading: HTTP,
         default: "1024",

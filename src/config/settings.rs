@@ -103,6 +103,10 @@ pub struct HttpLimits {
     pub hosts: Vec<String>,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
+    /// What all bodies that are being read or parsed may hold together, in bytes, unless one alone is allowed more.
+    pub bodies_bytes_max: usize,
+    /// What all answers that are not read yet may hold together, in bytes; also those of the work protocol.
+    pub answer_bytes_max: usize,
     /// Connections at the same time.
     pub connections_max: usize,
     /// For the head of a request, from its first byte to its last.
@@ -139,6 +143,8 @@ impl Settings {
             http: HttpLimits {
                 hosts: Vec::new(),
                 body_bytes_max: 0,
+                bodies_bytes_max: 0,
+                answer_bytes_max: 0,
                 connections_max: 0,
                 header_timeout: Duration::ZERO,
                 request_timeout: Duration::ZERO,

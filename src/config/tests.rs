@@ -123,6 +123,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("cancelled_retention_age", "2d"),
     ("http_hosts", "queue.example.org, queue"),
     ("body_bytes_max", "2MiB"),
+    ("bodies_bytes_max", "4MiB"),
+    ("answer_bytes_max", "8MiB"),
     ("connections_max", "10"),
     ("header_timeout", "1s"),
     ("request_timeout", "2s"),
@@ -155,6 +157,8 @@ fn the_defaults_are_those_of_the_engine_and_keep_the_server_on_this_machine() {
     assert!(!settings.allow_exec);
     assert_eq!(settings.stop_grace, Duration::from_secs(5));
     assert_eq!(settings.http.body_bytes_max, 256 << 20);
+    assert_eq!(settings.http.bodies_bytes_max, 256 << 20);
+    assert_eq!(settings.http.answer_bytes_max, 128 << 20);
     assert_eq!(settings.http.connections_max, 1024);
     assert_eq!(settings.http.header_timeout, Duration::from_secs(10));
     assert_eq!(settings.http.request_timeout, Duration::from_secs(60));

@@ -25,6 +25,7 @@ use super::line::{Inbox, Overflow};
 use super::long_line_gate::{LONG_BYTES, LongLineTurn};
 use super::reply::SHUTDOWN;
 use super::session::{After, Pending, Session};
+use crate::auth::memory::{AnswerShare, Memory, UNCOUNTED_BYTES};
 use crate::remote::registry::CloseReason;
 
 /// Commands of one connection that wait for their reply; more stay unread.
@@ -44,7 +45,7 @@ const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// Replies beyond this wait until the client reads.
 const OUT_BYTES_MAX: usize = 1 << 20;
 /// A buffer for replies that has grown beyond this is given back when it is empty.
-const OUT_BYTES_KEPT: usize = 512 << 10;
+const OUT_BYTES_KEPT: usize = UNCOUNTED_BYTES;
 /// A client that has sent half a line, or does not read its replies, gets this long to go on.
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long what a client still sends is taken, so that it can read why it is closed.
@@ -69,6 +70,9 @@ pub(super) struct Connection<S> {
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
+    memory: Memory,
+    /// What the replies hold that the client does not read.
+    unread: Option<AnswerShare>,
     must_flush: bool,
     stage: Stage,
     /// When bytes last went in either direction.
@@ -103,8 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session: Session,
         inbox: Inbox,
         closed: oneshot::Receiver<CloseReason>,
-        line_bytes_max: usize,
-        idle_timeout: Duration,
+        (line_bytes_max, idle_timeout): (usize, Duration),
+        memory: Memory,
     ) -> Connection<S> {
         let now = Instant::now();
         let turn = session.turn();
@@ -121,6 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             turn,
             out: Vec::new(),
             written: 0,
+            memory,
+            unread: None,
             must_flush: false,
             stage: Stage::Open,
             moved_at: now,
@@ -150,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let submitted = self.submit(cx);
             let answered = self.poll_answers(cx);
             let Ok(written) = self.poll_write(cx) else { return Poll::Ready(Farewell::Gone) };
+            self.hold_unread();
             if let Some(farewell) = self.is_over() {
                 return Poll::Ready(farewell);
             }
@@ -327,6 +334,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.out.shrink_to(OUT_BYTES_KEPT);
         }
         Ok(moved)
+    }
+
+    /// Replies that are not read are counted together with those of all others; without room for them the client is given up.
+    fn hold_unread(&mut self) {
+        let bytes = self.out.len() - self.written;
+        if bytes <= UNCOUNTED_BYTES {
+            self.unread = None;
+            return;
+        }
+        let has_room = match &mut self.unread {
+            Some(share) => share.resize(&self.memory, bytes),
+            None => {
+                self.unread = self.memory.take(bytes);
+                self.unread.is_some()
+            }
+        };
+        if !has_room {
+            self.stage = Stage::Lost;
+        }
     }
 
     fn is_over(&mut self) -> Option<Farewell> {

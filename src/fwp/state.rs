@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use beaver_actors::base::byte_budget::ByteBudget;
 use beaver_actors::base::clock::Clock;
 use beaver_actors::engine::Engine;
 use tokio_rustls::TlsAcceptor;
@@ -10,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::long_line_gate::LongLineGate;
 use crate::auth::guesses::Guesses;
 use crate::auth::handshake_gate::HandshakeGate;
+use crate::auth::memory::Memory;
 use crate::config::{FwpLimits, Secret};
 use crate::remote::registry::Registry;
 
@@ -30,12 +30,13 @@ pub struct FwpState {
     pub payload_bytes_max: usize,
     /// What clients may take.
     pub limits: FwpLimits,
+    /// What commands and replies may take.
+    pub memory: Memory,
 }
 
 /// The same, with what is shared to keep within limits.
 pub(crate) struct FwpShared {
     pub(crate) state: FwpState,
-    pub(super) long_lines: ByteBudget,
     pub(super) long_line_gate: LongLineGate,
     /// Who tried a wrong password.
     pub(super) guesses: Guesses,
@@ -45,11 +46,8 @@ pub(crate) struct FwpShared {
 
 impl FwpShared {
     pub(crate) fn new(state: FwpState) -> FwpShared {
-        // Room for a few of the longest lines, and for thousands of ordinary ones.
-        let long_lines = ByteBudget::new(state.limits.line_bytes_max.saturating_mul(16));
         FwpShared {
             state,
-            long_lines,
             long_line_gate: LongLineGate::new(),
             guesses: Guesses::default(),
             handshake_gate: HandshakeGate::new(),

@@ -97,7 +97,7 @@ where
         debug!(%peer, "gone after its HELLO");
         return None;
     }
-    let inbox = inbox.with_limits(limits.line_bytes_max, &shared.long_lines);
+    let inbox = inbox.with_limits(limits.line_bytes_max, shared.state.memory.lines());
     Some(Welcomed { stream, shared, member, peer, inbox, closed, _place: place })
 }
 
@@ -107,8 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Welcomed<S> {
         let Welcomed { stream, shared, member, peer, inbox, closed, _place } = self;
         let limits = &shared.state.limits;
         let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
+        let memory = shared.state.memory.clone();
         let session = Session::new(shared, member, peer);
-        Connection::new(stream, session, inbox, closed, line_bytes_max, idle_timeout).serve().await;
+        Connection::new(stream, session, inbox, closed, (line_bytes_max, idle_timeout), memory).serve().await;
     }
 }
 

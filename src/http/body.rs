@@ -11,12 +11,10 @@ use tokio::time::{timeout, timeout_at};
 
 use super::deadline::Deadline;
 use super::error::ApiError;
-use crate::config::HttpLimits;
 
-/// What all bodies that are being read or parsed may hold together, unless one alone is allowed more.
-const BODIES_BYTES_MAX: usize = 256 << 20;
-/// Memory that is reserved for a body before any of it has come; the rest grows with what comes.
-const RESERVED_BYTES_MAX: usize = 1 << 20;
+/// What comes of a body is gathered in pieces of this size: one that grew as a whole would be there twice, or thrice, each time
+/// that it is moved.
+const PIECE_BYTES: usize = 1 << 20;
 /// How long the rest of a refused body is taken, and thrown away, before the connection is closed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,7 +28,7 @@ pub(crate) struct BodyReader {
 #[derive(Debug)]
 pub(crate) struct HeldBody {
     bytes: Vec<u8>,
-    share: ByteShare,
+    _share: ByteShare,
 }
 
 impl HeldBody {
@@ -44,9 +42,9 @@ impl HeldBody {
 }
 
 impl BodyReader {
-    pub(crate) fn new(limits: &HttpLimits) -> BodyReader {
-        let budget = ByteBudget::new(BODIES_BYTES_MAX.max(limits.body_bytes_max));
-        BodyReader { bytes_max: limits.body_bytes_max, budget }
+    /// What all bodies hold together is counted in `budget`.
+    pub(crate) fn new(bytes_max: usize, budget: &ByteBudget) -> BodyReader {
+        BodyReader { bytes_max, budget: budget.clone() }
     }
 
     /// Reads the whole body. A refusal, too, comes when the client is ready to hear it.
@@ -65,24 +63,64 @@ impl BodyReader {
         if announced > self.bytes_max {
             return Err(ApiError::body_too_large(self.bytes_max));
         }
-        let bytes = Vec::with_capacity(announced.min(RESERVED_BYTES_MAX));
-        let mut body = HeldBody { bytes, share: self.budget.share() };
+        let mut body = Pieces::new(announced);
+        let mut share = self.budget.share();
         loop {
             let frame = timeout_at(deadline.at, request.body_mut().frame())
                 .await
                 .map_err(|_| ApiError::body_too_slow(deadline.timeout))?;
-            let Some(frame) = frame else { return Ok(body) };
+            let Some(frame) = frame else { return Ok(HeldBody { bytes: body.whole(), _share: share }) };
             let frame = frame.map_err(|error| ApiError::body_broke_off(&error.to_string()))?;
             let Some(data) = frame.data_ref() else { continue };
-            let held = body.bytes.len() + data.len();
+            let held = body.len() + data.len();
             if held > self.bytes_max {
                 return Err(ApiError::body_too_large(self.bytes_max));
             }
-            if !body.share.resize(held) {
+            if !share.resize(held) {
                 return Err(ApiError::busy("busy: too many large requests are being read"));
             }
-            body.bytes.extend_from_slice(data);
+            body.add(data);
         }
+    }
+}
+
+/// A body while it comes.
+struct Pieces {
+    /// Full ones.
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+}
+
+impl Pieces {
+    fn new(announced: usize) -> Pieces {
+        Pieces { full: Vec::new(), last: Vec::with_capacity(announced.min(PIECE_BYTES)) }
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() * PIECE_BYTES + self.last.len()
+    }
+
+    fn add(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            if self.last.len() == PIECE_BYTES {
+                self.full.push(std::mem::replace(&mut self.last, Vec::with_capacity(PIECE_BYTES)));
+            }
+            let (now, later) = data.split_at(data.len().min(PIECE_BYTES - self.last.len()));
+            self.last.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// Each piece is given back as soon as it is copied.
+    fn whole(self) -> Vec<u8> {
+        if self.full.is_empty() {
+            return self.last;
+        }
+        let mut whole = Vec::with_capacity(self.len());
+        for piece in self.full.into_iter().chain([self.last]) {
+            whole.extend_from_slice(&piece);
+        }
+        whole
     }
 }
 
@@ -122,6 +160,17 @@ mod tests {
         let bodies = bodies(1_000, 10_000);
         assert_eq!(read(&bodies, vec![b'x'; 1_000]).await.unwrap().text(), Ok("x".repeat(1_000).as_str()));
         assert_eq!(read(&bodies, vec![b'x'; 1_001]).await.unwrap_err(), ApiError::body_too_large(1_000));
+    }
+
+    #[test]
+    fn a_body_of_many_pieces_is_whole() {
+        for len in [0, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 3 * PIECE_BYTES + 7] {
+            let sent: Vec<u8> = (0..len).map(|nth| b'a' + (nth % 23) as u8).collect();
+            let mut pieces = Pieces::new(len);
+            sent.chunks(100_003).for_each(|data| pieces.add(data));
+            assert_eq!(pieces.len(), len);
+            assert!(pieces.whole() == sent, "{len}");
+        }
     }
 
     #[tokio::test]

@@ -11,10 +11,12 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
+use super::answer::{AnswerRoom, TOO_MANY_ANSWERS};
 use super::body::{BodyReader, HeldBody};
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
+use crate::auth::memory::Memory;
 use crate::auth::places::ConnectionLimits;
 use crate::config::{HttpLimits, Settings};
 use crate::remote::registry::Registry;
@@ -36,6 +38,8 @@ pub struct HttpState {
     pub limits: HttpLimits,
     /// Remote workers; an empty registry where there is no server for them.
     pub remote: Registry,
+    /// What requests and answers may take.
+    pub memory: Memory,
     /// How many connections there may be, where that is known.
     pub connections: Option<ConnectionLimits>,
 }
@@ -46,6 +50,7 @@ pub(super) struct Api {
     pub(super) defaults: JobDefaults,
     limits: HttpLimits,
     bodies: BodyReader,
+    pub(super) memory: Memory,
     pub(super) metrics: MetricsPage,
     /// None where no server is: then nobody can be connected.
     pub(super) remote: Option<Registry>,
@@ -72,10 +77,11 @@ pub(super) type RouteAnswer = Result<Response, ApiError>;
 
 impl Api {
     pub(super) fn new(state: HttpState) -> Api {
-        let HttpState { engine, defaults, limits, remote, connections } = state;
+        let HttpState { engine, defaults, limits, remote, memory, connections } = state;
         Api {
-            bodies: BodyReader::new(&limits),
-            metrics: MetricsPage::new(Arc::clone(engine.metrics()), Some(remote.clone())),
+            bodies: BodyReader::new(limits.body_bytes_max, memory.bodies()),
+            metrics: MetricsPage::new(Arc::clone(engine.metrics()), Some(remote.clone()), memory.clone()),
+            memory,
             engine,
             defaults,
             limits,
@@ -89,13 +95,17 @@ impl Api {
         let limits = HttpLimits {
             hosts: Vec::new(),
             body_bytes_max: usize::MAX,
+            bodies_bytes_max: usize::MAX,
+            answer_bytes_max: usize::MAX,
             connections_max: usize::MAX,
             header_timeout: FOR_EVER,
             request_timeout: FOR_EVER,
         };
+        let memory = Memory::unlimited();
         Api {
-            bodies: BodyReader::new(&limits),
-            metrics: MetricsPage::new(Arc::clone(engine.metrics()), None),
+            bodies: BodyReader::new(limits.body_bytes_max, memory.bodies()),
+            metrics: MetricsPage::new(Arc::clone(engine.metrics()), None, memory.clone()),
+            memory,
             engine,
             defaults: JobDefaults::of(settings),
             limits,
@@ -123,6 +133,24 @@ impl Api {
     /// By when a request that comes now is answered.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.limits.request_timeout)
+    }
+
+    /// Room for an answer that may be as large as this, before anything of it is in memory.
+    ///
+    /// # Errors
+    /// There is none in time, which is counted.
+    pub(super) async fn room_for_answer(
+        &self,
+        bytes: usize,
+        deadline: Deadline,
+    ) -> Result<AnswerRoom, ApiError> {
+        match AnswerRoom::reserve(&self.memory, bytes, deadline.at).await {
+            Some(room) => Ok(room),
+            None => {
+                self.engine.metrics().requests_busy.add(1);
+                Err(ApiError::busy(TOO_MANY_ANSWERS))
+            }
+        }
     }
 
     /// The whole body of a request.

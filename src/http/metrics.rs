@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use beaver_actors::base::metrics::{Counter, Gauge, Histogram, Metrics};
+use beaver_actors::base::metrics::{Counter, Gauge, Histogram, Metrics, Usage};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::auth::memory::{Memory, MemoryPart};
 use crate::remote::registry;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,8 +25,13 @@ pub(super) struct MetricsPage(Registry);
 
 impl MetricsPage {
     /// Without a registry, nothing is said about remote workers.
-    pub(crate) fn new(metrics: Arc<Metrics>, remote: Option<registry::Registry>) -> MetricsPage {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        remote: Option<registry::Registry>,
+        memory: Memory,
+    ) -> MetricsPage {
         let mut page = Registry::default();
+        page.register_collector(Box::new(MemoryMetrics(metrics.clone(), memory)));
         page.register_collector(Box::new(EngineMetrics(metrics)));
         if let Some(remote) = remote {
             page.register_collector(Box::new(RemoteMetrics(remote)));
@@ -42,6 +48,40 @@ impl MetricsPage {
         text::encode(&mut page, &self.0).expect("a string takes every write");
         page
     }
+}
+
+/// The memory that clients can make the server take, and the names that they can make it know, each part with its limit.
+#[derive(Debug)]
+struct MemoryMetrics(Arc<Metrics>, Memory);
+
+impl Collector for MemoryMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let MemoryMetrics(metrics, memory) = self;
+        let mut page = MetricsEncoder(encoder);
+        let parts = ledger(metrics, memory);
+        let by_part = |of: fn(&MemoryPart) -> u64| parts.iter().map(|part| (part.part, of(part))).collect();
+        let used: Vec<_> = by_part(|part| part.bytes);
+        page.numbers_by_part("queue_memory_bytes", "Memory that is taken, by what it is for", &used)?;
+        let limits: Vec<_> = by_part(|part| part.limit_bytes);
+        page.numbers_by_part("queue_memory_limit_bytes", "Memory that may be taken", &limits)?;
+        let names = [("queues", &metrics.queues), ("kinds", &metrics.kinds)];
+        let used = names.map(|(part, usage)| (part, usage.used.get()));
+        page.numbers_by_part("queue_names", "Names that are known", &used)?;
+        let limits = names.map(|(part, usage)| (part, usage.limit.get()));
+        page.numbers_by_part("queue_names_limit", "Names that there may be", &limits)
+    }
+}
+
+/// Each part of the memory, with its limit: requests that wait for an answer, texts of jobs, and what connections hold.
+pub(super) fn ledger(metrics: &Metrics, memory: &Memory) -> Vec<MemoryPart> {
+    let requests = metrics.requests_memory.get().map(|budget| MemoryPart {
+        part: "requests",
+        bytes: (budget.bytes_max() - budget.bytes_free()) as u64,
+        limit_bytes: budget.bytes_max() as u64,
+    });
+    let Usage { used, limit } = &metrics.texts;
+    let texts = MemoryPart { part: "texts", bytes: used.get(), limit_bytes: limit.get() };
+    memory.parts().into_iter().chain(requests).chain([texts]).collect()
 }
 
 #[derive(Debug)]
@@ -180,6 +220,15 @@ impl MetricsEncoder<'_> {
         ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
+    fn numbers_by_part(&mut self, name: &str, help: &str, numbers: &[(&str, u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (part, number) in numbers {
+            let value = i64::try_from(*number).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(family.encode_family(&[("part", *part)])?)?;
+        }
+        Ok(())
+    }
+
     fn seconds_gauge(&mut self, name: &str, help: &str, micros: &Gauge) -> fmt::Result {
         ConstGauge::new(micros.get() as f64 / MICROS_PER_SECOND).encode(self.0.encode_descriptor(
             name,
@@ -214,12 +263,15 @@ mod tests {
     use beaver_actors::base::clock::SystemClock;
 
     use super::*;
+    use crate::config::Settings;
 
     #[test]
     fn the_page_shows_what_the_engine_counted_under_the_promised_names() {
         let metrics = Arc::new(Metrics::default());
         let remote = registry::Registry::new(Arc::new(SystemClock::default()));
-        let page = MetricsPage::new(Arc::clone(&metrics), Some(remote));
+        let page = MetricsPage::new(Arc::clone(&metrics), Some(remote), Memory::of(&Settings::default()));
+        metrics.queues.limit.set(150_000);
+        metrics.texts.used.set(17);
         metrics.jobs_enqueued.add(100);
         metrics.jobs_dispatched.add(60);
         metrics.jobs_completed.add(50);
@@ -270,6 +322,11 @@ mod tests {
             "queue_actor_restarts_total{actor=\"worker\"} 5",
             "queue_actor_restarts_total{actor=\"snapshot\"} 0",
             "queue_requests_busy_total 3",
+            "queue_memory_bytes{part=\"answers\"} 0",
+            "queue_memory_limit_bytes{part=\"answers\"} 134217728",
+            "queue_memory_limit_bytes{part=\"bodies\"} 268435456",
+            "queue_memory_bytes{part=\"texts\"} 17",
+            "queue_names_limit{part=\"queues\"} 150000",
             "queue_remote_connections 0",
             "queue_remote_workers 0",
             "queue_remote_workers_given_up_total 0",

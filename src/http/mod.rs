@@ -18,7 +18,7 @@
 //! | `GET /readyz` | 200 while jobs are taken, else 503 with the phase and how far recovery is |
 //!
 //! `router` says which path leads where; `routes` has what is done there, `context` what all share. `body` reads requests
-//! within the limits, `deadline` bounds the wait for an answer, `error` is every way to say no, `metrics` the page.
+//! within the limits, `answer` has what answers take until they are read, `deadline` bounds the wait for an answer, `error` is every way to say no, `metrics` the page.
 //!
 //! Every refusal is `{"error":{"code":..,"message":..}}` with a stable code. A client that sends too
 //! much, too slowly, or never reads holds one of a limited number of connections for a limited time.
@@ -26,6 +26,7 @@
 mod router;
 mod routes;
 
+mod answer;
 pub(crate) mod body;
 mod context;
 pub(crate) mod deadline;

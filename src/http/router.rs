@@ -6,10 +6,11 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use beaver_actors::engine::Engine;
 
+use super::answer::room_needed;
 use super::context::{Api, HttpState};
 use super::error::ApiError;
 use super::routes::{clock, jobs, probes, queues, sets, status, workers};
@@ -19,7 +20,8 @@ use crate::config::Settings;
 
 /// All routes, ready to serve.
 pub(crate) fn router(state: HttpState) -> Router {
-    routes(guarded).with_state(Arc::new(Api::new(state)))
+    let api = Arc::new(Api::new(state));
+    routes(guarded).layer(from_fn_with_state(Arc::clone(&api), make_room)).with_state(api)
 }
 
 /// All routes for requests of this very process. They enter below what guards a server: who may change something is
@@ -83,6 +85,16 @@ async fn refuse_unknown_hosts(
 
 fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.fallback(no_such_path).method_not_allowed_fallback(wrong_method)
+}
+
+/// Gives room to long answers that have none yet.
+async fn make_room(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    let Some(bytes) = room_needed(&answer) else { return answer };
+    match api.room_for_answer(bytes, api.deadline()).await {
+        Ok(room) => room.of(answer).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {

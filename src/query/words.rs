@@ -48,6 +48,8 @@ pub(crate) struct ListWords {
     pub(crate) filter: FilterWords,
     /// How many at most: [`LIMIT_DEFAULT`] if it is not said.
     pub(crate) limit: Option<usize>,
+    /// Whether what they left behind is shown, too.
+    pub(crate) results: Option<bool>,
 }
 
 /// What is to be done to which jobs, as it is written.
@@ -97,6 +99,7 @@ impl FilterWords {
                 .transpose()
                 .map_err(|error| error.to_string())?,
             test: glob.map(condition),
+            reads_results: false,
         })
     }
 }
@@ -121,8 +124,13 @@ impl ListWords {
                 let limit = read_limit(&value)?;
                 self.limit.replace(limit).map(|_| value)
             }
+            "results" => {
+                let results =
+                    value.parse().map_err(|_| format!("results: {value:?} is not true or false"))?;
+                self.results.replace(results).map(|_| value)
+            }
             _ => {
-                let known = ["status", "kind", "queue", "match", "limit", "id"];
+                let known = ["status", "kind", "queue", "match", "limit", "id", "results"];
                 return Err(unknown("parameter", name, &known));
             }
         };
@@ -138,13 +146,14 @@ impl ListWords {
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(format!("limit: {limit} is not 1 to {LIMIT_MAX}"));
         }
-        Ok((read_status(self.status.as_deref())?, self.filter.read()?, limit))
+        let filter = Filter { reads_results: self.results == Some(true), ..self.filter.read()? };
+        Ok((read_status(self.status.as_deref())?, filter, limit))
     }
 
     /// As the query of an address, each name with its value.
     #[must_use]
     pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
-        let ListWords { status, filter, limit } = self;
+        let ListWords { status, filter, limit, results } = self;
         let one = |name: &'static str, value: &Option<String>| value.clone().map(|value| (name, value));
         let ids = filter.ids.iter().flatten().map(|id| ("id", id.clone()));
         [
@@ -156,6 +165,7 @@ impl ListWords {
         .into_iter()
         .flatten()
         .chain(limit.map(|limit| ("limit", limit.to_string())))
+        .chain(results.map(|results| ("results", results.to_string())))
         .chain(ids)
         .collect()
     }
@@ -291,6 +301,7 @@ mod tests {
                 pattern: Some("*x*".into()),
             },
             limit: Some(7),
+            results: Some(true),
         };
         let mut again = ListWords::default();
         for (name, value) in words.pairs() {

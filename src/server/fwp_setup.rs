@@ -13,6 +13,7 @@ use super::accept::bind_patiently;
 use super::error::ServerError;
 use super::fwp_server::{FwpHandle, FwpServer};
 use super::tls;
+use crate::auth::memory::Memory;
 use crate::config::{FwpSettings, Secret, Settings};
 use crate::fwp::FwpState;
 use crate::remote::registry::Registry;
@@ -56,7 +57,7 @@ impl FwpSetup {
     }
 
     /// Answers them once the engine has recovered.
-    pub(super) fn spawn(self, settings: &Settings, engine: &Engine) -> Option<FwpHandle> {
+    pub(super) fn spawn(self, settings: &Settings, engine: &Engine, memory: Memory) -> Option<FwpHandle> {
         let (server, password, tls) = self.listening?;
         let state = FwpState {
             engine: engine.clone(),
@@ -66,6 +67,7 @@ impl FwpSetup {
             tls,
             payload_bytes_max: settings.engine.policy.payload_bytes_max,
             limits: settings.fwp.limits.clone(),
+            memory,
         };
         Some(server.spawn_beside(state))
     }

@@ -9,6 +9,7 @@
 //! | `fwp_server`, `fwp_setup`, `tls`, `movable` | the same for remote workers, who are handed to another thread |
 //! | `address_file` | where others find the server |
 //! | `privacy` | its directories are for its user alone |
+//! | `give_back` | memory that was freed goes back to the system |
 //! | `recovery_view` | how recovery is shown |
 //! | `error` | why it does not start |
 
@@ -27,6 +28,7 @@ pub(crate) mod tls;
 
 pub(crate) mod address_file;
 mod error;
+mod give_back;
 mod privacy;
 mod recovery_view;
 

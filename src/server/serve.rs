@@ -19,10 +19,12 @@ use super::descriptors;
 use super::error::ServerError;
 use super::fwp_server::FwpHandle;
 use super::fwp_setup::{self, FwpSetup};
+use super::give_back;
 use super::http_server::{HttpHandle, HttpServer};
 use super::privacy::keep_private;
 use super::recovery_view::RecoveryView;
 use super::signals::Signals;
+use crate::auth::memory::Memory;
 use crate::auth::places::ConnectionLimits;
 use crate::config::{HttpLimits, Settings};
 use crate::fwp::web::{WebState, web_router};
@@ -67,15 +69,18 @@ pub(crate) async fn serve(
     keep_private(&settings);
     let handlers = prepare_handlers(&settings, limits.descriptors_of_children).await?;
     let engine = Engine::start(settings.engine.clone(), handlers);
+    let memory = Memory::of(&settings);
+    give_back::spawn();
     let http = http.spawn(HttpState {
         engine: engine.clone(),
         defaults: JobDefaults::of(&settings),
         limits: settings.http.clone(),
         remote: remote.registry.clone(),
+        memory: memory.clone(),
         connections: Some(limits.connections),
     });
     let registry = remote.registry.clone();
-    let fwp = remote.spawn(&settings, &engine);
+    let fwp = remote.spawn(&settings, &engine, memory);
     let web_address = web.as_ref().map(HttpServer::local_addr);
     let web = match web {
         None => None,

@@ -26,6 +26,7 @@
 //! | 61 | files damaged under a running server | `rescue` |
 //! | 62, 63, 69, 72, 73 | the server's own shortage: descriptors, threads, processes, space | `shortage`: each with a flood of idle connections, and for longer with `BEAVER_TORTURE` |
 //! | 67 | a clock that nobody vouches for | `clock` |
+//! | 68, 74, 75 | memory that clients can make the server take | `memory` |
 //! | 76 | orphans that become children of the server | `orphans` |
 //! | 77 | programs that try to stay | `stays`: some ways with some ends, and with `BEAVER_TORTURE` all with all |
 //! | 83 | reports while the server is suspended or down | `away` |
@@ -65,6 +66,7 @@ mod failpoints;
 mod faults;
 mod lifecycle;
 mod limits;
+mod memory;
 mod moved;
 mod orphans;
 mod rescue;

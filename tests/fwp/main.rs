@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beaver::internals::{
-    FwpHandle, FwpServer, FwpState, Listener, Registry, Secret, Settings, WorkerState, password_hash,
+    FwpHandle, FwpServer, FwpState, Listener, Memory, Registry, Secret, Settings, WorkerState, password_hash,
     tls_acceptor,
 };
 use beaver_actors::api::handler::Handlers;
@@ -106,6 +106,7 @@ fn serve_on<F: Future<Output = ()>>(
             tls: None,
             payload_bytes_max: 100_000,
             limits: Settings::default().fwp.limits,
+            memory: Memory::of(&Settings::default()),
         };
         change(&mut state);
         let (connect, pipes) = mpsc::unbounded_channel();

@@ -137,6 +137,7 @@ fn handshakes_are_computed_anywhere_but_on_the_managers_thread_and_conversations
             tls: Some(TlsAcceptor::from(Arc::new(config))),
             payload_bytes_max: 100_000,
             limits,
+            memory: Memory::of(&Settings::default()),
         };
         let server = FwpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use beaver::internals::{
-    FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Registry, Settings,
+    FwpServer, FwpState, HttpServer, HttpState, JobDefaults, Listener, Memory, Registry, Settings,
 };
 use beaver_actors::api::handler::{HandlerFuture, Handlers, JobError, JobHandler, JobRun};
 use beaver_actors::api::options::EngineOptions;
@@ -135,6 +135,7 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
         },
         limits: Settings::default().http,
         remote: registry.clone(),
+        memory: Memory::of(&Settings::default()),
         connections: None,
     };
     let http = HttpServer::on(SimListener(listener), address).spawn(state);
@@ -148,6 +149,7 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
         tls: None,
         payload_bytes_max: 1 << 20,
         limits: Settings::default().fwp.limits,
+        memory: Memory::of(&Settings::default()),
     };
     let fwp = FwpServer::on(SimListener(listener), address).spawn(state);
     let ending = engine.stopped().await;

@@ -2,11 +2,14 @@
 //!
 //! Every counter starts at 0 with the process; what the log holds is in the status, not here.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::base::byte_budget::ByteBudget;
 
 /// Counts events; only grows.
 #[derive(Debug, Default)]
@@ -40,6 +43,15 @@ impl Gauge {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+}
+
+/// How much of something is used, and how much there may be.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// In use now.
+    pub used: Gauge,
+    /// The limit.
+    pub limit: Gauge,
 }
 
 /// How many observations fell into each of a few fixed ranges. Lock-free: two atomic additions each.
@@ -118,6 +130,14 @@ pub struct Metrics {
     pub jobs_failed: Counter,
     /// 1 while new jobs are accepted, else 0.
     pub accepts_jobs: Gauge,
+    /// Texts of jobs that are kept in memory: bytes, and how many may be.
+    pub texts: Usage,
+    /// Queues that are known, and how many may be.
+    pub queues: Usage,
+    /// Kinds that jobs have, and how many may be.
+    pub kinds: Usage,
+    /// What requests that wait for an answer hold; set when the engine starts.
+    pub requests_memory: OnceLock<ByteBudget>,
     /// 1 while the clock is doubted, else 0.
     pub clock_doubted: Gauge,
     /// Leases that ended before the job began, as the server lacked something.
@@ -196,6 +216,10 @@ impl Default for Metrics {
             jobs_completed: Counter::default(),
             jobs_failed: Counter::default(),
             accepts_jobs: Gauge::default(),
+            texts: Usage::default(),
+            queues: Usage::default(),
+            kinds: Usage::default(),
+            requests_memory: OnceLock::new(),
             clock_doubted: Gauge::default(),
             jobs_postponed: Counter::default(),
             jobs_dead: Counter::default(),

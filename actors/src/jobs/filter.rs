@@ -28,6 +28,8 @@ pub struct Filter {
     pub queue: Option<QueueName>,
     /// Only those that pass this; it is asked last.
     pub test: Option<JobTest>,
+    /// Whether what jobs left behind is read from the disk for the test and the list; else they seem to have left nothing.
+    pub reads_results: bool,
 }
 
 impl fmt::Debug for Filter {
@@ -37,6 +39,7 @@ impl fmt::Debug for Filter {
             .field("kind", &self.kind)
             .field("queue", &self.queue)
             .field("test", &self.test.is_some())
+            .field("reads_results", &self.reads_results)
             .finish()
     }
 }
@@ -142,7 +145,7 @@ impl JobTable {
         let mut passing = Vec::new();
         for job in self.candidates(members, statuses, filter, count) {
             let passes = match &filter.test {
-                Some(test) => test(&self.whole_view_of(job, payload_store)),
+                Some(test) => test(&self.whole_view_of(job, payload_store, filter.reads_results)),
                 None => true,
             };
             if passes {
@@ -168,7 +171,7 @@ impl JobTable {
             if room.is_full() {
                 break;
             }
-            let view = self.whole_view_of(job, payload_store);
+            let view = self.whole_view_of(job, payload_store, filter.reads_results);
             if filter.test.as_ref().is_none_or(|test| test(&view)) {
                 room.take(&view);
                 found.push(view);

@@ -1,12 +1,16 @@
 //! What jobs came with and what their attempts left behind: the same from log, snapshot and memory.
 
 use std::convert::Infallible;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use beaver_actors::ids::{JobId, Token};
+use beaver_actors::internals::jobs::filter::ListRoom;
 use beaver_actors::internals::jobs::record::JobRecord;
 use beaver_actors::jobs::{
-    Command, Failure, FailureKind, JobTable, Payload, Retention, Start, Status, TextAt, TextPart, TextRef,
+    Command, Failure, FailureKind, Filter, JobTable, Payload, PayloadStore, Retention, Start, Status, TextAt,
+    TextPart, TextRef, UnreadablePayload,
 };
 use beaver_actors::testing::{SimStorage, StepEngine};
 
@@ -166,6 +170,34 @@ fn what_a_finished_job_left_behind_takes_no_memory_and_is_shown_whole() {
         let view = beaver.whole_view(&job);
         assert_eq!((view.status, view.result.as_ref()), (Status::Completed, Some(&result)), "{from}");
         assert_eq!(view.errors[0].failure, failure, "{from}");
+    }
+}
+
+/// Reads results, and counts how many.
+struct Results(Payload, AtomicUsize);
+
+impl PayloadStore for Results {
+    fn read(&self, at: TextAt) -> Result<Payload, UnreadablePayload> {
+        let is_result = at.part == TextPart::Result;
+        self.1.fetch_add(usize::from(is_result), Relaxed);
+        Ok(if is_result { self.0.clone() } else { Payload::null() })
+    }
+}
+
+/// Row 74.
+#[test]
+fn a_list_reads_what_jobs_left_behind_only_if_it_is_to_show_it() {
+    let (beaver, job, _, result) = finished();
+    for reads_results in [false, true] {
+        let store = Results(result.clone(), AtomicUsize::new(0));
+        let filter = Filter { reads_results, ..Filter::default() };
+        let statuses = [Status::Completed];
+        let mut members = beaver.table().members(&statuses, &filter, usize::MAX);
+        let mut room = ListRoom::of_jobs(10);
+        let listed = beaver.table().examine_whole(&mut members, &statuses, &filter, 10, &mut room, &store);
+        assert_eq!((listed.len(), &listed[0].id), (1, &job));
+        assert_eq!(listed[0].result, reads_results.then(|| result.clone()));
+        assert_eq!(store.1.into_inner(), usize::from(reads_results));
     }
 }
 

@@ -21,6 +21,9 @@ use crate::wire::job::{ParsedJobs, Shape, parse_jobs};
 /// other connections waiting and moves to a thread of its own.
 const PARSED_IN_PLACE_BYTES_MAX: usize = 128 << 10;
 
+/// What a job with its payload and its result may take on its way out; more than nearly all do.
+const JOB_BYTES: usize = 1 << 20;
+
 pub(crate) async fn enqueue(State(api): State<Arc<Api>>, request: Request) -> RouteAnswer {
     let deadline = api.deadline();
     let body = api.body(request, deadline).await?;
@@ -45,8 +48,10 @@ async fn parse(api: &Arc<Api>, body: HeldBody) -> Result<ParsedJobs, ApiError> {
 
 pub(crate) async fn job(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAnswer {
     let id = job_id(id)?;
-    let job: JobView = in_time(api.deadline(), api.engine.job(id)).await?;
-    Ok(Json(job).into_response())
+    let deadline = api.deadline();
+    let room = api.room_for_answer(JOB_BYTES, deadline).await?;
+    let job: JobView = in_time(deadline, api.engine.job(id)).await?;
+    Ok(room.of(Json(job)).await)
 }
 
 pub(crate) async fn cancel(State(api): State<Arc<Api>>, AskedBy(by): AskedBy, id: NameInPath) -> RouteAnswer {

@@ -15,6 +15,8 @@ use crate::query::words::{ActionWords, ListWords};
 use crate::telemetry::acts;
 use crate::wire::answers::{ChangedJobs, JobList};
 
+/// What a list takes: the jobs that it is made of, and itself.
+const ANSWER_BYTES_MAX: usize = 2 * LISTED_BYTES_MAX;
 /// What takes requests about sets, among the names of jobs.
 const ACTIONS: &str = "actions";
 /// How much of what a JSON reader says is repeated, in characters.
@@ -30,8 +32,10 @@ pub(crate) async fn list(
         words.set(&name, value).map_err(ApiError::bad_request)?;
     }
     let (set, filter, limit) = words.read().map_err(ApiError::bad_request)?;
-    let jobs = in_time(api.deadline(), api.engine.list(set, filter, limit + 1)).await?;
-    Ok(Json(listed(jobs, limit)).into_response())
+    let deadline = api.deadline();
+    let room = api.room_for_answer(ANSWER_BYTES_MAX, deadline).await?;
+    let jobs = in_time(deadline, api.engine.list(set, filter, limit + 1)).await?;
+    Ok(room.of(Json(listed(jobs, limit))).await)
 }
 
 pub(crate) async fn act(

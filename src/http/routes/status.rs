@@ -9,10 +9,12 @@ use axum::response::IntoResponse;
 use beaver_actors::engine::{EngineStatus, QUEUES_SHOWN};
 use serde::Serialize;
 
+use crate::auth::memory::MemoryPart;
 use crate::auth::places::ConnectionLimits;
 use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
+use crate::http::metrics::ledger;
 use crate::query::queue_words::LIMIT_MAX;
 use crate::remote::registry::Registry;
 use crate::remote::status::RemoteStatus;
@@ -31,6 +33,9 @@ pub(crate) async fn status(
         remote: Option<RemoteStatus>,
         #[serde(skip_serializing_if = "Option::is_none")]
         connections: Option<ConnectionLimits>,
+        /// None of a directory that no server works on.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        memory: Vec<MemoryPart>,
     }
 
     let Query(pairs) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
@@ -38,8 +43,12 @@ pub(crate) async fn status(
     let status = in_time(api.deadline(), api.engine.status_with(queues_max)).await?;
     let remote = api.remote.as_ref().map(Registry::status);
     let connections = api.connections;
+    let memory = match api.remote {
+        Some(_) => ledger(api.engine.metrics(), &api.memory),
+        None => Vec::new(),
+    };
     let (version, phase) = (env!("CARGO_PKG_VERSION"), api.phase());
-    Ok(Json(StatusAnswer { version, phase, status, remote, connections }).into_response())
+    Ok(Json(StatusAnswer { version, phase, status, remote, connections, memory }).into_response())
 }
 
 /// How many queues are shown one by one.

@@ -9,6 +9,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::client::{Client, ClientError};
+use beaver_actors::base::byte_budget::ByteBudget;
+
 use crate::http::body::BodyReader;
 use crate::http::deadline::Deadline;
 
@@ -20,6 +22,8 @@ fn limits() -> HttpLimits {
     HttpLimits {
         hosts: Vec::new(),
         body_bytes_max: 1_000,
+        bodies_bytes_max: 1 << 20,
+        answer_bytes_max: 1 << 20,
         connections_max: 100,
         header_timeout: PATIENT,
         request_timeout: PATIENT,
@@ -89,7 +93,7 @@ fn gate() -> (Router, mpsc::UnboundedReceiver<()>, Arc<Notify>) {
 }
 
 fn body_reader(limits: &HttpLimits) -> Router {
-    let bodies = Arc::new(BodyReader::new(limits));
+    let bodies = Arc::new(BodyReader::new(limits.body_bytes_max, &ByteBudget::new(256 << 20)));
     let read = move |request: Request| {
         let bodies = Arc::clone(&bodies);
         async move {

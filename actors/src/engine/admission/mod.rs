@@ -33,13 +33,14 @@
 //! | one HTTP request: body and answer | time | 1 min | `request_timeout` | 408 `request_timeout` while the body comes, then 500 `unknown` | `src/http/body.rs`, `src/http/deadline.rs` |
 //! | an HTTP answer that is not read | time without a byte taken | 1 min | `request_timeout` | closed without a word | `src/server/stall.rs` |
 //! | body of an HTTP request | bytes | 256 MiB | `body_bytes_max` | 413 `body_too_large` | `src/http/body.rs` (`BodyReader`) |
-//! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | | busy | `src/http/body.rs` (`BodyReader`) |
+//! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | `bodies_bytes_max` | busy | `src/http/body.rs` (`BodyReader`), `src/auth/memory.rs` |
+//! | answers and replies over 16 KiB that are not read yet | bytes | 128 MiB; one that is larger has all of it | `answer_bytes_max` | over HTTP nothing for `request_timeout`, then busy; a client of the work protocol is closed | `src/auth/memory.rs`, `src/http/answer.rs`, `src/fwp/connection.rs` |
 //! | a list in an HTTP answer | bytes | 8 MiB, and the job that exceeds it | | `"more": true` | `src/http/routes/sets.rs` |
 //! | connections of the work protocol | connections | 2,000, or what descriptors are enough for | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, or at once; closed | `src/auth/places.rs`, `src/server/descriptors.rs`, `src/server/fwp_server.rs` |
 //! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/server/fwp_server.rs`, `src/fwp/welcome.rs` |
 //! | HELLO | bytes | 64 KiB | | closed without a word | `src/fwp/welcome.rs` |
 //! | one command | bytes of its line | 16 MiB | `faktory_line_bytes_max` | `ERR the line is longer than ..`, closed | `src/fwp/connection.rs` |
-//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Inbox`), `base/byte_budget.rs` |
+//! | buffers of long lines, beyond 64 KiB a connection | bytes | 16 times `faktory_line_bytes_max` | | `ERR busy: too many long lines ..`, not counted; closed | `src/fwp/line.rs` (`Inbox`), `src/auth/memory.rs` |
 //! | lines over 16 KiB that are read at the same time | lines | 4 | | nothing for `request_wait_max`; then a PUSH is told busy | `src/fwp/long_line_gate.rs` (`LongLineGate`) |
 //! | commands of a connection that wait for their reply | commands | 1,000; 8 while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_MAX`, `PENDING_CROWDED_MAX`) |
 //! | lines of these commands | bytes | 16 MiB; 16 KiB while the engine is crowded | | nothing | `src/fwp/connection.rs` (`PENDING_BYTES_MAX`, `PENDING_BYTES_CROWDED_MAX`) |
@@ -138,11 +139,18 @@ impl Admission {
     pub fn new(options: &EngineOptions, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Admission> {
         let requests_max = options.requests_max.min(Semaphore::MAX_PERMITS);
         let kibibytes = (options.request_bytes_max / KIB).max(1);
+        let bytes = ByteBudget::new(kibibytes * KIB);
+        let policy = &options.policy;
+        metrics.texts.limit.set(options.payload_memory_bytes);
+        metrics.queues.limit.set(policy.queues_max as u64);
+        metrics.kinds.limit.set(policy.kinds_max as u64);
+        // Metrics that outlive an engine tell of the first: so do their counters.
+        let _ = metrics.requests_memory.set(bytes.clone());
         Arc::new(Admission {
             limiter: AdmissionLimiter::new(clock, options.request_wait_max),
             requests: Arc::new(Semaphore::new(requests_max)),
             requests_max,
-            bytes: ByteBudget::new(kibibytes * KIB),
+            bytes,
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             requests_ever: AtomicU64::new(0),
             intake: Arc::default(),

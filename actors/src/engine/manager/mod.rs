@@ -194,6 +194,10 @@ impl JobManagerActor {
         let counts = self.ledger.table.counts();
         self.settings.metrics.jobs_pending.set(counts.of(Status::Pending));
         self.settings.metrics.jobs_in_flight.set(counts.of(Status::InFlight));
+        let names = self.ledger.table.names();
+        self.settings.metrics.queues.used.set(names.queues as u64);
+        self.settings.metrics.kinds.used.set(names.kinds as u64);
+        self.settings.metrics.texts.used.set(self.ledger.table.resident_bytes());
         let is_doubted = self.ledger.table.clock().doubted_since.is_some();
         self.settings.metrics.clock_doubted.set(u64::from(is_doubted));
         self.tell_intake();

@@ -186,6 +186,12 @@ impl JobTable {
         is_due.then(|| self.digest_now())
     }
 
+    /// Bytes of the texts of jobs that are in memory.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident
+    }
+
     /// Position of the last event that was applied.
     #[must_use]
     pub fn last(&self) -> Seq {

@@ -87,10 +87,16 @@ impl JobTable {
     /// and hides nothing else.
     #[must_use]
     pub fn whole_view(&self, id: &JobId, payload_store: &dyn PayloadStore) -> Option<JobView> {
-        Some(self.whole_view_of(self.job(self.slot_of(id)?), payload_store))
+        Some(self.whole_view_of(self.job(self.slot_of(id)?), payload_store, true))
     }
 
-    pub(crate) fn whole_view_of(&self, job: &PackedJob, payload_store: &dyn PayloadStore) -> JobView {
+    /// With all its texts; with what it left behind only if that is wanted.
+    pub(crate) fn whole_view_of(
+        &self,
+        job: &PackedJob,
+        payload_store: &dyn PayloadStore,
+        reads_results: bool,
+    ) -> JobView {
         let number = job.enqueued_seq;
         let mut unreadable = Vec::new();
         let mut read = |text: &PayloadRef, at: TextAt| {
@@ -102,7 +108,7 @@ impl JobTable {
             let custom = |text: &PayloadRef| read(text, TextAt::custom(number));
             view.custom = rare.custom.as_ref().and_then(custom);
             let result = |text: &EventText<Payload>| read(&text.text, text.place(number, TextPart::Result));
-            view.result = rare.result.as_ref().and_then(result);
+            view.result = rare.result.as_ref().filter(|_| reads_results).and_then(result);
             view.errors = read_failures(rare, number, payload_store);
         }
         JobView { unreadable, ..view }

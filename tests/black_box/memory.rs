@@ -1,0 +1,232 @@
+//! Memory that clients can make the server take: each part has its limit, the limits hold, and what was taken comes back.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fwp_client::{Fwp, start};
+use crate::harness::{Place, Server, wait};
+use crate::http_client::request;
+
+const MIB: u64 = 1 << 20;
+/// What a small machine has for all of it.
+const ALL: u64 = 256 * MIB;
+/// A machine with that sets its limits lower.
+const SMALL: [&str; 16] = [
+    "--body-bytes-max",
+    "16MiB",
+    "--bodies-bytes-max",
+    "24MiB",
+    "--answer-bytes-max",
+    "24MiB",
+    "--request-bytes-max",
+    "24MiB",
+    "--payload-memory",
+    "16MiB",
+    "--faktory-line-bytes-max",
+    "1MiB",
+    "--queues-max",
+    "5000",
+    "--request-timeout",
+    "5s",
+];
+
+/// Bytes that the server has of the machine's memory, as `/proc` tells them.
+fn resident(server: &Server, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let told = status.lines().find_map(|told| told.strip_prefix(line)).unwrap();
+    told.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// What is taken of a part, and its limit.
+fn part(server: &Server, name: &str) -> (u64, u64) {
+    let status = server.status();
+    let part = status["memory"].as_array().unwrap().iter().find(|part| part["part"] == name).unwrap();
+    (part["bytes"].as_u64().unwrap(), part["limit_bytes"].as_u64().unwrap())
+}
+
+fn large_jobs(server: &Server, count: usize) {
+    let payload = json!({"text": "granite ".repeat(110_000)});
+    for number in 0..count {
+        server.enqueue([
+            json!({"id": format!("tome-{number}"), "kind": "read", "queue": "shelf", "payload": payload}),
+        ]);
+    }
+}
+
+/// Asks and does not read.
+fn ask(server: &Server, head: &str, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    let host = server.address();
+    stream.write_all(format!("{head} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    stream
+}
+
+/// The memory that it had comes back: within half as much again, half a minute later.
+fn comes_back(place: &Place, server: &Server, before: u64) {
+    wait("its memory", Some(&place.path("server.log")), || {
+        (resident(server, "VmRSS") <= before + before / 2).then_some(())
+    });
+}
+
+/// Row 68.
+#[test]
+fn clients_that_read_nothing_hold_no_more_than_the_limit_for_answers_and_give_it_back() {
+    let place = Place::new();
+    let server = start(&place, &SMALL);
+    large_jobs(&server, 8);
+    let before = resident(&server, "VmRSS");
+    let unread: Vec<_> =
+        (0..40).map(|_| ask(&server, "GET /api/v1/jobs?status=pending&queue=shelf", b"")).collect();
+    let (_, limit) = part(&server, "answers");
+    assert_eq!(limit, 24 * MIB);
+    wait("answers that nobody reads", None, || (part(&server, "answers").0 >= 14 * MIB).then_some(()));
+    assert!(server.get("/metrics").body.contains("queue_memory_limit_bytes{part=\"answers\"} 25165824\n"));
+    let told = server.beaver(&place, &["status"]).exits(0).stdout;
+    let told: Vec<_> = told.split_whitespace().collect();
+    assert!(told.join(" ").contains("answers"), "{told:?}");
+    // Short answers need no room, and one that finds none in time says so.
+    assert_eq!(server.get("/readyz").status, 200);
+    let long = server.get("/api/v1/jobs?status=pending&queue=shelf");
+    assert!(
+        long.status == 200 || (long.status == 429 && long.body.contains("answer_bytes_max")),
+        "{}",
+        long.status
+    );
+    assert!(part(&server, "answers").0 <= limit);
+    let peak = resident(&server, "VmHWM");
+    assert!(peak < before + 2 * limit + 32 * MIB, "{before} bytes before, {peak} at most");
+    drop(unread);
+    wait("all answers to be gone", None, || (part(&server, "answers").0 == 0).then_some(()));
+    comes_back(&place, &server, before);
+    server.terminate();
+}
+
+/// Row 68: the same over the work protocol. The system takes some megabytes of what nobody reads, so each worker asks for more.
+#[test]
+fn workers_that_do_not_read_their_jobs_are_given_up_beyond_the_limit_and_others_get_theirs() {
+    const MUTE: u64 = 12;
+    let place = Place::new();
+    let server = start(&place, &["--answer-bytes-max", "4MiB"]);
+    large_jobs(&server, 121);
+    let mute: Vec<_> = (0..MUTE)
+        .map(|number| {
+            let mut worker = Fwp::worker(&place, &format!("mute-{number}"));
+            (0..10).for_each(|_| worker.send("FETCH shelf"));
+            worker
+        })
+        .collect();
+    wait("some that are given up", Some(&place.path("server.log")), || {
+        let (held, limit) = part(&server, "answers");
+        assert!(held <= limit, "{held} of {limit}");
+        let connections = server.status()["remote"]["connections"].as_u64().unwrap();
+        (2..MUTE).contains(&connections).then_some(())
+    });
+    assert!(part(&server, "answers").0 > MIB, "those that fit are kept");
+    drop(mute);
+    server.enqueue([json!({"id": "last", "kind": "read", "queue": "last"})]);
+    assert!(Fwp::worker(&place, "able").ask("FETCH last").contains("\"last\""));
+    wait("all replies to be gone", None, || (part(&server, "answers").0 == 0).then_some(()));
+    server.terminate();
+}
+
+/// Row 68.
+#[test]
+fn a_body_without_an_end_takes_no_more_than_it_may() {
+    let place = Place::new();
+    let server = start(&place, &SMALL);
+    let before = resident(&server, "VmHWM");
+    let head = "POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut streams: Vec<_> = (0..6)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let mut chunk = format!("{:x}\r\n", MIB).into_bytes();
+    chunk.extend(vec![b' '; MIB as usize]);
+    chunk.extend(b"\r\n");
+    for _ in 0..24 {
+        for stream in &mut streams {
+            // One that was refused is closed at some time.
+            let _ = stream.write_all(&chunk);
+        }
+        let (held, limit) = part(&server, "bodies");
+        assert!(held <= limit, "{held} of {limit}");
+    }
+    let peak = resident(&server, "VmHWM");
+    assert!(peak < before + 24 * MIB + 48 * MIB, "{before} bytes before, {peak} at most");
+    drop(streams);
+    wait("all bodies to be gone", None, || (part(&server, "bodies").0 == 0).then_some(()));
+    server.terminate();
+}
+
+/// Rows 68, 74 and 75: what comes in, what goes out, payloads, failures, names, one after the other on the same small machine.
+#[test]
+fn each_part_is_driven_to_its_limit_in_256_mib_and_the_server_goes_on() {
+    let place = Place::new();
+    let server = start(&place, &SMALL);
+    // Names.
+    for thousand in 0..5 {
+        let jobs = (0..1_000).map(|n| json!({"kind": "k", "queue": format!("customer-{thousand}-{n}")}));
+        server.enqueue(jobs);
+    }
+    server.post(r#"{"kind":"k","queue":"one-more"}"#).refuses(429, "too_many_queues", &["queues_max"]);
+    assert!(server.get("/metrics").body.contains("queue_names{part=\"queues\"} 5000\n"));
+    server.beaver(&place, &["queues", "remove", "customer-*", "--yes"]).exits(0);
+    // Payloads: beyond the limit they are read back from disk.
+    large_jobs(&server, 60);
+    wait("payloads to leave memory", None, || {
+        let (held, limit) = part(&server, "texts");
+        (held <= limit).then_some(())
+    });
+    // What attempts leave behind.
+    let mut worker = Fwp::worker(&place, "w1");
+    let lines = json!(vec!["at some place in the program, deep inside".repeat(20); 900]);
+    for _ in 0..30 {
+        let fetched = worker.ask("FETCH shelf");
+        let jid = fetched.split("\"jid\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let fail = json!({"jid": jid, "errtype": "E", "message": "no", "backtrace": lines});
+        assert_eq!(worker.ask(&format!("FAIL {fail}")), "+OK");
+    }
+    let before = resident(&server, "VmRSS");
+    // Long lines that do not end, beside answers that nobody reads.
+    let half = format!("PUSH {{\"jid\":\"{}", "x".repeat(1_000_000));
+    let lines: Vec<_> = (0..30)
+        .map(|_| {
+            let mut stream = Fwp::stream(&place);
+            let mut client = Fwp::over(stream.try_clone().unwrap());
+            assert_eq!(client.reply(), "+HI {\"v\":2}");
+            assert_eq!(client.ask("HELLO {\"v\":2}"), "+OK");
+            // One without room is told so and closed.
+            let _ = stream.write_all(half.as_bytes());
+            stream
+        })
+        .collect();
+    wait("long lines without an end", None, || (part(&server, "long_lines").0 > 14 * MIB).then_some(()));
+    let unread: Vec<_> =
+        (0..20).map(|_| ask(&server, "GET /api/v1/jobs?status=pending&queue=shelf", b"")).collect();
+    let body = json!([{"kind": "k", "queue": "in", "payload": "y".repeat(900_000)}]).to_string();
+    for _ in 0..20 {
+        let answer = request(server.address(), "POST", "/api/v1/jobs", body.as_bytes()).unwrap();
+        assert!([201, 429].contains(&answer.status), "{}", answer.status);
+    }
+    for name in ["bodies", "long_lines", "answers", "requests"] {
+        let (held, limit) = part(&server, name);
+        assert!(held <= limit, "{name}: {held} of {limit}");
+    }
+    let peak = resident(&server, "VmHWM");
+    assert!(peak < ALL, "{} MiB at most", peak / MIB);
+    drop((lines, unread));
+    server.enqueue([json!({"id": "last", "kind": "k", "queue": "last"})]);
+    assert!(worker.ask("FETCH last").contains("\"last\""));
+    comes_back(&place, &server, before);
+    server.terminate();
+}
