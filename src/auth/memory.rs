@@ -16,6 +16,9 @@ use crate::config::Settings;
 
 /// Answers up to this size are not counted: every connection may have one.
 pub(crate) const UNCOUNTED_BYTES: usize = 16 << 10;
+/// One part in this many of what goes out is for replies of the work protocol: those who wait for room over HTTP must not be in
+/// the way of workers, who cannot wait.
+const REPLIES_PART: usize = 4;
 /// Answers are counted in whole pieces of this size.
 const KIB: usize = 1 << 10;
 
@@ -29,6 +32,7 @@ struct Parts {
     lines: ByteBudget,
     answers: Arc<Semaphore>,
     answers_kib: u32,
+    replies: ByteBudget,
 }
 
 /// A part of the memory for answers. Dropping it gives it back.
@@ -61,7 +65,9 @@ impl Memory {
         Memory::new(usize::MAX, usize::MAX, usize::MAX)
     }
 
-    fn new(bodies: usize, lines: usize, answers: usize) -> Memory {
+    fn new(bodies: usize, lines: usize, outgoing: usize) -> Memory {
+        let replies = outgoing / REPLIES_PART;
+        let answers = outgoing - replies;
         let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
         let answers_kib = (answers / KIB).clamp(1, most);
         Memory(Arc::new(Parts {
@@ -69,6 +75,7 @@ impl Memory {
             lines: ByteBudget::new(lines),
             answers: Arc::new(Semaphore::new(answers_kib)),
             answers_kib: answers_kib as u32,
+            replies: ByteBudget::new(replies),
         }))
     }
 
@@ -89,8 +96,13 @@ impl Memory {
         Some(AnswerShare(timeout_at(until, permits).await.ok()?.ok()?))
     }
 
+    /// For replies of the work protocol that are not read yet.
+    pub(crate) fn replies(&self) -> &ByteBudget {
+        &self.0.replies
+    }
+
     /// The same, at once or not at all.
-    pub(crate) fn take(&self, bytes: usize) -> Option<AnswerShare> {
+    fn take(&self, bytes: usize) -> Option<AnswerShare> {
         self.0.answers.clone().try_acquire_many_owned(self.kib(bytes)).ok().map(AnswerShare)
     }
 
@@ -99,7 +111,7 @@ impl Memory {
     }
 
     /// Each part, with its limit.
-    pub(crate) fn parts(&self) -> [MemoryPart; 3] {
+    pub(crate) fn parts(&self) -> [MemoryPart; 4] {
         let part = |part, bytes: usize, limit: usize| MemoryPart {
             part,
             bytes: bytes as u64,
@@ -108,12 +120,13 @@ impl Memory {
         let budget = |name, budget: &ByteBudget| {
             part(name, budget.bytes_max() - budget.bytes_free(), budget.bytes_max())
         };
-        let Parts { bodies, lines, answers, answers_kib } = &*self.0;
+        let Parts { bodies, lines, answers, answers_kib, replies } = &*self.0;
         let all = *answers_kib as usize;
         [
             budget("bodies", bodies),
             budget("long_lines", lines),
             part("answers", (all - answers.available_permits().min(all)) * KIB, all * KIB),
+            budget("replies", replies),
         ]
     }
 }
@@ -167,7 +180,7 @@ mod tests {
     /// Row 68.
     #[tokio::test]
     async fn an_answer_holds_its_share_until_its_last_byte_is_gone_and_others_wait_for_it() {
-        let memory = Memory::new(0, 0, 100 * KIB);
+        let memory = Memory::new(0, 0, 136_533);
         let mut share = memory.reserve(80 * KIB, patience(Duration::ZERO)).await.unwrap();
         assert!(memory.reserve(30 * KIB, patience(Duration::from_millis(1))).await.is_none());
         assert!(memory.take(30 * KIB).is_none() && memory.take(20 * KIB).is_some());
@@ -191,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_is_larger_than_all_there_is_has_all_of_it() {
-        let memory = Memory::new(0, 0, 100 * KIB);
+        let memory = Memory::new(0, 0, 136_533);
         let share = memory.reserve(usize::MAX, patience(Duration::ZERO)).await.unwrap();
         assert_eq!(answers(&memory), 100 * KIB as u64);
         assert!(memory.take(1).is_none());

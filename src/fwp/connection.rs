@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use beaver_actors::base::byte_budget::ByteShare;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -25,7 +26,7 @@ use super::line::{Inbox, Overflow};
 use super::long_line_gate::{LONG_BYTES, LongLineTurn};
 use super::reply::SHUTDOWN;
 use super::session::{After, Pending, Session};
-use crate::auth::memory::{AnswerShare, Memory, UNCOUNTED_BYTES};
+use crate::auth::memory::UNCOUNTED_BYTES;
 use crate::remote::registry::CloseReason;
 
 /// Commands of one connection that wait for their reply; more stay unread.
@@ -70,9 +71,8 @@ pub(super) struct Connection<S> {
     out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
-    memory: Memory,
     /// What the replies hold that the client does not read.
-    unread: Option<AnswerShare>,
+    unread: ByteShare,
     must_flush: bool,
     stage: Stage,
     /// When bytes last went in either direction.
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         inbox: Inbox,
         closed: oneshot::Receiver<CloseReason>,
         (line_bytes_max, idle_timeout): (usize, Duration),
-        memory: Memory,
+        unread: ByteShare,
     ) -> Connection<S> {
         let now = Instant::now();
         let turn = session.turn();
@@ -125,8 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             turn,
             out: Vec::new(),
             written: 0,
-            memory,
-            unread: None,
+            unread,
             must_flush: false,
             stage: Stage::Open,
             moved_at: now,
@@ -339,18 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Replies that are not read are counted together with those of all others; without room for them the client is given up.
     fn hold_unread(&mut self) {
         let bytes = self.out.len() - self.written;
-        if bytes <= UNCOUNTED_BYTES {
-            self.unread = None;
-            return;
-        }
-        let has_room = match &mut self.unread {
-            Some(share) => share.resize(&self.memory, bytes),
-            None => {
-                self.unread = self.memory.take(bytes);
-                self.unread.is_some()
-            }
-        };
-        if !has_room {
+        if !self.unread.resize(if bytes <= UNCOUNTED_BYTES { 0 } else { bytes }) {
             self.stage = Stage::Lost;
         }
     }

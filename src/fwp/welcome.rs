@@ -107,9 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Welcomed<S> {
         let Welcomed { stream, shared, member, peer, inbox, closed, _place } = self;
         let limits = &shared.state.limits;
         let (line_bytes_max, idle_timeout) = (limits.line_bytes_max, limits.idle_timeout);
-        let memory = shared.state.memory.clone();
+        let unread = shared.state.memory.replies().share();
         let session = Session::new(shared, member, peer);
-        Connection::new(stream, session, inbox, closed, (line_bytes_max, idle_timeout), memory).serve().await;
+        Connection::new(stream, session, inbox, closed, (line_bytes_max, idle_timeout), unread).serve().await;
     }
 }
 

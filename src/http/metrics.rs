@@ -323,7 +323,7 @@ mod tests {
             "queue_actor_restarts_total{actor=\"snapshot\"} 0",
             "queue_requests_busy_total 3",
             "queue_memory_bytes{part=\"answers\"} 0",
-            "queue_memory_limit_bytes{part=\"answers\"} 134217728",
+            "queue_memory_limit_bytes{part=\"answers\"} 100663296",
             "queue_memory_limit_bytes{part=\"bodies\"} 268435456",
             "queue_memory_bytes{part=\"texts\"} 17",
             "queue_names_limit{part=\"queues\"} 150000",

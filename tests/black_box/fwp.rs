@@ -323,12 +323,12 @@ fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() 
     fs::create_dir_all(place.path("home/.faktory/conf.d")).unwrap();
     for password in [file.as_str(), "open"] {
         let server = place
-            .start_under(&format!("export FAKTORY_PASSWORD={password} HOME={home}"), &["--workers", "0"]);
+            .start_under(&format!("export FAKTORY_PASSWORD='{password}' HOME='{home}'"), &["--workers", "0"]);
         assert!(Fwp::connect(&place).reply().contains("\"s\":"), "asks for {password}");
         assert!(place.log().contains("FAKTORY_PASSWORD") && !place.log().contains("sesame"));
         server.kill9();
     }
-    let production = format!("export FAKTORY_ENV=production HOME={home}");
+    let production = format!("export FAKTORY_ENV=production HOME='{home}'");
     place
         .run_to_its_end_under(&production, &[])
         .exits(2)
@@ -339,11 +339,11 @@ fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() 
         .says(&["home/none"]);
     place.write("home/.faktory/conf.d/own.toml", "[faktory]\npassword = \"x\"\n");
     place
-        .run_to_its_end_under(&format!("export HOME={home}"), &[])
+        .run_to_its_end_under(&format!("export HOME='{home}'"), &[])
         .exits(2)
         .says(&["own.toml: sets a password"]);
     place.write("home/.faktory/password", "filed");
-    let server = place.start_under(&format!("export FAKTORY_LICENSE=1 HOME={home}"), &["--workers", "0"]);
+    let server = place.start_under(&format!("export FAKTORY_LICENSE=1 HOME='{home}'"), &["--workers", "0"]);
     assert!(Fwp::connect(&place).reply().contains("\"s\":"));
     for told in ["own.toml is not read", "FAKTORY_LICENSE is not read", ".faktory/password"] {
         assert!(place.log().contains(told), "{told}");

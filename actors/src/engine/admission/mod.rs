@@ -31,10 +31,10 @@
 //! | those that are listened to while they are told so | connections | an eighth of the above, 2 to 64 | | the same, at once | `src/auth/places.rs` |
 //! | head of an HTTP request | time | 10 s | `header_timeout` | closed without a word | `src/server/http_server.rs` |
 //! | one HTTP request: body and answer | time | 1 min | `request_timeout` | 408 `request_timeout` while the body comes, then 500 `unknown` | `src/http/body.rs`, `src/http/deadline.rs` |
-//! | an HTTP answer that is not read | time without a byte taken | 1 min | `request_timeout` | closed without a word | `src/server/stall.rs` |
+//! | an HTTP answer that is not read | time, and a second more for each 16 KiB that were taken | 1 min | `request_timeout` | closed without a word | `src/server/stall.rs` |
 //! | body of an HTTP request | bytes | 256 MiB | `body_bytes_max` | 413 `body_too_large` | `src/http/body.rs` (`BodyReader`) |
 //! | all bodies that are read or parsed | bytes | 256 MiB, or `body_bytes_max` if that is more | `bodies_bytes_max` | busy | `src/http/body.rs` (`BodyReader`), `src/auth/memory.rs` |
-//! | answers and replies over 16 KiB that are not read yet | bytes | 128 MiB; one that is larger has all of it | `answer_bytes_max` | over HTTP nothing for `request_timeout`, then busy; a client of the work protocol is closed | `src/auth/memory.rs`, `src/http/answer.rs`, `src/fwp/connection.rs` |
+//! | answers over 16 KiB that are not read yet; replies of the work protocol | bytes | 96 MiB, where one that is larger has all of it; 32 MiB | `answer_bytes_max`, and a quarter of it | over HTTP nothing for `request_timeout`, then busy; a client of the work protocol is closed | `src/auth/memory.rs`, `src/http/answer.rs`, `src/fwp/connection.rs` |
 //! | a list in an HTTP answer | bytes | 8 MiB, and the job that exceeds it | | `"more": true` | `src/http/routes/sets.rs` |
 //! | connections of the work protocol | connections | 2,000, or what descriptors are enough for | `faktory_connections_max` | `ERR too many connections: ..` after HELLO, or at once; closed | `src/auth/places.rs`, `src/server/descriptors.rs`, `src/server/fwp_server.rs` |
 //! | TLS and HELLO | time | 2 s | `faktory_handshake_timeout` | `ERR no HELLO within ..`, or nothing if TLS was not done; closed | `src/server/fwp_server.rs`, `src/fwp/welcome.rs` |
