@@ -38,6 +38,10 @@ impl Clock for SimClock {
     fn ticks(&self) -> Duration {
         turmoil::sim_elapsed().unwrap_or_default()
     }
+
+    fn is_synchronised(&self) -> bool {
+        self.0.clock_skew_ms.load(SeqCst) == 0
+    }
 }
 
 /// What a wall clock shows that nobody has set.
