@@ -334,7 +334,7 @@ fn a_machine_that_was_set_up_for_faktory_never_gets_an_open_server_in_silence() 
         .exits(2)
         .says(&["FAKTORY_ENV=production: no password is set", "faktory_password_file"]);
     place
-        .run_to_its_end_under(&format!("{production} FAKTORY_PASSWORD={home}/none"), &[])
+        .run_to_its_end_under(&format!("{production} FAKTORY_PASSWORD='{home}/none'"), &[])
         .exits(1)
         .says(&["home/none"]);
     place.write("home/.faktory/conf.d/own.toml", "[faktory]\npassword = \"x\"\n");
