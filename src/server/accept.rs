@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 /// Wait after the first failed accept of a row; doubles with each further one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -120,9 +120,13 @@ impl<L: Listener> Acceptor<L> {
 /// As the system gives it in the end.
 pub(super) async fn bind_patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let give_up_at = Instant::now() + BIND_PATIENCE;
+    let mut is_told = false;
     loop {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up_at => {
+                if !std::mem::replace(&mut is_told, true) {
+                    info!("the address is in use: it is tried again for {BIND_PATIENCE:?}");
+                }
                 sleep(BIND_PAUSE).await;
             }
             bound => return bound,

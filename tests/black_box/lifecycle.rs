@@ -354,16 +354,17 @@ fn a_server_starts_though_port_and_lock_of_the_one_before_are_held_for_a_moment(
     let ports = [&http, &fwp].map(|listener| listener.local_addr().unwrap().port().to_string());
     let lock = fs::File::options().write(true).open(place.data("lock")).unwrap();
     lock.try_lock().unwrap();
-    let letting_go = std::thread::spawn(move || {
-        // Not a wait for anything: this is how long they are held.
-        std::thread::sleep(Duration::from_millis(400));
-        drop((http, fwp));
-        std::thread::sleep(Duration::from_millis(400));
-        drop(lock);
+    let log = place.path("server.log");
+    let told = |what: &str| wait(what, Some(&log), || place.log().contains(what).then_some(()));
+    let server = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            told("the address is in use: it is tried again");
+            drop((http, fwp));
+            told("the directory is in use: it is tried again");
+            drop(lock);
+        });
+        place.start(&["--workers", "0", "--metrics-port", &ports[0], "--faktory-port", &ports[1]])
     });
-    let flags = ["--workers", "0", "--metrics-port", &ports[0], "--faktory-port", &ports[1]];
-    let server = place.start(&flags);
-    letting_go.join().unwrap();
     assert!(server.address().ends_with(&ports[0]));
     server.terminate();
 }

@@ -207,9 +207,15 @@ impl Storage for DiskStorage {
 /// A process that was killed holds its locks until the kernel has taken it down.
 fn patiently<T>(lock: impl Fn() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
     let give_up_at = Instant::now() + LOCK_PATIENCE;
+    let mut is_told = false;
     loop {
         match lock()? {
-            None if Instant::now() < give_up_at => std::thread::sleep(LOCK_PAUSE),
+            None if Instant::now() < give_up_at => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!("the directory is in use: it is tried again for {LOCK_PATIENCE:?}");
+                }
+                std::thread::sleep(LOCK_PAUSE);
+            }
             locked => return Ok(locked),
         }
     }

@@ -1,14 +1,15 @@
 //! Names of queues and kinds: those that nobody uses any more make room for others, and no others are refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use beaver_actors::api::handler::Handlers;
-use beaver_actors::engine::{EngineError, QueuePage, QueueSet};
+use beaver_actors::engine::{Engine, EngineError, Environment, QueuePage, QueueSet};
 use beaver_actors::ids::{KindName, QueueName, Seq, Timestamp};
 use beaver_actors::jobs::{Command, Event, JobSpec, JobTable, Payload, Policy, Rejection, Status};
-use beaver_actors::testing::{SimStorage, times};
+use beaver_actors::testing::{ManualClock, SimStorage, times};
 
-use crate::harness::{job_in, on_system, options, queue, ready};
+use crate::harness::{job_in, on_system, options, pass_awake, queue, ready};
 
 const NAMES_MAX: usize = 500;
 
@@ -79,7 +80,11 @@ fn of_queues_and_kinds_beyond_the_limit_the_first_job_is_named_and_empty_queues_
     on_system(|| async {
         let mut options = options();
         (options.policy.queues_max, options.policy.kinds_max) = (3, 2);
-        let engine = ready(&SimStorage::new(), options, Handlers::new()).await;
+        let clock = Arc::new(ManualClock::default());
+        let storage = Arc::new(SimStorage::new());
+        let environment = Environment { storage, clock: clock.clone(), ..Environment::default() };
+        let engine = Engine::start_on(environment, options, Handlers::new());
+        engine.ready().await.unwrap();
         let names = async || {
             let page = QueuePage { test: None, after: None, limit: 10 };
             let queues = engine.queues(page).await.unwrap();
@@ -108,7 +113,7 @@ fn of_queues_and_kinds_beyond_the_limit_the_first_job_is_named_and_empty_queues_
             engine.act(discard, Status::Pending, filter).await.unwrap();
         }
         // Somebody has paused c, so it stays; nobody has to wait for the hour of b.
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        pass_awake(&engine, &clock, Duration::from_millis(1_100)).await;
         engine.enqueue(vec![job_in("d", "mail")]).await.unwrap();
         assert_eq!(names().await, ["a", "c", "d"]);
     });

@@ -327,14 +327,19 @@ fn damage_that_a_snapshot_meets_is_mended_and_service_resumes_by_itself() {
         until(&engine, async || engine.status().await.unwrap().snapshot.map(drop)).await;
         damage_all(&disk);
         let mut accepted = 21;
-        // Each makes something to fold. While it is mended they are refused, and not for good.
-        while engine.metrics().rescues.get() == 0 {
+        let metrics = engine.metrics();
+        let folded = async || engine.status().await.unwrap().snapshot.map(|snapshot| snapshot.seq);
+        // Each makes something to fold, until a fold meets the damage. While it is mended they are refused, and not for good.
+        while metrics.damage_met.get() == 0 {
+            let before = folded().await;
             match engine.enqueue(vec![job("later")]).await {
                 Ok(_) => accepted += 1,
                 Err(error) => assert_eq!(error, EngineError::Rejected(Rejection::Damaged)),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let is_over = async || metrics.damage_met.get() > 0 || folded().await > before;
+            until(&engine, async || is_over().await.then_some(())).await;
         }
+        until(&engine, async || (metrics.rescues.get() > 0).then_some(())).await;
         until(&engine, async || engine.enqueue(vec![job("later")]).await.ok()).await;
         finish.notify_one();
         when(&engine, &running, Status::Completed).await;
