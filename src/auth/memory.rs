@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use beaver_actors::base::byte_budget::ByteBudget;
+use beaver_actors::base::metrics::{Metrics, Usage};
 use hyper::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,7 +38,10 @@ struct Parts {
 
 /// A part of the memory for answers. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct AnswerShare(OwnedSemaphorePermit);
+pub(crate) struct AnswerShare {
+    permits: OwnedSemaphorePermit,
+    memory: Memory,
+}
 
 /// How much of a part is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +97,8 @@ impl Memory {
     /// has all of it.
     pub(crate) async fn reserve(&self, bytes: usize, until: Instant) -> Option<AnswerShare> {
         let permits = self.0.answers.clone().acquire_many_owned(self.kib(bytes));
-        Some(AnswerShare(timeout_at(until, permits).await.ok()?.ok()?))
+        let permits = timeout_at(until, permits).await.ok()?.ok()?;
+        Some(AnswerShare { permits, memory: self.clone() })
     }
 
     /// For replies of the work protocol that are not read yet.
@@ -101,17 +106,12 @@ impl Memory {
         &self.0.replies
     }
 
-    /// The same, at once or not at all.
-    fn take(&self, bytes: usize) -> Option<AnswerShare> {
-        self.0.answers.clone().try_acquire_many_owned(self.kib(bytes)).ok().map(AnswerShare)
-    }
-
     fn kib(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(self.0.answers_kib)
     }
 
-    /// Each part, with its limit.
-    pub(crate) fn parts(&self) -> [MemoryPart; 4] {
+    /// Each part, with its limit; also what the engine counts: requests that wait for an answer, and texts of jobs.
+    pub(crate) fn parts(&self, metrics: &Metrics) -> Vec<MemoryPart> {
         let part = |part, bytes: usize, limit: usize| MemoryPart {
             part,
             bytes: bytes as u64,
@@ -120,35 +120,31 @@ impl Memory {
         let budget = |name, budget: &ByteBudget| {
             part(name, budget.bytes_max() - budget.bytes_free(), budget.bytes_max())
         };
+        let Usage { used, limit } = &metrics.texts;
+        let texts = MemoryPart { part: "texts", bytes: used.get(), limit_bytes: limit.get() };
+        let requests = metrics.requests_memory.get().map(|requests| budget("requests", requests));
         let Parts { bodies, lines, answers, answers_kib, replies } = &*self.0;
         let all = *answers_kib as usize;
-        [
+        let connections = [
             budget("bodies", bodies),
             budget("long_lines", lines),
             part("answers", (all - answers.available_permits().min(all)) * KIB, all * KIB),
             budget("replies", replies),
-        ]
+        ];
+        connections.into_iter().chain(requests).chain([texts]).collect()
     }
 }
 
 impl AnswerShare {
     /// Makes it as large as this, larger or smaller; false, and nothing changes, if there is not that much.
-    pub(crate) fn resize(&mut self, memory: &Memory, bytes: usize) -> bool {
-        let (held, needed) = (self.0.num_permits(), memory.kib(bytes) as usize);
-        match needed.checked_sub(held) {
-            Some(0) => true,
-            Some(more) => match memory.take(more * KIB) {
-                Some(more) => {
-                    self.0.merge(more.0);
-                    true
-                }
-                None => false,
-            },
-            None => {
-                drop(self.0.split(held - needed));
-                true
-            }
-        }
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        let (held, needed) = (self.permits.num_permits(), self.memory.kib(bytes) as usize);
+        let Some(more) = needed.checked_sub(held) else {
+            drop(self.permits.split(held - needed));
+            return true;
+        };
+        let more = self.memory.0.answers.clone().try_acquire_many_owned(more as u32);
+        more.map(|more| self.permits.merge(more)).is_ok()
     }
 
     /// The same bytes; the share is given back when nobody holds any of them.
@@ -174,7 +170,8 @@ mod tests {
     }
 
     fn answers(memory: &Memory) -> u64 {
-        memory.parts()[2].bytes
+        let parts = memory.parts(&Metrics::default());
+        parts.iter().find(|part| part.part == "answers").unwrap().bytes
     }
 
     /// Row 68.
@@ -183,9 +180,8 @@ mod tests {
         let memory = Memory::new(0, 0, 136_533);
         let mut share = memory.reserve(80 * KIB, patience(Duration::ZERO)).await.unwrap();
         assert!(memory.reserve(30 * KIB, patience(Duration::from_millis(1))).await.is_none());
-        assert!(memory.take(30 * KIB).is_none() && memory.take(20 * KIB).is_some());
-        let other = memory.take(20 * KIB);
-        assert!(!share.resize(&memory, 90 * KIB) && share.resize(&memory, 60 * KIB));
+        let other = memory.reserve(20 * KIB, patience(Duration::ZERO)).await;
+        assert!(other.is_some() && !share.resize(90 * KIB) && share.resize(60 * KIB));
         drop(other);
         let mut bytes = share.hold(Bytes::from(vec![b'x'; 60 * KIB]));
         let last = bytes.split_off(60 * KIB - 1);
@@ -207,8 +203,8 @@ mod tests {
         let memory = Memory::new(0, 0, 136_533);
         let share = memory.reserve(usize::MAX, patience(Duration::ZERO)).await.unwrap();
         assert_eq!(answers(&memory), 100 * KIB as u64);
-        assert!(memory.take(1).is_none());
+        assert!(memory.reserve(1, patience(Duration::ZERO)).await.is_none());
         drop(share);
-        assert!(memory.take(1).is_some());
+        assert!(memory.reserve(1, patience(Duration::ZERO)).await.is_some());
     }
 }

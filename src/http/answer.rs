@@ -6,20 +6,13 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 
 use super::error::ApiError;
-use crate::auth::memory::{AnswerShare, Memory, UNCOUNTED_BYTES};
+use crate::auth::memory::{AnswerShare, UNCOUNTED_BYTES};
 
 /// Why there is no room.
 pub(super) const TOO_MANY_ANSWERS: &str =
     "busy: too many long answers wait to be read (answer_bytes_max); try again later";
-
-/// Room for an answer.
-pub(super) struct AnswerRoom {
-    share: AnswerShare,
-    memory: Memory,
-}
 
 /// Says that an answer has its room.
 #[derive(Clone)]
@@ -32,20 +25,13 @@ pub(super) fn room_needed(answer: &Response) -> Option<usize> {
     (bytes > UNCOUNTED_BYTES && answer.extensions().get::<HasRoom>().is_none()).then_some(bytes)
 }
 
-impl AnswerRoom {
-    pub(super) async fn reserve(memory: &Memory, bytes: usize, until: Instant) -> Option<AnswerRoom> {
-        let share = memory.reserve(bytes, until).await?;
-        Some(AnswerRoom { share, memory: memory.clone() })
-    }
-
-    /// The answer, which holds as much of the room as it needs until it is read.
-    pub(super) async fn of(mut self, answer: impl IntoResponse) -> Response {
-        let (mut parts, body) = answer.into_response().into_parts();
-        parts.extensions.insert(HasRoom);
-        let Ok(whole) = body.collect().await else { return ApiError::panicked().into_response() };
-        let bytes = whole.to_bytes();
-        // An answer that is longer than was thought is in memory by now.
-        let _ = self.share.resize(&self.memory, bytes.len());
-        Response::from_parts(parts, Body::from(self.share.hold(bytes)))
-    }
+/// The answer, which holds as much of the room as it needs until it is read.
+pub(super) async fn held(mut room: AnswerShare, answer: impl IntoResponse) -> Response {
+    let (mut parts, body) = answer.into_response().into_parts();
+    parts.extensions.insert(HasRoom);
+    let Ok(whole) = body.collect().await else { return ApiError::panicked().into_response() };
+    let bytes = whole.to_bytes();
+    // An answer that is longer than was thought is in memory by now.
+    let _ = room.resize(bytes.len());
+    Response::from_parts(parts, Body::from(room.hold(bytes)))
 }

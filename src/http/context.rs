@@ -11,12 +11,12 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use beaver_actors::engine::{Engine, Phase};
 
-use super::answer::{AnswerRoom, TOO_MANY_ANSWERS};
+use super::answer::TOO_MANY_ANSWERS;
 use super::body::{BodyReader, HeldBody};
 use super::deadline::Deadline;
 use super::error::ApiError;
 use super::metrics::MetricsPage;
-use crate::auth::memory::Memory;
+use crate::auth::memory::{AnswerShare, Memory};
 use crate::auth::places::ConnectionLimits;
 use crate::config::{HttpLimits, Settings};
 use crate::remote::registry::Registry;
@@ -143,8 +143,8 @@ impl Api {
         &self,
         bytes: usize,
         deadline: Deadline,
-    ) -> Result<AnswerRoom, ApiError> {
-        match AnswerRoom::reserve(&self.memory, bytes, deadline.at).await {
+    ) -> Result<AnswerShare, ApiError> {
+        match self.memory.reserve(bytes, deadline.at).await {
             Some(room) => Ok(room),
             None => {
                 self.engine.metrics().requests_busy.add(1);

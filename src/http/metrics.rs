@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use beaver_actors::base::metrics::{Counter, Gauge, Histogram, Metrics, Usage};
+use beaver_actors::base::metrics::{Counter, Gauge, Histogram, Metrics};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -58,7 +58,7 @@ impl Collector for MemoryMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let MemoryMetrics(metrics, memory) = self;
         let mut page = MetricsEncoder(encoder);
-        let parts = ledger(metrics, memory);
+        let parts = memory.parts(metrics);
         let by_part = |of: fn(&MemoryPart) -> u64| parts.iter().map(|part| (part.part, of(part))).collect();
         let used: Vec<_> = by_part(|part| part.bytes);
         page.numbers_by_part("queue_memory_bytes", "Memory that is taken, by what it is for", &used)?;
@@ -70,18 +70,6 @@ impl Collector for MemoryMetrics {
         let limits = names.map(|(part, usage)| (part, usage.limit.get()));
         page.numbers_by_part("queue_names_limit", "Names that there may be", &limits)
     }
-}
-
-/// Each part of the memory, with its limit: requests that wait for an answer, texts of jobs, and what connections hold.
-pub(super) fn ledger(metrics: &Metrics, memory: &Memory) -> Vec<MemoryPart> {
-    let requests = metrics.requests_memory.get().map(|budget| MemoryPart {
-        part: "requests",
-        bytes: (budget.bytes_max() - budget.bytes_free()) as u64,
-        limit_bytes: budget.bytes_max() as u64,
-    });
-    let Usage { used, limit } = &metrics.texts;
-    let texts = MemoryPart { part: "texts", bytes: used.get(), limit_bytes: limit.get() };
-    memory.parts().into_iter().chain(requests).chain([texts]).collect()
 }
 
 #[derive(Debug)]

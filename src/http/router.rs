@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use beaver_actors::engine::Engine;
 
-use super::answer::room_needed;
+use super::answer::{held, room_needed};
 use super::context::{Api, HttpState};
 use super::error::ApiError;
 use super::routes::{clock, jobs, probes, queues, sets, status, workers};
@@ -92,7 +92,7 @@ async fn make_room(State(api): State<Arc<Api>>, request: Request, next: Next) ->
     let answer = next.run(request).await;
     let Some(bytes) = room_needed(&answer) else { return answer };
     match api.room_for_answer(bytes, api.deadline()).await {
-        Ok(room) => room.of(answer).await,
+        Ok(room) => held(room, answer).await,
         Err(error) => error.into_response(),
     }
 }

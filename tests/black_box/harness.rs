@@ -258,6 +258,13 @@ impl Server {
         answer.json()
     }
 
+    /// What `/proc` tells of its memory under a name such as `VmRSS`, in bytes.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let told = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        told.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     pub fn status(&self) -> Value {
         let answer = self.get("/api/v1/status");
         assert_eq!(answer.status, 200, "{}", answer.body);

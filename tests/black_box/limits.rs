@@ -195,9 +195,7 @@ fn replay_takes_far_less_memory_than_the_log_is_long_also_when_it_was_cut_off_ha
     let took = started.elapsed();
     let status = server.status();
     assert!(status["recovery"]["events"].as_u64().unwrap() >= JOBS, "{status}");
-    let memory = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
+    let peak = server.memory("VmHWM");
     println!("{log} bytes of log, {peak} bytes of memory at most, {took:.1?} until it serves");
     assert!(peak < MEMORY_MAX, "{peak} bytes of memory for {log} bytes of log");
     server.enqueue([json!({"id": "after", "kind": "noop"})]);
@@ -241,9 +239,7 @@ fn slow_workers_hold_up_no_other_and_hold_little_memory() {
         polite.ack(&format!("polite-{number}"));
         assert!(asked.elapsed() < PROMPT, "{number}: {:?}", asked.elapsed());
     }
-    let memory = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
+    let peak = server.memory("VmHWM");
     assert!(peak < MEMORY_MAX, "{peak} bytes of memory");
     server.terminate();
 }

@@ -1,6 +1,5 @@
 //! Memory that clients can make the server take: each part has its limit, the limits hold, and what was taken comes back.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -34,13 +33,6 @@ const SMALL: [&str; 16] = [
     "5s",
 ];
 
-/// Bytes that the server has of the machine's memory, as `/proc` tells them.
-fn resident(server: &Server, line: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let told = status.lines().find_map(|told| told.strip_prefix(line)).unwrap();
-    told.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 /// What is taken of a part, and its limit.
 fn part(server: &Server, name: &str) -> (u64, u64) {
     let status = server.status();
@@ -71,7 +63,7 @@ fn ask(server: &Server, head: &str, body: &[u8]) -> TcpStream {
 fn comes_back(place: &Place, server: &Server, before: u64) {
     let freed = Instant::now();
     wait("its memory", Some(&place.path("server.log")), || {
-        (resident(server, "VmRSS") <= before + before / 2).then_some(())
+        (server.memory("VmRSS") <= before + before / 2).then_some(())
     });
     assert!(freed.elapsed() < Duration::from_secs(30), "{:?}", freed.elapsed());
 }
@@ -82,7 +74,7 @@ fn clients_that_read_nothing_hold_no_more_than_the_limit_for_answers_and_give_it
     let place = Place::new();
     let server = start(&place, &SMALL);
     large_jobs(&server, 8);
-    let before = resident(&server, "VmRSS");
+    let before = server.memory("VmRSS");
     let unread: Vec<_> =
         (0..40).map(|_| ask(&server, "GET /api/v1/jobs?status=pending&queue=shelf", b"")).collect();
     let (_, limit) = part(&server, "answers");
@@ -101,7 +93,7 @@ fn clients_that_read_nothing_hold_no_more_than_the_limit_for_answers_and_give_it
         long.status
     );
     assert!(part(&server, "answers").0 <= limit);
-    let peak = resident(&server, "VmHWM");
+    let peak = server.memory("VmHWM");
     assert!(peak < before + 2 * limit + 32 * MIB, "{before} bytes before, {peak} at most");
     drop(unread);
     wait("all answers to be gone", None, || (part(&server, "answers").0 == 0).then_some(()));
@@ -161,7 +153,7 @@ fn a_worker_gets_its_job_while_clients_that_read_nothing_hold_all_the_memory_for
 fn a_body_without_an_end_takes_no_more_than_it_may() {
     let place = Place::new();
     let server = start(&place, &SMALL);
-    let before = resident(&server, "VmHWM");
+    let before = server.memory("VmHWM");
     let head = "POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut streams: Vec<_> = (0..6)
         .map(|_| {
@@ -182,7 +174,7 @@ fn a_body_without_an_end_takes_no_more_than_it_may() {
         let (held, limit) = part(&server, "bodies");
         assert!(held <= limit, "{held} of {limit}");
     }
-    let peak = resident(&server, "VmHWM");
+    let peak = server.memory("VmHWM");
     assert!(peak < before + 24 * MIB + 48 * MIB, "{before} bytes before, {peak} at most");
     for stream in &mut streams {
         let mut answer = [0; 12];
@@ -202,7 +194,7 @@ fn each_part_is_driven_to_its_limit_in_256_mib_and_the_server_goes_on() {
     let place = Place::new();
     // Addresses are more than memory: those of a server that has just started, and as much again as there is.
     let fresh = start(&place, &SMALL);
-    let addresses = resident(&fresh, "VmSize") + ALL;
+    let addresses = fresh.memory("VmSize") + ALL;
     fresh.terminate();
     let flags = [&["--workers", "0"][..], &SMALL].concat();
     let server = place.start_under(&format!("ulimit -v {}", addresses >> 10), &flags);
@@ -229,7 +221,7 @@ fn each_part_is_driven_to_its_limit_in_256_mib_and_the_server_goes_on() {
         let fail = json!({"jid": jid, "errtype": "E", "message": "no", "backtrace": lines});
         assert_eq!(worker.ask(&format!("FAIL {fail}")), "+OK");
     }
-    let before = resident(&server, "VmRSS");
+    let before = server.memory("VmRSS");
     // Long lines that do not end, beside answers that nobody reads.
     let half = format!("PUSH {{\"jid\":\"{}", "x".repeat(1_000_000));
     let lines: Vec<_> = (0..30)
@@ -258,7 +250,7 @@ fn each_part_is_driven_to_its_limit_in_256_mib_and_the_server_goes_on() {
         let (held, limit) = part(&server, name);
         assert!(held <= limit, "{name}: {held} of {limit}");
     }
-    let peak = resident(&server, "VmHWM");
+    let peak = server.memory("VmHWM");
     assert!(peak < ALL, "{} MiB at most", peak / MIB);
     drop((lines, unread));
     server.enqueue([json!({"id": "last", "kind": "k", "queue": "last"})]);

@@ -120,11 +120,11 @@ impl SteadyTime {
         let ahead = Duration::from_millis(wall.since_ms(expected));
         if ahead > DRIFT {
             self.behind_since = None;
-            let since = *self.ahead_since.get_or_insert(ticks);
-            if ticks.saturating_sub(since) < BELIEVED_AFTER {
+            if !has_lasted(&mut self.ahead_since, ticks) {
                 self.now = expected;
                 return (self.now, None);
             }
+            tracing::warn!(seconds = ahead.as_secs_f64(), "the clock was set forward");
             return self.follow(wall, expected);
         }
         self.ahead_since = None;
@@ -133,8 +133,7 @@ impl SteadyTime {
             self.now = wall;
             return (self.now, None);
         }
-        let since = *self.behind_since.get_or_insert(ticks);
-        if ticks.saturating_sub(since) < BELIEVED_AFTER {
+        if !has_lasted(&mut self.behind_since, ticks) {
             self.now = expected;
             return (self.now, None);
         }
@@ -154,6 +153,11 @@ impl SteadyTime {
         self.now = wall;
         (self.now, Some(Jump { expected }))
     }
+}
+
+/// Whether what goes on now has lasted for the time after which it is believed.
+fn has_lasted(since: &mut Option<Duration>, ticks: Duration) -> bool {
+    ticks.saturating_sub(*since.get_or_insert(ticks)) >= BELIEVED_AFTER
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use beaver_actors::ids::JobId;
 use beaver_actors::jobs::{JobView, Status};
 
+use crate::http::answer::held;
 use crate::http::body::HeldBody;
 use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
@@ -51,7 +52,7 @@ pub(crate) async fn job(State(api): State<Arc<Api>>, id: NameInPath) -> RouteAns
     let deadline = api.deadline();
     let room = api.room_for_answer(JOB_BYTES, deadline).await?;
     let job: JobView = in_time(deadline, api.engine.job(id)).await?;
-    Ok(room.of(Json(job)).await)
+    Ok(held(room, Json(job)).await)
 }
 
 pub(crate) async fn cancel(State(api): State<Arc<Api>>, AskedBy(by): AskedBy, id: NameInPath) -> RouteAnswer {

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use beaver_actors::jobs::{JobView, LISTED_BYTES_MAX};
 
+use crate::http::answer::held;
 use crate::http::context::{Api, AskedBy, NameInPath, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
@@ -35,7 +36,7 @@ pub(crate) async fn list(
     let deadline = api.deadline();
     let room = api.room_for_answer(ANSWER_BYTES_MAX, deadline).await?;
     let jobs = in_time(deadline, api.engine.list(set, filter, limit + 1)).await?;
-    Ok(room.of(Json(listed(jobs, limit))).await)
+    Ok(held(room, Json(listed(jobs, limit))).await)
 }
 
 pub(crate) async fn act(

@@ -14,7 +14,6 @@ use crate::auth::places::ConnectionLimits;
 use crate::http::context::{Api, RouteAnswer};
 use crate::http::deadline::in_time;
 use crate::http::error::ApiError;
-use crate::http::metrics::ledger;
 use crate::query::queue_words::LIMIT_MAX;
 use crate::remote::registry::Registry;
 use crate::remote::status::RemoteStatus;
@@ -44,7 +43,7 @@ pub(crate) async fn status(
     let remote = api.remote.as_ref().map(Registry::status);
     let connections = api.connections;
     let memory = match api.remote {
-        Some(_) => ledger(api.engine.metrics(), &api.memory),
+        Some(_) => api.memory.parts(api.engine.metrics()),
         None => Vec::new(),
     };
     let (version, phase) = (env!("CARGO_PKG_VERSION"), api.phase());
