@@ -12,7 +12,9 @@ use crate::jobs::{Command, Failure, FailureKind, JobTable, PayloadStore, Rejecti
 /// A worker wants a job: it gets one, or waits for one.
 pub(super) fn fetch(ledger: &mut Ledger, fetch: Fetch, now: Timestamp) {
     let Fetch { queues, worker, wait, reply } = fetch;
-    let fetch = WaitingFetch { queues, worker, deadline: now.plus_ms(millis(wait)), reply };
+    // It may be up to a millisecond later than it says: with one more, nobody waits for less than it wants.
+    let deadline = now.plus_ms(millis(wait).saturating_add(1));
+    let fetch = WaitingFetch { queues, worker, deadline, reply };
     if ledger.is_draining {
         fetch.reply.answer(Err(Rejection::Stopping.into()));
     } else if let Some(fetch) = reserve(ledger, fetch, now) {
