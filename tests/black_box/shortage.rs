@@ -60,6 +60,15 @@ impl Flood {
         }
     }
 
+    /// They all leave, and the server has a place for somebody else.
+    fn leave(self, server: &Server) {
+        drop(self);
+        let asked = || request(server.address(), "GET", "/livez", b"");
+        wait("a place after a flood", None, || {
+            asked().is_ok_and(|answer| answer.status == 200).then_some(())
+        });
+    }
+
     /// How the server has treated those of workers.
     fn fates(&self) -> Fates {
         let mut fates = Fates::default();
@@ -261,7 +270,7 @@ fn life_under(limit: u64, connections: usize) {
         let answer = request(server.address(), "GET", "/readyz", b"").ok()?;
         (answer.status == 200).then_some(())
     });
-    drop(flood);
+    flood.leave(&server);
     wait("a place for a worker", None, || {
         let mut late = Fwp::connect(&place);
         (late.reply().starts_with("+HI")
@@ -411,7 +420,7 @@ fn without_threads_and_processes_every_job_is_done_when_there_are_some_again() {
         work.offer().unwrap_or_else(|refused| panic!("round {round}: {refused}"));
         work.deliver();
     }
-    drop(flood);
+    flood.leave(&server);
     work.is_done(&server);
     assert!(place.log().contains("this was no attempt"), "{}", place.log());
     server.kill9();
@@ -449,7 +458,7 @@ fn on_a_full_disk_beside_idle_connections_what_was_accepted_is_done_and_ready_me
         fs::remove_file(ballast).unwrap();
         wait("jobs taken again", None, || work.offer().ok());
     }
-    drop(flood);
+    flood.leave(&server);
     work.deliver_all();
     work.is_done(&server);
     server.kill9();
